@@ -1,0 +1,2 @@
+//! sparse-accelerate: the command line.
+fn main() {}

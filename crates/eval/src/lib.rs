@@ -1,0 +1,1 @@
+//! Evaluation: the passkey task and the TTFT benchmark.

@@ -1,0 +1,1 @@
+//! One model, loaded; prompts in, text out.

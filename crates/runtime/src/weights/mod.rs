@@ -1,0 +1,1 @@
+//! Model weights by memory map.
