@@ -1,1 +1,3 @@
 //! Attention
+#[macro_use]
+pub mod simd;

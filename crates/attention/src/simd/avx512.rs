@@ -1,0 +1,82 @@
+//! [`multiply`](super::multiply) with `vdpbf16ps`: one bf16 pair of a row against sixteen tokens an instruction.
+
+use super::{K_STEP, LANES, ROW_TILE, Rows};
+use half::bf16;
+use std::arch::x86_64::*;
+
+/// Rows of a register block: 8 rows x 2 panels are sixteen accumulators, enough to cover the latency twice over.
+const MR: usize = 8;
+
+/// # Safety
+/// AVX-512 F and BF16 must be present; `Rows` and the caller's assertions bound every address.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) unsafe fn multiply(a: Rows, b: &[bf16], panels: usize, c: &mut [f32], c_stride: usize, accumulate: bool) {
+    for row in (0..a.rows).step_by(MR) {
+        let base = (row / ROW_TILE) * a.tile_stride + (row % ROW_TILE) * a.row_stride;
+        for panel in (0..panels).step_by(2) {
+            let b = b[panel * a.k * LANES..].as_ptr();
+            let c = c[panel * c_stride + row * LANES..].as_mut_ptr();
+            // SAFETY: the caller's assertions hold `a.rows * LANES` floats behind each panel of `c` and `a.k * LANES`
+            // elements behind each panel of `b`; `Rows::new` bounds `base` plus the block.
+            unsafe {
+                let a_block = Block { a: a.data.as_ptr().add(base), row_stride: a.row_stride, step_stride: a.step_stride };
+                if panel + 1 < panels {
+                    a_block.run::<2>(a.k, b, c, c_stride, accumulate)
+                } else {
+                    a_block.run::<1>(a.k, b, c, c_stride, accumulate)
+                }
+            }
+        }
+    }
+}
+
+struct Block {
+    a: *const bf16,
+    row_stride: usize,
+    step_stride: usize,
+}
+
+impl Block {
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn run<const P: usize>(&self, k: usize, b: *const bf16, c: *mut f32, c_stride: usize, accumulate: bool) {
+        // SAFETY: see `multiply`.
+        unsafe {
+            let mut sum = [[_mm512_setzero_ps(); P]; MR];
+            if accumulate {
+                for (r, sum) in sum.iter_mut().enumerate() {
+                    for (p, sum) in sum.iter_mut().enumerate() {
+                        *sum = _mm512_loadu_ps(c.add(p * c_stride + r * LANES));
+                    }
+                }
+            }
+            for step in 0..k / K_STEP {
+                let a = self.a.add(step * self.step_stride);
+                for pair in 0..K_STEP / 2 {
+                    let offset = (step * K_STEP + 2 * pair) * LANES;
+                    let mut x = [_mm512_setzero_si512(); P];
+                    for (p, x) in x.iter_mut().enumerate() {
+                        *x = _mm512_loadu_si512(b.add(p * k * LANES + offset) as *const __m512i);
+                    }
+                    for (r, sum) in sum.iter_mut().enumerate() {
+                        let w = _mm512_set1_epi32((a.add(r * self.row_stride + 2 * pair) as *const i32).read_unaligned());
+                        for p in 0..P {
+                            sum[p] = _mm512_dpbf16_ps(sum[p], bf16x32(w), bf16x32(x[p]));
+                        }
+                    }
+                }
+            }
+            for (r, sum) in sum.iter().enumerate() {
+                for (p, sum) in sum.iter().enumerate() {
+                    _mm512_storeu_ps(c.add(p * c_stride + r * LANES), *sum);
+                }
+            }
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn bf16x32(x: __m512i) -> __m512bh {
+    // SAFETY: both are 64 bytes of plain bits.
+    unsafe { std::mem::transmute(x) }
+}

@@ -1,0 +1,219 @@
+//! The machine's vector units behind two safe operations: a bf16 matrix product over *panels*, and code compiled once
+//! for each instruction set.
+//!
+//! # Panels
+//!
+//! A panel is [`LANES`] = 16 tokens side by side. Activations are f32 `[feature][16]`: one feature of sixteen tokens
+//! is one AVX-512 register, so norms, RoPE, softmax and activations are vertical operations with no shuffle and no
+//! horizontal reduction. The packed form of a panel is bf16 `[feature / 2][16][2]`, the order in which both
+//! `vdpbf16ps` and AMX want their second operand; [`pack`] makes it.
+//!
+//! Everything that multiplies in the engine is then one operation, [`multiply`]: `rows x panels`. The rows are weights
+//! (linear layers), cached keys (scores, transposed) or cached values (output, transposed), and no operand is ever
+//! transposed on the way.
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod multiversion;
+mod pack;
+mod portable;
+
+use half::bf16;
+use std::sync::OnceLock;
+
+pub use pack::{pack, packed_len};
+
+/// Tokens in a panel.
+pub const LANES: usize = 16;
+/// Rows of the left operand are handled in tiles of this many.
+pub const ROW_TILE: usize = 16;
+/// The inner dimension is handled in steps of this many elements.
+pub const K_STEP: usize = 32;
+
+/// Instruction set of the CPU kernels, slowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Simd {
+    /// Plain Rust; any machine.
+    Portable,
+    /// AVX2 and FMA, bf16 widened to f32.
+    Avx2,
+    /// AVX-512 with `vdpbf16ps`.
+    Avx512Bf16,
+    /// AVX-512 for vectors, AMX bf16 tiles for products.
+    Amx,
+}
+
+impl Simd {
+    /// The fastest set this machine and its operating system offer. Looked up once.
+    pub fn detect() -> Simd {
+        static BEST: OnceLock<Simd> = OnceLock::new();
+        *BEST.get_or_init(|| Simd::available().last().copied().unwrap_or(Simd::Portable))
+    }
+
+    /// Every set that runs here, slowest first; [`Simd::Portable`] is always among them.
+    pub fn available() -> Vec<Simd> {
+        #[allow(unused_mut)]
+        let mut found = vec![Simd::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                found.push(Simd::Avx2);
+            }
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("fma");
+            if avx512 && is_x86_feature_detected!("avx512bf16") {
+                found.push(Simd::Avx512Bf16);
+            }
+            if avx512 && amx::request_permission() {
+                found.push(Simd::Amx);
+            }
+        }
+        found
+    }
+
+    /// Name as printed by `doctor` and stored in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Simd::Portable => "portable",
+            Simd::Avx2 => "avx2+fma",
+            Simd::Avx512Bf16 => "avx512-bf16",
+            Simd::Amx => "amx-bf16",
+        }
+    }
+}
+
+/// Left operand of [`multiply`]: `rows x k` bf16, addressed by strides so that row-major matrices, pages of keys and
+/// packed weights are all read in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    data: &'a [bf16],
+    rows: usize,
+    k: usize,
+    /// Elements between two rows of a 16-row tile.
+    row_stride: usize,
+    /// Elements between two steps of 32 along `k`.
+    step_stride: usize,
+    /// Elements between two 16-row tiles.
+    tile_stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    /// A row-major matrix, `stride` elements from row to row.
+    ///
+    /// # Panics
+    /// When `rows` is not a multiple of 16, `k` not a multiple of 32, or `data` is too short.
+    pub fn row_major(data: &'a [bf16], rows: usize, k: usize, stride: usize) -> Self {
+        Self::new(data, rows, k, stride, K_STEP, ROW_TILE * stride)
+    }
+
+    /// Packed tiles `[rows / 16][k / 32][16][32]`: each step reads one contiguous KiB, whatever `k` is, so a
+    /// power-of-two `k` does not map sixteen rows onto one cache set.
+    ///
+    /// # Panics
+    /// As [`Rows::row_major`].
+    pub fn packed(data: &'a [bf16], rows: usize, k: usize) -> Self {
+        Self::new(data, rows, k, K_STEP, ROW_TILE * K_STEP, ROW_TILE * k)
+    }
+
+    fn new(
+        data: &'a [bf16],
+        rows: usize,
+        k: usize,
+        row_stride: usize,
+        step_stride: usize,
+        tile_stride: usize,
+    ) -> Self {
+        assert!(rows.is_multiple_of(ROW_TILE) && k.is_multiple_of(K_STEP), "{rows} rows x {k}: not whole tiles");
+        if rows > 0 && k > 0 {
+            let last = (rows / ROW_TILE - 1) * tile_stride
+                + (ROW_TILE - 1) * row_stride
+                + (k / K_STEP - 1) * step_stride
+                + K_STEP;
+            assert!(last <= data.len(), "{rows} rows x {k} need {last} elements, {} given", data.len());
+        }
+        Self { data, rows, k, row_stride, step_stride, tile_stride }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Inner dimension.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+}
+
+/// `c[p][r][lane] (+)= sum over k of a[r][k] * b[p][k][lane]` for `panels` packed panels.
+///
+/// `b` holds `panels` packed panels of `a.k()` features, one after another ([`pack`]); panel `p` of the f32 result
+/// starts at `c[p * c_stride]`, each row 16 lanes. With `accumulate` the product is added to what `c` holds.
+///
+/// # Panics
+/// When `b` or `c` is too short.
+pub fn multiply(simd: Simd, a: Rows, b: &[bf16], panels: usize, c: &mut [f32], c_stride: usize, accumulate: bool) {
+    if panels == 0 || a.rows == 0 {
+        return;
+    }
+    assert!(b.len() >= panels * a.k * LANES, "{panels} panels of {} features need more than {}", a.k, b.len());
+    assert!(c_stride >= a.rows * LANES || panels == 1, "panels of the result overlap");
+    assert!(c.len() >= (panels - 1) * c_stride + a.rows * LANES, "result too short: {}", c.len());
+    match simd {
+        Simd::Portable => portable::multiply(a, b, panels, c, c_stride, accumulate),
+        // SAFETY (all three): the set was found by `available`; `Rows::new` and the assertions above bound every
+        // address that the kernels form.
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx2 => unsafe { avx2::multiply(a, b, panels, c, c_stride, accumulate) },
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx512Bf16 => unsafe { avx512::multiply(a, b, panels, c, c_stride, accumulate) },
+        #[cfg(target_arch = "x86_64")]
+        Simd::Amx => unsafe { amx::multiply(a, b, panels, c, c_stride, accumulate) },
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => portable::multiply(a, b, panels, c, c_stride, accumulate),
+    }
+}
+
+/// `out[r] = sum over k of a[r][k] * x[k]` for packed rows: the one-token product, which reads each weight once.
+///
+/// # Panics
+/// When `x` is shorter than `a.k()` or `out` than `a.rows()`.
+pub fn multiply_vector(simd: Simd, a: Rows, x: &[f32], out: &mut [f32]) {
+    assert!(x.len() >= a.k && out.len() >= a.rows);
+    dot_rows(simd, a, x, out)
+}
+
+crate::multiversion! {
+    fn dot_rows(a: Rows, x: &[f32], out: &mut [f32]) {
+        for (row, out) in out[..a.rows].iter_mut().enumerate() {
+            let base = (row / ROW_TILE) * a.tile_stride + (row % ROW_TILE) * a.row_stride;
+            let mut sum = [0f32; K_STEP];
+            for step in 0..a.k / K_STEP {
+                let w = &a.data[base + step * a.step_stride..][..K_STEP];
+                let x = &x[step * K_STEP..][..K_STEP];
+                for i in 0..K_STEP {
+                    let w = f32::from_bits((w[i].to_bits() as u32) << 16);
+                    sum[i] = crate::simd::fma::<FMA>(w, x[i], sum[i]);
+                }
+            }
+            *out = sum.iter().sum();
+        }
+    }
+}
+
+/// `a * b + c`, fused where the instruction set has it (a software fused multiply-add would be a hundred times slower).
+#[inline(always)]
+pub fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+#[cfg(test)]
+mod tests;
