@@ -19,7 +19,8 @@ pub(super) unsafe fn multiply(a: Rows, b: &[bf16], panels: usize, c: &mut [f32],
             // SAFETY: the caller's assertions hold `a.rows * LANES` floats behind each panel of `c` and `a.k * LANES`
             // elements behind each panel of `b`; `Rows::new` bounds `base` plus the block.
             unsafe {
-                let a_block = Block { a: a.data.as_ptr().add(base), row_stride: a.row_stride, step_stride: a.step_stride };
+                let a_block =
+                    Block { a: a.data.as_ptr().add(base), row_stride: a.row_stride, step_stride: a.step_stride };
                 if panel + 1 < panels {
                     a_block.run::<2>(a.k, b, c, c_stride, accumulate)
                 } else {
@@ -58,7 +59,8 @@ impl Block {
                         *x = _mm512_loadu_si512(b.add(p * k * LANES + offset) as *const __m512i);
                     }
                     for (r, sum) in sum.iter_mut().enumerate() {
-                        let w = _mm512_set1_epi32((a.add(r * self.row_stride + 2 * pair) as *const i32).read_unaligned());
+                        let w =
+                            _mm512_set1_epi32((a.add(r * self.row_stride + 2 * pair) as *const i32).read_unaligned());
                         for p in 0..P {
                             sum[p] = _mm512_dpbf16_ps(sum[p], bf16x32(w), bf16x32(x[p]));
                         }

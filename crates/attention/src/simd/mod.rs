@@ -123,14 +123,7 @@ impl<'a> Rows<'a> {
         Self::new(data, rows, k, K_STEP, ROW_TILE * K_STEP, ROW_TILE * k)
     }
 
-    fn new(
-        data: &'a [bf16],
-        rows: usize,
-        k: usize,
-        row_stride: usize,
-        step_stride: usize,
-        tile_stride: usize,
-    ) -> Self {
+    fn new(data: &'a [bf16], rows: usize, k: usize, row_stride: usize, step_stride: usize, tile_stride: usize) -> Self {
         assert!(rows.is_multiple_of(ROW_TILE) && k.is_multiple_of(K_STEP), "{rows} rows x {k}: not whole tiles");
         if rows > 0 && k > 0 {
             let last = (rows / ROW_TILE - 1) * tile_stride
