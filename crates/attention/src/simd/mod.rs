@@ -162,12 +162,13 @@ pub fn multiply(simd: Simd, a: Rows, b: &[bf16], panels: usize, c: &mut [f32], c
     assert!(c.len() >= (panels - 1) * c_stride + a.rows * LANES, "result too short: {}", c.len());
     match simd {
         Simd::Portable => portable::multiply(a, b, panels, c, c_stride, accumulate),
-        // SAFETY (all three): the set was found by `available`; `Rows::new` and the assertions above bound every
-        // address that the kernels form.
+        // SAFETY: `available` found the set on this machine; `Rows::new` and the assertions above bound every address.
         #[cfg(target_arch = "x86_64")]
         Simd::Avx2 => unsafe { avx2::multiply(a, b, panels, c, c_stride, accumulate) },
+        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Simd::Avx512Bf16 => unsafe { avx512::multiply(a, b, panels, c, c_stride, accumulate) },
+        // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Simd::Amx => unsafe { amx::multiply(a, b, panels, c, c_stride, accumulate) },
         #[cfg(not(target_arch = "x86_64"))]

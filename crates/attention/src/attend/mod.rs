@@ -1,0 +1,227 @@
+//! The kernel: executes any plan.
+//!
+//! A unit of work is one q tile of one head. It walks *groups* of 64 keys: the kv blocks of its list, then the gathered
+//! columns and centres of its head, which are stored like blocks. For each group
+//!
+//! ```text
+//! scores[key][row] = K[key][.] Q[.][row]        multiply: the page's keys times packed queries
+//! p = 2^(scores - m), rows' l, m updated        online softmax, vertical over keys, one lane a row
+//! out[i][row] += V^T[i][key] p[key][row]        multiply: the page's values times packed p
+//! ```
+//!
+//! Two panels of 16 rows go through together, so that each product runs on two row tiles and two panels.
+
+mod extras;
+mod softmax;
+
+use crate::kv::KvView;
+use crate::plan::{HeadPlan, Plan};
+use crate::queries::Queries;
+use crate::shape::{HeadShape, QueryRange};
+use crate::simd::{LANES, Rows, Simd, multiply};
+use crate::{Aligned, BLOCK_M, BLOCK_N, Error};
+use extras::Extras;
+use half::bf16;
+use rayon::prelude::*;
+use softmax::RowState;
+
+/// Attention output and log-sum-exp.
+pub struct Output {
+    heads: HeadShape,
+    len: usize,
+    o: Aligned<f32>,
+    lse: Vec<f32>,
+}
+
+impl Output {
+    /// Room for `len` queries.
+    pub fn new(heads: HeadShape, len: usize) -> Self {
+        let panels = heads.num_q_heads() * len.div_ceil(LANES);
+        Self { heads, len, o: Aligned::zeroed(panels * heads.padded_dim() * LANES), lse: vec![0.0; panels * LANES] }
+    }
+
+    fn num_panels(&self) -> usize {
+        self.len.div_ceil(LANES)
+    }
+
+    /// Output of one panel of 16 queries of a head, `[head_dim][16]`.
+    pub fn panel(&self, head: usize, panel: usize) -> &[f32] {
+        let stride = self.heads.padded_dim() * LANES;
+        &self.o[(head * self.num_panels() + panel) * stride..][..self.heads.head_dim() * LANES]
+    }
+
+    /// Output of one query, `[head_dim]`.
+    pub fn row(&self, head: usize, row: usize) -> Vec<f32> {
+        self.panel(head, row / LANES).chunks_exact(LANES).map(|lanes| lanes[row % LANES]).collect()
+    }
+
+    /// Natural logarithm of the sum of `exp(logit)` over the keys that query `row` of `head` computed.
+    pub fn lse(&self, head: usize, row: usize) -> f32 {
+        self.lse[head * self.num_panels() * LANES + row]
+    }
+}
+
+/// Runs `plan` for the queries of `range` over the keys of `kv`, on the current rayon pool.
+///
+/// Only keys that the plan names are read, none past `kv_len`.
+///
+/// # Errors
+/// When `queries`, `kv`, `range`, `plan` and `output` do not belong together.
+pub fn attend(
+    simd: Simd,
+    queries: &Queries,
+    kv: &KvView,
+    range: QueryRange,
+    plan: &Plan,
+    output: &mut Output,
+) -> Result<(), Error> {
+    let heads = queries.heads();
+    if kv.heads() != heads || output.heads != heads {
+        return Err(Error::Plan("queries, keys and output have different heads".into()));
+    }
+    Error::check_len("queries", range.q_len(), queries.len())?;
+    Error::check_len("output rows", range.q_len(), output.len)?;
+    Error::check_len("keys", range.kv_len(), kv.kv_len())?;
+    plan.check(heads.num_q_heads(), range)?;
+
+    let gathered: Vec<Option<Extras>> = (plan.heads.par_iter().enumerate())
+        .map(|(head, plan)| match plan {
+            HeadPlan::Sparse(plan) => Extras::gather(kv, heads.kv_head(head), plan),
+            HeadPlan::Dense => None,
+        })
+        .collect();
+
+    let panels = output.num_panels();
+    let tile_panels = BLOCK_M / LANES;
+    let stride = heads.padded_dim() * LANES;
+    let tiles =
+        output.o.par_chunks_mut(panels * stride).zip(output.lse.par_chunks_mut(panels * LANES)).enumerate().flat_map(
+            |(head, (o, lse))| {
+                let o = o.par_chunks_mut(tile_panels * stride);
+                let lse = lse.par_chunks_mut(tile_panels * LANES);
+                o.zip(lse).enumerate().map(move |(tile, (o, lse))| (head, tile, o, lse))
+            },
+        );
+    tiles.for_each(|(head, tile, o, lse)| {
+        let unit = Tile { simd, queries, kv, range, head, tile };
+        unit.run(&plan.heads[head], gathered[head].as_ref(), o, lse);
+    });
+    Ok(())
+}
+
+/// One q tile of one head.
+struct Tile<'a> {
+    simd: Simd,
+    queries: &'a Queries,
+    kv: &'a KvView<'a>,
+    range: QueryRange,
+    head: usize,
+    tile: usize,
+}
+
+/// What a pair of panels works in; fits the first-level cache together with a page.
+#[repr(C, align(64))]
+struct Scratch {
+    scores: [f32; 2 * BLOCK_N * LANES],
+    p: [bf16; 2 * BLOCK_N * LANES],
+}
+
+/// 64 keys and their values, and what hides some of them.
+struct Group<'a> {
+    keys: &'a [bf16],
+    values: &'a [bf16],
+    /// Added to the base-2 logits of each key: 0, -inf or the weight of a centre.
+    bias: Option<&'a [f32; BLOCK_N]>,
+    /// Position of the first key, where the diagonal cuts the group.
+    diagonal: Option<usize>,
+}
+
+impl Tile<'_> {
+    fn run(&self, plan: &HeadPlan, extras: Option<&Extras>, o: &mut [f32], lse: &mut [f32]) {
+        o.fill(0.0);
+        let mut scratch = Scratch { scores: [0.0; 2 * BLOCK_N * LANES], p: [bf16::ZERO; 2 * BLOCK_N * LANES] };
+        let mut rows = [const { RowState::new() }; BLOCK_M / LANES];
+        match plan {
+            HeadPlan::Dense => {
+                for block in 0..self.range.causal_blocks(self.tile) {
+                    self.absorb_block(block, &mut rows, &mut scratch, o);
+                }
+            }
+            HeadPlan::Sparse(plan) => {
+                for &block in plan.blocks(self.tile) {
+                    self.absorb_block(block as usize, &mut rows, &mut scratch, o);
+                }
+                if let Some(extras) = extras {
+                    let bias = extras.bias_of_tile(plan.blocks(self.tile), self.range.full_blocks(self.tile));
+                    for (group, bias) in bias.iter().enumerate() {
+                        if bias.iter().any(|bias| *bias > f32::NEG_INFINITY) {
+                            let (keys, values) = extras.group(group);
+                            let group = Group { keys, values, bias: Some(bias), diagonal: None };
+                            self.absorb(&group, &mut rows, &mut scratch, o);
+                        }
+                    }
+                }
+            }
+        }
+        let stride = self.kv.heads().padded_dim() * LANES;
+        for ((o, lse), rows) in o.chunks_exact_mut(stride).zip(lse.chunks_exact_mut(LANES)).zip(&rows) {
+            softmax::finish(self.simd, rows, o, lse);
+        }
+    }
+
+    fn absorb_block(&self, block: usize, rows: &mut [RowState], scratch: &mut Scratch, o: &mut [f32]) {
+        let kv_head = self.kv.heads().kv_head(self.head);
+        let (keys, values) = (self.kv.keys(block, kv_head), self.kv.values(block, kv_head));
+        let diagonal = (block >= self.range.full_blocks(self.tile)).then_some(block * BLOCK_N);
+        let filled = self.kv.kv_len() - block * BLOCK_N;
+        if filled < BLOCK_N {
+            // The rest of the page may hold anything, NaN too, and 0 * NaN is NaN: work on a clean copy.
+            let (keys, values) = clean_copy(keys, values, filled);
+            self.absorb(&Group { keys: &keys, values: &values, bias: None, diagonal }, rows, scratch, o);
+        } else {
+            self.absorb(&Group { keys, values, bias: None, diagonal }, rows, scratch, o);
+        }
+    }
+
+    fn absorb(&self, group: &Group, rows: &mut [RowState], scratch: &mut Scratch, o: &mut [f32]) {
+        let dim = self.kv.heads().padded_dim();
+        let keys = Rows::row_major(group.keys, BLOCK_N, dim, dim);
+        let values = Rows::row_major(group.values, dim, BLOCK_N, BLOCK_N);
+        let first_panel = self.tile * (BLOCK_M / LANES);
+        let tile_start = self.range.tile_positions(self.tile).start;
+        for (pair, o) in o.chunks_mut(2 * dim * LANES).enumerate() {
+            let panels = o.len() / (dim * LANES);
+            let q = self.queries.panels(self.head, first_panel + 2 * pair, panels);
+            multiply(self.simd, keys, q, panels, &mut scratch.scores, BLOCK_N * LANES, false);
+            for panel in 0..panels {
+                let scores = &mut scratch.scores[panel * BLOCK_N * LANES..][..BLOCK_N * LANES];
+                if let Some(bias) = group.bias {
+                    softmax::add_bias(self.simd, bias, scores);
+                }
+                if let Some(first_key) = group.diagonal {
+                    let first_row = tile_start + (2 * pair + panel) * LANES;
+                    softmax::hide_future(self.simd, first_row as i32, first_key as i32, scores);
+                }
+                let rows = &mut rows[2 * pair + panel];
+                let o = &mut o[panel * dim * LANES..][..dim * LANES];
+                let p = &mut scratch.p[panel * BLOCK_N * LANES..][..BLOCK_N * LANES];
+                softmax::absorb(self.simd, scores, rows, o, bytemuck::cast_slice_mut(p));
+            }
+            multiply(self.simd, values, &scratch.p, panels, o, dim * LANES, true);
+        }
+    }
+}
+
+fn clean_copy(keys: &[bf16], values: &[bf16], filled: usize) -> (Aligned<bf16>, Aligned<bf16>) {
+    let mut clean_keys = Aligned::zeroed(keys.len());
+    let mut clean_values = Aligned::zeroed(values.len());
+    let dim = keys.len() / BLOCK_N;
+    clean_keys[..filled * dim].copy_from_slice(&keys[..filled * dim]);
+    for (clean, row) in clean_values.chunks_exact_mut(BLOCK_N).zip(values.chunks_exact(BLOCK_N)) {
+        clean[..filled].copy_from_slice(&row[..filled]);
+    }
+    (clean_keys, clean_values)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! Online softmax in base 2, vertical: lane = row, so no shuffle and no horizontal reduction.
+
+use crate::simd::LANES;
+use std::f32::consts::LN_2;
+
+/// Running maximum and sum of sixteen rows.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct RowState {
+    /// Reference exponent: at most [`SLACK`] below the true maximum, so that most groups need no rescaling.
+    m: [f32; LANES],
+    /// Sum of `2^(score - m)`.
+    l: [f32; LANES],
+}
+
+impl RowState {
+    pub(super) const fn new() -> Self {
+        Self { m: [f32::NEG_INFINITY; LANES], l: [0.0; LANES] }
+    }
+}
+
+/// A row is rescaled only when its maximum grew by more than this many powers of two: `p` then stays below 2^8, far
+/// inside the range where f32 sums and bf16 products keep their relative precision.
+const SLACK: f32 = 8.0;
+
+/// `2^x` for `x <= 2^20`, exactly 0 below -126 (so also for -inf). Relative error below 3e-6, far finer than the
+/// bf16 that follows.
+#[inline(always)]
+pub(crate) fn exp2<const FMA: bool>(x: f32) -> f32 {
+    // Adding 1.5 * 2^23 rounds to an integer, which then sits in the low bits.
+    const ROUND: f32 = 12582912.0;
+    let fma = crate::simd::fma::<FMA>;
+    let clamped = if x > -126.0 { x } else { -126.0 };
+    let rounded = clamped + ROUND;
+    let f = clamped - (rounded - ROUND);
+    // Least maximal relative error on [-1/2, 1/2]: 2.6e-6.
+    let p = fma(f, 9.570_101e-3, 5.591_786e-2);
+    let p = fma(f, p, 2.402_474_4e-1);
+    let p = fma(f, p, 6.931_218e-1);
+    let p = fma(f, p, 9.999_993e-1);
+    let scaled = f32::from_bits(p.to_bits().wrapping_add(rounded.to_bits() << 23));
+    if x > -126.0 { scaled } else { 0.0 }
+}
+
+crate::multiversion! {
+    /// Adds one number to all rows' scores of each key.
+    pub(super) fn add_bias(bias: &[f32; 64], scores: &mut [f32]) {
+        for (scores, bias) in scores.chunks_exact_mut(LANES).zip(bias) {
+            for lane in 0..LANES {
+                scores[lane] += bias;
+            }
+        }
+    }
+}
+
+crate::multiversion! {
+    /// Hides keys at positions above their row's. Rows stand at `first_row ..`, keys at `first_key ..`.
+    pub(super) fn hide_future(first_row: i32, first_key: i32, scores: &mut [f32]) {
+        for (key, scores) in scores.chunks_exact_mut(LANES).enumerate() {
+            let key = first_key + key as i32;
+            for lane in 0..LANES {
+                scores[lane] = if key <= first_row + lane as i32 { scores[lane] } else { f32::NEG_INFINITY };
+            }
+        }
+    }
+}
+
+crate::multiversion! {
+    /// Takes the scores of a group `[64][16]` into the running state, rescales `o` (`[dim][16]`) where a maximum grew,
+    /// and leaves `p` packed `[32][16]` pairs of bf16 as the right operand of the values' product.
+    pub(super) fn absorb(scores: &[f32], rows: &mut RowState, o: &mut [f32], p: &mut [u32]) {
+        let mut top = [f32::NEG_INFINITY; LANES];
+        for scores in scores.chunks_exact(LANES) {
+            for lane in 0..LANES {
+                top[lane] = if scores[lane] > top[lane] { scores[lane] } else { top[lane] };
+            }
+        }
+        let mut grew = false;
+        for lane in 0..LANES {
+            grew |= top[lane] > rows.m[lane] + SLACK;
+        }
+        if grew {
+            let mut factor = [1f32; LANES];
+            for lane in 0..LANES {
+                let m = if top[lane] > rows.m[lane] { top[lane] } else { rows.m[lane] };
+                // A row that has seen no key has m = -inf twice: nothing to rescale.
+                factor[lane] = if m == rows.m[lane] { 1.0 } else { exp2::<FMA>(rows.m[lane] - m) };
+                rows.m[lane] = m;
+                rows.l[lane] *= factor[lane];
+            }
+            for o in o.chunks_exact_mut(LANES) {
+                for lane in 0..LANES {
+                    o[lane] *= factor[lane];
+                }
+            }
+        }
+        let mut m = [0f32; LANES];
+        for lane in 0..LANES {
+            m[lane] = if rows.m[lane] == f32::NEG_INFINITY { 0.0 } else { rows.m[lane] };
+        }
+        let mut l = rows.l;
+        for (scores, p) in scores.chunks_exact(2 * LANES).zip(p.chunks_exact_mut(LANES)) {
+            for lane in 0..LANES {
+                let low = exp2::<FMA>(scores[lane] - m[lane]);
+                let high = exp2::<FMA>(scores[LANES + lane] - m[lane]);
+                l[lane] += low + high;
+                // Nearest bf16, ties up: p is never negative, infinite or NaN.
+                let (low, high) = (low.to_bits() + 0x8000, high.to_bits() + 0x8000);
+                p[lane] = (low >> 16) | (high & 0xffff_0000);
+            }
+        }
+        rows.l = l;
+    }
+}
+
+crate::multiversion! {
+    /// Divides `o` (`[dim][16]`) by the rows' sums and writes their natural log-sum-exp.
+    pub(super) fn finish(rows: &RowState, o: &mut [f32], lse: &mut [f32]) {
+        let mut inverse = [0f32; LANES];
+        for lane in 0..LANES {
+            inverse[lane] = if rows.l[lane] > 0.0 { 1.0 / rows.l[lane] } else { 0.0 };
+            lse[lane] = (rows.m[lane] + rows.l[lane].log2()) * LN_2;
+        }
+        for o in o.chunks_exact_mut(LANES) {
+            for lane in 0..LANES {
+                o[lane] *= inverse[lane];
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+use super::*;
+use crate::kv::KvPages;
+use crate::oracle;
+use crate::plan::SparsePlan;
+use proptest::prelude::*;
+
+/// Pseudo-random numbers in [-1, 1), the same on every machine.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        ((self.next() + 1.0) / 2.0 * n as f32) as usize % n
+    }
+
+    /// bf16 values, so that both sides start from the same operands.
+    fn rows(&mut self, n: usize, size: f32) -> Vec<f32> {
+        (0..n).map(|_| bf16::from_f32(self.next() * size).to_f32()).collect()
+    }
+}
+
+struct Case {
+    heads: HeadShape,
+    range: QueryRange,
+    plan: Plan,
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    numbers: Numbers,
+}
+
+impl Case {
+    fn new(seed: u64, (group, kv_heads, dim): (usize, usize, usize), q_len: usize, cached: usize) -> Self {
+        let mut numbers = Numbers(seed);
+        let heads = HeadShape::new(group * kv_heads, kv_heads, dim).unwrap();
+        let range = QueryRange::new(q_len, q_len + cached).unwrap();
+        let plan = Plan { heads: (0..heads.num_q_heads()).map(|_| random_plan(&mut numbers, range)).collect() };
+        Self {
+            heads,
+            range,
+            plan,
+            q: numbers.rows(q_len * heads.num_q_heads() * dim, 3.0),
+            k: numbers.rows(range.kv_len() * kv_heads * dim, 2.0),
+            v: numbers.rows(range.kv_len() * kv_heads * dim, 1.0),
+            numbers,
+        }
+    }
+
+    /// Runs the kernel with pages in random order and NaN wherever nothing may look.
+    fn run(&mut self, simd: Simd) -> Output {
+        let (heads, range) = (self.heads, self.range);
+        let num_pages = range.num_blocks() + 2;
+        let mut table: Vec<u32> = (0..num_pages as u32).collect();
+        for i in (1..num_pages).rev() {
+            table.swap(i, self.numbers.below(i + 1));
+        }
+        let table = &table[..range.num_blocks()];
+        let mut pages = KvPages::new(heads, num_pages);
+        pages.plant_nan();
+        // In two steps that meet inside a page, as chunked prefill and decode do.
+        let width = heads.num_kv_heads() * heads.head_dim();
+        let cut = self.numbers.below(range.kv_len() + 1);
+        pages.append_rows(table, 0, &self.k[..cut * width], &self.v[..cut * width]).unwrap();
+        pages.append_rows(table, cut, &self.k[cut * width..], &self.v[cut * width..]).unwrap();
+
+        let queries = Queries::from_rows(simd, heads, &self.q).unwrap();
+        let mut output = Output::new(heads, range.q_len());
+        output.o.fill(f32::NAN);
+        attend(simd, &queries, &pages.view(table, range.kv_len()).unwrap(), range, &self.plan, &mut output).unwrap();
+        output
+    }
+
+    /// What query row `row` of `head` computes, from the definition of the plan.
+    fn keys_of_row(&self, head: usize, row: usize) -> Vec<Vec<usize>> {
+        let position = self.range.q_start() + row;
+        let HeadPlan::Sparse(plan) = &self.plan.heads[head] else {
+            return (0..=position).map(|j| vec![j]).collect();
+        };
+        let kept = plan.blocks(row / BLOCK_M);
+        let first_of_tile = self.range.q_start() + row / BLOCK_M * BLOCK_M;
+        let mut keys = Vec::new();
+        for block in 0..=position / BLOCK_N {
+            let all: Vec<usize> = (block * BLOCK_N..(block + 1) * BLOCK_N).filter(|&j| j <= position).collect();
+            if kept.contains(&(block as u32)) {
+                keys.extend(all.into_iter().map(|j| vec![j]));
+            } else {
+                assert!((block + 1) * BLOCK_N <= first_of_tile + 1);
+                let (columns, rest): (Vec<_>, Vec<_>) =
+                    all.into_iter().partition(|&j| plan.columns().contains(&(j as u32)));
+                keys.extend(columns.into_iter().map(|j| vec![j]));
+                if plan.centres() && !rest.is_empty() {
+                    keys.push(rest);
+                }
+            }
+        }
+        keys
+    }
+
+    fn check(&self, output: &Output, simd: Simd) -> Result<(), TestCaseError> {
+        let (heads, d) = (self.heads, self.heads.head_dim());
+        let of_head = |rows: &[f32], count: usize, head: usize| -> Vec<f64> {
+            rows.chunks_exact(d).skip(head).step_by(count).flatten().map(|x| *x as f64).collect()
+        };
+        for head in 0..heads.num_q_heads() {
+            let q = of_head(&self.q, heads.num_q_heads(), head);
+            let k = of_head(&self.k, heads.num_kv_heads(), heads.kv_head(head));
+            let v = of_head(&self.v, heads.num_kv_heads(), heads.kv_head(head));
+            let operands = oracle::Head { q: &q, k: &k, v: &v, head_dim: d };
+            for row in 0..self.range.q_len() {
+                let (want, lse) = oracle::attend_row(operands, row, self.keys_of_row(head, row));
+                let got = output.row(head, row);
+                // bf16 keeps 8 bits: scaled queries round to 2^-9 of logits up to about 10, p to 2^-9 of values to 1.
+                for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                    prop_assert!((*got as f64 - want).abs() < 0.02, "{simd:?} {head} {row} {i}: {got} {want}");
+                }
+                let got = output.lse(head, row) as f64;
+                // A row whose plan names no key has output 0 and -inf on both sides.
+                prop_assert!(
+                    got == lse || (got - lse).abs() < 0.02,
+                    "{simd:?} head {head} row {row}: lse {got}, {lse}"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn random_plan(numbers: &mut Numbers, range: QueryRange) -> HeadPlan {
+    if numbers.below(5) == 0 {
+        return HeadPlan::Dense;
+    }
+    let columns = match numbers.below(3) {
+        0 => Vec::new(),
+        n => (0..range.kv_len() as u32).filter(|_| numbers.below(30) < n * n * n).collect(),
+    };
+    let centres = numbers.below(2) == 0;
+    let rate = 1 + numbers.below(4);
+    let last_rows = numbers.below(80);
+    let rule = |_: usize, keep: &mut [bool]| keep.iter_mut().for_each(|keep| *keep = numbers.below(5) < rate);
+    HeadPlan::Sparse(SparsePlan::from_rule(range, last_rows, columns, centres, rule).unwrap())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn any_plan_equals_the_oracle_on_every_instruction_set(
+        seed: u64,
+        shape in prop::sample::select(vec![(1, 1, 64), (3, 1, 64), (2, 2, 32), (7, 1, 12), (1, 2, 80), (4, 1, 128)]),
+        q_len in 1usize..300, cached in prop::sample::select(vec![0usize, 0, 1, 63, 64, 100, 256, 500]),
+    ) {
+        let mut case = Case::new(seed, shape, q_len, cached);
+        for simd in Simd::available() {
+            let output = case.run(simd);
+            case.check(&output, simd)?;
+        }
+    }
+
+    #[test]
+    fn density_is_the_oracles_count(seed: u64, q_len in 1usize..300, cached in 0usize..300) {
+        let case = Case::new(seed, (2, 1, 4), q_len, cached);
+        for (head, plan) in case.plan.heads.iter().enumerate() {
+            let counted: usize = (0..q_len).map(|row| case.keys_of_row(head, row).len()).sum();
+            prop_assert_eq!(plan.pairs(case.range), counted as u64);
+        }
+    }
+}
+
+#[test]
+fn refuses_operands_that_do_not_belong_together() {
+    let heads = HeadShape::new(2, 1, 32).unwrap();
+    let range = QueryRange::new(10, 74).unwrap();
+    let pages = KvPages::new(heads, 2);
+    let view = pages.view(&[0, 1], 74).unwrap();
+    let mut output = Output::new(heads, 10);
+    let mut run =
+        |queries: &Queries, range, plan: &Plan| attend(Simd::Portable, queries, &view, range, plan, &mut output);
+    let queries = Queries::zeroed(heads, 10);
+    assert!(run(&queries, range, &Plan::dense(2)).is_ok());
+    assert!(matches!(run(&queries, range, &Plan::dense(3)), Err(Error::Plan(_))));
+    assert!(matches!(run(&Queries::zeroed(heads, 11), range, &Plan::dense(2)), Err(Error::Length { .. })));
+    assert!(matches!(run(&queries, QueryRange::new(10, 75).unwrap(), &Plan::dense(2)), Err(Error::Length { .. })));
+    let other = Queries::zeroed(HeadShape::new(2, 2, 32).unwrap(), 10);
+    assert!(matches!(run(&other, range, &Plan::dense(2)), Err(Error::Plan(_))));
+    assert!(matches!(pages.view(&[0], 74), Err(Error::PageTable(_))));
+    assert!(matches!(pages.view(&[0, 0], 74), Err(Error::PageTable(_))));
+    assert!(matches!(pages.view(&[0, 2], 74), Err(Error::PageTable(_))));
+}

@@ -1,0 +1,59 @@
+//! What the library refuses.
+
+/// An argument that cannot be; each message says what was expected and what was found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Query heads must be a multiple of kv heads, and nothing may be zero.
+    #[error(
+        "{num_q_heads} query heads cannot share {num_kv_heads} kv heads: query heads must be a multiple of kv heads, both above zero"
+    )]
+    Heads {
+        /// Query heads asked for.
+        num_q_heads: usize,
+        /// Kv heads asked for.
+        num_kv_heads: usize,
+    },
+    /// A head must have an even number of elements between 2 and 512.
+    #[error("head_dim {0}: expected an even number from 2 to 512")]
+    HeadDim(usize),
+    /// Queries are the last positions of the kv range.
+    #[error("{q_len} queries end a sequence of {kv_len} keys: expected 0 < q_len <= kv_len <= 2^31 - 1")]
+    Range {
+        /// Queries.
+        q_len: usize,
+        /// Keys.
+        kv_len: usize,
+    },
+    /// A buffer of the wrong length.
+    #[error("{what}: expected {expected} elements, found {found}")]
+    Length {
+        /// Which buffer.
+        what: &'static str,
+        /// Elements expected.
+        expected: usize,
+        /// Elements found.
+        found: usize,
+    },
+    /// A page table that does not hold the sequence or names pages that are not there.
+    #[error("page table: {0}")]
+    PageTable(String),
+    /// A plan that breaks a rule of the format.
+    #[error("plan: {0}")]
+    Plan(String),
+    /// A pattern or search parameter out of its range.
+    #[error("{what} is {found}: expected {expected}")]
+    Parameter {
+        /// Which parameter.
+        what: &'static str,
+        /// Its range.
+        expected: &'static str,
+        /// Its value, printed.
+        found: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn check_len(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
+        if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
+    }
+}

@@ -1,0 +1,247 @@
+//! Paged keys and values, with the summaries that selectors read.
+
+use crate::shape::HeadShape;
+use crate::simd::LANES;
+use crate::{Aligned, BLOCK_N, Error};
+use half::bf16;
+use rayon::prelude::*;
+
+/// The pages of one layer. A page holds 64 positions of every kv head:
+///
+/// * keys, bf16 row-major `[64][padded_dim]`: the left operand of `scores = K Q^T`;
+/// * values, bf16 transposed `[padded_dim][64]`: the left operand of `output = V^T P`;
+/// * the mean key and mean value of its filled positions, f32 `[padded_dim]`, for block scores and cluster centres.
+///
+/// Pages are numbered; a *page table* lists the pages of a sequence in order, so block `b` of the sequence is page
+/// `table[b]`. Which page belongs to whom is the owner's business.
+pub struct KvPages {
+    heads: HeadShape,
+    num_pages: usize,
+    keys: Aligned<bf16>,
+    values: Aligned<bf16>,
+    key_means: Aligned<f32>,
+    value_means: Aligned<f32>,
+}
+
+impl KvPages {
+    /// `num_pages` empty pages. Memory is taken as pages are first written.
+    pub fn new(heads: HeadShape, num_pages: usize) -> Self {
+        let rows = num_pages * heads.num_kv_heads() * heads.padded_dim();
+        Self {
+            heads,
+            num_pages,
+            keys: Aligned::zeroed(rows * BLOCK_N),
+            values: Aligned::zeroed(rows * BLOCK_N),
+            key_means: Aligned::zeroed(rows),
+            value_means: Aligned::zeroed(rows),
+        }
+    }
+
+    /// Bytes that one page takes.
+    pub fn page_bytes(heads: HeadShape) -> u64 {
+        let row = 2 * BLOCK_N * size_of::<bf16>() + 2 * size_of::<f32>();
+        (heads.num_kv_heads() * heads.padded_dim() * row) as u64
+    }
+
+    /// Head shape.
+    pub fn heads(&self) -> HeadShape {
+        self.heads
+    }
+
+    /// Number of pages.
+    pub fn num_pages(&self) -> usize {
+        self.num_pages
+    }
+
+    /// Writes tokens at positions `start ..` of the sequence of `table`, from f32 *panels*: panel `p` of `keys` and of
+    /// `values` is `[num_kv_heads * head_dim][16]` and starts at `p * stride`; lanes past `len` are ignored.
+    ///
+    /// Pages are written in parallel, each by one thread.
+    ///
+    /// # Errors
+    /// When the table does not reach `start + len`, names a page twice or one that is not there, or a panel is missing.
+    pub fn append_panels(
+        &mut self,
+        table: &[u32],
+        start: usize,
+        len: usize,
+        keys: &[f32],
+        values: &[f32],
+        stride: usize,
+    ) -> Result<(), Error> {
+        if len == 0 {
+            return Ok(());
+        }
+        let (d, dp, kv_heads) = (self.heads.head_dim(), self.heads.padded_dim(), self.heads.num_kv_heads());
+        let needed = (len.div_ceil(LANES) - 1) * stride + kv_heads * d * LANES;
+        for (what, panels) in [("key panels", keys), ("value panels", values)] {
+            if panels.len() < needed {
+                return Err(Error::Length { what, expected: needed, found: panels.len() });
+            }
+        }
+        self.check_table(table, start + len)?;
+
+        let first = start / BLOCK_N;
+        let mut block_of = vec![usize::MAX; self.num_pages];
+        for (block, &page) in table.iter().enumerate().take((start + len).div_ceil(BLOCK_N)).skip(first) {
+            block_of[page as usize] = block;
+        }
+        let page_rows = kv_heads * dp;
+        self.keys
+            .par_chunks_exact_mut(page_rows * BLOCK_N)
+            .zip(self.values.par_chunks_exact_mut(page_rows * BLOCK_N))
+            .zip(self.key_means.par_chunks_exact_mut(page_rows))
+            .zip(self.value_means.par_chunks_exact_mut(page_rows))
+            .zip(block_of.par_iter())
+            .filter(|(_, block)| **block != usize::MAX)
+            .for_each(|((((page_keys, page_values), key_means), value_means), &block)| {
+                let from = start.max(block * BLOCK_N);
+                let to = (start + len).min((block + 1) * BLOCK_N);
+                for head in 0..kv_heads {
+                    let page_keys = &mut page_keys[head * dp * BLOCK_N..][..dp * BLOCK_N];
+                    let page_values = &mut page_values[head * dp * BLOCK_N..][..dp * BLOCK_N];
+                    for position in from..to {
+                        let (token, slot) = (position - start, position % BLOCK_N);
+                        let at = token / LANES * stride + head * d * LANES + token % LANES;
+                        for i in 0..d {
+                            page_keys[slot * dp + i] = bf16::from_f32(keys[at + i * LANES]);
+                        }
+                        for i in 0..d {
+                            page_values[i * BLOCK_N + slot] = bf16::from_f32(values[at + i * LANES]);
+                        }
+                    }
+                    let filled = to - block * BLOCK_N;
+                    mean_of_rows(page_keys, filled, &mut key_means[head * dp..][..dp]);
+                    mean_of_columns(page_values, filled, &mut value_means[head * dp..][..dp]);
+                }
+            });
+        Ok(())
+    }
+
+    /// Writes tokens from f32 rows `[token][num_kv_heads][head_dim]`; otherwise as
+    /// [`append_panels`](Self::append_panels).
+    ///
+    /// # Errors
+    /// As `append_panels`, and when `keys` and `values` are not the same whole number of tokens.
+    pub fn append_rows(&mut self, table: &[u32], start: usize, keys: &[f32], values: &[f32]) -> Result<(), Error> {
+        let width = self.heads.num_kv_heads() * self.heads.head_dim();
+        let len = keys.len() / width;
+        Error::check_len("key rows", len * width, keys.len())?;
+        Error::check_len("value rows", keys.len(), values.len())?;
+        let stride = width * LANES;
+        let to_panels = |rows: &[f32]| {
+            let mut panels = vec![0.0; len.div_ceil(LANES) * stride];
+            for (token, row) in rows.chunks_exact(width).enumerate() {
+                for (i, x) in row.iter().enumerate() {
+                    panels[token / LANES * stride + i * LANES + token % LANES] = *x;
+                }
+            }
+            panels
+        };
+        self.append_panels(table, start, len, &to_panels(keys), &to_panels(values), stride)
+    }
+
+    /// The first `kv_len` positions of the sequence of `table`.
+    ///
+    /// # Errors
+    /// When the table does not reach `kv_len`, names a page twice or one that is not there.
+    pub fn view<'a>(&'a self, table: &'a [u32], kv_len: usize) -> Result<KvView<'a>, Error> {
+        self.check_table(table, kv_len)?;
+        Ok(KvView { pages: self, table, kv_len })
+    }
+
+    fn check_table(&self, table: &[u32], kv_len: usize) -> Result<(), Error> {
+        let blocks = kv_len.div_ceil(BLOCK_N);
+        if table.len() < blocks {
+            return Err(Error::PageTable(format!(
+                "{kv_len} positions need {blocks} pages of {BLOCK_N}, the table lists {}",
+                table.len()
+            )));
+        }
+        let mut seen = vec![false; self.num_pages];
+        for &page in &table[..blocks] {
+            match seen.get_mut(page as usize) {
+                None => return Err(Error::PageTable(format!("page {page} of {} pages", self.num_pages))),
+                Some(seen) if *seen => return Err(Error::PageTable(format!("page {page} listed twice"))),
+                Some(seen) => *seen = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// NaN in every element of every slot; only the padding of the head dimension keeps its zeros.
+    #[cfg(test)]
+    pub(crate) fn plant_nan(&mut self) {
+        let (d, dp) = (self.heads.head_dim(), self.heads.padded_dim());
+        self.keys.chunks_exact_mut(dp).for_each(|row| row[..d].fill(bf16::NAN));
+        self.values.chunks_exact_mut(dp * BLOCK_N).for_each(|page| page[..d * BLOCK_N].fill(bf16::NAN));
+        self.key_means.fill(f32::NAN);
+        self.value_means.fill(f32::NAN);
+    }
+}
+
+fn mean_of_rows(rows: &[bf16], filled: usize, mean: &mut [f32]) {
+    mean.fill(0.0);
+    for row in rows.chunks_exact(mean.len()).take(filled) {
+        for (mean, x) in mean.iter_mut().zip(row) {
+            *mean += x.to_f32();
+        }
+    }
+    mean.iter_mut().for_each(|mean| *mean /= filled as f32);
+}
+
+fn mean_of_columns(columns: &[bf16], filled: usize, mean: &mut [f32]) {
+    for (mean, column) in mean.iter_mut().zip(columns.chunks_exact(BLOCK_N)) {
+        *mean = column[..filled].iter().map(|x| x.to_f32()).sum::<f32>() / filled as f32;
+    }
+}
+
+/// One sequence in [`KvPages`]: what attention and search read.
+#[derive(Clone, Copy)]
+pub struct KvView<'a> {
+    pages: &'a KvPages,
+    table: &'a [u32],
+    kv_len: usize,
+}
+
+impl<'a> KvView<'a> {
+    /// Number of positions.
+    pub fn kv_len(&self) -> usize {
+        self.kv_len
+    }
+
+    /// Head shape.
+    pub fn heads(&self) -> HeadShape {
+        self.pages.heads
+    }
+
+    /// Number of blocks, the last maybe partly filled.
+    pub fn num_blocks(&self) -> usize {
+        self.kv_len.div_ceil(BLOCK_N)
+    }
+
+    fn row(&self, block: usize, kv_head: usize) -> usize {
+        let heads = self.pages.heads;
+        (self.table[block] as usize * heads.num_kv_heads() + kv_head) * heads.padded_dim()
+    }
+
+    /// Keys of a block, `[64][padded_dim]`. Slots past [`kv_len`](Self::kv_len) hold whatever was there before.
+    pub fn keys(&self, block: usize, kv_head: usize) -> &'a [bf16] {
+        &self.pages.keys[self.row(block, kv_head) * BLOCK_N..][..self.pages.heads.padded_dim() * BLOCK_N]
+    }
+
+    /// Values of a block, `[padded_dim][64]`; otherwise as [`keys`](Self::keys).
+    pub fn values(&self, block: usize, kv_head: usize) -> &'a [bf16] {
+        &self.pages.values[self.row(block, kv_head) * BLOCK_N..][..self.pages.heads.padded_dim() * BLOCK_N]
+    }
+
+    /// Mean key of the filled slots of a block, `[padded_dim]`.
+    pub fn key_mean(&self, block: usize, kv_head: usize) -> &'a [f32] {
+        &self.pages.key_means[self.row(block, kv_head)..][..self.pages.heads.padded_dim()]
+    }
+
+    /// Mean value of the filled slots of a block, `[padded_dim]`.
+    pub fn value_mean(&self, block: usize, kv_head: usize) -> &'a [f32] {
+        &self.pages.value_means[self.row(block, kv_head)..][..self.pages.heads.padded_dim()]
+    }
+}
