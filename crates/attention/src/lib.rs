@@ -43,10 +43,10 @@ pub mod attend;
 mod error;
 pub mod kv;
 pub mod oracle;
-// pub mod pattern;
+pub mod pattern;
 pub mod plan;
 pub mod queries;
-// pub mod search;
+pub mod search;
 pub mod shape;
 
 pub use aligned::Aligned;

@@ -1,6 +1,6 @@
 //! Online softmax in base 2, vertical: lane = row, so no shuffle and no horizontal reduction.
 
-use crate::simd::LANES;
+use crate::simd::{LANES, exp2};
 use std::f32::consts::LN_2;
 
 /// Running maximum and sum of sixteen rows.
@@ -22,25 +22,6 @@ impl RowState {
 /// A row is rescaled only when its maximum grew by more than this many powers of two: `p` then stays below 2^8, far
 /// inside the range where f32 sums and bf16 products keep their relative precision.
 const SLACK: f32 = 8.0;
-
-/// `2^x` for `x <= 2^20`, exactly 0 below -126 (so also for -inf). Relative error below 3e-6, far finer than the
-/// bf16 that follows.
-#[inline(always)]
-pub(crate) fn exp2<const FMA: bool>(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to an integer, which then sits in the low bits.
-    const ROUND: f32 = 12582912.0;
-    let fma = crate::simd::fma::<FMA>;
-    let clamped = if x > -126.0 { x } else { -126.0 };
-    let rounded = clamped + ROUND;
-    let f = clamped - (rounded - ROUND);
-    // Least maximal relative error on [-1/2, 1/2]: 2.6e-6.
-    let p = fma(f, 9.570_101e-3, 5.591_786e-2);
-    let p = fma(f, p, 2.402_474_4e-1);
-    let p = fma(f, p, 6.931_218e-1);
-    let p = fma(f, p, 9.999_993e-1);
-    let scaled = f32::from_bits(p.to_bits().wrapping_add(rounded.to_bits() << 23));
-    if x > -126.0 { scaled } else { 0.0 }
-}
 
 crate::multiversion! {
     /// Adds one number to all rows' scores of each key.

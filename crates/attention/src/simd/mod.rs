@@ -18,6 +18,7 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod exp2;
 mod multiversion;
 mod pack;
 mod portable;
@@ -25,7 +26,8 @@ mod portable;
 use half::bf16;
 use std::sync::OnceLock;
 
-pub use pack::{pack, packed_len};
+pub use exp2::exp2;
+pub use pack::{bf16_bits, pack, packed_len};
 
 /// Tokens in a panel.
 pub const LANES: usize = 16;

@@ -25,13 +25,13 @@ crate::multiversion! {
         let mut rows = out.chunks_exact_mut(LANES);
         for (pair, out) in pairs.zip(&mut rows) {
             for lane in 0..LANES {
-                let (low, high) = (round(pair[lane] * scale), round(pair[LANES + lane] * scale));
+                let (low, high) = (bf16_bits(pair[lane] * scale), bf16_bits(pair[LANES + lane] * scale));
                 out[lane] = [low as u16, high as u16];
             }
         }
         if !odd.is_empty() && let Some(out) = rows.next() {
             for lane in 0..LANES {
-                out[lane] = [round(odd[lane] * scale) as u16, 0];
+                out[lane] = [bf16_bits(odd[lane] * scale) as u16, 0];
             }
         }
         for out in rows {
@@ -43,7 +43,7 @@ crate::multiversion! {
 /// bf16 bits of `x`, to nearest, ties to even. A NaN stays a NaN: its quiet bit is set, so rounding cannot turn the
 /// payload into infinity.
 #[inline(always)]
-fn round(x: f32) -> u32 {
+pub fn bf16_bits(x: f32) -> u32 {
     let bits = x.to_bits();
     let rounded = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1))) >> 16;
     if x.is_nan() { (bits >> 16) | 0x40 } else { rounded }

@@ -1,0 +1,46 @@
+//! What a head may keep. Each pattern is a small description that lowers to a [`SparsePlan`](crate::plan::SparsePlan).
+//!
+//! All of them keep block 0 (the attention sink), the block before the diagonal and the diagonal itself, and let the
+//! final `last_rows` queries see every key.
+
+mod block_cluster;
+mod interval_slash;
+mod triangular;
+
+pub use block_cluster::{BlockCluster, BlockLevels};
+pub use interval_slash::IntervalSlash;
+pub use triangular::Triangular;
+
+use serde::Serialize;
+
+/// The pattern of a head, as reported.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "pattern", rename_all = "snake_case")]
+pub enum HeadPattern {
+    /// Every pair.
+    Dense,
+    /// Sink and window.
+    Triangular {
+        /// Newest positions kept.
+        window: usize,
+        /// Single columns kept outside.
+        columns: usize,
+    },
+    /// Columns and block diagonals.
+    IntervalSlash {
+        /// Offsets kept, as merged intervals.
+        intervals: usize,
+        /// Single columns kept outside.
+        columns: usize,
+    },
+    /// Blocks by row-peak score.
+    BlockCluster {
+        /// Least score kept.
+        threshold: f32,
+        /// Single columns kept outside.
+        columns: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+use super::*;
+use crate::attend::{Output, attend};
+use crate::kv::KvPages;
+use crate::shape::HeadShape;
+
+const DIM: usize = 32;
+
+/// A sequence whose heads attend to planted places: every query of head 0 to its neighbourhood and to a few far keys,
+/// head 1 to everything alike.
+struct Planted {
+    heads: HeadShape,
+    pages: KvPages,
+    table: Vec<u32>,
+    q: Vec<f32>,
+    len: usize,
+}
+
+impl Planted {
+    fn new(len: usize) -> Self {
+        let heads = HeadShape::new(2, 1, DIM).unwrap();
+        let noise = |n: usize| (n.wrapping_mul(2654435761) >> 7) as f32 % 1000.0 / 1000.0 - 0.5;
+        let mut k: Vec<f32> = (0..len * DIM).map(|n| noise(n) * 0.5).collect();
+        let v: Vec<f32> = (0..len * DIM).map(|n| noise(n + 77)).collect();
+        let mut q = vec![0.0; len * 2 * DIM];
+        for row in 0..len {
+            // Feature 0: found by head 0 on every 500th key. Features 1 and 2: position on a slowly turning circle.
+            k[row * DIM] = if row % 500 == 250 { 9.0 } else { 0.0 };
+            let angle = row as f32 / 150.0;
+            (k[row * DIM + 1], k[row * DIM + 2]) = (6.0 * angle.cos(), 6.0 * angle.sin());
+            q[row * 2 * DIM] = 6.0;
+            (q[row * 2 * DIM + 1], q[row * 2 * DIM + 2]) = (6.0 * angle.cos(), 6.0 * angle.sin());
+            for i in 0..DIM {
+                q[(row * 2 + 1) * DIM + i] = noise(row * DIM + i) * 0.2;
+            }
+        }
+        let pages_needed = len.div_ceil(BLOCK_N);
+        let mut pages = KvPages::new(heads, pages_needed);
+        let table: Vec<u32> = (0..pages_needed as u32).rev().collect();
+        pages.append_rows(&table, 0, &k, &v).unwrap();
+        Self { heads, pages, table, q, len }
+    }
+
+    fn find(&self, search: &Search, q_len: usize) -> (Found, QueryRange, Queries) {
+        let range = QueryRange::new(q_len, self.len).unwrap();
+        let queries = Queries::from_rows(Simd::detect(), self.heads, &self.q[range.q_start() * 2 * DIM..]).unwrap();
+        let view = self.pages.view(&self.table, self.len).unwrap();
+        (find_plan(Simd::detect(), search, &queries, &view, range, 64).unwrap(), range, queries)
+    }
+
+    /// Share of the attention mass that the plan really keeps, by the ratio of the sums of exponentials.
+    fn true_recall(&self, plan: &Plan, head: usize, range: QueryRange, queries: &Queries) -> f64 {
+        let lse = |plan: &Plan| {
+            let mut output = Output::new(self.heads, range.q_len());
+            let view = self.pages.view(&self.table, self.len).unwrap();
+            attend(Simd::detect(), queries, &view, range, plan, &mut output).unwrap();
+            (0..range.q_len()).map(|row| output.lse(head, row) as f64).collect::<Vec<_>>()
+        };
+        let (sparse, dense) = (lse(plan), lse(&Plan::dense(2)));
+        sparse.iter().zip(&dense).map(|(s, d)| (s - d).exp()).sum::<f64>() / range.q_len() as f64
+    }
+}
+
+#[test]
+fn each_head_gets_its_own_pattern_and_keeps_what_it_says() {
+    let planted = Planted::new(6000);
+    let mut search = Search::new(0.9).unwrap();
+    search.centres = false;
+    let (found, range, queries) = planted.find(&search, 2000);
+    assert!(matches!(found.plan.heads[0], HeadPlan::Sparse(_)), "a head with structure: {:?}", found.patterns[0]);
+    assert_eq!(found.plan.heads[1], HeadPlan::Dense, "a head that looks everywhere alike: {:?}", found.patterns[1]);
+    assert!(found.plan.density(range) < 0.7);
+    let kept = planted.true_recall(&found.plan, 0, range, &queries);
+    assert!(kept > 0.85, "asked for 0.9, estimated {}, kept {kept}", 2.0 * found.recall - 1.0);
+}
+
+#[test]
+fn a_higher_target_keeps_more() {
+    let planted = Planted::new(6000);
+    let density = |recall| {
+        let (found, range, _) = planted.find(&Search::new(recall).unwrap(), 2000);
+        found.plan.density(range)
+    };
+    assert!(density(0.5) <= density(0.9) && density(0.9) <= density(0.99));
+    assert_eq!(density(1.0), 1.0);
+}
+
+#[test]
+fn short_prompts_are_dense_without_a_search() {
+    let planted = Planted::new(300);
+    let (found, ..) = planted.find(&Search::new(0.5).unwrap(), 300);
+    assert_eq!(found.plan, Plan::dense(2));
+    assert_eq!(found.recall, 1.0);
+}
+
+#[test]
+fn any_range_gets_a_plan_that_the_kernel_accepts() {
+    let planted = Planted::new(5003);
+    for q_len in [1, 63, 64, 65, 640, 1000, 2049, 5003] {
+        let (found, range, queries) = planted.find(&Search::new(0.6).unwrap(), q_len);
+        let view = planted.pages.view(&planted.table, planted.len).unwrap();
+        let mut output = Output::new(planted.heads, q_len);
+        attend(Simd::detect(), &queries, &view, range, &found.plan, &mut output).unwrap();
+        for head in &found.plan.heads {
+            if let HeadPlan::Sparse(plan) = head {
+                let last = range.num_tiles() - 1;
+                assert_eq!(plan.blocks(last).len(), range.num_blocks(), "the last rows see every key");
+            }
+        }
+    }
+}
+
+#[test]
+fn refuses_a_recall_that_cannot_be() {
+    for recall in [0.0, -1.0, 1.5, f32::NAN] {
+        assert!(matches!(Search::new(recall), Err(Error::Parameter { .. })));
+    }
+}
