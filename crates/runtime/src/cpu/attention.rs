@@ -1,0 +1,122 @@
+//! The attention layer: rotate, store, plan, attend.
+
+use super::{Operand, Tokens, elementwise};
+use crate::config::{ModelConfig, RopePairing};
+use crate::kv_cache::Sequence;
+use crate::ops::{AttentionReport, AttentionSpec};
+use attention::Error;
+use attention::attend::{Output, attend};
+use attention::kv::KvPages;
+use attention::plan::Plan;
+use attention::queries::Queries;
+use attention::search::find_plan;
+use attention::shape::QueryRange;
+use attention::simd::{LANES, Simd, pack};
+use rayon::prelude::*;
+use std::time::Instant;
+
+/// cos and sin, f32 `[panel][head_dim / 2][16]`, of the positions of a chunk.
+pub struct Rotations {
+    stride: usize,
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Rotations {
+    pub(super) fn new(config: &ModelConfig, start: usize, len: usize) -> Self {
+        let half = config.head_dim / 2;
+        let frequency: Vec<f64> =
+            (0..half).map(|i| config.rope_theta.powf(-(2.0 * i as f64) / config.head_dim as f64)).collect();
+        let stride = half * LANES;
+        let mut cos = vec![0.0; len.div_ceil(LANES) * stride];
+        let mut sin = cos.clone();
+        (cos.par_chunks_mut(stride).zip(sin.par_chunks_mut(stride)).enumerate()).for_each(|(panel, (cos, sin))| {
+            for (i, frequency) in frequency.iter().enumerate() {
+                for lane in 0..LANES {
+                    let angle = (start + panel * LANES + lane) as f64 * frequency;
+                    (cos[i * LANES + lane], sin[i * LANES + lane]) = (angle.cos() as f32, angle.sin() as f32);
+                }
+            }
+        });
+        Self { stride, cos, sin }
+    }
+}
+
+pub(super) fn run(
+    simd: Simd,
+    spec: AttentionSpec,
+    qkv: &mut Tokens,
+    rotations: &Rotations,
+    pages: &mut KvPages,
+    sequence: &Sequence,
+    out: &mut Operand,
+) -> Result<AttentionReport, Error> {
+    let heads = spec.heads;
+    let (d, len) = (heads.head_dim(), qkv.len);
+    let range = QueryRange::new(len, sequence.len() + len)?;
+
+    rotate(simd, spec, qkv, rotations);
+    let mut queries = Queries::zeroed(heads, len);
+    let scale = queries.scale();
+    let panel_len = attention::simd::packed_len(d);
+    let (stride, panels) = (qkv.stride(), len.div_ceil(LANES));
+    queries.packed_mut().par_chunks_mut(panel_len).enumerate().for_each(|(at, packed)| {
+        let (head, panel) = (at / panels, at % panels);
+        pack(simd, &qkv.panels[panel * stride + head * d * LANES..][..d * LANES], scale, packed);
+    });
+    let keys_at = heads.num_q_heads() * d * LANES;
+    let values_at = keys_at + heads.num_kv_heads() * d * LANES;
+    pages.append_panels(
+        sequence.table(),
+        sequence.len(),
+        len,
+        &qkv.panels[keys_at..],
+        &qkv.panels[values_at..],
+        stride,
+    )?;
+
+    let view = pages.view(sequence.table(), range.kv_len())?;
+    let started = Instant::now();
+    let (plan, recall) = match spec.search {
+        Some(search) => {
+            let found = find_plan(simd, search, &queries, &view, range, spec.last_rows)?;
+            (found.plan, found.recall)
+        }
+        None => (Plan::dense(heads.num_q_heads()), 1.0),
+    };
+    let search_time = started.elapsed();
+
+    let started = Instant::now();
+    let mut output = Output::new(heads, len);
+    attend(simd, &queries, &view, range, &plan, &mut output)?;
+    let attend_time = started.elapsed();
+
+    let width = heads.num_q_heads() * d;
+    let operand_stride = out.stride();
+    out.panels.par_chunks_mut(operand_stride).enumerate().for_each(|(panel, packed)| {
+        let mut features = vec![0.0; width * LANES];
+        for (head, features) in features.chunks_exact_mut(d * LANES).enumerate() {
+            features.copy_from_slice(output.panel(head, panel));
+        }
+        pack(simd, &features, 1.0, packed);
+    });
+
+    let computed_pairs = plan.heads.iter().map(|head| head.pairs(range)).sum();
+    let causal_pairs = range.causal_pairs() * heads.num_q_heads() as u64;
+    let recalled_pairs = recall * causal_pairs as f64;
+    Ok(AttentionReport { computed_pairs, causal_pairs, recalled_pairs, search_time, attend_time })
+}
+
+/// Rotates all query and key heads of the chunk in place.
+fn rotate(simd: Simd, spec: AttentionSpec, qkv: &mut Tokens, rotations: &Rotations) {
+    let d = spec.heads.head_dim();
+    let rotated = spec.heads.num_q_heads() + spec.heads.num_kv_heads();
+    let adjacent = spec.rope_pairing == RopePairing::Adjacent;
+    let stride = qkv.stride();
+    let angles = rotations.cos.par_chunks(rotations.stride).zip(rotations.sin.par_chunks(rotations.stride));
+    qkv.panels.par_chunks_mut(stride).zip(angles).for_each(|(panel, (cos, sin))| {
+        for head in panel.chunks_exact_mut(d * LANES).take(rotated) {
+            elementwise::rotate(simd, head, cos, sin, adjacent);
+        }
+    });
+}

@@ -1,0 +1,115 @@
+//! Keys and values of running sequences, in pages shared by all layers.
+
+use attention::BLOCK_N;
+use attention::kv::KvPages;
+use attention::shape::HeadShape;
+
+/// Pages of every layer and who owns them. A page number means the same 64 positions in each layer, so a sequence has
+/// one page table.
+pub struct KvCache {
+    layers: Vec<KvPages>,
+    free: Vec<u32>,
+}
+
+/// A sequence's place in the cache.
+#[derive(Debug, Default)]
+pub struct Sequence {
+    table: Vec<u32>,
+    len: usize,
+}
+
+/// The cache has no room.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the kv cache has {free} free pages of {BLOCK_N} tokens, {needed} more are needed")]
+pub struct CacheFull {
+    /// Pages free.
+    pub free: usize,
+    /// Pages needed.
+    pub needed: usize,
+}
+
+impl KvCache {
+    /// Room for `tokens` tokens in `num_layers` layers.
+    pub fn new(heads: HeadShape, num_layers: usize, tokens: usize) -> Self {
+        let pages = tokens.div_ceil(BLOCK_N);
+        Self {
+            layers: (0..num_layers).map(|_| KvPages::new(heads, pages)).collect(),
+            free: (0..pages as u32).rev().collect(),
+        }
+    }
+
+    /// Bytes of a cache of `tokens` tokens.
+    pub fn bytes(heads: HeadShape, num_layers: usize, tokens: usize) -> u64 {
+        KvPages::page_bytes(heads) * (num_layers * tokens.div_ceil(BLOCK_N)) as u64
+    }
+
+    /// Makes room in `sequence` for `tokens` more tokens.
+    ///
+    /// # Errors
+    /// [`CacheFull`]; the sequence keeps what it had.
+    pub fn reserve(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), CacheFull> {
+        let needed = (sequence.len + tokens).div_ceil(BLOCK_N).saturating_sub(sequence.table.len());
+        if needed > self.free.len() {
+            return Err(CacheFull { free: self.free.len(), needed });
+        }
+        sequence.table.extend(self.free.drain(self.free.len() - needed..).rev());
+        Ok(())
+    }
+
+    /// Takes the pages of a sequence back.
+    pub fn release(&mut self, sequence: Sequence) {
+        self.free.extend(sequence.table.into_iter().rev());
+    }
+
+    /// Pages of one layer.
+    pub fn layer_mut(&mut self, layer: usize) -> &mut KvPages {
+        &mut self.layers[layer]
+    }
+}
+
+impl Sequence {
+    /// Tokens whose keys and values are stored in every layer.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Pages, in order of position.
+    pub fn table(&self) -> &[u32] {
+        &self.table
+    }
+
+    /// Counts `tokens` more as stored, once every layer has them.
+    pub fn advance(&mut self, tokens: usize) {
+        self.len += tokens;
+        debug_assert!(self.len <= self.table.len() * BLOCK_N);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_owned_once_and_come_back() {
+        let heads = HeadShape::new(2, 1, 32).unwrap();
+        let mut cache = KvCache::new(heads, 3, 4 * BLOCK_N);
+        let (mut a, mut b) = (Sequence::default(), Sequence::default());
+        cache.reserve(&mut a, 65).unwrap();
+        cache.reserve(&mut b, 100).unwrap();
+        a.advance(65);
+        cache.reserve(&mut a, 63).unwrap();
+        let mut owned = [a.table(), b.table()].concat();
+        owned.sort();
+        assert_eq!(owned, [0, 1, 2, 3]);
+        assert_eq!(cache.reserve(&mut a, 1), Err(CacheFull { free: 0, needed: 1 }));
+        assert_eq!(a.table().len(), 2);
+        cache.release(b);
+        cache.reserve(&mut a, 1).unwrap();
+        assert_eq!(a.table().len(), 3);
+    }
+}
