@@ -9,7 +9,8 @@
 //! out[i][row] += V^T[i][key] p[key][row]        multiply: the page's values times packed p
 //! ```
 //!
-//! Two panels of 16 rows go through together, so that each product runs on two row tiles and two panels.
+//! All panels of the tile take each of the three steps together. A pair at a time would fit the first-level cache better,
+//! but AMX tile loads cannot take their rows from stores still in flight, and waiting for those costs more.
 
 mod extras;
 mod softmax;
@@ -119,11 +120,11 @@ struct Tile<'a> {
     tile: usize,
 }
 
-/// What a pair of panels works in; fits the first-level cache together with a page.
+/// What a tile works in for one group of keys.
 #[repr(C, align(64))]
 struct Scratch {
-    scores: [f32; 2 * BLOCK_N * LANES],
-    p: [bf16; 2 * BLOCK_N * LANES],
+    scores: [f32; BLOCK_M * BLOCK_N],
+    p: [bf16; BLOCK_M * BLOCK_N],
 }
 
 /// 64 keys and their values, and what hides some of them.
@@ -139,7 +140,7 @@ struct Group<'a> {
 impl Tile<'_> {
     fn run(&self, plan: &HeadPlan, extras: Option<&Extras>, o: &mut [f32], lse: &mut [f32]) {
         o.fill(0.0);
-        let mut scratch = Scratch { scores: [0.0; 2 * BLOCK_N * LANES], p: [bf16::ZERO; 2 * BLOCK_N * LANES] };
+        let mut scratch = Scratch { scores: [0.0; BLOCK_M * BLOCK_N], p: [bf16::ZERO; BLOCK_M * BLOCK_N] };
         let mut rows = [const { RowState::new() }; BLOCK_M / LANES];
         match plan {
             HeadPlan::Dense => {
@@ -189,26 +190,22 @@ impl Tile<'_> {
         let values = Rows::row_major(group.values, dim, BLOCK_N, BLOCK_N);
         let first_panel = self.tile * (BLOCK_M / LANES);
         let tile_start = self.range.tile_positions(self.tile).start;
-        for (pair, o) in o.chunks_mut(2 * dim * LANES).enumerate() {
-            let panels = o.len() / (dim * LANES);
-            let q = self.queries.panels(self.head, first_panel + 2 * pair, panels);
-            multiply(self.simd, keys, q, panels, &mut scratch.scores, BLOCK_N * LANES, false);
-            for panel in 0..panels {
-                let scores = &mut scratch.scores[panel * BLOCK_N * LANES..][..BLOCK_N * LANES];
-                if let Some(bias) = group.bias {
-                    softmax::add_bias(self.simd, bias, scores);
-                }
-                if let Some(first_key) = group.diagonal {
-                    let first_row = tile_start + (2 * pair + panel) * LANES;
-                    softmax::hide_future(self.simd, first_row as i32, first_key as i32, scores);
-                }
-                let rows = &mut rows[2 * pair + panel];
-                let o = &mut o[panel * dim * LANES..][..dim * LANES];
-                let p = &mut scratch.p[panel * BLOCK_N * LANES..][..BLOCK_N * LANES];
-                softmax::absorb(self.simd, scores, rows, o, bytemuck::cast_slice_mut(p));
+        let panels = o.len() / (dim * LANES);
+        let q = self.queries.panels(self.head, first_panel, panels);
+        multiply(self.simd, keys, q, panels, &mut scratch.scores, BLOCK_N * LANES, false);
+        for (panel, (rows, o)) in rows.iter_mut().zip(o.chunks_exact_mut(dim * LANES)).enumerate() {
+            let scores = &mut scratch.scores[panel * BLOCK_N * LANES..][..BLOCK_N * LANES];
+            if let Some(bias) = group.bias {
+                softmax::add_bias(self.simd, bias, scores);
             }
-            multiply(self.simd, values, &scratch.p, panels, o, dim * LANES, true);
+            if let Some(first_key) = group.diagonal {
+                let first_row = tile_start + panel * LANES;
+                softmax::hide_future(self.simd, first_row as i32, first_key as i32, scores);
+            }
+            let p = &mut scratch.p[panel * BLOCK_N * LANES..][..BLOCK_N * LANES];
+            softmax::absorb(self.simd, scores, rows, o, bytemuck::cast_slice_mut(p));
         }
+        multiply(self.simd, values, &scratch.p, panels, o, dim * LANES, true);
     }
 }
 

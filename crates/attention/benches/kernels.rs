@@ -1,0 +1,100 @@
+//! Times the CPU kernels on one thread, in the units of the cost model: `cargo bench -p sparse-accelerate-attention`.
+//!
+//! Operands are random, so shares are near uniform and no rescaling is saved or added by chance. Numbers are medians of
+//! nine runs; `docs/kernels.md` keeps those that decided something.
+
+use attention::attend::{Output, attend};
+use attention::kv::KvPages;
+use attention::pattern::Triangular;
+use attention::plan::{HeadPlan, Plan};
+use attention::queries::Queries;
+use attention::search::{Search, find_plan};
+use attention::shape::{HeadShape, QueryRange};
+use attention::simd::{LANES, Rows, Simd, multiply};
+use attention::{Aligned, BLOCK_N};
+use std::time::Instant;
+
+fn median_us(mut run: impl FnMut()) -> f64 {
+    run();
+    let mut times: Vec<f64> = (0..9)
+        .map(|_| {
+            let started = Instant::now();
+            run();
+            started.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[4]
+}
+
+fn random(len: usize) -> Vec<f32> {
+    (0..len).map(|n| ((n.wrapping_mul(2654435761) >> 9) % 2048) as f32 / 1024.0 - 1.0).collect()
+}
+
+fn main() {
+    rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one thread").install(|| {
+        let wanted = std::env::args().nth(1).unwrap_or_default();
+        for simd in Simd::available().into_iter().filter(|simd| simd.name().contains(wanted.trim_start_matches('-'))) {
+            println!("== {}", simd.name());
+            products(simd);
+            kernels(simd, 2048, 8192, 64);
+            kernels(simd, 2048, 2048, 64);
+            kernels(simd, 2048, 8192, 128);
+        }
+    });
+}
+
+fn products(simd: Simd) {
+    for (rows, k, panels) in [(64, 64, 2), (32, 576, 16), (32, 1536, 16)] {
+        let mut a = Aligned::zeroed(rows * k);
+        let mut b = Aligned::zeroed(panels * k * LANES);
+        let mut c = Aligned::<f32>::zeroed(panels * rows * LANES);
+        a.copy_from_slice(&random(rows * k).into_iter().map(half::bf16::from_f32).collect::<Vec<_>>());
+        b.copy_from_slice(&random(panels * k * LANES).into_iter().map(half::bf16::from_f32).collect::<Vec<_>>());
+        let times = 200;
+        let us = median_us(|| {
+            for _ in 0..times {
+                multiply(simd, Rows::packed(&a, rows, k), &b, panels, &mut c, rows * LANES, false);
+            }
+        });
+        let flop = (2 * rows * k * panels * LANES * times) as f64;
+        println!("product {rows} x {k} x {} tokens: {:.0} GFLOP/s", panels * LANES, flop / us / 1e3);
+    }
+}
+
+fn kernels(simd: Simd, q_len: usize, kv_len: usize, head_dim: usize) {
+    let heads = HeadShape::new(1, 1, head_dim).expect("a head");
+    let range = QueryRange::new(q_len, kv_len).expect("a range");
+    let table: Vec<u32> = (0..range.num_blocks() as u32).collect();
+    let mut pages = KvPages::new(heads, table.len());
+    pages.append_rows(&table, 0, &random(kv_len * head_dim), &random(kv_len * head_dim)).expect("room");
+    let queries = Queries::from_rows(simd, heads, &random(q_len * head_dim)).expect("whole rows");
+    let view = pages.view(&table, kv_len).expect("a table");
+    let mut output = Output::new(heads, q_len);
+    let mut time = |plan: &Plan| {
+        median_us(|| attend(simd, &queries, &view, range, plan, &mut output).expect("a plan of this range"))
+    };
+
+    let steps: usize = (0..range.num_tiles()).map(|tile| range.causal_blocks(tile)).sum();
+    let dense = time(&Plan::dense(1));
+    let step = dense / steps as f64;
+    println!("attend head_dim {head_dim}, {q_len} of {kv_len}: dense {dense:.0} us, {step:.2} us a block step");
+
+    let window = |columns: Vec<u32>, centres| {
+        let plan = Triangular { sink: BLOCK_N, window: BLOCK_N }.plan(range, 0, columns, centres);
+        Plan { heads: vec![HeadPlan::Sparse(plan.expect("a plan"))] }
+    };
+    let columns: Vec<u32> = (64..kv_len as u32 / 2).step_by(4).take(1024).collect();
+    let (near, gathered, centred) =
+        (time(&window(Vec::new(), false)), time(&window(columns.clone(), false)), time(&window(Vec::new(), true)));
+    println!(
+        "  window only {:.1} steps; {} columns +{:.1}; centres +{:.1} (in steps)",
+        near / step,
+        columns.len(),
+        (gathered - near) / step,
+        (centred - near) / step
+    );
+    let search = Search::new(0.95).expect("a recall");
+    let us = median_us(|| drop(find_plan(simd, &search, &queries, &view, range, 64).expect("a plan")));
+    println!("  search {:.1} steps, {:.1}% of dense", us / step, 100.0 * us / dense);
+}
