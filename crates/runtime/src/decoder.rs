@@ -29,7 +29,18 @@ struct Layer<O: Ops> {
 }
 
 /// The residual stream of a chunk after the last layer.
-pub struct Hidden<O: Ops>(O::Tokens);
+pub struct Hidden<O: Ops> {
+    x: O::Tokens,
+    len: usize,
+}
+
+impl<O: Ops> Hidden<O> {
+    /// Number of tokens, at least one.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+}
 
 impl<O: Ops> Decoder<O> {
     /// Puts the weights on the device; `progress` hears the number of layers done.
@@ -122,7 +133,7 @@ impl<O: Ops> Decoder<O> {
             ops.linear_add(&layer.down, &gated, &mut x);
         }
         sequence.advance(len);
-        Ok((Hidden(x), report))
+        Ok((Hidden { x, len }, report))
     }
 
     /// Logits `[vocab_size]` of the token after `token` of the chunk.
@@ -131,7 +142,7 @@ impl<O: Ops> Decoder<O> {
         let mut x = self.ops.tokens(config.hidden_size, 1);
         let mut normed = self.ops.operand(config.hidden_size, 1);
         let mut logits = self.ops.tokens(config.vocab_size, 1);
-        self.ops.select(&hidden.0, token, &mut x);
+        self.ops.select(&hidden.x, token, &mut x);
         self.ops.rms_norm(&x, &self.output_norm, config.rms_norm_eps, &mut normed);
         self.ops.linear(&self.output_head, None, &normed, &mut logits);
         self.ops.read(&logits, 0)

@@ -1,8 +1,22 @@
 //! One model, loaded; prompts in, text out.
 
+use crate::chat_template::{ChatTemplate, Message, TemplateError};
 use crate::config::ModelConfig;
-use crate::request::{Device, Event, Generation, Request};
-use crate::sampling::Sampling;
+use crate::cpu::Cpu;
+use crate::decoder::Decoder;
+use crate::kv_cache::{CacheFull, KvCache, Sequence};
+use crate::memory::{Bytes, MemoryNeed, available_bytes};
+use crate::model_files::ModelFiles;
+use crate::ops::Ops;
+use crate::prefill::prefill;
+use crate::request::{AttentionMode, Device, Event, Generation, Request, RunStats};
+use crate::sampling::{Sampler, SamplingError};
+use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::weights::{LoadError, ModelWeights};
+use attention::search::Search;
+use attention::simd::Simd;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::time::Instant;
 
 /// How to load a model.
 #[derive(Clone, Debug)]
@@ -26,78 +40,326 @@ impl Default for EngineOptions {
 /// How far loading has come.
 #[derive(Clone, Copy, Debug)]
 pub struct LoadProgress {
-    /// Bytes done.
+    /// Layers on the device.
     pub done: u64,
-    /// Bytes in all.
+    /// Layers of the model.
     pub total: u64,
 }
 
-/// What went wrong; every message says what to do.
+/// What the engine refuses or cannot do; every message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// Not there yet.
-    #[error("not there yet")]
-    Todo,
-}
-
-/// A message of a chat.
-pub struct Message {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// Text.
-    pub content: String,
+    /// The model files.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The chat template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// The model has no chat template.
+    #[error("the model has no chat template; give the prompt without --chat")]
+    NoTemplate,
+    /// Sampling parameters.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    /// Attention parameters.
+    #[error(transparent)]
+    Attention(#[from] attention::Error),
+    /// A device this version has not.
+    #[error("device {0} is not available: this version runs on the CPU only; use --device cpu")]
+    Device(Device),
+    /// Threads could not be started.
+    #[error("cannot start worker threads: {0}")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    /// Nothing to answer.
+    #[error("the prompt is empty: give at least one token")]
+    EmptyPrompt,
+    /// A token that is not the model's.
+    #[error("token {id} is not below the vocabulary size {vocab_size}")]
+    Token {
+        /// Token.
+        id: u32,
+        /// Size of the vocabulary.
+        vocab_size: usize,
+    },
+    /// Too long for the model.
+    #[error(
+        "{prompt_tokens} prompt tokens and {max_tokens} new ones exceed the model's context of {max_context}: shorten the prompt by {excess} tokens or ask for fewer new ones"
+    )]
+    Context {
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+        /// New tokens asked for.
+        max_tokens: usize,
+        /// Longest sequence of the model.
+        max_context: usize,
+        /// Tokens too many.
+        excess: usize,
+    },
+    /// Too large for the machine.
+    #[error("{what} needs {need}, {} are available: close other programs, use a smaller model or a shorter prompt, or raise --max-memory", Bytes(*available))]
+    Memory {
+        /// What for.
+        what: String,
+        /// Bytes needed.
+        need: String,
+        /// Bytes available.
+        available: u64,
+    },
+    /// The cache ran out, which the prediction should have prevented.
+    #[error(transparent)]
+    Cache(#[from] CacheFull),
 }
 
 /// A loaded model.
 pub struct Engine {
-    config: ModelConfig,
+    decoder: Decoder<Cpu>,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    pool: ThreadPool,
+    options: EngineOptions,
+    model_name: String,
+    device_name: String,
+    weights_bytes: u64,
 }
 
 impl Engine {
     /// Loads a model: a GGUF file, a Hugging Face folder or a Hugging Face id.
+    ///
+    /// # Errors
+    /// When the files do not hold, the device is not there, or memory would not suffice; the last is known before any
+    /// weight is read.
     pub fn load(
-        _model: &str,
-        _options: &EngineOptions,
-        _progress: &mut dyn FnMut(LoadProgress),
+        model: &str,
+        options: &EngineOptions,
+        progress: &mut (dyn FnMut(LoadProgress) + Send),
     ) -> Result<Self, EngineError> {
-        Err(EngineError::Todo)
+        if let Device::Cuda(_) = options.device {
+            return Err(EngineError::Device(options.device));
+        }
+        let files = ModelFiles::locate(model)?;
+        let weights = ModelWeights::open(&files)?;
+        let tokenizer = match (&files, weights.gguf()) {
+            (_, Some(gguf)) => Tokenizer::from_gguf(gguf)?,
+            (ModelFiles::Folder(folder) | ModelFiles::Gguf(folder), None) => Tokenizer::from_folder(folder)?,
+        };
+        let template = chat_template(&files, &weights, &tokenizer)?;
+
+        let cpu = Cpu::new(Simd::detect());
+        let weights_bytes = MemoryNeed::of_weights(&cpu, weights.config());
+        check_memory(
+            options,
+            || format!("loading {}", files.name()),
+            weights_bytes,
+            || Bytes(weights_bytes).to_string(),
+        )?;
+
+        let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
+        let total = weights.config().num_layers as u64;
+        let mut report = |done: usize| progress(LoadProgress { done: done as u64, total });
+        let decoder = pool.install(|| Decoder::load(cpu, weights, &mut report))?;
+        let device_name = pool.install(|| decoder.ops().name());
+        let options = options.clone();
+        Ok(Self { decoder, tokenizer, template, pool, options, model_name: files.name(), device_name, weights_bytes })
     }
+
     /// Name for results.
     pub fn model_name(&self) -> &str {
-        "?"
+        &self.model_name
     }
-    /// `cpu (amx-bf16, 2 threads)`.
+
+    /// The device, with what matters of it: `cpu (amx-bf16, 2 threads)`.
     pub fn device_name(&self) -> &str {
-        "?"
+        &self.device_name
     }
+
     /// Shape of the model.
     pub fn config(&self) -> &ModelConfig {
-        &self.config
+        self.decoder.config()
     }
-    /// Token ids of `text`, special tokens parsed; the model's BOS is added when it asks for one.
-    pub fn encode(&self, _text: &str) -> Result<Vec<u32>, EngineError> {
-        Err(EngineError::Todo)
+
+    /// Token ids of `text`; see [`Tokenizer::encode`].
+    ///
+    /// # Errors
+    /// When the tokenizer cannot represent it.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        Ok(self.tokenizer.encode(text)?)
     }
+
     /// Text of tokens.
-    pub fn decode(&self, _tokens: &[u32]) -> Result<String, EngineError> {
-        Err(EngineError::Todo)
+    ///
+    /// # Errors
+    /// When the tokenizer's decoder fails.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String, EngineError> {
+        Ok(self.tokenizer.decode(tokens)?)
     }
+
     /// The chat as the model's template writes it, ready for the assistant's turn.
-    pub fn render_chat(&self, _messages: &[Message]) -> Result<String, EngineError> {
-        Err(EngineError::Todo)
+    ///
+    /// # Errors
+    /// When the model has no template or it refuses the messages.
+    pub fn render_chat(&self, messages: &[Message]) -> Result<String, EngineError> {
+        Ok(self.template.as_ref().ok_or(EngineError::NoTemplate)?.render(messages, true)?)
     }
-    /// Memory a run of this many tokens will hold, weights included.
-    pub fn predicted_memory_bytes(&self, _tokens: usize) -> u64 {
-        0
+
+    /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included.
+    pub fn predicted_memory(&self, tokens: usize) -> MemoryNeed {
+        let decoder = &self.decoder;
+        let chunk = self.options.chunk_tokens;
+        MemoryNeed::of_run(self.weights_bytes, decoder.config(), decoder.heads(), tokens, chunk)
     }
+
     /// Runs a prompt.
+    ///
+    /// # Errors
+    /// When the prompt is empty, too long or not of this vocabulary, a parameter is out of range, or memory would not
+    /// suffice; all known before the work starts.
     pub fn generate(
         &mut self,
-        _prompt: &[u32],
-        _request: &Request,
-        _events: &mut dyn FnMut(Event),
+        prompt: &[u32],
+        request: &Request,
+        events: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Generation, EngineError> {
-        let _ = Sampling::Greedy;
-        Err(EngineError::Todo)
+        let accepted = Instant::now();
+        let mut sampler = Sampler::new(request.sampling)?;
+        let search = match request.attention {
+            AttentionMode::Dense => None,
+            AttentionMode::Auto | AttentionMode::Sparse => Some(Search::new(request.recall)?),
+        };
+        // The last new token is never fed back, so it needs no place in the context.
+        let tokens = prompt.len() + request.max_tokens.saturating_sub(1);
+        self.check_prompt(prompt, request.max_tokens, tokens)?;
+        let need = self.predicted_memory(tokens);
+        let run_bytes = need.total_bytes() - self.weights_bytes;
+        check_memory(&self.options, || format!("a run of {tokens} tokens"), run_bytes, || need.to_string())?;
+
+        let Self { decoder, tokenizer, pool, options, .. } = self;
+        let mut stats =
+            RunStats { prompt_tokens: prompt.len(), peak_memory_bytes: need.total_bytes(), ..RunStats::default() };
+        pool.install(|| {
+            let mut cache = KvCache::new(decoder.heads(), decoder.config().num_layers, tokens);
+            let mut sequence = Sequence::default();
+            cache.reserve(&mut sequence, tokens)?;
+            let mut on_prefill = |done| events(Event::Prefill { done_tokens: done, total_tokens: prompt.len() });
+            let (hidden, report) = prefill(
+                decoder,
+                prompt,
+                options.chunk_tokens,
+                search.as_ref(),
+                &mut cache,
+                &mut sequence,
+                &mut on_prefill,
+            )?;
+            stats.prefill_ms = ms(accepted);
+            stats.search_ms = report.search_time.as_secs_f64() * 1e3;
+            stats.attention_ms = report.attend_time.as_secs_f64() * 1e3;
+            stats.density = report.computed_pairs as f64 / report.causal_pairs as f64;
+            stats.recall = report.recalled_pairs / report.causal_pairs as f64;
+
+            let mut text = String::new();
+            let mut new_tokens = Vec::new();
+            let mut stream = tokenizer.stream();
+            let mut last = hidden;
+            let mut first_at = None;
+            while new_tokens.len() < request.max_tokens {
+                let next = sampler.sample(&decoder.logits(&last, last.len() - 1));
+                let first_at = *first_at.get_or_insert_with(Instant::now);
+                if stats.ttft_ms == 0.0 {
+                    stats.ttft_ms = (first_at - accepted).as_secs_f64() * 1e3;
+                }
+                if request.stop_at_eos && tokenizer.eos_ids().contains(&next) {
+                    break;
+                }
+                new_tokens.push(next);
+                if let Some(piece) = stream.push(next)? {
+                    events(Event::Text(&piece));
+                    text.push_str(&piece);
+                }
+                if new_tokens.len() < request.max_tokens {
+                    (last, _) = decoder.forward(&[next], &mut cache, &mut sequence, None, 0)?;
+                }
+            }
+            stats.generated_tokens = new_tokens.len();
+            if let (Some(first_at), 2..) = (first_at, new_tokens.len()) {
+                stats.decode_tokens_per_s = (new_tokens.len() - 1) as f64 / first_at.elapsed().as_secs_f64();
+            }
+            Ok(Generation { text, tokens: new_tokens, stats })
+        })
     }
+
+    fn check_prompt(&self, prompt: &[u32], max_tokens: usize, tokens: usize) -> Result<(), EngineError> {
+        let config = self.config();
+        if prompt.is_empty() {
+            return Err(EngineError::EmptyPrompt);
+        }
+        if let Some(&id) = prompt.iter().find(|id| **id as usize >= config.vocab_size) {
+            return Err(EngineError::Token { id, vocab_size: config.vocab_size });
+        }
+        if tokens > config.max_context {
+            let excess = tokens - config.max_context;
+            let (prompt_tokens, max_context) = (prompt.len(), config.max_context);
+            return Err(EngineError::Context { prompt_tokens, max_tokens, max_context, excess });
+        }
+        Ok(())
+    }
+}
+
+fn ms(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+/// Refuses what the machine or the user's limit cannot hold.
+fn check_memory(
+    options: &EngineOptions,
+    what: impl Fn() -> String,
+    needed: u64,
+    need: impl Fn() -> String,
+) -> Result<(), EngineError> {
+    let available = options.max_memory_bytes.into_iter().chain(available_bytes()).min();
+    match available {
+        Some(available) if needed > available => Err(EngineError::Memory { what: what(), need: need(), available }),
+        _ => Ok(()),
+    }
+}
+
+/// The template beside the weights: in GGUF metadata, `chat_template.jinja` or `tokenizer_config.json`.
+fn chat_template(
+    files: &ModelFiles,
+    weights: &ModelWeights,
+    tokenizer: &Tokenizer,
+) -> Result<Option<ChatTemplate>, EngineError> {
+    #[derive(serde::Deserialize, Default)]
+    struct TokenizerConfig {
+        chat_template: Option<String>,
+        bos_token: Option<TokenText>,
+        eos_token: Option<TokenText>,
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum TokenText {
+        Plain(String),
+        Added { content: String },
+    }
+    let text_of = |token: Option<TokenText>| match token {
+        Some(TokenText::Plain(text) | TokenText::Added { content: text }) => text,
+        None => String::new(),
+    };
+    let (source, bos, eos) = match (files, weights.gguf()) {
+        (_, Some(gguf)) => {
+            let key = "tokenizer.chat_template";
+            let source = gguf.get(key).map(|_| gguf.text(key)).transpose().map_err(TokenizerError::from)?;
+            let text = |id: Option<u32>| id.and_then(|id| tokenizer.token_text(id)).unwrap_or_default();
+            (source.map(String::from), text(tokenizer.bos_id()), text(tokenizer.eos_ids().first().copied()))
+        }
+        (ModelFiles::Folder(folder) | ModelFiles::Gguf(folder), None) => {
+            let path = folder.join("tokenizer_config.json");
+            let config: TokenizerConfig =
+                if path.exists() { crate::config::read_json(&path)? } else { TokenizerConfig::default() };
+            let source = std::fs::read_to_string(folder.join("chat_template.jinja")).ok().or(config.chat_template);
+            (source, text_of(config.bos_token), text_of(config.eos_token))
+        }
+    };
+    Ok(source.map(|source| ChatTemplate::new(&source, &bos, &eos)).transpose()?)
 }

@@ -1,6 +1,19 @@
 //! The engine: a model file and a prompt in, tokens out, with dense or dynamic sparse prefill attention.
+//!
+//! ```text
+//! model_files -> weights + config -> decoder (over ops: cpu) -> prefill -> decode -> text
+//! ```
+
+pub mod chat_template;
 pub mod config;
+pub mod cpu;
+pub mod decoder;
 pub mod engine;
+pub mod kv_cache;
+pub mod memory;
+pub mod model_files;
+pub mod ops;
+pub mod prefill;
 pub mod request;
 pub mod sampling;
 pub mod tokenizer;

@@ -34,7 +34,9 @@ impl Matrix {
                 assert!(parts.len() == 2 && parts[1].rows() == rows, "a gate and an up projection of one height");
                 (0..rows.div_ceil(ROW_TILE))
                     .flat_map(|tile| [(0, tile), (1, tile)])
-                    .flat_map(|(p, tile)| (tile * ROW_TILE..(tile + 1) * ROW_TILE).map(move |r| (r < rows).then_some((p, r))))
+                    .flat_map(|(p, tile)| {
+                        (tile * ROW_TILE..(tile + 1) * ROW_TILE).map(move |r| (r < rows).then_some((p, r)))
+                    })
                     .collect()
             }
         };

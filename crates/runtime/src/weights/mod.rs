@@ -1,1 +1,171 @@
-//! Model weights by memory map.
+//! Model files on disk to tensors the decoder can ask for by role.
+
+mod error;
+pub mod gguf;
+mod names;
+mod quant;
+mod safetensors;
+
+use crate::config::ModelConfig;
+use crate::model_files::ModelFiles;
+use gguf::Gguf;
+use memmap2::Mmap;
+use std::fs::File;
+use std::path::Path;
+
+pub use error::LoadError;
+pub use names::{LayerPart, TensorName};
+pub use quant::Encoding;
+
+/// The tensors of a model, mapped, not read.
+pub struct ModelWeights {
+    config: ModelConfig,
+    storage: Storage,
+}
+
+enum Storage {
+    Gguf { file: Mmap, gguf: Gguf },
+    Safetensors(safetensors::Shards),
+}
+
+/// A stored matrix (or vector, of one row).
+#[derive(Clone, Copy)]
+pub struct Tensor<'a> {
+    rows: usize,
+    cols: usize,
+    encoding: Encoding,
+    bytes: &'a [u8],
+}
+
+impl ModelWeights {
+    /// Maps the files and checks that every tensor the architecture needs is there in the right shape.
+    ///
+    /// # Errors
+    /// [`LoadError`]; nothing large has been read by then.
+    pub fn open(files: &ModelFiles) -> Result<Self, LoadError> {
+        let weights = match files {
+            ModelFiles::Gguf(path) => {
+                let file = map(path)?;
+                let gguf = Gguf::parse(&file).map_err(|source| LoadError::Gguf { path: path.clone(), source })?;
+                let config =
+                    ModelConfig::from_gguf(&gguf).map_err(|source| LoadError::Config { path: path.clone(), source })?;
+                Self { config, storage: Storage::Gguf { file, gguf } }
+            }
+            ModelFiles::Folder(folder) => {
+                let config = ModelConfig::from_folder(folder)?;
+                Self { config, storage: Storage::Safetensors(safetensors::Shards::open(folder)?) }
+            }
+        };
+        weights.check_shapes()?;
+        Ok(weights)
+    }
+
+    /// Shape of the model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Metadata, when the model is a GGUF file.
+    pub fn gguf(&self) -> Option<&Gguf> {
+        match &self.storage {
+            Storage::Gguf { gguf, .. } => Some(gguf),
+            Storage::Safetensors(_) => None,
+        }
+    }
+
+    /// Bytes of the mapped files.
+    pub fn total_bytes(&self) -> u64 {
+        match &self.storage {
+            Storage::Gguf { file, .. } => file.len() as u64,
+            Storage::Safetensors(shards) => shards.total_bytes(),
+        }
+    }
+
+    /// A tensor by its role. [`TensorName::OutputHead`] of a model with tied embeddings is the token embedding.
+    ///
+    /// # Errors
+    /// When the files lack it.
+    pub fn tensor(&self, name: TensorName) -> Result<Tensor<'_>, LoadError> {
+        let name = match name {
+            TensorName::OutputHead if self.config.tie_word_embeddings => TensorName::TokenEmbedding,
+            name => name,
+        };
+        match &self.storage {
+            Storage::Gguf { file, gguf } => {
+                let name = name.in_gguf();
+                let place = gguf.tensor(&name).ok_or(LoadError::MissingTensor { name })?;
+                let bytes = &file[place.bytes.clone()];
+                Ok(Tensor { rows: place.rows, cols: place.cols, encoding: place.encoding, bytes })
+            }
+            Storage::Safetensors(shards) => shards.tensor(&name.in_hugging_face()),
+        }
+    }
+
+    fn check_shapes(&self) -> Result<(), LoadError> {
+        let config = &self.config;
+        let mut needed = vec![TensorName::TokenEmbedding, TensorName::OutputNorm, TensorName::OutputHead];
+        for layer in 0..config.num_layers {
+            let parts = LayerPart::ALL.into_iter().filter(|part| config.qkv_bias || !part.is_bias());
+            needed.extend(parts.map(|part| TensorName::Layer { layer, part }));
+        }
+        for name in needed {
+            let tensor = self.tensor(name)?;
+            let expected = name.shape(config);
+            if (tensor.rows, tensor.cols) != expected {
+                let found = (tensor.rows, tensor.cols);
+                return Err(LoadError::Shape { name: name.in_hugging_face(), expected, found });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn map(path: &Path) -> Result<Mmap, LoadError> {
+    let open = || {
+        let file = File::open(path)?;
+        if file.metadata()?.len() == 0 {
+            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file is empty"));
+        }
+        // SAFETY: the map is read-only and private to this process. As with every mapped file, another process that
+        // truncates it while we read ends ours with a bus error; that is the price of not copying gigabytes.
+        unsafe { Mmap::map(&file) }
+    };
+    open().map_err(|source| LoadError::Read { path: path.into(), source })
+}
+
+impl<'a> Tensor<'a> {
+    /// Number of rows; 1 for a vector.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Elements of a row.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// How it is stored.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Decodes one row.
+    ///
+    /// # Panics
+    /// When there is no such row or `out` is not of [`cols`](Self::cols) elements.
+    pub fn read_row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows && out.len() == self.cols, "row {row} of {} x {}", self.rows, self.cols);
+        let stride = self.bytes.len() / self.rows;
+        self.encoding.decode(&self.bytes[row * stride..][..stride], out);
+    }
+
+    /// Decodes everything, row after row.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.rows * self.cols];
+        self.encoding.decode(self.bytes, &mut out);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests;

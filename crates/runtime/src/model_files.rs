@@ -1,0 +1,116 @@
+//! Where a model lies: a GGUF file, a Hugging Face folder, or the Hugging Face hub.
+
+use crate::weights::LoadError;
+use std::path::{Path, PathBuf};
+
+/// The files of a model on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelFiles {
+    /// One GGUF file with everything in it.
+    Gguf(PathBuf),
+    /// A folder with `config.json`, safetensors and `tokenizer.json`.
+    Folder(PathBuf),
+}
+
+impl ModelFiles {
+    /// Finds the files of `model`: a path to a `.gguf` file or to a folder, else a Hugging Face id `org/name`, or
+    /// `org/name:file.gguf` for a GGUF file of it, which is downloaded into the hub's usual cache unless it is there.
+    ///
+    /// # Errors
+    /// When there is no such file, folder or id.
+    pub fn locate(model: &str) -> Result<Self, LoadError> {
+        let path = Path::new(model);
+        if path.is_dir() {
+            return match path.join("config.json").exists() {
+                true => Ok(ModelFiles::Folder(path.into())),
+                false => Err(LoadError::NotFound(format!("{model} (a folder without config.json)"))),
+            };
+        }
+        if path.exists() {
+            return Ok(ModelFiles::Gguf(path.into()));
+        }
+        match parse_id(model) {
+            Some((id, file)) => download(id, file),
+            None => Err(LoadError::NotFound(model.into())),
+        }
+    }
+
+    /// Name for results: the file without its ending, or the folder.
+    pub fn name(&self) -> String {
+        let (ModelFiles::Gguf(path) | ModelFiles::Folder(path)) = self;
+        let name = match self {
+            ModelFiles::Gguf(path) => path.file_stem(),
+            ModelFiles::Folder(path) => path.file_name(),
+        };
+        name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    }
+}
+
+/// `org/name` with an optional `:file.gguf`; `None` for what looks like a path.
+fn parse_id(model: &str) -> Option<(&str, Option<&str>)> {
+    let (id, file) = match model.split_once(':') {
+        Some((id, file)) => (id, Some(file)),
+        None => (model, None),
+    };
+    let legal = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    let (org, name) = id.split_once('/')?;
+    let is_file = name.ends_with(".gguf") || name.ends_with(".safetensors");
+    (legal(org) && legal(name) && !is_file && file.is_none_or(|f| legal(f) && f.ends_with(".gguf")))
+        .then_some((id, file))
+}
+
+fn download(id: &str, file: Option<&str>) -> Result<ModelFiles, LoadError> {
+    let fail = |error: &dyn std::fmt::Display| LoadError::Hub { id: id.into(), message: error.to_string() };
+    let api = hf_hub::api::sync::ApiBuilder::from_env().build().map_err(|error| fail(&error))?;
+    let repo = api.model(id.into());
+    if let Some(file) = file {
+        return Ok(ModelFiles::Gguf(repo.get(file).map_err(|error| fail(&error))?));
+    }
+    let config = repo.get("config.json").map_err(|error| fail(&error))?;
+    let folder = config.parent().map(PathBuf::from).unwrap_or_default();
+    let info = repo.info().map_err(|error| fail(&error))?;
+    let names: Vec<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
+    let sharded = names.contains(&"model.safetensors.index.json");
+    for name in names {
+        let weights = match sharded {
+            true => {
+                name == "model.safetensors.index.json" || (name.starts_with("model-") && name.ends_with(".safetensors"))
+            }
+            false => name == "model.safetensors",
+        };
+        let text = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
+        if weights || text.contains(&name) {
+            repo.get(name).map_err(|error| fail(&error))?;
+        }
+    }
+    Ok(ModelFiles::Folder(folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_told_from_paths() {
+        assert_eq!(parse_id("Qwen/Qwen2.5-0.5B"), Some(("Qwen/Qwen2.5-0.5B", None)));
+        assert_eq!(parse_id("a/b:model-q4.gguf"), Some(("a/b", Some("model-q4.gguf"))));
+        for path in
+            ["model.gguf", "models/x.gguf", "./a/b", "../a", "/a/b", "a/b/c", "a/b:../c.gguf", "a/", "/b", "a b/c"]
+        {
+            assert_eq!(parse_id(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error_that_names_it() {
+        let message = ModelFiles::locate("nowhere/models/x.gguf").unwrap_err().to_string();
+        assert!(message.contains("nowhere/models/x.gguf") && message.contains(".gguf file"), "{message}");
+        let folder = std::env::temp_dir();
+        let message = ModelFiles::locate(folder.to_str().unwrap()).unwrap_err().to_string();
+        assert!(message.contains("config.json"), "{message}");
+    }
+}

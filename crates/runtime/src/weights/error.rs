@@ -1,0 +1,85 @@
+//! What can be wrong with a model on disk.
+
+use super::gguf::GgufError;
+use crate::config::ConfigError;
+use std::path::PathBuf;
+
+/// Why a model could not be opened. Every message says what was found and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Nothing there by that name.
+    #[error(
+        "no model at `{0}`: give a .gguf file, a Hugging Face folder, or a Hugging Face id such as `Qwen/Qwen2.5-0.5B-Instruct`"
+    )]
+    NotFound(String),
+    /// A file that cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// File.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A GGUF file that does not hold.
+    #[error("{}: {source}", path.display())]
+    Gguf {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        source: GgufError,
+    },
+    /// A model this engine cannot run.
+    #[error("{}: {source}", path.display())]
+    Config {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        source: ConfigError,
+    },
+    /// A JSON file that does not hold.
+    #[error("{}: {message}", path.display())]
+    Json {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A safetensors file that does not hold.
+    #[error("{}: {message}; download the file again", path.display())]
+    Safetensors {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A tensor the architecture needs is not in the files.
+    #[error(
+        "tensor `{name}` is missing: the model is incomplete or of another architecture than it says; download it again"
+    )]
+    MissingTensor {
+        /// Name in the file.
+        name: String,
+    },
+    /// A tensor of the wrong shape.
+    #[error(
+        "tensor `{name}` is {found:?} (rows, columns), the config asks for {expected:?}: config and weights do not belong together"
+    )]
+    Shape {
+        /// Name.
+        name: String,
+        /// Rows and columns by the config.
+        expected: (usize, usize),
+        /// Rows and columns found.
+        found: (usize, usize),
+    },
+    /// The hub could not give the model.
+    #[error(
+        "cannot get `{id}` from the Hugging Face hub: {message}; check the name and the network, set HF_TOKEN for a gated model, or give a local path"
+    )]
+    Hub {
+        /// Model id.
+        id: String,
+        /// What happened.
+        message: String,
+    },
+}

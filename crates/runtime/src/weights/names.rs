@@ -1,0 +1,123 @@
+//! What tensors are called, and what shape they must have.
+
+use crate::config::ModelConfig;
+
+/// A tensor by its role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TensorName {
+    /// `[vocab_size, hidden_size]`.
+    TokenEmbedding,
+    /// Norm weight behind the last layer.
+    OutputNorm,
+    /// `[vocab_size, hidden_size]`.
+    OutputHead,
+    /// Part of a decoder layer.
+    Layer {
+        /// Layer, from 0.
+        layer: usize,
+        /// Which tensor of it.
+        part: LayerPart,
+    },
+}
+
+/// The tensors of a decoder layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LayerPart {
+    AttnNorm,
+    Q,
+    K,
+    V,
+    O,
+    QBias,
+    KBias,
+    VBias,
+    MlpNorm,
+    Gate,
+    Up,
+    Down,
+}
+
+use LayerPart::*;
+
+impl LayerPart {
+    pub(super) const ALL: [LayerPart; 12] = [AttnNorm, Q, K, V, O, QBias, KBias, VBias, MlpNorm, Gate, Up, Down];
+
+    pub(super) fn is_bias(self) -> bool {
+        matches!(self, QBias | KBias | VBias)
+    }
+}
+
+impl TensorName {
+    /// Name in a GGUF file.
+    pub fn in_gguf(self) -> String {
+        match self {
+            TensorName::TokenEmbedding => "token_embd.weight".into(),
+            TensorName::OutputNorm => "output_norm.weight".into(),
+            TensorName::OutputHead => "output.weight".into(),
+            TensorName::Layer { layer, part } => {
+                let part = match part {
+                    AttnNorm => "attn_norm.weight",
+                    Q => "attn_q.weight",
+                    K => "attn_k.weight",
+                    V => "attn_v.weight",
+                    O => "attn_output.weight",
+                    QBias => "attn_q.bias",
+                    KBias => "attn_k.bias",
+                    VBias => "attn_v.bias",
+                    MlpNorm => "ffn_norm.weight",
+                    Gate => "ffn_gate.weight",
+                    Up => "ffn_up.weight",
+                    Down => "ffn_down.weight",
+                };
+                format!("blk.{layer}.{part}")
+            }
+        }
+    }
+
+    /// Name in Hugging Face safetensors.
+    pub fn in_hugging_face(self) -> String {
+        match self {
+            TensorName::TokenEmbedding => "model.embed_tokens.weight".into(),
+            TensorName::OutputNorm => "model.norm.weight".into(),
+            TensorName::OutputHead => "lm_head.weight".into(),
+            TensorName::Layer { layer, part } => {
+                let part = match part {
+                    AttnNorm => "input_layernorm.weight",
+                    Q => "self_attn.q_proj.weight",
+                    K => "self_attn.k_proj.weight",
+                    V => "self_attn.v_proj.weight",
+                    O => "self_attn.o_proj.weight",
+                    QBias => "self_attn.q_proj.bias",
+                    KBias => "self_attn.k_proj.bias",
+                    VBias => "self_attn.v_proj.bias",
+                    MlpNorm => "post_attention_layernorm.weight",
+                    Gate => "mlp.gate_proj.weight",
+                    Up => "mlp.up_proj.weight",
+                    Down => "mlp.down_proj.weight",
+                };
+                format!("model.layers.{layer}.{part}")
+            }
+        }
+    }
+
+    /// Rows and columns in a model of this shape.
+    pub(super) fn shape(self, config: &ModelConfig) -> (usize, usize) {
+        let (hidden, inter) = (config.hidden_size, config.intermediate_size);
+        let (q, kv) = (config.num_q_heads * config.head_dim, config.num_kv_heads * config.head_dim);
+        match self {
+            TensorName::TokenEmbedding | TensorName::OutputHead => (config.vocab_size, hidden),
+            TensorName::OutputNorm => (1, hidden),
+            TensorName::Layer { part, .. } => match part {
+                AttnNorm | MlpNorm => (1, hidden),
+                Q => (q, hidden),
+                K | V => (kv, hidden),
+                O => (hidden, q),
+                QBias => (1, q),
+                KBias | VBias => (1, kv),
+                Gate | Up => (inter, hidden),
+                Down => (hidden, inter),
+            },
+        }
+    }
+}
