@@ -1,1 +1,40 @@
-//! Evaluation: the passkey task and the TTFT benchmark.
+//! Evaluation: does sparse prefill give the same answers, and how much sooner does the first token come?
+//!
+//! Everything here is *paired*: dense and sparse attention see the same prompts, one after the other, in the same
+//! process. A score never stands alone; density, time to first token and a confidence interval stand beside it.
+//!
+//! - [`tasks`] ask a model something whose right answer is known and count the right answers.
+//! - [`bench`] times it.
+//! - [`results`] is the file format of both; [`statistics`] the arithmetic; [`machine`] says where it was measured.
+//!
+//! Both run over a [`Completer`], which is the engine in the product and a scripted model in the tests.
+//!
+//! ```no_run
+//! use eval::tasks::passkey::Passkey;
+//! use runtime::engine::{Engine, EngineOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut engine = Engine::load("models/SmolLM2-135M-Instruct.Q4_1.gguf", &EngineOptions::default(), &mut |_| {})?;
+//! let task = Passkey { lengths: vec![2048, 4096], samples: 10, ..Passkey::default() };
+//! let outcome = task.run(&mut engine, &mut |_| {})?;
+//! for row in &outcome.rows {
+//!     println!("{} {} {:.2} at density {:.2}", row.length, row.attention, row.score, row.density);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod bench;
+pub mod machine;
+pub mod results;
+pub mod statistics;
+pub mod tasks;
+
+mod completer;
+mod error;
+
+pub use completer::Completer;
+pub use error::EvalError;
+
+#[cfg(test)]
+mod scripted_model;

@@ -1,0 +1,28 @@
+//! What an evaluation needs of a model.
+
+use runtime::engine::{Engine, EngineError};
+use runtime::request::{Generation, Request};
+
+/// Completes prompts: the engine, or a scripted model in tests.
+pub trait Completer {
+    /// Longest sequence, prompt and new tokens together.
+    fn max_context(&self) -> usize;
+    /// Token ids of `text`, with the special tokens the model wants around a prompt.
+    fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError>;
+    /// Runs a prompt to the end.
+    fn complete(&mut self, prompt: &[u32], request: &Request) -> Result<Generation, EngineError>;
+}
+
+impl Completer for Engine {
+    fn max_context(&self) -> usize {
+        self.config().max_context
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        Engine::encode(self, text)
+    }
+
+    fn complete(&mut self, prompt: &[u32], request: &Request) -> Result<Generation, EngineError> {
+        self.generate(prompt, request, &mut |_| {})
+    }
+}

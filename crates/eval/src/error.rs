@@ -1,0 +1,43 @@
+//! What can stop an evaluation.
+
+use runtime::engine::EngineError;
+
+/// Why an evaluation could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// The model cannot hold the prompt.
+    #[error(
+        "length {length} is beyond the model's context of {max_context} tokens: \
+         ask for shorter lengths or take a model with a longer context"
+    )]
+    BeyondContext {
+        /// Tokens asked for.
+        length: usize,
+        /// Tokens the model can hold.
+        max_context: usize,
+    },
+    /// The task's own sentences do not fit.
+    #[error("a passkey prompt of at most {limit} tokens cannot be written: without any filler it has {least} already")]
+    PromptTooShort {
+        /// Tokens the prompt may have.
+        limit: usize,
+        /// Tokens of the prompt without filler.
+        least: usize,
+    },
+    /// The caller's text is shorter than a length to measure.
+    #[error("the text has {available} tokens but length {length} needs {needed}: give a longer text")]
+    TextTooShort {
+        /// Length of the row.
+        length: usize,
+        /// Tokens the row's prompt needs.
+        needed: usize,
+        /// Tokens the text has.
+        available: usize,
+    },
+    /// Nothing to do: an empty list or a count of zero.
+    #[error("nothing to measure: {0} is empty or zero")]
+    Nothing(&'static str),
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
