@@ -24,16 +24,6 @@ pub enum EvalError {
         /// Tokens of the prompt without filler.
         least: usize,
     },
-    /// The caller's text is shorter than a length to measure.
-    #[error("the text has {available} tokens but length {length} needs {needed}: give a longer text")]
-    TextTooShort {
-        /// Length of the row.
-        length: usize,
-        /// Tokens the row's prompt needs.
-        needed: usize,
-        /// Tokens the text has.
-        available: usize,
-    },
     /// Nothing to do: an empty list or a count of zero.
     #[error("nothing to measure: {0} is empty or zero")]
     Nothing(&'static str),

@@ -15,10 +15,9 @@ pub struct Proportion {
 impl Proportion {
     /// Counts outcomes.
     pub fn of(outcomes: impl IntoIterator<Item = bool>) -> Self {
-        outcomes.into_iter().fold(Self::default(), |so_far, hit| Self {
-            hits: so_far.hits + usize::from(hit),
-            n: so_far.n + 1,
-        })
+        outcomes
+            .into_iter()
+            .fold(Self::default(), |so_far, hit| Self { hits: so_far.hits + usize::from(hit), n: so_far.n + 1 })
     }
 
     /// Number of hits.
@@ -78,8 +77,7 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let (min, max) = (*sorted.first()?, *sorted.last()?);
         let middle = sorted.len() / 2;
-        let median =
-            if sorted.len() % 2 == 1 { sorted[middle] } else { sorted[middle - 1].midpoint(sorted[middle]) };
+        let median = if sorted.len() % 2 == 1 { sorted[middle] } else { sorted[middle - 1].midpoint(sorted[middle]) };
         Some(Self { min, median, max })
     }
 }

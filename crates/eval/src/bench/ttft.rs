@@ -1,0 +1,157 @@
+//! Time to first token, dense beside sparse.
+//!
+//! Each round runs every length with every attention mode before the next round begins, so that a machine that grows
+//! slower or faster treats all alike. The text is a passkey prompt; its own first words warm the machine up once.
+
+use crate::statistics::Spread;
+use crate::tasks::passkey;
+use crate::{Completer, EvalError};
+use runtime::request::{AttentionMode, Request};
+use serde::Serialize;
+
+/// What to time.
+#[derive(Clone, Debug)]
+pub struct Ttft {
+    /// Prompt lengths, in tokens; prompts have exactly these.
+    pub lengths: Vec<usize>,
+    /// Attention modes.
+    pub attention: Vec<AttentionMode>,
+    /// Rounds.
+    pub runs: usize,
+    /// Recall target of sparse attention.
+    pub recall: f32,
+}
+
+/// One length with one attention mode.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Tokens of the prompt.
+    pub length: usize,
+    /// Attention mode.
+    pub attention: AttentionMode,
+    /// Time to first token over the rounds.
+    pub ttft_ms: Spread,
+    /// Dense time over this mode's, medians; absent when dense was not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speedup_vs_dense: Option<f64>,
+    /// Median time to find patterns.
+    pub search_ms: f64,
+    /// Median time to execute attention.
+    pub attention_ms: f64,
+    /// Computed pairs over causal pairs.
+    pub density: f64,
+    /// Estimated attention mass kept.
+    pub recall: f64,
+    /// Memory held.
+    pub peak_memory_bytes: u64,
+}
+
+/// Tokens of the untimed first run.
+const WARM_UP_TOKENS: usize = 256;
+
+impl Ttft {
+    /// Times everything. `done` hears the number of runs finished, of `lengths x attention x runs`.
+    ///
+    /// # Errors
+    /// When there is nothing to time, a length is beyond the model's context, or the engine refuses.
+    pub fn run(&self, model: &mut impl Completer, done: &mut dyn FnMut(usize)) -> Result<Vec<Row>, EvalError> {
+        for (empty, what) in [
+            (self.lengths.is_empty() || self.lengths.contains(&0), "the list of lengths"),
+            (self.attention.is_empty(), "the list of attention modes"),
+            (self.runs == 0, "the number of runs"),
+        ] {
+            if empty {
+                return Err(EvalError::Nothing(what));
+            }
+        }
+        let longest = self.lengths.iter().copied().max().unwrap_or(0);
+        if longest > model.max_context() {
+            return Err(EvalError::BeyondContext { length: longest, max_context: model.max_context() });
+        }
+        // A little longer than needed, then cut: every length is met to the token.
+        let text = passkey::prompt(model, longest.max(WARM_UP_TOKENS) + 256, 0.5, "12345")?;
+        let request = |attention| Request { max_tokens: 1, attention, recall: self.recall, ..Request::default() };
+        model.complete(&text[..WARM_UP_TOKENS.min(model.max_context())], &request(AttentionMode::Auto))?;
+
+        let cases: Vec<(usize, AttentionMode)> =
+            self.lengths.iter().flat_map(|&length| self.attention.iter().map(move |&mode| (length, mode))).collect();
+        let mut stats = vec![Vec::new(); cases.len()];
+        for round in 0..self.runs {
+            for (n, &(length, attention)) in cases.iter().enumerate() {
+                stats[n].push(model.complete(&text[..length], &request(attention))?.stats);
+                done(round * cases.len() + n + 1);
+            }
+        }
+        let mut rows: Vec<Row> = cases
+            .iter()
+            .zip(&stats)
+            .map(|(&(length, attention), runs)| {
+                let spread = |value: fn(&runtime::request::RunStats) -> f64| {
+                    Spread::of(runs.iter().map(value)).expect("at least one run")
+                };
+                Row {
+                    length,
+                    attention,
+                    ttft_ms: spread(|run| run.ttft_ms),
+                    speedup_vs_dense: None,
+                    search_ms: spread(|run| run.search_ms).median,
+                    attention_ms: spread(|run| run.attention_ms).median,
+                    density: spread(|run| run.density).median,
+                    recall: spread(|run| run.recall).median,
+                    peak_memory_bytes: runs.iter().map(|run| run.peak_memory_bytes).max().unwrap_or(0),
+                }
+            })
+            .collect();
+        let dense: Vec<(usize, f64)> = rows
+            .iter()
+            .filter(|row| row.attention == AttentionMode::Dense)
+            .map(|row| (row.length, row.ttft_ms.median))
+            .collect();
+        for row in &mut rows {
+            let beside = dense.iter().find(|(length, _)| *length == row.length);
+            row.speedup_vs_dense = beside.map(|(_, dense_ms)| dense_ms / row.ttft_ms.median);
+        }
+        Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted_model::ScriptedModel;
+    use AttentionMode::{Dense, Sparse};
+
+    #[test]
+    fn rounds_interleave_and_lengths_are_exact() {
+        let mut model = ScriptedModel::default();
+        let bench = Ttft { lengths: vec![300, 1000], attention: vec![Dense, Sparse], runs: 2, recall: 0.9 };
+        let mut heard = Vec::new();
+        let rows = bench.run(&mut model, &mut |n| heard.push(n)).unwrap();
+        assert_eq!(heard, (1..=8).collect::<Vec<_>>());
+        let round = [(300, Dense), (300, Sparse), (1000, Dense), (1000, Sparse)];
+        assert_eq!(model.requests[1..], [round, round].concat());
+        assert_eq!(rows[3].ttft_ms.median, 500.0);
+        assert_eq!(rows[3].speedup_vs_dense, Some(2.0));
+        let json = serde_json::to_value(&rows[0]).unwrap();
+        for key in ["length", "attention", "ttft_ms", "search_ms", "attention_ms", "density", "peak_memory_bytes"] {
+            assert!(json.get(key).is_some(), "{key}");
+        }
+    }
+
+    #[test]
+    fn without_dense_there_is_no_speed_up() {
+        let bench = Ttft { lengths: vec![300], attention: vec![Sparse], runs: 1, recall: 0.9 };
+        let rows = bench.run(&mut ScriptedModel::default(), &mut |_| {}).unwrap();
+        assert_eq!(rows[0].speedup_vs_dense, None);
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_timed() {
+        let base = Ttft { lengths: vec![300], attention: vec![Dense], runs: 1, recall: 0.9 };
+        let run = |bench: Ttft| bench.run(&mut ScriptedModel::default(), &mut |_| {}).unwrap_err();
+        assert!(matches!(run(Ttft { lengths: vec![], ..base.clone() }), EvalError::Nothing(_)));
+        assert!(matches!(run(Ttft { lengths: vec![0], ..base.clone() }), EvalError::Nothing(_)));
+        assert!(matches!(run(Ttft { runs: 0, ..base.clone() }), EvalError::Nothing(_)));
+        assert!(matches!(run(Ttft { lengths: vec![9000], ..base }), EvalError::BeyondContext { .. }));
+    }
+}

@@ -1,0 +1,39 @@
+//! A model for tests: one token a byte, answers by a rule.
+
+use crate::Completer;
+use runtime::engine::EngineError;
+use runtime::request::{AttentionMode, Generation, Request, RunStats};
+
+/// Answers with the first number of the prompt; sparse attention sees only the second half of it.
+#[derive(Default)]
+pub(crate) struct ScriptedModel {
+    pub requests: Vec<(usize, AttentionMode)>,
+}
+
+impl ScriptedModel {
+    pub(crate) fn text(ids: &[u32]) -> String {
+        ids.iter().map(|id| *id as u8 as char).collect()
+    }
+}
+
+impl Completer for ScriptedModel {
+    fn max_context(&self) -> usize {
+        8192
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+        Ok(text.bytes().map(u32::from).collect())
+    }
+
+    fn complete(&mut self, prompt: &[u32], request: &Request) -> Result<Generation, EngineError> {
+        self.requests.push((prompt.len(), request.attention));
+        let dense = request.attention == AttentionMode::Dense;
+        let seen = Self::text(if dense { prompt } else { &prompt[prompt.len() / 2..] });
+        let number: String =
+            seen.chars().skip_while(|c| !c.is_ascii_digit()).take_while(|c| c.is_ascii_digit()).collect();
+        let density = if dense { 1.0 } else { 0.5 };
+        let ttft_ms = prompt.len() as f64 * density;
+        let stats = RunStats { prompt_tokens: prompt.len(), density, ttft_ms, ..RunStats::default() };
+        Ok(Generation { text: format!(" {number}."), tokens: Vec::new(), stats })
+    }
+}

@@ -1,0 +1,3 @@
+//! Tasks with known answers.
+
+pub mod passkey;
