@@ -1,2 +1,40 @@
-//! sparse-accelerate: the command line.
-fn main() {}
+//! `sparse-accelerate`: the command line.
+
+mod arguments;
+mod commands;
+mod progress;
+mod table;
+
+use anyhow::Context;
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = arguments::Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The reader of our output went away (`| head`): nothing is wrong.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
+    use arguments::{BenchCommand, Command, EvalCommand};
+    match arguments.command {
+        Command::Generate(generate) => commands::generate::run(generate),
+        Command::Bench(BenchCommand::Ttft(ttft)) => commands::bench_ttft::run(ttft),
+        Command::Eval(EvalCommand::Passkey(passkey)) => commands::eval_passkey::run(passkey),
+        Command::Demo(demo) => commands::demo::run(demo),
+        Command::Doctor(doctor) => commands::doctor::run(doctor),
+        Command::Completions { shell } => commands::completions::run(shell).context("cannot write the completions"),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}

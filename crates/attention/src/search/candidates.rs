@@ -4,6 +4,9 @@
 //! column counts, is a candidate. One pass over the levels fills a histogram, whose running sums are the recall and the
 //! steps of every cut at once, so a family costs the same however many candidates it has.
 
+// Lanes index several arrays at once.
+#![allow(clippy::needless_range_loop)]
+
 use super::Search;
 use super::probe::{Panel, Probes};
 use crate::pattern::BlockLevels;

@@ -1,0 +1,253 @@
+//! Every flag, in one place.
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use runtime::engine::EngineOptions;
+use runtime::request::{AttentionMode, Device};
+use std::path::PathBuf;
+
+/// Long prompts start sooner: dynamic sparse prefill attention for open language models.
+#[derive(Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Examples:
+  sparse-accelerate generate --model models/SmolLM2-135M-Instruct.Q4_1.gguf --prompt \"The capital of France is\"
+  sparse-accelerate bench ttft --model models/SmolLM2-135M-Instruct.Q4_1.gguf --lengths 512,2048,8192
+  sparse-accelerate doctor"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Complete a prompt
+    Generate(Generate),
+    /// Measure speed
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Measure quality, sparse paired with dense
+    #[command(subcommand)]
+    Eval(EvalCommand),
+    /// Answer a question about an 8,000-token text twice: dense, then sparse
+    Demo(Demo),
+    /// Say what this machine offers
+    Doctor(Doctor),
+    /// Print shell completions
+    #[command(after_help = "Example:
+  sparse-accelerate completions bash > ~/.local/share/bash-completion/completions/sparse-accelerate")]
+    Completions {
+        /// Shell to complete for
+        shell: Shell,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum BenchCommand {
+    /// Time to first token over prompt lengths, attention modes interleaved
+    Ttft(BenchTtft),
+}
+
+#[derive(Subcommand)]
+pub enum EvalCommand {
+    /// The passkey task: a number hidden in filler text, at evenly spaced depths
+    Passkey(EvalPasskey),
+}
+
+/// Which model, and where it runs.
+#[derive(Args)]
+pub struct ModelArguments {
+    /// GGUF file, Hugging Face folder, or Hugging Face id (`org/name`, or `org/name:file.gguf`)
+    #[arg(long, value_name = "MODEL")]
+    pub model: String,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: Device,
+    /// Worker threads; 0 takes one for each core
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
+    /// Prompt tokens that go through the layers together
+    #[arg(long, default_value_t = EngineOptions::default().chunk_tokens, value_name = "N", value_parser = at_least_one)]
+    pub chunk_tokens: usize,
+    /// Refuse work that would take more memory, like 8G or 512M; the default is what the machine has free
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    pub max_memory: Option<u64>,
+}
+
+impl ModelArguments {
+    /// As the engine wants them.
+    pub fn engine_options(&self) -> EngineOptions {
+        EngineOptions {
+            device: self.device,
+            threads: self.threads,
+            chunk_tokens: self.chunk_tokens,
+            max_memory_bytes: self.max_memory,
+        }
+    }
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  sparse-accelerate generate --model model.gguf --prompt \"The capital of France is\" --max-tokens 8
+  sparse-accelerate generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt \"Who wrote Faust?\"
+  cat report.txt question.txt | sparse-accelerate generate --model model.gguf --attention sparse --recall 0.95
+  sparse-accelerate generate --model model.gguf --prompt-file long.txt --json | jq .ttft_ms")]
+pub struct Generate {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// The prompt; without --prompt and --prompt-file it is read from standard input
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    pub prompt: Option<String>,
+    /// Read the prompt from a UTF-8 file
+    #[arg(long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+    /// Put the prompt into the model's chat template as the user's message
+    #[arg(long)]
+    pub chat: bool,
+    /// New tokens at most
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = at_least_one)]
+    pub max_tokens: usize,
+    /// Prefill attention: auto (sparse where it pays), dense or sparse
+    #[arg(long, default_value = "auto", value_name = "MODE")]
+    pub attention: AttentionMode,
+    /// Attention mass that sparse prefill keeps in every head, above 0, at most 1
+    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = recall)]
+    pub recall: f32,
+    /// Seed of the draws; the same seed gives the same text
+    #[arg(long, default_value_t = 0, value_name = "S")]
+    pub seed: u64,
+    /// 0 always takes the most likely token
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    pub temperature: f32,
+    /// Draw among the K most likely tokens; 0 among all
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub top_k: usize,
+    /// Draw among the most likely tokens that hold this much probability
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    pub top_p: f32,
+    /// Print one JSON object instead of streaming text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:
+  sparse-accelerate bench ttft --model model.gguf --lengths 512,2048,8192 --attention dense,sparse --runs 5 --json ttft.json")]
+pub struct BenchTtft {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Prompt lengths in tokens
+    #[arg(long, value_delimiter = ',', default_value = "512,2048,8192", value_name = "L,..")]
+    pub lengths: Vec<usize>,
+    /// Attention modes
+    #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
+    pub attention: Vec<AttentionMode>,
+    /// Rounds; each runs every length with every mode
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    pub runs: usize,
+    /// Recall target of sparse attention
+    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = recall)]
+    pub recall: f32,
+    /// Write the rows to a file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:
+  sparse-accelerate eval passkey --model model.gguf --lengths 2048,4096,8192 --samples 50 --json passkey.json")]
+pub struct EvalPasskey {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Prompt lengths in tokens; where prompt and answer would exceed the context, prompts are a few tokens shorter
+    #[arg(long, value_delimiter = ',', default_value = "2048,4096,8192", value_name = "L,..")]
+    pub lengths: Vec<usize>,
+    /// Prompts of each length
+    #[arg(long, default_value_t = 50, value_name = "N")]
+    pub samples: usize,
+    /// Attention modes
+    #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
+    pub attention: Vec<AttentionMode>,
+    /// Recall target of sparse attention
+    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = recall)]
+    pub recall: f32,
+    /// Seed of the hidden numbers
+    #[arg(long, default_value_t = 0, value_name = "S")]
+    pub seed: u64,
+    /// Write rows, agreement and samples to a file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Demo {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Prompt length in tokens
+    #[arg(long, default_value_t = 8000, value_name = "L")]
+    pub length: usize,
+    /// Recall target of sparse attention
+    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = recall)]
+    pub recall: f32,
+}
+
+#[derive(Args)]
+pub struct Doctor {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn recall(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(recall) if recall > 0.0 && recall <= 1.0 => Ok(recall),
+        _ => Err("a recall is a number above 0, at most 1".into()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("expected a whole number above 0".into()),
+    }
+}
+
+/// `8G`, `512M`, `1.5GiB`, `1000000`: binary units.
+fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no amount of memory; write it like 8G or 512M");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim_end_matches("iB").trim_end_matches('B') {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    Ok((number * (1u64 << shift) as f64) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn amounts_of_memory() {
+        assert_eq!(bytes("8G"), Ok(8 << 30));
+        assert_eq!(bytes("1.5GiB"), Ok(3 << 29));
+        assert_eq!(bytes("512MB"), Ok(512 << 20));
+        assert_eq!(bytes("1000"), Ok(1000));
+        for wrong in ["", "G", "8X", "-1G", "1..2G"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Time to first token, dense beside sparse.
+
+use crate::arguments::BenchTtft;
+use crate::{progress, table};
+use anyhow::Context;
+use eval::bench::ttft::{Row, Ttft};
+use eval::results::{self, Meta};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Results<'a> {
+    meta: Meta,
+    rows: &'a [Row],
+}
+
+pub fn run(arguments: BenchTtft) -> anyhow::Result<()> {
+    if let Some(path) = &arguments.json {
+        results::check_writable(path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let mut engine = progress::load(&arguments.model)?;
+    let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
+    let bench = Ttft {
+        lengths: arguments.lengths,
+        attention: arguments.attention,
+        runs: arguments.runs,
+        recall: arguments.recall,
+    };
+    let bar = progress::bar("timing", (bench.lengths.len() * bench.attention.len() * bench.runs) as u64);
+    let rows = bench.run(&mut engine, &mut |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    print(&rows)?;
+    if let Some(path) = &arguments.json {
+        results::write(path, &Results { meta, rows: &rows })
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn print(rows: &[Row]) -> std::io::Result<()> {
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let spread = row.ttft_ms;
+            vec![
+                row.length.to_string(),
+                row.attention.to_string(),
+                table::time(spread.median),
+                format!("{} .. {}", table::time(spread.min), table::time(spread.max)),
+                row.speedup_vs_dense.map_or("".into(), |x| format!("{x:.2}x")),
+                table::time(row.search_ms),
+                table::time(row.attention_ms),
+                format!("{:.3}", row.density),
+                format!("{:.3}", row.recall),
+                runtime::memory::Bytes(row.peak_memory_bytes).to_string(),
+            ]
+        })
+        .collect();
+    let header =
+        ["length", "attention", "TTFT", "min .. max", "vs dense", "search", "attention", "density", "recall", "memory"];
+    table::print(&header, &cells)
+}

@@ -1,0 +1,51 @@
+//! One long prompt, answered twice.
+
+use crate::arguments::Demo;
+use crate::{progress, table};
+use eval::tasks::passkey;
+use runtime::request::{AttentionMode, Event, Generation, Request};
+use std::io::{self, Write};
+
+const KEY: &str = "71432";
+
+pub fn run(arguments: Demo) -> anyhow::Result<()> {
+    let mut engine = progress::load(&arguments.model)?;
+    let length = arguments.length.min(engine.config().max_context.saturating_sub(passkey::ANSWER_TOKENS));
+    let prompt = passkey::prompt(&engine, length, 0.4, KEY)?;
+    let mut out = io::stdout();
+    writeln!(out, "{} on {}", engine.model_name(), engine.device_name())?;
+    writeln!(out, "A pass key, {KEY}, is hidden in a prompt of {} tokens. What is the pass key?\n", prompt.len())?;
+
+    let mut run = |attention| -> anyhow::Result<Generation> {
+        let bar = progress::bar(&format!("{attention} prefill"), prompt.len() as u64);
+        let request =
+            Request { max_tokens: passkey::ANSWER_TOKENS, attention, recall: arguments.recall, ..Request::default() };
+        let generation = engine.generate(&prompt, &request, &mut |event| {
+            if let Event::Prefill { done_tokens, .. } = event {
+                bar.set_position(done_tokens as u64);
+            }
+        });
+        bar.finish_and_clear();
+        Ok(generation?)
+    };
+    // The first run of a process pays for cold caches and page faults; neither mode should.
+    run(AttentionMode::Auto)?;
+    let (dense, sparse) = (run(AttentionMode::Dense)?, run(AttentionMode::Sparse)?);
+
+    let row = |name: &str, generation: &Generation| {
+        let stats = &generation.stats;
+        vec![
+            name.to_string(),
+            format!("{:?}", generation.text.trim()),
+            table::time(stats.ttft_ms),
+            format!("{:.2}", stats.density),
+            format!("{:.2}x", dense.stats.ttft_ms / stats.ttft_ms),
+        ]
+    };
+    let rows = [row("dense", &dense), row("sparse", &sparse)];
+    table::print(&["attention", "answer", "time to first token", "density", "speed-up"], &rows)?;
+    let same = if dense.tokens == sparse.tokens { "The same answer" } else { "NOT the same answer" };
+    let saved = dense.stats.ttft_ms - sparse.stats.ttft_ms;
+    writeln!(out, "\n{same}, {} sooner.", table::time(saved))?;
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! The passkey task.
+
+use crate::arguments::EvalPasskey;
+use crate::{progress, table};
+use anyhow::Context;
+use eval::results::{self, Meta};
+use eval::tasks::passkey::{Outcome, Passkey, Sample};
+use serde::Serialize;
+use std::io::{self, Write};
+
+#[derive(Serialize)]
+struct Results<'a> {
+    meta: Meta,
+    recall: f32,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+}
+
+pub fn run(arguments: EvalPasskey) -> anyhow::Result<()> {
+    if let Some(path) = &arguments.json {
+        results::check_writable(path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let mut engine = progress::load(&arguments.model)?;
+    let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
+    let task = Passkey {
+        lengths: arguments.lengths,
+        samples: arguments.samples,
+        attention: arguments.attention,
+        recall: arguments.recall,
+        seed: arguments.seed,
+    };
+    let bar = progress::bar("asking", (task.lengths.len() * task.samples * task.attention.len()) as u64);
+    let mut printed = Ok(());
+    let outcome = task.run(&mut engine, &mut |sample| {
+        bar.inc(1);
+        if printed.is_ok() {
+            printed = bar.suspend(|| writeln!(io::stdout(), "{}", line(sample)));
+        }
+    })?;
+    bar.finish_and_clear();
+    printed?;
+
+    writeln!(io::stdout())?;
+    print(&outcome)?;
+    if let Some(path) = &arguments.json {
+        let results = Results { meta, recall: task.recall, outcome: &outcome };
+        results::write(path, &results).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn line(sample: &Sample) -> String {
+    format!(
+        "{:>6} {:<6} depth {:.2}  key {}  {}  {:?}  density {:.3}  {}",
+        sample.length,
+        sample.attention,
+        sample.depth,
+        sample.key,
+        if sample.right { "right" } else { "WRONG" },
+        sample.answer.trim(),
+        sample.density,
+        table::time(sample.ttft_ms),
+    )
+}
+
+fn print(outcome: &Outcome) -> io::Result<()> {
+    let cells: Vec<Vec<String>> = outcome
+        .rows
+        .iter()
+        .map(|row| {
+            let same = outcome.agreement.iter().find(|a| a.length == row.length && a.attention == row.attention);
+            vec![
+                row.length.to_string(),
+                row.attention.to_string(),
+                format!("{:.2}", row.score),
+                row.n.to_string(),
+                format!("{:.2} .. {:.2}", row.ci95[0], row.ci95[1]),
+                same.map_or("".into(), |a| format!("{:.2}", a.agreement)),
+                format!("{:.3}", row.density),
+                table::time(row.ttft_ms),
+            ]
+        })
+        .collect();
+    table::print(&["length", "attention", "score", "n", "95% interval", "as dense", "density", "TTFT"], &cells)
+}

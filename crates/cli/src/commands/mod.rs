@@ -1,0 +1,8 @@
+//! One file a command.
+
+pub mod bench_ttft;
+pub mod completions;
+pub mod demo;
+pub mod doctor;
+pub mod eval_passkey;
+pub mod generate;
