@@ -51,10 +51,16 @@ pub enum Simd {
 }
 
 impl Simd {
-    /// The fastest set this machine and its operating system offer. Looked up once.
+    /// The fastest set this machine and its operating system offer, or the one that `SPARSE_ACCELERATE_SIMD` names (as
+    /// [`name`](Self::name) spells it) if it runs here. Looked up once.
     pub fn detect() -> Simd {
-        static BEST: OnceLock<Simd> = OnceLock::new();
-        *BEST.get_or_init(|| Simd::available().last().copied().unwrap_or(Simd::Portable))
+        static CHOSEN: OnceLock<Simd> = OnceLock::new();
+        *CHOSEN.get_or_init(|| {
+            let available = Simd::available();
+            let wanted = std::env::var("SPARSE_ACCELERATE_SIMD").ok();
+            let named = available.iter().find(|simd| wanted.as_deref() == Some(simd.name()));
+            named.or(available.last()).copied().unwrap_or(Simd::Portable)
+        })
     }
 
     /// Every set that runs here, slowest first; [`Simd::Portable`] is always among them.

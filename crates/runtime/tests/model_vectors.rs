@@ -1,0 +1,184 @@
+//! Real models against Hugging Face transformers in f32 on the same file (`scripts/reference/model_vectors.py`).
+//!
+//! The models are fetched by `scripts/fetch-model`; without them these tests say so and pass.
+
+use runtime::cpu::Cpu;
+use runtime::decoder::{Decoder, Hidden};
+use runtime::engine::{Engine, EngineOptions};
+use runtime::kv_cache::{KvCache, Sequence};
+use runtime::model_files::ModelFiles;
+use runtime::request::{AttentionMode, Request};
+use runtime::weights::ModelWeights;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+const SMOLLM2: (&str, &str) = ("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2.json");
+const QWEN2: (&str, &str) = ("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "qwen2.json");
+
+/// Two logits this close in the reference are a tie: bf16 products of one instruction set or another decide it.
+const TIE: f32 = 0.02;
+
+#[derive(Deserialize)]
+struct Vectors {
+    text: Text,
+    long: Long,
+    greedy: Greedy,
+}
+
+#[derive(Deserialize)]
+struct Text {
+    ids: Vec<u32>,
+    top1: Vec<u32>,
+    margin: Vec<f32>,
+    nll: Vec<f64>,
+    perplexity: f64,
+    samples: Vec<Sample>,
+}
+
+#[derive(Deserialize)]
+struct Sample {
+    position: usize,
+    ids: Vec<usize>,
+    logits: Vec<f32>,
+}
+
+#[derive(Deserialize)]
+struct Long {
+    ids: Vec<u32>,
+    tail: usize,
+    tail_nll: f64,
+}
+
+#[derive(Deserialize)]
+struct Greedy {
+    prompt: Vec<u32>,
+    tokens: Vec<u32>,
+    text: String,
+}
+
+/// The model file and its vectors, or a visible skip.
+fn open((model, vectors): (&str, &str)) -> Option<(PathBuf, Vectors)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = std::env::var_os("SPARSE_ACCELERATE_MODELS").map_or(root.join("../../models"), PathBuf::from);
+    let path = folder.join(model);
+    if !path.exists() {
+        eprintln!("SKIPPED: {model} is not there; scripts/fetch-model gets it");
+        return None;
+    }
+    let json = std::fs::read(root.join("tests/reference/model").join(vectors)).expect("vectors are in the repository");
+    Some((path, serde_json::from_slice(&json).expect("vectors are as the script writes them")))
+}
+
+fn load(path: &Path) -> Decoder<Cpu> {
+    let weights = ModelWeights::open(&ModelFiles::Gguf(path.into())).expect("a whole model");
+    Decoder::load(Cpu::new(attention::simd::Simd::detect()), weights, &mut |_| {}).expect("a whole model")
+}
+
+/// Takes `ids` through the model in chunks, calling `each(position, logits)` for every position from `from` on.
+fn logits(decoder: &Decoder<Cpu>, ids: &[u32], chunk: usize, from: usize, mut each: impl FnMut(usize, Vec<f32>)) {
+    let mut cache = KvCache::new(decoder.heads(), decoder.config().num_layers, ids.len());
+    let mut sequence = Sequence::default();
+    cache.reserve(&mut sequence, ids.len()).expect("room");
+    for (n, part) in ids.chunks(chunk).enumerate() {
+        let (hidden, _): (Hidden<Cpu>, _) = decoder.forward(part, &mut cache, &mut sequence, None, 0).expect("room");
+        for row in 0..part.len() {
+            if n * chunk + row >= from {
+                each(n * chunk + row, decoder.logits(&hidden, row));
+            }
+        }
+    }
+}
+
+fn best(logits: &[f32]) -> u32 {
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("not empty") as u32
+}
+
+fn nll(logits: &[f32], target: u32) -> f64 {
+    let top = logits.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b)) as f64;
+    let sum: f64 = logits.iter().map(|&x| (x as f64 - top).exp()).sum();
+    top + sum.ln() - logits[target as usize] as f64
+}
+
+fn agrees_on_text(files: (&str, &str)) {
+    let Some((path, Vectors { text, .. })) = open(files) else { return };
+    let decoder = load(&path);
+    let positions = text.top1.len();
+    let (mut agreed, mut ties, mut total, mut worst) = (0, 0, 0.0, 0f64);
+    // 200 is no multiple of anything: chunks begin inside tiles and pages.
+    logits(&decoder, &text.ids[..positions], 200, 0, |position, logits| {
+        let same = best(&logits) == text.top1[position];
+        agreed += usize::from(same);
+        ties += usize::from(!same && text.margin[position] < TIE);
+        let own = nll(&logits, text.ids[position + 1]);
+        worst = worst.max((own - text.nll[position]).abs());
+        total += own;
+        for sample in text.samples.iter().filter(|sample| sample.position == position) {
+            // Logits are free up to a constant as far as probabilities go, but not here: same weights, same numbers.
+            for (id, want) in sample.ids.iter().zip(&sample.logits) {
+                assert!((logits[*id] - want).abs() < 0.35, "position {position} id {id}: {} {want}", logits[*id]);
+            }
+        }
+    });
+    let perplexity = (total / positions as f64).exp();
+    let off = perplexity / text.perplexity - 1.0;
+    println!(
+        "{}: top-1 {agreed} of {positions} ({ties} of the others are ties), perplexity {perplexity:.4} ({:+.3}%), largest NLL difference {worst:.3}",
+        files.0,
+        100.0 * off
+    );
+    assert!((agreed + ties) * 100 >= positions * 99, "top-1 agrees on {agreed} of {positions}");
+    assert!(off.abs() < 0.005, "perplexity {perplexity}, reference {}", text.perplexity);
+}
+
+fn agrees_at_2048(files: (&str, &str)) {
+    let Some((path, Vectors { long, .. })) = open(files) else { return };
+    let decoder = load(&path);
+    let positions = long.ids.len() - 1;
+    let mut total = 0.0;
+    logits(&decoder, &long.ids[..positions], 768, positions - long.tail, |position, logits| {
+        total += nll(&logits, long.ids[position + 1]);
+    });
+    let mean = total / long.tail as f64;
+    println!("{}: NLL of the last {} of {positions}: {mean:.4}, reference {:.4}", files.0, long.tail, long.tail_nll);
+    assert!((mean - long.tail_nll).abs() < 0.01, "{mean}, reference {}", long.tail_nll);
+}
+
+fn continues_greedily(files: (&str, &str)) {
+    let Some((path, Vectors { greedy, .. })) = open(files) else { return };
+    let mut engine =
+        Engine::load(path.to_str().expect("UTF-8"), &EngineOptions::default(), &mut |_| {}).expect("a whole model");
+    let request = Request { max_tokens: greedy.tokens.len(), attention: AttentionMode::Dense, ..Request::default() };
+    let generation = engine.generate(&greedy.prompt, &request, &mut |_| {}).expect("a short prompt");
+    assert_eq!(generation.text, greedy.text);
+    assert_eq!(generation.tokens, greedy.tokens);
+}
+
+#[test]
+fn smollm2_agrees_with_transformers_on_text() {
+    agrees_on_text(SMOLLM2);
+}
+
+#[test]
+fn smollm2_agrees_with_transformers_at_2048_tokens() {
+    agrees_at_2048(SMOLLM2);
+}
+
+#[test]
+fn smollm2_continues_as_transformers_does() {
+    continues_greedily(SMOLLM2);
+}
+
+#[test]
+fn qwen2_agrees_with_transformers_on_text() {
+    agrees_on_text(QWEN2);
+}
+
+#[test]
+fn qwen2_agrees_with_transformers_at_2048_tokens() {
+    agrees_at_2048(QWEN2);
+}
+
+#[test]
+fn qwen2_continues_as_transformers_does() {
+    continues_greedily(QWEN2);
+}
