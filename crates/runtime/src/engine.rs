@@ -281,6 +281,13 @@ impl Engine {
                     (last, _) = decoder.forward(&[next], &mut cache, &mut sequence, None, 0)?;
                 }
             }
+            // Tokens that end inside a character: the rest, with U+FFFD for the bytes that are no text.
+            if let Some(rest) =
+                tokenizer.decode(&new_tokens)?.strip_prefix(text.as_str()).filter(|rest| !rest.is_empty())
+            {
+                events(Event::Text(rest));
+                text.push_str(rest);
+            }
             stats.generated_tokens = new_tokens.len();
             if let (Some(first_at), 2..) = (first_at, new_tokens.len()) {
                 stats.decode_tokens_per_s = (new_tokens.len() - 1) as f64 / first_at.elapsed().as_secs_f64();

@@ -106,6 +106,7 @@ mod tests {
         let mut owned = [a.table(), b.table()].concat();
         owned.sort();
         assert_eq!(owned, [0, 1, 2, 3]);
+        a.advance(63);
         assert_eq!(cache.reserve(&mut a, 1), Err(CacheFull { free: 0, needed: 1 }));
         assert_eq!(a.table().len(), 2);
         cache.release(b);

@@ -132,7 +132,8 @@ pub struct TextStream<'a> {
 }
 
 impl TextStream<'_> {
-    /// Adds a token; returns the text that is certain now, `None` while a character is incomplete.
+    /// Adds a token; returns the text that is certain now, `None` while a character is incomplete. What is still
+    /// incomplete when the tokens end is the rest of [`Tokenizer::decode`].
     ///
     /// # Errors
     /// When the tokenizer's decoder fails.

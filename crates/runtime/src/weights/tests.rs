@@ -1,1 +1,157 @@
+use super::gguf::tests::Writer;
+use super::*;
+use crate::config::ConfigError;
+use std::path::PathBuf;
 
+/// A llama of one layer, two query heads, one kv head.
+fn metadata() -> Writer {
+    Writer::new()
+        .text("general.architecture", "llama")
+        .size("llama.embedding_length", 8)
+        .size("llama.feed_forward_length", 6)
+        .size("llama.block_count", 1)
+        .size("llama.attention.head_count", 2)
+        .size("llama.attention.head_count_kv", 1)
+        .size("llama.context_length", 64)
+        .float("llama.attention.layer_norm_rms_epsilon", 1e-5)
+}
+
+fn tensors(writer: Writer) -> Writer {
+    [
+        ("token_embd.weight", &[8, 10][..]),
+        ("output_norm.weight", &[8]),
+        ("blk.0.attn_norm.weight", &[8]),
+        ("blk.0.attn_q.weight", &[8, 8]),
+        ("blk.0.attn_k.weight", &[8, 4]),
+        ("blk.0.attn_v.weight", &[8, 4]),
+        ("blk.0.attn_output.weight", &[8, 8]),
+        ("blk.0.ffn_norm.weight", &[8]),
+        ("blk.0.ffn_gate.weight", &[8, 6]),
+        ("blk.0.ffn_up.weight", &[8, 6]),
+        ("blk.0.ffn_down.weight", &[6, 8]),
+    ]
+    .into_iter()
+    .fold(writer, |writer, (name, dims)| writer.f32_tensor(name, dims))
+}
+
+fn open(writer: Writer) -> Result<ModelWeights, LoadError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    std::fs::write(&path, writer.bytes()).unwrap();
+    ModelWeights::open(&ModelFiles::Gguf(path))
+}
+
+fn open_folder(files: &[(&str, &str)]) -> Result<ModelWeights, LoadError> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    ModelWeights::open(&ModelFiles::Folder(folder.path().into()))
+}
+
+fn error(result: Result<ModelWeights, LoadError>) -> LoadError {
+    match result {
+        Ok(_) => panic!("opened"),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn a_whole_model_opens() {
+    let weights = open(tensors(metadata())).unwrap();
+    let config = weights.config();
+    assert_eq!((config.head_dim, config.vocab_size, config.tie_word_embeddings), (4, 10, true));
+    let head = weights.tensor(TensorName::OutputHead).unwrap();
+    assert_eq!((head.rows(), head.cols(), head.encoding()), (10, 8, Encoding::F32));
+    let mut row = [0.0; 8];
+    head.read_row(9, &mut row);
+    assert_eq!(row, head.to_f32()[72..]);
+}
+
+#[test]
+fn every_loader_error_says_what_is_wrong() {
+    let missing = Writer { tensors: tensors(metadata()).tensors.into_iter().skip(1).collect(), ..metadata() };
+    let replaced = |key: &str, value: Writer| {
+        let mut writer = tensors(metadata());
+        writer.entries.retain(|(k, _)| k != key);
+        writer.entries.extend(value.entries);
+        writer
+    };
+    let size = |key: &str, n| replaced(key, Writer::new().size(key, n));
+    let config = |writer| match error(open(writer)) {
+        LoadError::Config { source, .. } => source,
+        other => panic!("{other}"),
+    };
+    // Without an embedding the vocabulary is empty.
+    assert!(matches!(config(missing), ConfigError::Size { what: "vocabulary size", .. }));
+    let architecture = "general.architecture";
+    let unknown = config(replaced(architecture, Writer::new().text(architecture, "mamba")));
+    assert!(unknown.to_string().contains("mamba") && unknown.to_string().contains("qwen2"), "{unknown}");
+    assert!(matches!(config(replaced(architecture, Writer::new())), ConfigError::Gguf(_)));
+    assert!(matches!(config(size("llama.block_count", 0)), ConfigError::Size { .. }));
+    assert!(matches!(config(size("llama.attention.head_count", 0)), ConfigError::Size { .. }));
+    assert!(matches!(config(size("llama.attention.head_count_kv", 0)), ConfigError::Size { .. }));
+    assert!(matches!(config(size("llama.attention.head_count", 8)), ConfigError::Size { what: "head size", .. }));
+    assert!(matches!(config(size("llama.feed_forward_length", 1 << 30)), ConfigError::Size { .. }));
+    assert!(matches!(config(size("llama.expert_count", 8)), ConfigError::Unsupported(_)));
+    assert!(matches!(config(size("llama.rope.dimension_count", 2)), ConfigError::Unsupported(_)));
+    let scaled = tensors(metadata()).text("llama.rope.scaling.type", "yarn");
+    assert!(matches!(config(scaled), ConfigError::Unsupported(_)));
+    assert!(matches!(config(tensors(metadata()).f32_tensor("rope_freqs.weight", &[2])), ConfigError::Unsupported(_)));
+
+    let mut lacks = tensors(metadata());
+    lacks.tensors.retain(|(name, ..)| name != "blk.0.ffn_up.weight");
+    let lacks = error(open(lacks));
+    assert!(matches!(&lacks, LoadError::MissingTensor { name } if name == "blk.0.ffn_up.weight"), "{lacks}");
+    let shape = error(open(size("llama.feed_forward_length", 7)));
+    assert!(matches!(shape, LoadError::Shape { .. }) && shape.to_string().contains("(7, 8)"), "{shape}");
+
+    let nowhere = ModelFiles::Gguf(PathBuf::from("nowhere.gguf"));
+    assert!(matches!(error(ModelWeights::open(&nowhere)), LoadError::Read { .. }));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("empty.gguf");
+    std::fs::write(&path, "").unwrap();
+    let empty = error(ModelWeights::open(&ModelFiles::Gguf(path.clone())));
+    assert!(empty.to_string().contains("empty"), "{empty}");
+    std::fs::write(&path, "this is no model at all").unwrap();
+    assert!(matches!(error(ModelWeights::open(&ModelFiles::Gguf(path))), LoadError::Gguf { .. }));
+}
+
+const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 6,
+    "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 10, "max_position_embeddings": 64,
+    "rms_norm_eps": 1e-5 EXTRA}"#;
+
+#[test]
+fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
+    let config = |extra: &str| CONFIG.replace("EXTRA", extra);
+    assert!(matches!(error(open_folder(&[])), LoadError::Read { .. }));
+    assert!(matches!(error(open_folder(&[("config.json", "{")])), LoadError::Json { .. }));
+    assert!(matches!(error(open_folder(&[("config.json", "{}")])), LoadError::Json { .. }));
+    for extra in [
+        r#", "rope_scaling": {"rope_type": "llama3"}"#,
+        r#", "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6}"#,
+        r#", "use_sliding_window": true"#,
+        r#", "attention_bias": true"#,
+        r#", "mlp_bias": true"#,
+    ] {
+        let error = error(open_folder(&[("config.json", &config(extra))]));
+        assert!(matches!(&error, LoadError::Config { source: ConfigError::Unsupported(_), .. }), "{extra}: {error}");
+    }
+    let other = config("").replace("LlamaForCausalLM", "MambaForCausalLM");
+    let other = error(open_folder(&[("config.json", &other)]));
+    assert!(matches!(&other, LoadError::Config { source: ConfigError::Architecture(_), .. }), "{other}");
+
+    let good = config("");
+    assert!(matches!(error(open_folder(&[("config.json", &good)])), LoadError::Read { .. }), "no weights");
+    let not_safetensors = [("config.json", good.as_str()), ("model.safetensors", "garbage that is long enough")];
+    assert!(matches!(error(open_folder(&not_safetensors)), LoadError::Safetensors { .. }));
+    let elsewhere = [
+        ("config.json", good.as_str()),
+        ("model.safetensors.index.json", r#"{"weight_map": {"a": "../../secret.safetensors"}}"#),
+    ];
+    let elsewhere = error(open_folder(&elsewhere));
+    assert!(elsewhere.to_string().contains("same folder"), "{elsewhere}");
+    let empty = format!("{}{{}}", String::from_utf8(2u64.to_le_bytes().to_vec()).unwrap());
+    let without = [("config.json", good.as_str()), ("model.safetensors", empty.as_str())];
+    assert!(matches!(error(open_folder(&without)), LoadError::MissingTensor { .. }));
+}

@@ -1,0 +1,21 @@
+//! No bytes may make the GGUF reader panic, hang or take more memory than they are long.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use runtime::config::ModelConfig;
+use runtime::tokenizer::Tokenizer;
+use runtime::weights::gguf::Gguf;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(gguf) = Gguf::parse(bytes) else { return };
+    let _ = ModelConfig::from_gguf(&gguf);
+    let _ = Tokenizer::from_gguf(&gguf);
+    for (_, place) in gguf.tensors() {
+        let row_bytes = place.bytes.len() / place.rows;
+        // Every place must lie inside the file and hold whole rows.
+        let row = &bytes[place.bytes.clone()][..row_bytes];
+        if place.cols <= 1 << 16 {
+            place.encoding.decode(row, &mut vec![0.0; place.cols]);
+        }
+    }
+});
