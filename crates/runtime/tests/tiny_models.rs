@@ -1,0 +1,88 @@
+//! Tiny random models in Hugging Face folders against transformers in f32 (`scripts/reference/tiny_models.py`): single
+//! and sharded safetensors, sizes that fill no tile, untied heads, biases, on every instruction set.
+
+use attention::simd::Simd;
+use runtime::cpu::Cpu;
+use runtime::decoder::Decoder;
+use runtime::kv_cache::{KvCache, Sequence};
+use runtime::model_files::ModelFiles;
+use runtime::weights::{Encoding, ModelWeights};
+use serde::Deserialize;
+use std::path::Path;
+
+#[derive(Deserialize)]
+struct Vectors {
+    ids: Vec<u32>,
+    middle: usize,
+    middle_logits: Vec<f32>,
+    last_logits: Vec<f32>,
+}
+
+fn reference() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference"))
+}
+
+/// bf16 operands keep eight bits; two layers of weights this large leave about a hundredth.
+fn close(got: &[f32], want: &[f32], what: &str) {
+    let norm = |xs: &mut dyn Iterator<Item = f32>| xs.map(|x| (x as f64).powi(2)).sum::<f64>().sqrt();
+    let error = norm(&mut got.iter().zip(want).map(|(a, b)| a - b)) / norm(&mut want.iter().copied());
+    println!("{what}: relative error {error:.4}");
+    assert!(error < 0.02, "{what}: relative error {error}");
+}
+
+fn agrees(name: &str) {
+    let folder = reference().join("tiny").join(name);
+    let vectors: Vectors = serde_json::from_slice(&std::fs::read(folder.join("vectors.json")).unwrap()).unwrap();
+    let last = vectors.ids.len() - 1;
+    for simd in Simd::available() {
+        let weights = ModelWeights::open(&ModelFiles::Folder(folder.clone())).unwrap();
+        let decoder = Decoder::load(Cpu::new(simd), weights, &mut |_| {}).unwrap();
+        // Whole, in uneven chunks, and token by token: the cache must make no difference.
+        for chunk in [vectors.ids.len(), 37, 1] {
+            let mut cache = KvCache::new(decoder.heads(), decoder.config().num_layers, vectors.ids.len());
+            let mut sequence = Sequence::default();
+            cache.reserve(&mut sequence, vectors.ids.len()).unwrap();
+            for part in vectors.ids.chunks(chunk) {
+                let first = sequence.len();
+                let (hidden, _) = decoder.forward(part, &mut cache, &mut sequence, None, 0).unwrap();
+                for (position, want) in [(vectors.middle, &vectors.middle_logits), (last, &vectors.last_logits)] {
+                    if (first..first + part.len()).contains(&position) {
+                        let what = format!("{name}, {}, chunks of {chunk}, position {position}", simd.name());
+                        close(&decoder.logits(&hidden, position - first), want, &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sharded_llama_agrees_with_transformers() {
+    agrees("llama");
+}
+
+#[test]
+fn qwen2_with_biases_and_odd_sizes_agrees_with_transformers() {
+    agrees("qwen2");
+}
+
+#[test]
+fn every_encoding_decodes_as_the_gguf_package_does() {
+    #[derive(Deserialize)]
+    struct Row {
+        r#type: u32,
+        name: String,
+        bytes: Vec<u8>,
+        values: Vec<f32>,
+    }
+    let rows: Vec<Row> = serde_json::from_slice(&std::fs::read(reference().join("quant.json")).unwrap()).unwrap();
+    assert_eq!(rows.len(), 10);
+    for row in rows {
+        let encoding = Encoding::from_ggml(row.r#type).unwrap();
+        let mut values = vec![0.0; row.values.len()];
+        encoding.decode(&row.bytes, &mut values);
+        for (i, (got, want)) in values.iter().zip(&row.values).enumerate() {
+            assert!((got - want).abs() <= 1e-6 * want.abs().max(1e-3), "{} element {i}: {got}, {want}", row.name);
+        }
+    }
+}
