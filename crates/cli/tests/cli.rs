@@ -1,0 +1,162 @@
+//! The program as its users meet it: what it says when something is wrong, and one real answer.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn run(arguments: &[&str]) -> Output {
+    run_with_input(arguments, b"")
+}
+
+fn run_with_input(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sparse-accelerate"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program was built");
+    // It may refuse and leave before it reads.
+    let _ = child.stdin.take().expect("piped").write_all(input);
+    child.wait_with_output().expect("it ends")
+}
+
+/// Asserts a failure with this exit code and a message that holds all of `says`, and no panic.
+fn refuses(output: Output, code: i32, says: &[&str]) {
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    assert!(!message.contains("panicked"), "{message}");
+    for words in says {
+        assert!(message.contains(words), "expected `{words}` in: {message}");
+    }
+}
+
+fn default_model() -> Option<PathBuf> {
+    let folder = std::env::var_os("SPARSE_ACCELERATE_MODELS")
+        .map_or(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models"), PathBuf::from);
+    let path = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    if !path.exists() {
+        eprintln!("SKIPPED: the default model is not there; scripts/fetch-model gets it");
+    }
+    path.exists().then_some(path)
+}
+
+#[test]
+fn help_shows_examples() {
+    for arguments in
+        [&["--help"][..], &["generate", "--help"], &["bench", "ttft", "--help"], &["eval", "passkey", "--help"]]
+    {
+        let output = run(arguments);
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn completions_for_every_shell() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completions", shell]);
+        assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("passkey"), "{shell}");
+    }
+}
+
+#[test]
+fn doctor_names_the_kernels() {
+    let output = run(&["doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["instruction_sets"][0], "portable");
+}
+
+#[test]
+fn wrong_usage_is_said_before_anything_is_loaded() {
+    let generate = |more: &[&str]| run(&[&["generate", "--model", "nowhere.gguf"], more].concat());
+    refuses(run(&["generate", "--prompt", "x"]), 2, &["--model"]);
+    refuses(generate(&["--prompt", "x", "--recall", "1.5"]), 2, &["above 0, at most 1"]);
+    refuses(generate(&["--prompt", "x", "--attention", "magic"]), 2, &["auto, dense or sparse"]);
+    refuses(generate(&["--prompt", "x", "--device", "tpu"]), 2, &["cuda:N"]);
+    refuses(generate(&["--prompt", "x", "--prompt-file", "y"]), 2, &["cannot be used with"]);
+    refuses(generate(&["--prompt", "x", "--max-tokens", "0"]), 2, &["above 0"]);
+}
+
+#[test]
+fn models_that_are_not_there_or_do_not_hold() {
+    refuses(run(&["generate", "--model", "nowhere.gguf", "--prompt", "x"]), 1, &["nowhere.gguf", "Hugging Face id"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("m.gguf");
+    let model = path.to_str().expect("UTF-8");
+    let ask = || run(&["generate", "--model", model, "--prompt", "x"]);
+    std::fs::write(&path, "").expect("written");
+    refuses(ask(), 1, &["m.gguf", "empty"]);
+    std::fs::write(&path, "a text that is no model").expect("written");
+    refuses(ask(), 1, &["m.gguf", "not a GGUF file"]);
+    std::fs::write(&path, b"GGUF\x03\0\0\0\xff\xff\0\0\0\0\0\0").expect("written");
+    refuses(ask(), 1, &["truncated"]);
+    refuses(
+        run(&["generate", "--model", folder.path().to_str().expect("UTF-8"), "--prompt", "x"]),
+        1,
+        &["config.json"],
+    );
+}
+
+#[test]
+fn prompts_that_are_no_text() {
+    refuses(run_with_input(&["generate", "--model", "m.gguf"], b"abc\xff\xfe"), 1, &["not UTF-8 at byte 3", "iconv"]);
+    refuses(run_with_input(&["generate", "--model", "m.gguf"], b""), 1, &["empty"]);
+    refuses(run(&["generate", "--model", "m.gguf", "--prompt-file", "nowhere.txt"]), 1, &["nowhere.txt"]);
+}
+
+#[test]
+fn a_real_model_answers_and_refuses_what_it_cannot_hold() {
+    let Some(path) = default_model() else { return };
+    let model = path.to_str().expect("UTF-8");
+    let ask = |more: &[&str]| run(&[&["generate", "--model", model], more].concat());
+
+    let output = ask(&["--prompt", "The capital of France is", "--max-tokens", "4", "--json"]);
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(answer["text"].as_str().expect("text").contains("Paris"), "{answer}");
+    for key in [
+        "text",
+        "prompt_tokens",
+        "generated_tokens",
+        "ttft_ms",
+        "prefill_ms",
+        "decode_tokens_per_s",
+        "density",
+        "recall",
+        "peak_memory_bytes",
+        "attention",
+        "device",
+        "model",
+    ] {
+        assert!(answer.get(key).is_some(), "{key}");
+    }
+    let draw =
+        |seed: &str| ask(&["--prompt", "Once", "--max-tokens", "8", "--temperature", "1", "--seed", seed]).stdout;
+    assert_eq!(draw("1"), draw("1"));
+
+    let long = "word ".repeat(9000);
+    refuses(run_with_input(&["generate", "--model", model], long.as_bytes()), 1, &["context of 8192", "shorten"]);
+    refuses(ask(&["--prompt", "x", "--max-memory", "10M"]), 1, &["needs", "10.0 MiB are available", "--max-memory"]);
+    refuses(ask(&["--prompt", "x", "--device", "cuda"]), 1, &["--device cpu"]);
+
+    let bytes = std::fs::read(&path).expect("the model");
+    let folder = tempfile::tempdir().expect("a folder");
+    let cut = folder.path().join("cut.gguf");
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).expect("written");
+    refuses(run(&["generate", "--model", cut.to_str().expect("UTF-8"), "--prompt", "x"]), 1, &["truncated or corrupt"]);
+}
+
+#[test]
+fn results_are_written_whole_or_refused_first() {
+    let arguments = ["bench", "ttft", "--model", "nowhere.gguf", "--json", "nowhere/ttft.json"];
+    refuses(run(&arguments), 1, &["cannot write nowhere/ttft.json"]);
+    let Some(path) = default_model() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("ttft.json");
+    let (model, json) = (path.to_str().expect("UTF-8"), json.to_str().expect("UTF-8"));
+    let output = run(&["bench", "ttft", "--model", model, "--lengths", "64,100", "--runs", "1", "--json", json]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let results: serde_json::Value = serde_json::from_slice(&std::fs::read(json).expect("written")).expect("JSON");
+    assert_eq!(results["rows"].as_array().expect("rows").len(), 4);
+    assert!(results["rows"][0]["ttft_ms"]["median"].as_f64().expect("a time") > 0.0);
+}
