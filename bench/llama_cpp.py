@@ -1,4 +1,4 @@
-"""Time to first token beside llama.cpp: same GGUF file, same number of threads, interleaved.
+r"""Time to first token beside llama.cpp: same GGUF file, same number of threads, interleaved.
 
     python bench/llama_cpp.py --binary target/release/sparse-accelerate \
         --model models/SmolLM2-135M-Instruct.Q4_1.gguf --lengths 2048,8192 --runs 5 --threads 2 \
@@ -11,13 +11,17 @@ round in the opposite order. llama.cpp runs in a fresh process each time, throug
 Flash attention on and 512 tokens a batch are llama.cpp's fastest settings where we tried; --no-flash-attention and
 --ubatch try others. `speedup` is llama.cpp's median over ours.
 
+Nothing else may run meanwhile: llama.cpp's threads wait for each other after every operation, so other programs slow it
+far more than they slow us. `cpu_share`, the part of its time that llama.cpp's threads had a core, is about 1 on a quiet
+machine; below 0.9 there is a warning, and the ratios mean nothing.
+
 llama-cpp-python must be built on the machine that measures, for its processor:
 
     pip install --no-binary llama-cpp-python llama-cpp-python
 
 If llama.cpp then dies with SIGSEGV on a CPU with AMX, the compiler is at fault (GCC 12.2 is; see gcc_amx_fix.h):
 
-    CMAKE_ARGS="-DCMAKE_CXX_FLAGS='-include $PWD/bench/gcc_amx_fix.h'" \
+    CXXFLAGS="-include $PWD/bench/gcc_amx_fix.h" \
         pip install --force-reinstall --no-cache-dir --no-binary llama-cpp-python llama-cpp-python
 """
 
@@ -40,10 +44,14 @@ from pathlib import Path
 FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. "
 WARM_UP_TOKENS = 32
 ROOM = 64
+QUIET = 0.9
 
 
 def measure_llama_cpp(settings, length):
     """Time one prompt. Runs in a process of its own."""
+    # Python looks beside the script first, where the script itself has the package's name.
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [folder for folder in sys.path if Path(folder).resolve() != here]
     import llama_cpp
 
     llama = llama_cpp.Llama(
@@ -63,16 +71,17 @@ def measure_llama_cpp(settings, length):
 
     llama.eval(tokens[:WARM_UP_TOKENS])
     llama.reset()
-    begin = time.perf_counter()
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     llama.eval(tokens)
     llama.sample(temp=0.0)
-    ttft_ms = (time.perf_counter() - begin) * 1e3
+    seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - begin_cpu
 
     unit = 1 if sys.platform == "darwin" else 1024
     return {
         "attention": "llama.cpp",
         "length": length,
-        "ttft_ms": ttft_ms,
+        "ttft_ms": seconds * 1e3,
+        "cpu_share": cpu_seconds / seconds / settings["threads"],
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
         "system": llama_cpp.llama_print_system_info().decode(),
         "version": llama_cpp.__version__,
@@ -115,7 +124,7 @@ def summarise(samples, lengths):
             times = [s["ttft_ms"] for s in mine]
             spread = {"min": min(times), "median": statistics.median(times), "max": max(times)}
             row = {"length": length, "attention": attention, "ttft_ms": spread}
-            for key in ("search_ms", "attention_ms", "density"):
+            for key in ("search_ms", "attention_ms", "density", "cpu_share"):
                 if mine[0].get(key) is not None:
                     row[key] = statistics.median(s[key] for s in mine)
             row["peak_memory_bytes"] = max(s.get("peak_memory_bytes") or 0 for s in mine)
@@ -183,6 +192,8 @@ def main():
 
     rows = summarise(samples, lengths)
     print_table(rows)
+    if (share := min(row.get("cpu_share", 1.0) for row in rows)) < QUIET:
+        print(f"warning: llama.cpp had a core only {share:.0%} of the time: measure on a quiet machine", file=sys.stderr)
     if args.json:
         one = next(s for s in samples if s["attention"] == "llama.cpp")
         meta = {
