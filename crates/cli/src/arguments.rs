@@ -100,7 +100,7 @@ pub struct Generate {
     /// The prompt; without --prompt and --prompt-file it is read from standard input
     #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
     pub prompt: Option<String>,
-    /// Read the prompt from a UTF-8 file
+    /// Read the prompt from a UTF-8 file; one newline at its very end is not part of the prompt
     #[arg(long, value_name = "FILE")]
     pub prompt_file: Option<PathBuf>,
     /// Put the prompt into the model's chat template as the user's message
@@ -113,19 +113,19 @@ pub struct Generate {
     #[arg(long, default_value = "auto", value_name = "MODE")]
     pub attention: AttentionMode,
     /// Attention mass that sparse prefill keeps in every head, above 0, at most 1
-    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = recall)]
+    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = share)]
     pub recall: f32,
     /// Seed of the draws; the same seed gives the same text
     #[arg(long, default_value_t = 0, value_name = "S")]
     pub seed: u64,
     /// 0 always takes the most likely token
-    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    #[arg(long, default_value_t = 0.0, value_name = "T", value_parser = temperature)]
     pub temperature: f32,
     /// Draw among the K most likely tokens; 0 among all
     #[arg(long, default_value_t = 0, value_name = "K")]
     pub top_k: usize,
     /// Draw among the most likely tokens that hold this much probability
-    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    #[arg(long, default_value_t = 1.0, value_name = "P", value_parser = share)]
     pub top_p: f32,
     /// Print one JSON object instead of streaming text
     #[arg(long)]
@@ -139,16 +139,16 @@ pub struct BenchTtft {
     #[command(flatten)]
     pub model: ModelArguments,
     /// Prompt lengths in tokens
-    #[arg(long, value_delimiter = ',', default_value = "512,2048,8192", value_name = "L,..")]
+    #[arg(long, value_delimiter = ',', default_value = "512,2048,8192", value_name = "L,..", value_parser = at_least_one)]
     pub lengths: Vec<usize>,
     /// Attention modes
     #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
     pub attention: Vec<AttentionMode>,
     /// Rounds; each runs every length with every mode
-    #[arg(long, default_value_t = 5, value_name = "N")]
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = at_least_one)]
     pub runs: usize,
     /// Recall target of sparse attention
-    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = recall)]
+    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = share)]
     pub recall: f32,
     /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
@@ -162,16 +162,16 @@ pub struct EvalPasskey {
     #[command(flatten)]
     pub model: ModelArguments,
     /// Prompt lengths in tokens; where prompt and answer would exceed the context, prompts are a few tokens shorter
-    #[arg(long, value_delimiter = ',', default_value = "2048,4096,8192", value_name = "L,..")]
+    #[arg(long, value_delimiter = ',', default_value = "2048,4096,8192", value_name = "L,..", value_parser = at_least_one)]
     pub lengths: Vec<usize>,
     /// Prompts of each length
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = at_least_one)]
     pub samples: usize,
     /// Attention modes
     #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
     pub attention: Vec<AttentionMode>,
     /// Recall target of sparse attention
-    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = recall)]
+    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = share)]
     pub recall: f32,
     /// Seed of the hidden numbers
     #[arg(long, default_value_t = 0, value_name = "S")]
@@ -189,7 +189,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 8000, value_name = "L")]
     pub length: usize,
     /// Recall target of sparse attention
-    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = recall)]
+    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = share)]
     pub recall: f32,
 }
 
@@ -200,10 +200,18 @@ pub struct Doctor {
     pub json: bool,
 }
 
-fn recall(text: &str) -> Result<f32, String> {
+/// A recall target or a share of probability.
+fn share(text: &str) -> Result<f32, String> {
     match text.parse() {
-        Ok(recall) if recall > 0.0 && recall <= 1.0 => Ok(recall),
-        _ => Err("a recall is a number above 0, at most 1".into()),
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("expected a number above 0, at most 1".into()),
+    }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(temperature) if temperature >= 0.0 && temperature.is_finite() => Ok(temperature),
+        _ => Err("expected 0 or a number above it".into()),
     }
 }
 

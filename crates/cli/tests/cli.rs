@@ -76,6 +76,15 @@ fn wrong_usage_is_said_before_anything_is_loaded() {
     refuses(generate(&["--prompt", "x", "--device", "tpu"]), 2, &["cuda:N"]);
     refuses(generate(&["--prompt", "x", "--prompt-file", "y"]), 2, &["cannot be used with"]);
     refuses(generate(&["--prompt", "x", "--max-tokens", "0"]), 2, &["above 0"]);
+    refuses(generate(&["--prompt", "x", "--max-memory", "lots"]), 2, &["8G"]);
+    refuses(generate(&["--prompt", "x", "--temperature=-1"]), 2, &["--temperature"]);
+    refuses(generate(&["--prompt", "x", "--temperature", "nan"]), 2, &["--temperature"]);
+    refuses(generate(&["--prompt", "x", "--top-p", "0"]), 2, &["--top-p"]);
+    let bench = |more: &[&str]| run(&[&["bench", "ttft", "--model", "nowhere.gguf"], more].concat());
+    refuses(bench(&["--lengths", "512,0"]), 2, &["--lengths"]);
+    refuses(bench(&["--attention", "dense,magic"]), 2, &["auto, dense or sparse"]);
+    refuses(bench(&["--runs", "0"]), 2, &["--runs"]);
+    refuses(run(&["eval", "passkey", "--model", "nowhere.gguf", "--samples", "0"]), 2, &["--samples"]);
 }
 
 #[test]
@@ -102,7 +111,21 @@ fn models_that_are_not_there_or_do_not_hold() {
 fn prompts_that_are_no_text() {
     refuses(run_with_input(&["generate", "--model", "m.gguf"], b"abc\xff\xfe"), 1, &["not UTF-8 at byte 3", "iconv"]);
     refuses(run_with_input(&["generate", "--model", "m.gguf"], b""), 1, &["empty"]);
+    refuses(run_with_input(&["generate", "--model", "m.gguf"], b"\r\n"), 1, &["empty"]);
+    refuses(run(&["generate", "--model", "m.gguf", "--prompt", ""]), 1, &["empty"]);
     refuses(run(&["generate", "--model", "m.gguf", "--prompt-file", "nowhere.txt"]), 1, &["nowhere.txt"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    for arguments in [&["doctor"][..], &["completions", "bash"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let program = env!("CARGO_BIN_EXE_sparse-accelerate");
+        let output = Command::new(program).args(arguments).stdout(writer).output().expect("the program was built");
+        assert!(output.stderr.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]
@@ -130,6 +153,11 @@ fn a_real_model_answers_and_refuses_what_it_cannot_hold() {
     ] {
         assert!(answer.get(key).is_some(), "{key}");
     }
+    let flags = ["generate", "--model", model, "--max-tokens", "4"];
+    let piped = run_with_input(&flags, b"The capital of France is\n");
+    let streamed = String::from_utf8(piped.stdout).expect("UTF-8");
+    assert_eq!(streamed.strip_suffix('\n'), answer["text"].as_str(), "the input's last newline is not prompt");
+    assert_eq!(piped.stderr.iter().filter(|byte| **byte == b'\n').count(), 1, "a summary, and no bars in a pipe");
     let draw =
         |seed: &str| ask(&["--prompt", "Once", "--max-tokens", "8", "--temperature", "1", "--seed", seed]).stdout;
     assert_eq!(draw("1"), draw("1"));
@@ -159,4 +187,14 @@ fn results_are_written_whole_or_refused_first() {
     let results: serde_json::Value = serde_json::from_slice(&std::fs::read(json).expect("written")).expect("JSON");
     assert_eq!(results["rows"].as_array().expect("rows").len(), 4);
     assert!(results["rows"][0]["ttft_ms"]["median"].as_f64().expect("a time") > 0.0);
+
+    let passkey =
+        |length| run(&["eval", "passkey", "--model", model, "--lengths", length, "--samples", "2", "--json", json]);
+    refuses(passkey("100000"), 1, &["100000", "8192"]);
+    let output = passkey("256");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let results: serde_json::Value = serde_json::from_slice(&std::fs::read(json).expect("written")).expect("JSON");
+    let count = |key: &str| results[key].as_array().expect(key).len();
+    assert_eq!((count("rows"), count("agreement"), count("samples")), (2, 1, 4));
+    assert!(results["meta"]["date"].as_str().expect("a date").ends_with('Z'));
 }

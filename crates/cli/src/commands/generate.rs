@@ -104,12 +104,18 @@ fn read_prompt(arguments: &Generate) -> anyhow::Result<String> {
             (bytes, "standard input".to_string())
         }
     };
-    let prompt = String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         anyhow::anyhow!(
             "the prompt from {source} is not UTF-8 at byte {at}: convert it, for example with `iconv -f latin1 -t utf-8`"
         )
     })?;
+    // Editors and `echo` end a file with a newline, which would change how a plain completion goes on.
+    let without_newline = text.strip_suffix("\r\n").or(text.strip_suffix('\n'));
+    let prompt = match (&arguments.prompt, without_newline) {
+        (None, Some(prompt)) => prompt.to_string(),
+        _ => text,
+    };
     if prompt.is_empty() {
         bail!("the prompt from {source} is empty: give some text with --prompt, --prompt-file or on standard input");
     }
