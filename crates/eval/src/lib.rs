@@ -4,7 +4,7 @@
 //! process. A score never stands alone; density, time to first token and a confidence interval stand beside it.
 //!
 //! - [`tasks`] ask a model something whose right answer is known and count the right answers.
-//! - [`bench`] times it.
+//! - [`bench`](mod@bench) times it.
 //! - [`results`] is the file format of both; [`statistics`] the arithmetic; [`machine`] says where it was measured.
 //!
 //! Both run over a [`Completer`], which is the engine in the product and a scripted model in the tests.

@@ -3,12 +3,12 @@
 //! For every head of a chunk:
 //!
 //! 1. *score* each (q tile, block): row-peak levels ([`BlockLevels`]), about 1/64 of dense attention;
-//! 2. *probe*: the exact softmax of a few rows spread over the chunk ([`probe`]). Even probes propose columns and
+//! 2. *probe*: the exact softmax of a few rows spread over the chunk (`probe`). Even probes propose columns and
 //!    slashes, odd ones judge;
 //! 3. *candidates*: three families give every (tile, block) a level, and a candidate is a family, a cut through its levels
-//!    and a number of columns ([`candidates`]);
-//! 4. the cheapest candidate by the [`cost`] model whose recall on the judging probes meets the target wins; dense if
-//!    none is cheaper than dense.
+//!    and a number of columns (`candidates`);
+//! 4. the candidate cheapest by [`CostModel`] whose recall on the judging probes meets the target wins; dense if none
+//!    is cheaper than dense.
 
 mod candidates;
 mod cost;

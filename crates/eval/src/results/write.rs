@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// Fails when [`write`] to `path` would: asked before a measurement of an hour, not after it.
+/// Fails when [`write()`] to `path` would: asked before a measurement of an hour, not after it.
 pub fn check_writable(path: &Path) -> io::Result<()> {
     match destination(path) {
         Destination::Replace(target) => temporary_beside(&target).map(drop),
