@@ -1,4 +1,4 @@
-//! No bytes may make the GGUF reader panic, hang or take more memory than they are long.
+//! No bytes may make the GGUF reader panic, hang or take memory out of proportion to their length.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -102,14 +102,7 @@ impl ModelConfig {
             other => return Err(ConfigError::Architecture(other.into())),
         };
         let key = |suffix: &str| format!("{name}.{suffix}");
-        if let Some(experts) = gguf.optional_size(&key("expert_count"))?.filter(|n| *n > 0) {
-            return Err(ConfigError::Unsupported(format!("a mixture of {experts} experts")));
-        }
-        let scaling = gguf.get(&key("rope.scaling.type"));
-        let scaled = scaling.is_some_and(|kind| *kind != Value::String("none".into()));
-        if scaled || gguf.tensor("rope_freqs.weight").is_some() {
-            return Err(ConfigError::Unsupported("RoPE scaling".into()));
-        }
+        refuse_in_gguf(gguf, name)?;
         let num_q_heads = gguf.size(&key("attention.head_count"))?;
         let hidden_size = gguf.size(&key("embedding_length"))?;
         let head_dim = match gguf.optional_size(&key("attention.key_length"))? {
@@ -203,6 +196,37 @@ impl ModelConfig {
     }
 }
 
+/// Refuses the features of a GGUF file that change the answers and that the decoder does not have.
+fn refuse_in_gguf(gguf: &Gguf, architecture: &str) -> Result<(), ConfigError> {
+    let key = |suffix: &str| format!("{architecture}.{suffix}");
+    let unsupported = |what: String| Err(ConfigError::Unsupported(what));
+    if let Some(experts) = gguf.optional_size(&key("expert_count"))?.filter(|n| *n > 0) {
+        return unsupported(format!("a mixture of {experts} experts"));
+    }
+    if let Some(files) = gguf.optional_size("split.count")?.filter(|n| *n > 1) {
+        return unsupported(format!(
+            "a GGUF model split over {files} files (join them with `llama-gguf-split --merge`)"
+        ));
+    }
+    if gguf.optional_bool(&key("attention.causal"))? == Some(false) {
+        return unsupported("attention that is not causal".into());
+    }
+    // A factor scales even where no type is named: readers take the type to be linear then.
+    let named_none = gguf.get(&key("rope.scaling.type")) == Some(&Value::String("none".into()));
+    let scaling = gguf.keys().find(|k| k.strip_prefix(architecture).is_some_and(|k| k.starts_with(".rope.scaling.")));
+    if let Some(found) = scaling.filter(|_| !named_none) {
+        return unsupported(format!("RoPE scaling (`{found}`)"));
+    }
+    let linear = key("rope.scale_linear");
+    if gguf.get(&linear).is_some() && gguf.float(&linear)? != 1.0 {
+        return unsupported(format!("RoPE scaling (`{linear}`)"));
+    }
+    if gguf.tensor("rope_freqs.weight").is_some() {
+        return unsupported("RoPE scaling (tensor `rope_freqs.weight`)".into());
+    }
+    Ok(())
+}
+
 /// What we read of a Hugging Face `config.json`.
 #[derive(Deserialize)]
 struct HuggingFaceConfig {
@@ -217,6 +241,9 @@ struct HuggingFaceConfig {
     vocab_size: usize,
     max_position_embeddings: usize,
     rms_norm_eps: f32,
+    hidden_act: Option<String>,
+    /// Present when the safetensors are quantised (AWQ, GPTQ, FP8, ...).
+    quantization_config: Option<serde::de::IgnoredAny>,
     rope_theta: Option<f64>,
     rope_scaling: Option<RopeParameters>,
     /// transformers 5 keeps base and scaling together here.
@@ -233,9 +260,20 @@ struct HuggingFaceConfig {
 
 #[derive(Deserialize)]
 struct RopeParameters {
-    #[serde(alias = "type")]
+    /// Current name and old name; files for both generations of readers have both.
     rope_type: Option<String>,
+    r#type: Option<String>,
+    factor: Option<f64>,
     rope_theta: Option<f64>,
+}
+
+impl RopeParameters {
+    /// What it scales by, if by anything.
+    fn scaling(&self) -> Option<String> {
+        let mut kinds = self.rope_type.iter().chain(&self.r#type);
+        let factor = self.factor.filter(|factor| *factor != 1.0).map(|factor| format!("by {factor}"));
+        kinds.find(|kind| *kind != "default").map(|kind| format!("`{kind}`")).or(factor)
+    }
 }
 
 impl HuggingFaceConfig {
@@ -246,15 +284,22 @@ impl HuggingFaceConfig {
             other => return Err(ConfigError::Architecture(other.unwrap_or("(none named)").into())),
         };
         for rope in [&self.rope_scaling, &self.rope_parameters].into_iter().flatten() {
-            if let Some(kind) = rope.rope_type.as_deref().filter(|kind| *kind != "default") {
-                return Err(ConfigError::Unsupported(format!("RoPE scaling `{kind}`")));
+            if let Some(scaling) = rope.scaling() {
+                return Err(ConfigError::Unsupported(format!("RoPE scaling {scaling}")));
             }
+        }
+        if let Some(act) = self.hidden_act.as_deref().filter(|act| !["silu", "swish"].contains(act)) {
+            return Err(ConfigError::Unsupported(format!("the MLP activation `{act}`")));
         }
         let llama = architecture == Architecture::Llama;
         for (set, what) in [
             (self.use_sliding_window, "sliding-window attention"),
             (self.attention_bias && llama, "attention bias in a Llama model"),
             (self.mlp_bias, "MLP bias"),
+            (
+                self.quantization_config.is_some(),
+                "a quantised Hugging Face model (take its GGUF files, or the original)",
+            ),
         ] {
             if set {
                 return Err(ConfigError::Unsupported(what.into()));

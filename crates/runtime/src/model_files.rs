@@ -1,5 +1,7 @@
 //! Where a model lies: a GGUF file, a Hugging Face folder, or the Hugging Face hub.
 
+mod hub;
+
 use crate::weights::LoadError;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +16,8 @@ pub enum ModelFiles {
 
 impl ModelFiles {
     /// Finds the files of `model`: a path to a `.gguf` file or to a folder, else a Hugging Face id `org/name`, or
-    /// `org/name:file.gguf` for a GGUF file of it, which is downloaded into the hub's usual cache unless it is there.
+    /// `org/name:file.gguf` for a GGUF file of it, which is downloaded into the hub's usual cache unless it is there. The
+    /// variables `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` mean what they mean to other tools of the hub.
     ///
     /// # Errors
     /// When there is no such file, folder or id.
@@ -30,20 +33,30 @@ impl ModelFiles {
             return Ok(ModelFiles::Gguf(path.into()));
         }
         match parse_id(model) {
-            Some((id, file)) => download(id, file),
+            Some((id, Some(file))) => Ok(ModelFiles::Gguf(hub::Hub::from_env().file(id, file)?)),
+            Some((id, None)) => Ok(ModelFiles::Folder(hub::Hub::from_env().folder(id)?)),
             None => Err(LoadError::NotFound(model.into())),
         }
     }
 
-    /// Name for results: the file without its ending, or the folder.
+    /// Name for results: the file without its ending, the folder, or the id of a folder in the hub's cache.
     pub fn name(&self) -> String {
-        let (ModelFiles::Gguf(path) | ModelFiles::Folder(path)) = self;
-        let name = match self {
-            ModelFiles::Gguf(path) => path.file_stem(),
-            ModelFiles::Folder(path) => path.file_name(),
+        let (path, name) = match self {
+            ModelFiles::Gguf(path) => (path, path.file_stem()),
+            ModelFiles::Folder(path) => match cached_id(path) {
+                Some(id) => return id,
+                None => (path, path.file_name()),
+            },
         };
         name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
     }
+}
+
+/// `org/name` of `.../models--org--name/snapshots/<commit>`: the commit would tell people nothing.
+fn cached_id(folder: &Path) -> Option<String> {
+    let snapshots = folder.parent().filter(|parent| parent.ends_with("snapshots"))?;
+    let repository = snapshots.parent()?.file_name()?.to_str()?.strip_prefix("models--")?;
+    Some(repository.replacen("--", "/", 1))
 }
 
 /// `org/name` with an optional `:file.gguf`; `None` for what looks like a path.
@@ -63,33 +76,6 @@ fn parse_id(model: &str) -> Option<(&str, Option<&str>)> {
         .then_some((id, file))
 }
 
-fn download(id: &str, file: Option<&str>) -> Result<ModelFiles, LoadError> {
-    let fail = |error: &dyn std::fmt::Display| LoadError::Hub { id: id.into(), message: error.to_string() };
-    let api = hf_hub::api::sync::ApiBuilder::from_env().build().map_err(|error| fail(&error))?;
-    let repo = api.model(id.into());
-    if let Some(file) = file {
-        return Ok(ModelFiles::Gguf(repo.get(file).map_err(|error| fail(&error))?));
-    }
-    let config = repo.get("config.json").map_err(|error| fail(&error))?;
-    let folder = config.parent().map(PathBuf::from).unwrap_or_default();
-    let info = repo.info().map_err(|error| fail(&error))?;
-    let names: Vec<&str> = info.siblings.iter().map(|file| file.rfilename.as_str()).collect();
-    let sharded = names.contains(&"model.safetensors.index.json");
-    for name in names {
-        let weights = match sharded {
-            true => {
-                name == "model.safetensors.index.json" || (name.starts_with("model-") && name.ends_with(".safetensors"))
-            }
-            false => name == "model.safetensors",
-        };
-        let text = ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja"];
-        if weights || text.contains(&name) {
-            repo.get(name).map_err(|error| fail(&error))?;
-        }
-    }
-    Ok(ModelFiles::Folder(folder))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +89,14 @@ mod tests {
         {
             assert_eq!(parse_id(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn names_are_for_people() {
+        let folder = |path: &str| ModelFiles::Folder(path.into()).name();
+        assert_eq!(folder("hub/models--Qwen--Qwen2.5-0.5B/snapshots/0123abc"), "Qwen/Qwen2.5-0.5B");
+        assert_eq!(folder("models/tiny"), "tiny");
+        assert_eq!(ModelFiles::Gguf("hub/models--a--b/snapshots/0123abc/m-q4.gguf".into()).name(), "m-q4");
     }
 
     #[test]

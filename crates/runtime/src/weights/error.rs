@@ -1,7 +1,7 @@
 //! What can be wrong with a model on disk.
 
 use super::gguf::GgufError;
-use crate::config::ConfigError;
+use crate::config::{Architecture, ConfigError};
 use std::path::PathBuf;
 
 /// Why a model could not be opened. Every message says what was found and what to do.
@@ -45,7 +45,7 @@ pub enum LoadError {
         message: String,
     },
     /// A safetensors file that does not hold.
-    #[error("{}: {message}; download the file again", path.display())]
+    #[error("{}: {message}", path.display())]
     Safetensors {
         /// File.
         path: PathBuf,
@@ -59,6 +59,16 @@ pub enum LoadError {
     MissingTensor {
         /// Name in the file.
         name: String,
+    },
+    /// A tensor that the architecture has no use for.
+    #[error(
+        "tensor `{name}` is not part of a {architecture:?} decoder, and answers without it would be wrong: the model is a variant this version does not run"
+    )]
+    UnknownTensor {
+        /// Name in the file.
+        name: String,
+        /// What the model says it is.
+        architecture: Architecture,
     },
     /// A tensor of the wrong shape.
     #[error(

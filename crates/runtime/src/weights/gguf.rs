@@ -1,7 +1,7 @@
 //! GGUF, versions 2 and 3: metadata and where the tensors lie.
 //!
 //! The file is input from anyone. Every count, length and offset is checked against the bytes that are there before it is
-//! used, so a hostile file costs no more memory than its own size and ends in an error, never in a panic.
+//! used, so a hostile file costs memory in proportion to its own size and ends in an error, never in a panic.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,7 +27,21 @@ pub enum Value {
     /// UTF-8 text.
     String(String),
     /// Values of one type.
-    Array(Vec<Value>),
+    Array(Array),
+}
+
+/// An array as it is stored, checked: one [`Value`] an element would take many times the memory of the file.
+#[derive(Clone, PartialEq)]
+pub struct Array {
+    kind: u32,
+    count: u64,
+    bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Array {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "an array of {} values of type {}", self.count, self.kind)
+    }
 }
 
 /// Where a tensor lies.
@@ -95,6 +109,9 @@ pub enum GgufError {
 /// Arrays inside arrays are legal; deeper than any real file they are an attack on the stack.
 const MAX_DEPTH: usize = 4;
 const MAX_DIMS: u32 = 4;
+/// Type numbers that more than one place needs.
+const STRING: u32 = 8;
+const ARRAY: u32 = 9;
 
 impl Gguf {
     /// Parses the header of a whole file.
@@ -116,7 +133,7 @@ impl Gguf {
 
         let mut metadata = BTreeMap::new();
         for _ in 0..num_entries {
-            let key = reader.string("a metadata key")?;
+            let key = reader.str("a metadata key")?.to_string();
             let kind = reader.u32("a metadata type")?;
             let value = reader.value(kind, &key, 0)?;
             if metadata.insert(key.clone(), value).is_some() {
@@ -152,6 +169,11 @@ impl Gguf {
     /// Names and places of all tensors, by name.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorPlace)> {
         self.tensors.iter().map(|(name, place)| (name.as_str(), place))
+    }
+
+    /// All metadata keys, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.metadata.keys().map(String::as_str)
     }
 
     /// A metadata value.
@@ -221,15 +243,13 @@ impl Gguf {
     /// # Errors
     /// When the key is missing or holds something else.
     pub fn texts(&self, key: &str) -> Result<Vec<&str>, GgufError> {
-        let value = self.require(key)?;
-        let Value::Array(items) = value else { return Err(wrong_type(key, "a list of texts", value)) };
-        items
-            .iter()
-            .map(|item| match item {
-                Value::String(s) => Ok(s.as_str()),
-                other => Err(wrong_type(key, "a list of texts", other)),
-            })
-            .collect()
+        match self.require(key)? {
+            Value::Array(array) if array.kind == STRING => {
+                let mut reader = Reader { file: &array.bytes, at: 0 };
+                (0..array.count).map(|_| reader.str(key)).collect()
+            }
+            other => Err(wrong_type(key, "a list of texts", other)),
+        }
     }
 
     /// A list of whole numbers.
@@ -238,14 +258,14 @@ impl Gguf {
     /// When the key is missing or holds something else.
     pub fn integers(&self, key: &str) -> Result<Vec<i64>, GgufError> {
         let value = self.require(key)?;
-        let Value::Array(items) = value else { return Err(wrong_type(key, "a list of whole numbers", value)) };
-        items
-            .iter()
-            .map(|item| match item {
-                Value::Integer(n) if i64::try_from(*n).is_ok() => Ok(*n as i64),
-                other => Err(wrong_type(key, "a list of whole numbers", other)),
-            })
-            .collect()
+        let wrong = || wrong_type(key, "a list of whole numbers", value);
+        let Value::Array(array) = value else { return Err(wrong()) };
+        let mut reader = Reader { file: &array.bytes, at: 0 };
+        let integer = |_| match reader.value(array.kind, key, 1)? {
+            Value::Integer(n) => i64::try_from(n).map_err(|_| wrong()),
+            _ => Err(wrong()),
+        };
+        (0..array.count).map(integer).collect()
     }
 }
 
@@ -336,13 +356,10 @@ impl<'a> Reader<'a> {
         Ok(count)
     }
 
-    fn string(&mut self, what: &str) -> Result<String, GgufError> {
+    fn str(&mut self, what: &str) -> Result<&'a str, GgufError> {
         let len = self.u64(what)?;
         let bytes = self.take(len, what)?;
-        match std::str::from_utf8(bytes) {
-            Ok(s) => Ok(s.into()),
-            Err(error) => Err(GgufError::Corrupt(format!("{what} is not UTF-8: {error}"))),
-        }
+        std::str::from_utf8(bytes).map_err(|error| GgufError::Corrupt(format!("{what} is not UTF-8: {error}")))
     }
 
     fn value(&mut self, kind: u32, key: &str, depth: usize) -> Result<Value, GgufError> {
@@ -360,20 +377,12 @@ impl<'a> Reader<'a> {
                 1 => Value::Bool(true),
                 byte => return Err(GgufError::Corrupt(format!("`{key}` is a truth value of {byte}"))),
             },
-            8 => Value::String(self.string(what)?),
-            9 if depth < MAX_DEPTH => {
-                let kind = self.u32(what)?;
-                let least = match kind {
-                    0 | 1 | 7 => 1,
-                    2 | 3 => 2,
-                    4..=6 => 4,
-                    9 => 12,
-                    _ => 8,
-                };
-                let count = self.count(what, least)?;
-                Value::Array((0..count).map(|_| self.value(kind, key, depth + 1)).collect::<Result<_, _>>()?)
+            STRING => Value::String(self.str(what)?.into()),
+            ARRAY if depth < MAX_DEPTH => {
+                let (kind, count, bytes) = self.array_elements(key, depth)?;
+                Value::Array(Array { kind, count, bytes: bytes.to_vec() })
             }
-            9 => return Err(GgufError::Corrupt(format!("`{key}` nests arrays deeper than {MAX_DEPTH}"))),
+            ARRAY => return Err(GgufError::Corrupt(format!("`{key}` nests arrays deeper than {MAX_DEPTH}"))),
             10 => Value::Integer(u64::from_le_bytes(self.array(what)?).into()),
             11 => Value::Integer(i64::from_le_bytes(self.array(what)?).into()),
             12 => Value::Float(f64::from_le_bytes(self.array(what)?)),
@@ -381,8 +390,31 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// Type, number and checked bytes of the elements of an array.
+    fn array_elements(&mut self, key: &str, depth: usize) -> Result<(u32, u64, &'a [u8]), GgufError> {
+        let kind = self.u32(key)?;
+        let least = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            ARRAY => 12,
+            _ => 8,
+        };
+        let count = self.count(key, least)?;
+        let start = self.at;
+        for _ in 0..count {
+            match kind {
+                // Not through `value`, which would copy what is only to be checked.
+                STRING => _ = self.str(key)?,
+                ARRAY if depth + 1 < MAX_DEPTH => _ = self.array_elements(key, depth + 1)?,
+                _ => _ = self.value(kind, key, depth + 1)?,
+            }
+        }
+        Ok((kind, count, &self.file[start..self.at]))
+    }
+
     fn tensor_header(&mut self) -> Result<TensorHeader, GgufError> {
-        let name = self.string("a tensor name")?;
+        let name = self.str("a tensor name")?.to_string();
         let num_dims = self.u32("a tensor's dimension count")?;
         if !(1..=MAX_DIMS).contains(&num_dims) {
             return Err(GgufError::Corrupt(format!("tensor `{name}` has {num_dims} dimensions")));

@@ -10,12 +10,14 @@ use crate::config::ModelConfig;
 use crate::model_files::ModelFiles;
 use gguf::Gguf;
 use memmap2::Mmap;
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 
 pub use error::LoadError;
 pub use names::{LayerPart, TensorName};
 pub use quant::Encoding;
+pub(crate) use safetensors::{SHARD_INDEX, shard_names};
 
 /// The tensors of a model, mapped, not read.
 pub struct ModelWeights {
@@ -56,7 +58,7 @@ impl ModelWeights {
                 Self { config, storage: Storage::Safetensors(safetensors::Shards::open(folder)?) }
             }
         };
-        weights.check_shapes()?;
+        weights.check_tensors()?;
         Ok(weights)
     }
 
@@ -101,23 +103,44 @@ impl ModelWeights {
         }
     }
 
-    fn check_shapes(&self) -> Result<(), LoadError> {
+    fn check_tensors(&self) -> Result<(), LoadError> {
         let config = &self.config;
         let mut needed = vec![TensorName::TokenEmbedding, TensorName::OutputNorm, TensorName::OutputHead];
         for layer in 0..config.num_layers {
             let parts = LayerPart::ALL.into_iter().filter(|part| config.qkv_bias || !part.is_bias());
             needed.extend(parts.map(|part| TensorName::Layer { layer, part }));
         }
-        for name in needed {
-            let tensor = self.tensor(name)?;
+        for name in &needed {
+            let tensor = self.tensor(*name)?;
             let expected = name.shape(config);
             if (tensor.rows, tensor.cols) != expected {
                 let found = (tensor.rows, tensor.cols);
-                return Err(LoadError::Shape { name: name.in_hugging_face(), expected, found });
+                return Err(LoadError::Shape { name: self.stored_name(*name), expected, found });
             }
         }
-        Ok(())
+        // What the decoder would pass over (a bias, a norm of Q and K, an expert) is part of what the model computes.
+        let known: HashSet<String> = needed.into_iter().map(|name| self.stored_name(name)).collect();
+        let mut stored: Box<dyn Iterator<Item = &str>> = match &self.storage {
+            Storage::Gguf { gguf, .. } => Box::new(gguf.tensors().map(|(name, _)| name)),
+            Storage::Safetensors(shards) => Box::new(shards.names()),
+        };
+        match stored.find(|name| !known.contains(*name) && !is_rope_table(name)) {
+            Some(name) => Err(LoadError::UnknownTensor { name: name.into(), architecture: config.architecture }),
+            None => Ok(()),
+        }
     }
+
+    fn stored_name(&self, name: TensorName) -> String {
+        match self.storage {
+            Storage::Gguf { .. } => name.in_gguf(),
+            Storage::Safetensors(_) => name.in_hugging_face(),
+        }
+    }
+}
+
+/// Old Hugging Face files store what follows from the RoPE base.
+fn is_rope_table(name: &str) -> bool {
+    name.ends_with(".rotary_emb.inv_freq")
 }
 
 fn map(path: &Path) -> Result<Mmap, LoadError> {

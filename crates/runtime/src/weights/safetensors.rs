@@ -26,21 +26,28 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// Lists the files of a model that has more than one.
+pub(crate) const SHARD_INDEX: &str = "model.safetensors.index.json";
+
+/// Names of the safetensors files that belong to the model in a folder, whether they are there or not.
+pub(crate) fn shard_names(folder: &Path) -> Result<Vec<String>, LoadError> {
+    let index_path = folder.join(SHARD_INDEX);
+    if !index_path.exists() {
+        return Ok(vec!["model.safetensors".into()]);
+    }
+    let index: Index = crate::config::read_json(&index_path)?;
+    let names: BTreeSet<String> = index.weight_map.into_values().collect();
+    // A shard is a file beside the index; anything else would let an index read elsewhere.
+    if let Some(bad) = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
+        let message = format!("weight_map names `{bad}`, expected a file in the same folder");
+        return Err(LoadError::Json { path: index_path, message });
+    }
+    Ok(names.into_iter().collect())
+}
+
 impl Shards {
     pub(super) fn open(folder: &Path) -> Result<Self, LoadError> {
-        let index_path = folder.join("model.safetensors.index.json");
-        let names: Vec<String> = if index_path.exists() {
-            let index: Index = crate::config::read_json(&index_path)?;
-            let names: BTreeSet<String> = index.weight_map.into_values().collect();
-            // A shard is a file beside the index; anything else would let an index read elsewhere.
-            if let Some(bad) = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
-                let message = format!("weight_map names `{bad}`, expected a file in the same folder");
-                return Err(LoadError::Json { path: index_path, message });
-            }
-            names.into_iter().collect()
-        } else {
-            vec!["model.safetensors".into()]
-        };
+        let names = shard_names(folder)?;
         let files = names.iter().map(|name| Shard::open(folder.join(name))).collect::<Result<Vec<_>, _>>()?;
         let mut file_of = BTreeMap::new();
         for (n, shard) in files.iter().enumerate() {
@@ -53,6 +60,10 @@ impl Shards {
         self.files.iter().map(|shard| shard.map.len() as u64).sum()
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.file_of.keys().map(String::as_str)
+    }
+
     pub(super) fn tensor(&self, name: &str) -> Result<Tensor<'_>, LoadError> {
         let missing = || LoadError::MissingTensor { name: name.into() };
         let shard = &self.files[*self.file_of.get(name).ok_or_else(missing)?];
@@ -62,12 +73,21 @@ impl Shards {
             Dtype::F32 => Encoding::F32,
             Dtype::F16 => Encoding::F16,
             Dtype::BF16 => Encoding::BF16,
-            other => return Err(fail(format!("tensor `{name}` is {other:?}; supported: F32 F16 BF16"))),
+            other => {
+                return Err(fail(format!(
+                    "tensor `{name}` is {other:?}; supported: F32 F16 BF16; take the original model or its GGUF files"
+                )));
+            }
         };
         let (rows, cols) = match info.shape[..] {
             [cols] => (1, cols),
             [rows, cols] => (rows, cols),
-            _ => return Err(fail(format!("tensor `{name}` has shape {:?}, expected one or two", info.shape))),
+            _ => {
+                return Err(fail(format!(
+                    "tensor `{name}` has shape {:?}, expected one or two dimensions",
+                    info.shape
+                )));
+            }
         };
         let (from, to) = info.data_offsets;
         Ok(Tensor { rows, cols, encoding, bytes: &shard.map[shard.data_start + from..shard.data_start + to] })
@@ -81,7 +101,10 @@ impl Shard {
         SafeTensors::deserialize(&map)
             .and_then(|_| SafeTensors::read_metadata(&map))
             .map(|(header_len, metadata)| (header_len + 8, metadata))
-            .map_err(|error| LoadError::Safetensors { path: path.clone(), message: error.to_string() })
+            .map_err(|error| LoadError::Safetensors {
+                path: path.clone(),
+                message: format!("{error}; download the file again"),
+            })
             .map(|(data_start, metadata)| Self { path, metadata, data_start, map })
     }
 }

@@ -95,14 +95,30 @@ fn every_loader_error_says_what_is_wrong() {
     assert!(matches!(config(size("llama.feed_forward_length", 1 << 30)), ConfigError::Size { .. }));
     assert!(matches!(config(size("llama.expert_count", 8)), ConfigError::Unsupported(_)));
     assert!(matches!(config(size("llama.rope.dimension_count", 2)), ConfigError::Unsupported(_)));
-    let scaled = tensors(metadata()).text("llama.rope.scaling.type", "yarn");
-    assert!(matches!(config(scaled), ConfigError::Unsupported(_)));
-    assert!(matches!(config(tensors(metadata()).f32_tensor("rope_freqs.weight", &[2])), ConfigError::Unsupported(_)));
+    let model = || tensors(metadata());
+    for (says, writer) in [
+        ("rope.scaling.type", model().text("llama.rope.scaling.type", "yarn")),
+        ("rope.scaling.factor", model().float("llama.rope.scaling.factor", 4.0)),
+        ("rope.scale_linear", model().float("llama.rope.scale_linear", 2.0)),
+        ("rope_freqs.weight", model().f32_tensor("rope_freqs.weight", &[2])),
+        ("causal", model().raw("llama.attention.causal", 7, &[0])),
+        ("split over 3 files", model().raw("split.count", 2, &3u16.to_le_bytes())),
+    ] {
+        let unsupported = config(writer);
+        assert!(matches!(unsupported, ConfigError::Unsupported(_)), "{unsupported}");
+        assert!(unsupported.to_string().contains(says), "{says}: {unsupported}");
+    }
+    let unscaled = model().text("llama.rope.scaling.type", "none").float("llama.rope.scale_linear", 1.0);
+    open(unscaled.raw("llama.attention.causal", 7, &[1])).unwrap();
 
     let mut lacks = tensors(metadata());
     lacks.tensors.retain(|(name, ..)| name != "blk.0.ffn_up.weight");
     let lacks = error(open(lacks));
     assert!(matches!(&lacks, LoadError::MissingTensor { name } if name == "blk.0.ffn_up.weight"), "{lacks}");
+    for extra in ["blk.0.attn_q.bias", "blk.0.attn_q_norm.weight", "blk.1.ffn_up.weight"] {
+        let unknown = error(open(tensors(metadata()).f32_tensor(extra, &[8])));
+        assert!(matches!(&unknown, LoadError::UnknownTensor { name, .. } if name == extra), "{unknown}");
+    }
     let shape = error(open(size("llama.feed_forward_length", 7)));
     assert!(matches!(shape, LoadError::Shape { .. }) && shape.to_string().contains("(7, 8)"), "{shape}");
 
@@ -131,6 +147,12 @@ fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
         r#", "rope_scaling": {"rope_type": "llama3"}"#,
         r#", "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6}"#,
         r#", "use_sliding_window": true"#,
+        // Files written for old and new readers name the type twice.
+        r#", "rope_scaling": {"type": "mrope", "rope_type": "default"}"#,
+        r#", "rope_scaling": {"type": "yarn", "rope_type": "yarn", "factor": 4.0}"#,
+        r#", "rope_scaling": {"factor": 4.0}"#,
+        r#", "hidden_act": "gelu""#,
+        r#", "quantization_config": {"quant_method": "awq"}"#,
         r#", "attention_bias": true"#,
         r#", "mlp_bias": true"#,
     ] {
@@ -151,6 +173,12 @@ fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
     ];
     let elsewhere = error(open_folder(&elsewhere));
     assert!(elsewhere.to_string().contains("same folder"), "{elsewhere}");
+    let quantised = r#"{"model.embed_tokens.weight":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}"#;
+    let quantised =
+        format!("{}{quantised} ", String::from_utf8((quantised.len() as u64).to_le_bytes().to_vec()).unwrap());
+    let quantised = error(open_folder(&[("config.json", good.as_str()), ("model.safetensors", quantised.as_str())]));
+    assert!(matches!(quantised, LoadError::Safetensors { .. }));
+    assert!(quantised.to_string().contains("F8_E4M3") && !quantised.to_string().contains("again"), "{quantised}");
     let empty = format!("{}{{}}", String::from_utf8(2u64.to_le_bytes().to_vec()).unwrap());
     let without = [("config.json", good.as_str()), ("model.safetensors", empty.as_str())];
     assert!(matches!(error(open_folder(&without)), LoadError::MissingTensor { .. }));

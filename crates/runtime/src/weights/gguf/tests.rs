@@ -96,6 +96,7 @@ fn example() -> Writer {
         .raw("a.bool", 7, &[1])
         .texts("a.texts", &["one", "zwei", ""])
         .raw("a.i64", 11, &(-5i64).to_le_bytes())
+        .raw("a.i8s", 9, &[1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0xff, 7])
         .f32_tensor("m", &[4, 3])
         .f32_tensor("v", &[5])
 }
@@ -111,6 +112,8 @@ fn reads_what_was_written() {
     assert_eq!(gguf.optional_bool("missing").unwrap(), None);
     assert_eq!(gguf.texts("a.texts").unwrap(), ["one", "zwei", ""]);
     assert_eq!(gguf.get("a.i64"), Some(&Value::Integer(-5)));
+    assert_eq!(gguf.integers("a.i8s").unwrap(), [-1, 7]);
+    assert_eq!(gguf.keys().count(), 7);
     let place = gguf.tensor("m").unwrap();
     assert_eq!((place.rows, place.cols, place.encoding), (3, 4, Encoding::F32));
     let mut row = [0.0; 4];
@@ -121,6 +124,9 @@ fn reads_what_was_written() {
     assert!(matches!(gguf.size("a.texts"), Err(GgufError::KeyType { .. })));
     assert!(matches!(gguf.texts("a.size"), Err(GgufError::KeyType { .. })));
     assert!(matches!(gguf.size("a.i64"), Err(GgufError::KeyType { .. })));
+    assert!(matches!(gguf.texts("a.i8s"), Err(GgufError::KeyType { .. })));
+    let error = gguf.integers("a.texts").unwrap_err().to_string();
+    assert!(error.contains("an array of 3 values of type 8"), "{error}");
 }
 
 #[test]
@@ -173,6 +179,16 @@ fn claims_of_more_than_the_file_holds_cost_nothing() {
     ] {
         assert!(matches!(Gguf::parse(&bytes), Err(GgufError::Truncated { .. })), "{:?}", Gguf::parse(&bytes).err());
     }
+}
+
+#[test]
+fn an_array_takes_the_memory_of_its_bytes() {
+    let elements = vec![1u8; 1 << 16];
+    let header = [&0u32.to_le_bytes()[..], &(elements.len() as u64).to_le_bytes()].concat();
+    let gguf = Gguf::parse(&example().raw("x", 9, &[header, elements.clone()].concat()).bytes()).unwrap();
+    let Some(Value::Array(array)) = gguf.get("x") else { panic!("{:?}", gguf.get("x")) };
+    assert_eq!((array.count, array.bytes.capacity()), (1 << 16, 1 << 16));
+    assert_eq!(gguf.integers("x").unwrap().len(), elements.len());
 }
 
 proptest! {
