@@ -1,6 +1,9 @@
 //! A chat as the model was trained to read it: the Jinja template that comes with the model.
 
-use minijinja::{Environment, Error, ErrorKind, context};
+mod json;
+
+use minijinja::value::ValueKind;
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value, context};
 use serde::{Deserialize, Serialize};
 
 /// One message of a chat.
@@ -43,11 +46,12 @@ impl ChatTemplate {
         // As transformers renders: a tag alone on its line leaves no line behind.
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
-        // Templates are written for Python: strings have methods there.
+        // Templates are written for Python: values print as there, and strings have methods.
+        environment.set_formatter(print_as_python);
         environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
+        environment.add_filter("tojson", json::to_json);
+        environment.add_function("raise_exception", refuse);
+        environment.add_function("strftime_now", today);
         environment.add_template_owned(NAME, source.to_string())?;
         Ok(Self { environment, bos: bos.into(), eos: eos.into() })
     }
@@ -57,27 +61,64 @@ impl ChatTemplate {
     /// # Errors
     /// When the template refuses the messages.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TemplateError> {
-        let values = context! { messages, add_generation_prompt, bos_token => self.bos, eos_token => self.eos };
+        let values = context! {
+            messages, add_generation_prompt, bos_token => self.bos, eos_token => self.eos,
+            // Templates ask whether these are none, which an undefined variable is not.
+            tools => (), documents => (),
+        };
         Ok(self.environment.get_template(NAME)?.render(values)?)
     }
+}
+
+fn print_as_python(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
+        ValueKind::None => Ok(out.write_str("None")?),
+        _ => minijinja::escape_formatter(out, state, value),
+    }
+}
+
+/// How templates refuse a chat, such as one whose roles do not alternate.
+fn refuse(message: String) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, message))
+}
+
+/// The time where the user is; Llama 3 tells the model its date.
+fn today(format: String) -> Result<String, Error> {
+    jiff::fmt::strtime::format(&format, &jiff::Zoned::now())
+        .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("strftime_now(`{format}`): {error}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn render(source: &str) -> Result<String, TemplateError> {
+        ChatTemplate::new(source, "<s>", "</s>")?.render(&[Message::user(" hi ")], true)
+    }
+
     #[test]
     fn renders_like_a_chat_model_expects() {
         let source = "{%- for m in messages %}\n{{- '<|' + m.role + '|>' + m['content'].strip() + eos_token }}\n{% endfor %}\n{% if add_generation_prompt %}\n<|assistant|>\n{% endif %}\n";
-        let template = ChatTemplate::new(source, "<s>", "</s>").unwrap();
-        assert_eq!(template.render(&[Message::user(" hi ")], true).unwrap(), "<|user|>hi</s>\n<|assistant|>\n");
+        assert_eq!(render(source).unwrap(), "<|user|>hi</s>\n<|assistant|>\n");
     }
 
     #[test]
     fn a_template_may_refuse() {
-        let template = ChatTemplate::new("{{ raise_exception('roles must alternate') }}", "", "").unwrap();
-        let message = template.render(&[], true).unwrap_err().to_string();
+        let message = render("{{ raise_exception('roles must alternate') }}").unwrap_err().to_string();
         assert!(message.contains("roles must alternate"), "{message}");
-        assert!(ChatTemplate::new("{% if %}", "", "").is_err());
+    }
+
+    #[test]
+    fn what_is_no_template_is_an_error() {
+        for source in ["{% if %}", "{{ messages", "{{ nobody_knows_this() }}", "{{ strftime_now('%!') }}"] {
+            assert!(render(source).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn the_date_is_that_of_the_format() {
+        let date = render("{{ strftime_now('%d %b %Y') }}").unwrap();
+        assert!(jiff::civil::Date::strptime("%d %b %Y", &date).is_ok(), "{date}");
     }
 }

@@ -193,7 +193,7 @@ impl Engine {
     /// # Errors
     /// When the tokenizer's decoder fails.
     pub fn decode(&self, tokens: &[u32]) -> Result<String, EngineError> {
-        Ok(self.tokenizer.decode(tokens)?)
+        Ok(self.tokenizer.decode(tokens))
     }
 
     /// The chat as the model's template writes it, ready for the assistant's turn.
@@ -273,7 +273,7 @@ impl Engine {
                     break;
                 }
                 new_tokens.push(next);
-                if let Some(piece) = stream.push(next)? {
+                if let Some(piece) = stream.push(next) {
                     events(Event::Text(&piece));
                     text.push_str(&piece);
                 }
@@ -281,12 +281,9 @@ impl Engine {
                     (last, _) = decoder.forward(&[next], &mut cache, &mut sequence, None, 0)?;
                 }
             }
-            // Tokens that end inside a character: the rest, with U+FFFD for the bytes that are no text.
-            if let Some(rest) =
-                tokenizer.decode(&new_tokens)?.strip_prefix(text.as_str()).filter(|rest| !rest.is_empty())
-            {
-                events(Event::Text(rest));
-                text.push_str(rest);
+            if let Some(rest) = stream.finish() {
+                events(Event::Text(&rest));
+                text.push_str(&rest);
             }
             stats.generated_tokens = new_tokens.len();
             if let (Some(first_at), 2..) = (first_at, new_tokens.len()) {

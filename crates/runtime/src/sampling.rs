@@ -2,6 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::cmp::Ordering;
 
 /// How the next token is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -55,45 +56,97 @@ impl Sampler {
 
     /// The next token. NaN logits are never drawn; ties go to the lowest id.
     ///
+    /// `top_k` cuts first, `top_p` then cuts what `top_k` left, as Hugging Face transformers does.
+    ///
     /// # Panics
     /// When `logits` is empty.
     pub fn sample(&mut self, logits: &[f32]) -> u32 {
-        assert!(!logits.is_empty(), "a vocabulary is not empty");
-        let Sampling::Random { temperature, top_k, top_p, .. } = self.sampling else { return most_likely(logits) };
-        let heavier = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
-        let mut ids: Vec<u32> = (0..logits.len() as u32).filter(|&id| !logits[id as usize].is_nan()).collect();
-        if top_k > 0 && top_k < ids.len() {
-            ids.select_nth_unstable_by(top_k - 1, heavier);
-            ids.truncate(top_k);
+        let best = most_likely(logits);
+        let Sampling::Random { temperature, top_k, top_p, .. } = self.sampling else { return best };
+        let top = logits[best as usize];
+        if !top.is_finite() {
+            // Infinitely more likely than the rest, or nothing to choose between.
+            return best;
         }
-        ids.sort_unstable_by(heavier);
-        let Some(&first) = ids.first() else { return 0 };
-        let top = logits[first as usize];
-        let weight = |id: &u32| (((logits[*id as usize] - top) / temperature) as f64).exp();
-        let weights: Vec<f64> = ids.iter().map(weight).collect();
-        let total: f64 = weights.iter().sum();
-        let mut kept = 0;
-        let mut mass = 0.0;
-        while kept < ids.len() && mass < top_p as f64 * total {
-            mass += weights[kept];
-            kept += 1;
+        // The mathematics of this crate, not of the system: exp differs in its last bit from one to the next.
+        let weight = |logit: f32| libm::exp((logit as f64 - top as f64) / temperature as f64);
+        let candidates = (0u32..).zip(logits).filter(|(_, logit)| !logit.is_nan());
+        let mut candidates: Vec<Candidate> = candidates.map(|(id, &x)| Candidate { id, weight: weight(x) }).collect();
+        if top_k > 0 {
+            keep_heaviest(&mut candidates, top_k);
         }
+        if top_p < 1.0 {
+            keep_mass(&mut candidates, top_p as f64);
+        }
+        self.draw(&candidates)
+    }
+
+    /// One candidate, as often as its weight says.
+    fn draw(&mut self, candidates: &[Candidate]) -> u32 {
+        let total: f64 = candidates.iter().map(|c| c.weight).sum();
         // 53 random bits: every double of [0, 1) on the same grid everywhere.
-        let mut left = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * mass;
-        for (id, weight) in ids.iter().zip(&weights).take(kept) {
-            left -= weight;
-            if left < 0.0 {
-                return *id;
-            }
-        }
-        ids[kept.max(1) - 1]
+        let mut left = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * total;
+        let drawn = candidates.iter().find(|c| {
+            left -= c.weight;
+            left < 0.0
+        });
+        // Rounding may leave a little when all weights are taken off.
+        drawn.or(candidates.iter().rfind(|c| c.weight > 0.0)).expect("the best has weight 1").id
     }
 }
 
+#[derive(Clone, Copy)]
+struct Candidate {
+    id: u32,
+    /// Probability over that of the most likely token.
+    weight: f64,
+}
+
+impl Candidate {
+    /// The heavier first, the lower id first among equals.
+    fn order(&self, other: &Self) -> Ordering {
+        other.weight.total_cmp(&self.weight).then(self.id.cmp(&other.id))
+    }
+}
+
+fn keep_heaviest(candidates: &mut Vec<Candidate>, count: usize) {
+    if count < candidates.len() {
+        candidates.select_nth_unstable_by(count - 1, Candidate::order);
+        candidates.truncate(count);
+    }
+    candidates.sort_unstable_by(Candidate::order);
+}
+
+/// Keeps the heaviest that together hold `top_p` of the weight.
+fn keep_mass(candidates: &mut Vec<Candidate>, top_p: f64) {
+    let target = top_p * candidates.iter().map(|c| c.weight).sum::<f64>();
+    // A few tokens nearly always hold it; sorting a vocabulary of 150,000 for each token would cost milliseconds.
+    let mut sorted = 0;
+    let mut mass = 0.0;
+    while sorted < candidates.len() {
+        let rest = &mut candidates[sorted..];
+        let step = rest.len().min(sorted.max(64));
+        if step < rest.len() {
+            rest.select_nth_unstable_by(step - 1, Candidate::order);
+        }
+        rest[..step].sort_unstable_by(Candidate::order);
+        for (taken, candidate) in rest[..step].iter().enumerate() {
+            mass += candidate.weight;
+            if mass >= target {
+                candidates.truncate(sorted + taken + 1);
+                return;
+            }
+        }
+        sorted += step;
+    }
+}
+
+/// The lowest id of the largest logit; 0 when all are NaN.
 fn most_likely(logits: &[f32]) -> u32 {
+    assert!(!logits.is_empty(), "a vocabulary is not empty");
     let mut best = 0;
     for (id, logit) in logits.iter().enumerate() {
-        if logits[best].is_nan() || *logit > logits[best] {
+        if *logit > logits[best] || (logits[best].is_nan() && !logit.is_nan()) {
             best = id;
         }
     }
@@ -103,6 +156,7 @@ fn most_likely(logits: &[f32]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn random(temperature: f32, top_k: usize, top_p: f32, seed: u64) -> Sampler {
         Sampler::new(Sampling::Random { temperature, top_k, top_p, seed }).unwrap()
@@ -143,6 +197,46 @@ mod tests {
         assert_eq!(seen(random(5.0, 2, 1.0, 1)), [1, 3].into());
         assert_eq!(seen(random(1.0, 0, 0.6, 1)), [1].into());
         assert_eq!(seen(random(5.0, 0, 1.0, 1)).len(), 4);
+    }
+
+    #[test]
+    fn top_p_keeps_the_fewest_that_hold_the_mass_of_a_large_vocabulary() {
+        // Equal weights: 0.25 of 4,096 is the first 1,024 ids, found over several steps of the partial sort.
+        let mut candidates: Vec<Candidate> = (0..4096).rev().map(|id| Candidate { id, weight: 1.0 }).collect();
+        keep_mass(&mut candidates, 0.25);
+        assert!(candidates.iter().map(|c| c.id).eq(0..1024));
+    }
+
+    #[test]
+    fn a_seed_draws_these_tokens_on_every_machine() {
+        let logits: Vec<f32> = (0..1000).map(|i| ((i * 37) % 101) as f32 / 10.0).collect();
+        let mut sampler = random(0.8, 50, 0.9, 42);
+        let drawn: Vec<u32> = (0..8).map(|_| sampler.sample(&logits)).collect();
+        assert_eq!(drawn, [797, 150, 666, 494, 60, 535, 161, 322]);
+    }
+
+    #[test]
+    fn infinities_and_nothing_but_nan_draw_a_token() {
+        let mut sampler = random(1.0, 0, 0.9, 0);
+        assert_eq!(sampler.sample(&[1.0, f32::INFINITY, 2.0]), 1);
+        assert_eq!(sampler.sample(&[f32::NEG_INFINITY; 3]), 0);
+        assert_eq!(sampler.sample(&[f32::NAN; 3]), 0);
+        assert_eq!(sampler.sample(&[f32::NEG_INFINITY, 1.0, f32::NAN]), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_logits_draw_a_token_that_is_there(
+            logits in prop::collection::vec(any::<u32>().prop_map(f32::from_bits), 1..200),
+            temperature in 1e-3f32..1e3,
+            top_k in 0usize..300,
+            top_p in 1e-3f32..=1.0,
+            seed: u64,
+        ) {
+            let id = random(temperature, top_k, top_p, seed).sample(&logits) as usize;
+            prop_assert!(id < logits.len());
+            prop_assert!(!logits[id].is_nan() || logits.iter().all(|logit| logit.is_nan()));
+        }
     }
 
     #[test]

@@ -1,15 +1,13 @@
 //! Byte-level BPE from the vocabulary a GGUF file carries.
 
+use super::pre_tokenizer::PreTokenizer;
 use super::{Tokenizer, TokenizerError};
-use crate::weights::gguf::Gguf;
+use crate::weights::gguf::{Gguf, GgufError};
+use std::collections::HashSet;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::tokenizer::{AddedToken, SplitDelimiterBehavior, Tokenizer as HuggingFace};
-use tokenizers::{PreTokenizerWrapper, Result as HuggingFaceResult};
+use tokenizers::tokenizer::{AddedToken, Tokenizer as HuggingFace};
 
 /// The `tokenizer.ggml.*` metadata.
 #[derive(Clone, Debug, Default)]
@@ -28,18 +26,15 @@ pub struct GgufVocabulary {
     pub bos: Option<usize>,
     /// Tokens that end a text or a turn.
     pub eos: Vec<usize>,
-    /// Whether BOS is wanted in front of every text.
-    pub add_bos: bool,
+    /// Whether BOS is wanted in front of every text; `None` leaves it to the pre-tokenizer's family.
+    pub add_bos: Option<bool>,
 }
 
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
-/// How Qwen2 splits text before BPE: contractions, words with one leading mark, single digits, punctuation, newlines.
-const QWEN2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Llama 3: as Qwen2, digits in groups of up to three.
-const LLAMA_BPE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Names of tokens that end a turn or a text: files name one of them as EOS, and models write others too.
+const END_TOKENS: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"];
 
 impl Tokenizer {
     /// Makes the tokenizer that a GGUF file describes.
@@ -47,6 +42,52 @@ impl Tokenizer {
     /// # Errors
     /// When the file lacks a vocabulary, or has one that is not byte-level BPE with a known pre-tokenizer.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, TokenizerError> {
+        Self::from_vocabulary(GgufVocabulary::from_gguf(gguf)?)
+    }
+
+    /// Makes a tokenizer from a vocabulary.
+    ///
+    /// # Errors
+    /// As [`from_gguf`](Self::from_gguf).
+    pub fn from_vocabulary(vocabulary: GgufVocabulary) -> Result<Self, TokenizerError> {
+        if vocabulary.model != "gpt2" {
+            let expected = "gpt2 (byte-level BPE)".into();
+            return Err(TokenizerError::Unsupported { what: "model", found: vocabulary.model, expected });
+        }
+        let rule = PreTokenizer::named(&vocabulary.pre).ok_or_else(|| TokenizerError::Unsupported {
+            what: "pre-tokenizer",
+            found: vocabulary.pre.clone(),
+            expected: PreTokenizer::names(),
+        })?;
+        let ids = vocabulary.ids()?;
+        let merges = vocabulary.merges(&ids)?;
+        let bos = vocabulary.bos.map(|bos| vocabulary.checked("BOS", bos)).transpose()?;
+        let eos_ids = vocabulary.eos_ids(&ids)?;
+        let (control, user_defined) = (vocabulary.added(CONTROL)?, vocabulary.added(USER_DEFINED)?);
+
+        let build = || {
+            let bpe = BPE::builder().vocab_and_merges(ids, merges).ignore_merges(rule.ignore_merges).build()?;
+            let mut inner = HuggingFace::new(bpe);
+            inner.with_pre_tokenizer(Some(rule.build()));
+            inner.with_decoder(Some(ByteLevel::default()));
+            if rule.nfc {
+                inner.with_normalizer(Some(NFC))?;
+            }
+            inner.add_special_tokens(control)?;
+            inner.add_tokens(user_defined)?;
+            Ok(inner)
+        };
+        let inner = build().map_err(|error: tokenizers::Error| TokenizerError::Vocabulary(error.to_string()))?;
+        Self::new(inner, eos_ids, bos, vocabulary.add_bos.unwrap_or(rule.add_bos))
+    }
+}
+
+impl GgufVocabulary {
+    /// Reads the metadata.
+    ///
+    /// # Errors
+    /// When a key is missing or of another type.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self, GgufError> {
         let key = |name: &str| format!("tokenizer.ggml.{name}");
         let owned = |items: Vec<&str>| items.into_iter().map(String::from).collect();
         let mut eos = Vec::new();
@@ -58,7 +99,7 @@ impl Tokenizer {
             Some(_) => owned(gguf.texts(&key("merges"))?),
             None => Vec::new(),
         };
-        Self::from_vocabulary(GgufVocabulary {
+        Ok(Self {
             model,
             pre: gguf.get(&key("pre")).map_or(Ok("(none)"), |_| gguf.text(&key("pre")))?.into(),
             tokens: owned(gguf.texts(&key("tokens"))?),
@@ -69,97 +110,63 @@ impl Tokenizer {
             merges,
             bos: gguf.optional_size(&key("bos_token_id"))?,
             eos,
-            add_bos: gguf.optional_bool(&key("add_bos_token"))?.unwrap_or(false),
+            add_bos: gguf.optional_bool(&key("add_bos_token"))?,
         })
     }
 
-    /// Makes a tokenizer from a vocabulary.
-    ///
-    /// # Errors
-    /// As [`from_gguf`](Self::from_gguf).
-    pub fn from_vocabulary(vocabulary: GgufVocabulary) -> Result<Self, TokenizerError> {
-        if vocabulary.model != "gpt2" {
-            let found = vocabulary.model;
-            return Err(TokenizerError::Unsupported { what: "model", found, expected: "gpt2 (byte-level BPE)" });
+    fn checked(&self, what: &str, id: usize) -> Result<u32, TokenizerError> {
+        match self.tokens.len() {
+            size if id < size => Ok(id as u32),
+            size => Err(TokenizerError::Vocabulary(format!("{what} is token {id} of {size}"))),
         }
-        let corrupt = TokenizerError::Vocabulary;
-        let size = vocabulary.tokens.len();
-        let id = |what: &str, id: usize| match id < size {
-            true => Ok(id as u32),
-            false => Err(corrupt(format!("{what} is token {id} of {size}"))),
-        };
-        if !vocabulary.token_types.is_empty() && vocabulary.token_types.len() != size {
-            return Err(corrupt(format!("{} token types for {size} tokens", vocabulary.token_types.len())));
-        }
-        let bos = vocabulary.bos.map(|bos| id("BOS", bos)).transpose()?;
-        let mut eos_ids = vocabulary.eos.iter().map(|&eos| id("EOS", eos)).collect::<Result<Vec<_>, _>>()?;
-        eos_ids.sort_unstable();
-        eos_ids.dedup();
-
-        let mut tokens = Vocab::default();
-        for (id, token) in vocabulary.tokens.iter().enumerate() {
-            if tokens.insert(token.clone(), id as u32).is_some() {
-                return Err(corrupt(format!("token `{token}` stands twice")));
-            }
-        }
-        let merges = vocabulary
-            .merges
-            .iter()
-            .map(|merge| {
-                let (left, right) = merge.split_once(' ').ok_or_else(|| corrupt(format!("merge `{merge}`")))?;
-                let known = [left, right, &format!("{left}{right}")].iter().all(|token| tokens.contains_key(*token));
-                if known { Ok((left.into(), right.into())) } else { Err(corrupt(format!("merge `{merge}`"))) }
-            })
-            .collect::<Result<Vec<(String, String)>, _>>()?;
-
-        let kind = |wanted: i64| {
-            let of_kind =
-                vocabulary.token_types.iter().zip(&vocabulary.tokens).filter(move |(kind, _)| **kind == wanted);
-            of_kind.map(move |(_, token)| AddedToken::from(token.clone(), wanted == CONTROL)).collect::<Vec<_>>()
-        };
-        let (control, user_defined) = (kind(CONTROL), kind(USER_DEFINED));
-        let pre = pre_tokenizer(&vocabulary.pre)?;
-        let build = || -> HuggingFaceResult<HuggingFace> {
-            let bpe = BPE::builder().vocab_and_merges(tokens, merges).ignore_merges(pre.ignore_merges).build()?;
-            let mut inner = HuggingFace::new(bpe);
-            inner.with_pre_tokenizer(Some(pre.split));
-            inner.with_decoder(Some(ByteLevel::default()));
-            if pre.nfc {
-                inner.with_normalizer(Some(NFC))?;
-            }
-            inner.add_special_tokens(control)?;
-            inner.add_tokens(user_defined)?;
-            Ok(inner)
-        };
-        let inner = build().map_err(|error| corrupt(error.to_string()))?;
-        Ok(Self { inner, eos_ids, bos, add_bos: vocabulary.add_bos })
     }
-}
 
-struct PreTokenizer {
-    split: PreTokenizerWrapper,
-    /// Whether a word that is a token is taken whole.
-    ignore_merges: bool,
-    /// Whether text is brought to Unicode NFC first, as the model's authors did.
-    nfc: bool,
-}
-
-fn pre_tokenizer(name: &str) -> Result<PreTokenizer, TokenizerError> {
-    let bytes = |use_regex| PreTokenizerWrapper::from(ByteLevel::new(false, true, use_regex));
-    let regex = |pattern: &str| {
-        let pattern = SplitPattern::Regex(pattern.into());
-        Split::new(pattern, SplitDelimiterBehavior::Isolated, false).expect("a constant pattern").into()
-    };
-    let sequence = |first: PreTokenizerWrapper, use_regex| Sequence::new(vec![first, bytes(use_regex)]).into();
-    let (split, ignore_merges, nfc) = match name {
-        "gpt-2" => (bytes(true), false, false),
-        "smollm" => (sequence(Digits::new(true).into(), true), false, false),
-        "qwen2" => (sequence(regex(QWEN2), false), false, true),
-        "llama-bpe" => (sequence(regex(LLAMA_BPE), false), true, false),
-        other => {
-            let expected = "gpt-2, smollm, qwen2 or llama-bpe";
-            return Err(TokenizerError::Unsupported { what: "pre-tokenizer", found: other.into(), expected });
+    fn ids(&self) -> Result<Vocab, TokenizerError> {
+        if self.tokens.is_empty() {
+            return Err(TokenizerError::Vocabulary("no tokens".into()));
         }
-    };
-    Ok(PreTokenizer { split, ignore_merges, nfc })
+        let mut ids = Vocab::default();
+        for (id, token) in self.tokens.iter().enumerate() {
+            if let Some(before) = ids.insert(token.clone(), id as u32) {
+                return Err(TokenizerError::Vocabulary(format!("tokens {before} and {id} are both `{token}`")));
+            }
+        }
+        Ok(ids)
+    }
+
+    fn merges(&self, ids: &Vocab) -> Result<Vec<(String, String)>, TokenizerError> {
+        let pair = |merge: &String| {
+            let (left, right) = merge
+                .split_once(' ')
+                .ok_or_else(|| TokenizerError::Vocabulary(format!("merge `{merge}` is not two tokens")))?;
+            match [left, right, &format!("{left}{right}")].into_iter().find(|token| !ids.contains_key(*token)) {
+                None => Ok((left.into(), right.into())),
+                Some(token) => {
+                    Err(TokenizerError::Vocabulary(format!("merge `{merge}` needs `{token}`, which is no token")))
+                }
+            }
+        };
+        self.merges.iter().map(pair).collect()
+    }
+
+    /// The tokens the file names, and control tokens of well-known names.
+    fn eos_ids(&self, ids: &Vocab) -> Result<Vec<u32>, TokenizerError> {
+        let mut eos_ids = self.eos.iter().map(|&eos| self.checked("EOS", eos)).collect::<Result<Vec<_>, _>>()?;
+        let is_control = |id: &u32| self.token_types.get(*id as usize) == Some(&CONTROL);
+        eos_ids.extend(END_TOKENS.iter().filter_map(|name| ids.get(*name).copied()).filter(is_control));
+        // The file's own first: templates write it.
+        let mut seen = HashSet::new();
+        eos_ids.retain(|id| seen.insert(*id));
+        Ok(eos_ids)
+    }
+
+    /// Tokens of one kind that are found in text as they stand, before it is normalised and cut.
+    fn added(&self, kind: i64) -> Result<Vec<AddedToken>, TokenizerError> {
+        let (types, size) = (self.token_types.len(), self.tokens.len());
+        if types != 0 && types != size {
+            return Err(TokenizerError::Vocabulary(format!("{types} token types for {size} tokens")));
+        }
+        let of_kind = self.token_types.iter().zip(&self.tokens).filter(|(found, _)| **found == kind);
+        Ok(of_kind.map(|(_, token)| AddedToken::from(token.clone(), kind == CONTROL).normalized(false)).collect())
+    }
 }
