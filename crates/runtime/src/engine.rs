@@ -188,12 +188,9 @@ impl Engine {
         Ok(self.tokenizer.encode(text)?)
     }
 
-    /// Text of tokens.
-    ///
-    /// # Errors
-    /// When the tokenizer's decoder fails.
-    pub fn decode(&self, tokens: &[u32]) -> Result<String, EngineError> {
-        Ok(self.tokenizer.decode(tokens))
+    /// Text of tokens; see [`Tokenizer::decode`].
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        self.tokenizer.decode(tokens)
     }
 
     /// The chat as the model's template writes it, ready for the assistant's turn.
