@@ -1,4 +1,5 @@
-//! [`multiply`](super::multiply) with `vdpbf16ps`: one bf16 pair of a row against sixteen tokens an instruction.
+//! Products with `vdpbf16ps`: one bf16 pair of a row against sixteen tokens an instruction, or sixteen pairs of a row
+//! against one token.
 
 use super::{K_STEP, LANES, ROW_TILE, Rows};
 use half::bf16;
@@ -72,6 +73,31 @@ impl Block {
                     _mm512_storeu_ps(c.add(p * c_stride + r * LANES), *sum);
                 }
             }
+        }
+    }
+}
+
+/// All rows of a tile take a step together, so that packed weights stream from memory in the order they lie.
+///
+/// # Safety
+/// As [`multiply`]; `x` holds `a.k` elements, `out` `a.rows`.
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) unsafe fn multiply_vector(a: Rows, x: &[bf16], out: &mut [f32]) {
+    for (tile, out) in out[..a.rows].chunks_exact_mut(ROW_TILE).enumerate() {
+        let mut sums = [_mm512_setzero_ps(); ROW_TILE];
+        for step in 0..a.k / K_STEP {
+            // SAFETY: `Rows::new` bounds every row of the step, the caller's assertion the step of `x`.
+            unsafe {
+                let w = a.data.as_ptr().add(tile * a.tile_stride + step * a.step_stride);
+                let x = _mm512_loadu_si512(x.as_ptr().add(step * K_STEP) as *const __m512i);
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    let w = _mm512_loadu_si512(w.add(row * a.row_stride) as *const __m512i);
+                    *sum = _mm512_dpbf16_ps(*sum, bf16x32(w), bf16x32(x));
+                }
+            }
+        }
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = _mm512_reduce_add_ps(sum);
         }
     }
 }

@@ -184,13 +184,21 @@ pub fn multiply(simd: Simd, a: Rows, b: &[bf16], panels: usize, c: &mut [f32], c
     }
 }
 
-/// `out[r] = sum over k of a[r][k] * x[k]` for packed rows: the one-token product, which reads each weight once.
+/// `out[r] = sum over k of a[r][k] * x[k]`: the one-token product, which reads each weight once.
 ///
 /// # Panics
 /// When `x` is shorter than `a.k()` or `out` than `a.rows()`.
-pub fn multiply_vector(simd: Simd, a: Rows, x: &[f32], out: &mut [f32]) {
+pub fn multiply_vector(simd: Simd, a: Rows, x: &[bf16], out: &mut [f32]) {
     assert!(x.len() >= a.k && out.len() >= a.rows);
-    dot_rows(simd, a, x, out)
+    match simd {
+        // SAFETY: as in `multiply`.
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx512Bf16 | Simd::Amx => unsafe { avx512::multiply_vector(a, x, out) },
+        _ => {
+            let x: Vec<f32> = x[..a.k].iter().map(|x| x.to_f32()).collect();
+            dot_rows(simd, a, &x, out)
+        }
+    }
 }
 
 crate::multiversion! {

@@ -58,13 +58,13 @@ proptest! {
     fn one_token_product_is_the_panel_product(seed: u64, row_tiles in 1usize..6, steps in 1usize..5) {
         let (rows, k) = (row_tiles * ROW_TILE, steps * K_STEP);
         let data = numbers(seed, rows * k);
-        let x: Vec<f32> = numbers(seed ^ 3, k).iter().map(|x| x.to_f32()).collect();
+        let x = numbers(seed ^ 3, k);
         for simd in Simd::available() {
             let mut out = vec![0.0; rows];
             multiply_vector(simd, Rows::packed(&data, rows, k), &x, &mut out);
             for (r, out) in out.iter().enumerate() {
                 let want: f64 = (0..k)
-                    .map(|i| data[(r / 16) * 16 * k + (i / 32) * 512 + (r % 16) * 32 + i % 32].to_f64() * x[i] as f64)
+                    .map(|i| data[(r / 16) * 16 * k + (i / 32) * 512 + (r % 16) * 32 + i % 32].to_f64() * x[i].to_f64())
                     .sum();
                 prop_assert!((*out as f64 - want).abs() < 1e-4);
             }

@@ -102,7 +102,7 @@ impl Matrix {
     /// One token: every weight is read once, threads share the rows.
     fn multiply_one(&self, simd: Simd, x: &Operand, out: &mut Tokens, accumulate: bool) {
         const ROWS: usize = 4 * ROW_TILE;
-        let vector: Vec<f32> = x.panels.chunks_exact(2 * LANES).flat_map(|p| [p[0].to_f32(), p[1].to_f32()]).collect();
+        let vector: Vec<bf16> = x.panels.chunks_exact(2 * LANES).flat_map(|p| [p[0], p[1]]).collect();
         out.panels.par_chunks_mut(ROWS * LANES).enumerate().for_each(|(chunk, out)| {
             let rows = out.len() / LANES;
             let mut product = [0f32; ROWS];
