@@ -9,10 +9,10 @@ use runtime::request::{AttentionMode, Request};
 use runtime::sampling::Sampling;
 use serde::Serialize;
 
-const INSTRUCTION: &str =
-    "There is an important piece of information hidden in the long text below. Find it and remember it.\n\n";
+const INSTRUCTION: &str = "Somewhere in the long text below stands a pass key. Find it and remember it: it will be asked \
+    for at the end.\n\n";
 const FILLER: &str = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. ";
-const QUESTION: &str = "\n\nWhat is the pass key? The pass key is";
+const QUESTION: &str = "\nWhat is the pass key? The pass key is";
 
 /// New tokens an answer may take: five digits, one token each in the worst tokenizer, and what stands around them.
 pub const ANSWER_TOKENS: usize = 12;
@@ -214,9 +214,10 @@ impl Passkey {
 pub fn prompt(model: &impl Completer, limit: usize, depth: f64, key: &str) -> Result<Vec<u32>, EvalError> {
     let encode = |fillers: usize| {
         let before = (fillers as f64 * depth).round() as usize;
-        let needle = format!("The pass key is {key}. Remember it. {key} is the pass key. ");
-        let filler = |count| FILLER.repeat(count);
-        model.encode(&[INSTRUCTION, &filler(before), &needle, &filler(fillers - before), QUESTION].concat())
+        // A line of its own: inside a line of filler, small models overlook it with dense attention too.
+        let needle = format!("\nThe pass key is {key}. Remember it. {key} is the pass key.\n");
+        let (before, after) = (FILLER.repeat(before), FILLER.repeat(fillers - before));
+        model.encode(&[INSTRUCTION, before.trim_end(), &needle, after.trim_end(), QUESTION].concat())
     };
     let least = encode(0)?.len();
     if least > limit {
@@ -267,8 +268,8 @@ mod tests {
                 assert!(ids.len() <= limit && ids.len() + FILLER.len() > limit, "{} of {limit}", ids.len());
                 let text = ScriptedModel::text(&ids);
                 assert_eq!(text.matches("12345").count(), 2);
-                let fillers = text.matches(FILLER).count();
-                let before = text[..text.find("12345").unwrap()].matches(FILLER).count();
+                let fillers = text.matches(FILLER.trim_end()).count();
+                let before = text[..text.find("12345").unwrap()].matches(FILLER.trim_end()).count();
                 assert_eq!(before, (fillers as f64 * depth).round() as usize);
             }
         }
