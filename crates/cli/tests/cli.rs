@@ -29,6 +29,9 @@ fn refuses(output: Output, code: i32, says: &[&str]) {
     for words in says {
         assert!(message.contains(words), "expected `{words}` in: {message}");
     }
+    for part in message.trim_end().split(": ").filter(|part| part.contains(' ')) {
+        assert_eq!(message.matches(part).count(), 1, "says it twice: {message}");
+    }
 }
 
 fn default_model() -> Option<PathBuf> {

@@ -145,7 +145,7 @@ impl ModelConfig {
     pub fn from_folder(folder: &Path) -> Result<Self, LoadError> {
         let path = folder.join("config.json");
         let json: HuggingFaceConfig = read_json(&path)?;
-        json.into_config().map_err(|source| LoadError::Config { path, source })
+        json.into_config().map_err(|error| LoadError::Config { path, error })
     }
 
     fn checked(self) -> Result<Self, ConfigError> {
@@ -329,6 +329,6 @@ impl HuggingFaceConfig {
 
 /// Reads a JSON file.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
-    let text = std::fs::read(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
+    let text = std::fs::read(path).map_err(|error| LoadError::Read { path: path.into(), error })?;
     serde_json::from_slice(&text).map_err(|error| LoadError::Json { path: path.into(), message: error.to_string() })
 }

@@ -13,28 +13,28 @@ pub enum LoadError {
     )]
     NotFound(String),
     /// A file that cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {error}", path.display())]
     Read {
         /// File.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// A GGUF file that does not hold.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Gguf {
         /// File.
         path: PathBuf,
         /// What is wrong.
-        source: GgufError,
+        error: GgufError,
     },
     /// A model this engine cannot run.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Config {
         /// File.
         path: PathBuf,
         /// What is wrong.
-        source: ConfigError,
+        error: ConfigError,
     },
     /// A JSON file that does not hold.
     #[error("{}: {message}", path.display())]

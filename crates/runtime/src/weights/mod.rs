@@ -48,9 +48,9 @@ impl ModelWeights {
         let weights = match files {
             ModelFiles::Gguf(path) => {
                 let file = map(path)?;
-                let gguf = Gguf::parse(&file).map_err(|source| LoadError::Gguf { path: path.clone(), source })?;
+                let gguf = Gguf::parse(&file).map_err(|error| LoadError::Gguf { path: path.clone(), error })?;
                 let config =
-                    ModelConfig::from_gguf(&gguf).map_err(|source| LoadError::Config { path: path.clone(), source })?;
+                    ModelConfig::from_gguf(&gguf).map_err(|error| LoadError::Config { path: path.clone(), error })?;
                 Self { config, storage: Storage::Gguf { file, gguf } }
             }
             ModelFiles::Folder(folder) => {
@@ -153,7 +153,7 @@ fn map(path: &Path) -> Result<Mmap, LoadError> {
         // truncates it while we read ends ours with a bus error; that is the price of not copying gigabytes.
         unsafe { Mmap::map(&file) }
     };
-    open().map_err(|source| LoadError::Read { path: path.into(), source })
+    open().map_err(|error| LoadError::Read { path: path.into(), error })
 }
 
 impl<'a> Tensor<'a> {

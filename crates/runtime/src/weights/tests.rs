@@ -79,7 +79,7 @@ fn every_loader_error_says_what_is_wrong() {
     };
     let size = |key: &str, n| replaced(key, Writer::new().size(key, n));
     let config = |writer| match error(open(writer)) {
-        LoadError::Config { source, .. } => source,
+        LoadError::Config { error, .. } => error,
         other => panic!("{other}"),
     };
     // Without an embedding the vocabulary is empty.
@@ -157,11 +157,11 @@ fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
         r#", "mlp_bias": true"#,
     ] {
         let error = error(open_folder(&[("config.json", &config(extra))]));
-        assert!(matches!(&error, LoadError::Config { source: ConfigError::Unsupported(_), .. }), "{extra}: {error}");
+        assert!(matches!(&error, LoadError::Config { error: ConfigError::Unsupported(_), .. }), "{extra}: {error}");
     }
     let other = config("").replace("LlamaForCausalLM", "MambaForCausalLM");
     let other = error(open_folder(&[("config.json", &other)]));
-    assert!(matches!(&other, LoadError::Config { source: ConfigError::Architecture(_), .. }), "{other}");
+    assert!(matches!(&other, LoadError::Config { error: ConfigError::Architecture(_), .. }), "{other}");
 
     let good = config("");
     assert!(matches!(error(open_folder(&[("config.json", &good)])), LoadError::Read { .. }), "no weights");
