@@ -223,16 +223,21 @@ pub fn prompt(model: &impl Completer, limit: usize, depth: f64, key: &str) -> Re
     if least > limit {
         return Err(EvalError::PromptTooShort { limit, least });
     }
-    // Every filler costs the same number of tokens, give or take one where texts meet: the guess is off by one at most.
-    let per_filler = (encode(8)?.len() - least).div_ceil(8).max(1);
-    let guess = (limit - least) / per_filler;
-    for fillers in (0..=guess + 1).rev() {
-        let ids = encode(fillers)?;
-        if ids.len() <= limit {
+    // Every filler costs the same number of tokens but for the places where texts meet, so the guess is nearly right.
+    let per_filler = ((encode(16)?.len() - encode(8)?.len()) / 8).max(1);
+    let mut fillers = (limit - least) / per_filler;
+    let mut ids = encode(fillers)?;
+    while ids.len() > limit {
+        fillers -= 1;
+        ids = encode(fillers)?;
+    }
+    loop {
+        let longer = encode(fillers + 1)?;
+        if longer.len() > limit {
             return Ok(ids);
         }
+        (fillers, ids) = (fillers + 1, longer);
     }
-    Err(EvalError::PromptTooShort { limit, least })
 }
 
 /// Five digits that depend on nothing but the arguments.
