@@ -7,8 +7,9 @@ use attention::attend::{Output, attend};
 use attention::kv::KvPages;
 use attention::pattern::Triangular;
 use attention::plan::{HeadPlan, Plan};
+use attention::planner::{Planner, Scene};
 use attention::queries::Queries;
-use attention::search::{Search, find_plan};
+use attention::search::{Search, Target};
 use attention::shape::{HeadShape, QueryRange};
 use attention::simd::{LANES, Rows, Simd, multiply};
 use attention::{Aligned, BLOCK_N};
@@ -94,7 +95,8 @@ fn kernels(simd: Simd, q_len: usize, kv_len: usize, head_dim: usize) {
         (gathered - near) / step,
         (centred - near) / step
     );
-    let search = Search::new(0.95).expect("a recall");
-    let us = median_us(|| drop(find_plan(simd, &search, &queries, &view, range, 64).expect("a plan")));
+    let search = Search::new(Target::Recall(0.95)).expect("a recall");
+    let scene = Scene { simd, layer: 0, queries: &queries, kv: &view, range, last_rows: 64 };
+    let us = median_us(|| drop(search.plan(&scene).expect("a plan")));
     println!("  search {:.1} steps, {:.1}% of dense", us / step, 100.0 * us / dense);
 }

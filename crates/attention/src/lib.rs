@@ -8,7 +8,7 @@
 //! * [`shape`]: heads and ranges of positions that cannot be wrong.
 //! * [`queries`] and [`kv`]: the operands, in the layouts the kernels read: packed panels of queries, pages of 64 keys.
 //! * [`pattern`]: what may be kept; each pattern lowers to a [`plan`].
-//! * [`search`]: which pattern each head gets, from exact probe rows and a cost model.
+//! * [`planner`]: who decides what each head computes; [`search`] does, from exact probe rows and a cost model.
 //! * [`attend`](mod@attend): one kernel family that executes any plan.
 //! * [`oracle`]: the same attention in f64 straight from a mask, slow, for tests.
 //!
@@ -45,6 +45,7 @@ pub mod kv;
 pub mod oracle;
 pub mod pattern;
 pub mod plan;
+pub mod planner;
 pub mod queries;
 pub mod search;
 pub mod shape;

@@ -4,7 +4,7 @@ use crate::config::ModelConfig;
 use crate::kv_cache::{KvCache, Sequence};
 use crate::ops::{AttentionReport, AttentionSpec, Ops, Stacking};
 use crate::weights::{LayerPart, LoadError, ModelWeights, Tensor, TensorName};
-use attention::search::Search;
+use attention::planner::Planner;
 use attention::shape::HeadShape;
 
 /// A model on a device.
@@ -96,7 +96,7 @@ impl<O: Ops> Decoder<O> {
 
     /// Takes tokens through all layers, behind what `sequence` holds, and advances it.
     ///
-    /// `search` finds the attention plan; without one every pair is computed. The final `last_rows` tokens see every
+    /// `planner` decides what attention computes; without one every pair is. The final `last_rows` tokens see every
     /// key. `ids` must be below the vocabulary size and their pages reserved.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl<O: Ops> Decoder<O> {
         ids: &[u32],
         cache: &mut KvCache,
         sequence: &mut Sequence,
-        search: Option<&Search>,
+        planner: Option<&dyn Planner>,
         last_rows: usize,
     ) -> Result<(Hidden<O>, AttentionReport), attention::Error> {
         let (config, ops, len) = (self.config(), &self.ops, ids.len());
@@ -118,14 +118,15 @@ impl<O: Ops> Decoder<O> {
         let mut attended = ops.operand(q_width, len);
         let mut gated = ops.operand(config.intermediate_size, len);
         let rotations = ops.rotations(config, sequence.len(), len);
-        let spec = AttentionSpec { heads: self.heads, rope_pairing: config.rope_pairing, search, last_rows };
         let mut report = AttentionReport::default();
 
         ops.embed(&self.embedding(), ids, &mut x);
         for (index, layer) in self.layers.iter().enumerate() {
             ops.rms_norm(&x, &layer.attn_norm, config.rms_norm_eps, &mut normed);
             ops.linear(&layer.qkv, layer.qkv_bias.as_ref(), &normed, &mut qkv);
-            report += ops.attention(spec, &mut qkv, &rotations, index, cache, sequence, &mut attended)?;
+            let (heads, rope_pairing) = (self.heads, config.rope_pairing);
+            let spec = AttentionSpec { heads, rope_pairing, layer: index, planner, last_rows };
+            report += ops.attention(spec, &mut qkv, &rotations, cache, sequence, &mut attended)?;
             ops.linear_add(&layer.o, &attended, &mut x);
 
             ops.rms_norm(&x, &layer.mlp_norm, config.rms_norm_eps, &mut normed);

@@ -13,7 +13,8 @@ use crate::request::{AttentionMode, Device, Event, Generation, Request, RunStats
 use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights};
-use attention::search::Search;
+use attention::planner::Planner;
+use attention::search::{Search, Target};
 use attention::simd::Simd;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::time::Instant;
@@ -223,7 +224,7 @@ impl Engine {
         let mut sampler = Sampler::new(request.sampling)?;
         let search = match request.attention {
             AttentionMode::Dense => None,
-            AttentionMode::Auto | AttentionMode::Sparse => Some(Search::new(request.recall)?),
+            AttentionMode::Auto | AttentionMode::Sparse => Some(Search::new(Target::Recall(request.recall))?),
         };
         // The last new token is never fed back, so it needs no place in the context.
         let tokens = prompt.len() + request.max_tokens.saturating_sub(1);
@@ -244,7 +245,7 @@ impl Engine {
                 decoder,
                 prompt,
                 options.chunk_tokens,
-                search.as_ref(),
+                search.as_ref().map(|search| search as &dyn Planner),
                 &mut cache,
                 &mut sequence,
                 &mut on_prefill,

@@ -3,7 +3,7 @@
 use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::{KvCache, Sequence};
 use crate::weights::{LoadError, Tensor};
-use attention::search::Search;
+use attention::planner::Planner;
 use attention::shape::HeadShape;
 
 /// How the weights of two matrices lie in one.
@@ -17,14 +17,16 @@ pub enum Stacking {
 }
 
 /// What one attention layer needs to know beside its operands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct AttentionSpec<'a> {
     /// Heads.
     pub heads: HeadShape,
     /// Elements that rotate together.
     pub rope_pairing: RopePairing,
-    /// The search to run; `None` computes every pair.
-    pub search: Option<&'a Search>,
+    /// Index of the layer.
+    pub layer: usize,
+    /// Who decides what is computed; `None` computes every pair.
+    pub planner: Option<&'a dyn Planner>,
     /// Final query rows that must see every key.
     pub last_rows: usize,
 }
@@ -106,20 +108,18 @@ pub trait Ops: Send + Sync {
     /// `out = silu(gate * x) . (up * x)`, for a matrix stacked as [`Stacking::GateUp`].
     fn gated_linear(&self, matrix: &Self::Matrix, x: &Self::Operand, out: &mut Self::Operand);
 
-    /// Rotates Q and K of `qkv`, stores K and V of the chunk behind `sequence` in `layer` of the cache, plans and attends.
+    /// Rotates Q and K of `qkv`, stores K and V of the chunk behind `sequence` in the cache, plans and attends.
     ///
     /// `qkv` holds `[q heads | k heads | v heads]` of the tokens at positions `sequence.len() ..`; the caller advances
     /// the sequence when all layers are done.
     ///
     /// # Errors
     /// When the cache has no room reserved for the chunk.
-    #[allow(clippy::too_many_arguments)]
     fn attention(
         &self,
         spec: AttentionSpec,
         qkv: &mut Self::Tokens,
         rotations: &Self::Rotations,
-        layer: usize,
         cache: &mut KvCache,
         sequence: &Sequence,
         out: &mut Self::Operand,

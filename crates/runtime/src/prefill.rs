@@ -4,7 +4,7 @@ use crate::decoder::{Decoder, Hidden};
 use crate::kv_cache::{KvCache, Sequence};
 use crate::ops::{AttentionReport, Ops};
 use attention::BLOCK_N;
-use attention::search::Search;
+use attention::planner::Planner;
 
 /// The final rows of a prompt always see every key: they hold the question, and they are few.
 pub const LAST_ROWS: usize = 64;
@@ -20,7 +20,7 @@ pub fn prefill<O: Ops>(
     decoder: &Decoder<O>,
     ids: &[u32],
     chunk_tokens: usize,
-    search: Option<&Search>,
+    planner: Option<&dyn Planner>,
     cache: &mut KvCache,
     sequence: &mut Sequence,
     progress: &mut dyn FnMut(usize),
@@ -33,7 +33,7 @@ pub fn prefill<O: Ops>(
         let chunk = &ids[done..(done + to_boundary).min(ids.len())];
         done += chunk.len();
         let last_rows = LAST_ROWS.saturating_sub(ids.len() - done);
-        let (hidden, chunk_report) = decoder.forward(chunk, cache, sequence, search, last_rows)?;
+        let (hidden, chunk_report) = decoder.forward(chunk, cache, sequence, planner, last_rows)?;
         report += chunk_report;
         progress(done);
         if done == ids.len() {

@@ -7,102 +7,122 @@
 // Lanes index several arrays at once.
 #![allow(clippy::needless_range_loop)]
 
-use super::Search;
 use super::probe::{Panel, Probes};
+use super::{Search, Target};
 use crate::pattern::BlockLevels;
 use crate::shape::QueryRange;
 use crate::simd::{LANES, Simd};
 use crate::{BLOCK_M, BLOCK_N};
 
 /// Where the levels come from.
-#[derive(Clone, Debug)]
-pub(super) enum Family {
-    /// Row-peak scores.
-    BlockCluster,
+pub(super) enum Family<'a> {
+    /// Scores of (q tile, block).
+    BlockCluster(&'a BlockLevels),
     /// Rank of the block diagonal by the attention that proposing probes give it, in powers of two.
     Slash { level_of_distance: Vec<u8> },
-    /// Distance to the diagonal, in powers of two.
-    Window,
+    /// Distance to the diagonal, in powers of two: windows of 64, 128, 256, ... keys. The newest key of a block `n` blocks
+    /// back is within a window of `64 n`.
+    Window { level_of_distance: Vec<u8> },
 }
 
 /// A plan in the making.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
-    pub family: Family,
+    /// Index of its family.
+    pub family: usize,
+    /// Levels up to this are kept.
     pub max_level: u8,
-    pub columns: Vec<u32>,
+    /// Columns outside the blocks: the best so many.
+    pub columns: usize,
+    /// Attention kept on the judging probes.
     pub recall: f64,
+    /// Block steps, by the cost model.
+    pub cost: f64,
 }
 
 /// Numbers of columns to try. A group of 64 costs every tile one step.
 const COLUMN_COUNTS: [usize; 4] = [0, 64, 256, 1024];
 const NUM_LEVELS: usize = BlockLevels::MAX as usize + 1;
 
-/// The cheapest candidate that meets the recall target and beats dense; `None` if there is none.
-pub(super) fn cheapest(
-    simd: Simd,
-    search: &Search,
-    range: QueryRange,
-    last_rows: usize,
-    levels: &BlockLevels,
-    probes: &Probes,
-) -> Option<Candidate> {
-    let judges: Vec<Judge> = probes.judging.iter().map(|panel| Judge::new(simd, panel)).collect();
-    let families = [
-        Family::BlockCluster,
-        Family::Slash { level_of_distance: rank_distances(simd, range, &probes.proposing) },
-        Family::Window,
-    ];
-    let ranked = rank_columns(simd, range, &probes.proposing);
-    let column_sets: Vec<Vec<u32>> = COLUMN_COUNTS
-        .iter()
-        .filter(|&&count| count <= ranked.len())
-        .map(|&count| {
-            let mut columns = ranked[..count].to_vec();
-            columns.sort_unstable();
-            columns
-        })
-        .collect();
-
-    let mut best: Option<Candidate> = None;
-    let mut least = search.cost.margin * search.cost.dense(range);
-    for family in &families {
-        let level_of = |tile: usize, block: usize| family.level(range, levels, tile, block);
-        let steps = steps_by_level(range, last_rows, level_of);
-        for columns in &column_sets {
-            let recall = recall_by_level(range, last_rows, &judges, columns, level_of);
-            let Some(max_level) = (0..NUM_LEVELS).find(|&level| recall[level] >= search.recall as f64) else {
-                continue;
-            };
-            let centres = if search.centres { range.num_blocks() } else { 0 };
-            let sparse_tiles = range.num_tiles() - dense_tiles(range, last_rows);
-            let cost = search.cost.sparse(range, steps[max_level], sparse_tiles, columns.len(), centres);
-            if cost < least {
-                least = cost;
-                best = Some(Candidate {
-                    family: family.clone(),
-                    max_level: max_level as u8,
-                    columns: columns.clone(),
-                    recall: recall[max_level],
-                });
-            }
-        }
-    }
-    best
+/// Everything that decides about a head.
+pub(super) struct Candidates<'a> {
+    pub families: [Family<'a>; 3],
+    /// Columns by attention: the first 64 are the best 64, the first 256 the best 256, and so on.
+    columns: Vec<u32>,
+    /// The best candidate of each family with each number of columns.
+    pub found: Vec<Candidate>,
 }
 
-impl Family {
-    /// Level of a fully visible block. The sink and the newest of them are always kept.
-    fn level(&self, range: QueryRange, levels: &BlockLevels, tile: usize, block: usize) -> u8 {
-        if block == 0 || block + 1 == range.full_blocks(tile) {
-            return 0;
+impl<'a> Candidates<'a> {
+    pub(super) fn evaluate(
+        simd: Simd,
+        search: &Search,
+        range: QueryRange,
+        last_rows: usize,
+        levels: &'a BlockLevels,
+        probes: &Probes,
+    ) -> Self {
+        let families = [
+            Family::BlockCluster(levels),
+            Family::Slash { level_of_distance: rank_distances(range, probes.proposing) },
+            Family::Window { level_of_distance: (0..=range.num_blocks()).map(ceil_log2).collect() },
+        ];
+        let columns = best_columns(simd, range, probes.proposing);
+        let judges = Judges::new(range, last_rows, probes.judging);
+        let sparse_tiles = (0..range.num_tiles()).filter(|&tile| !sees_all(range, last_rows, tile)).count();
+        let centres = if search.centres { range.num_blocks() } else { 0 };
+        let dense = search.cost.dense(range);
+
+        let steps = families.each_ref().map(|family| steps_by_level(range, last_rows, family));
+        let mut found = Vec::with_capacity(families.len() * COLUMN_COUNTS.len());
+        for count in COLUMN_COUNTS.into_iter().filter(|count| *count <= columns.len()) {
+            let column_shares = judges.column_shares(range, &columns[..count]);
+            for (index, family) in families.iter().enumerate() {
+                let recall = judges.recall_by_level(range, family, &column_shares);
+                let cost = |level: usize| search.cost.sparse(range, steps[index][level], sparse_tiles, count, centres);
+                let level = match search.target {
+                    Target::Recall(target) => (0..NUM_LEVELS).find(|&level| recall[level] >= target as f64),
+                    // Below the least that a plan costs there is still that plan.
+                    Target::Cost(share) => (0..NUM_LEVELS)
+                        .rfind(|&level| cost(level) <= share as f64 * dense)
+                        .or((count == 0).then_some(0)),
+                };
+                found.extend(level.map(|level| Candidate {
+                    family: index,
+                    max_level: level as u8,
+                    columns: count,
+                    recall: recall[level],
+                    cost: cost(level),
+                }));
+            }
         }
+        Self { families, columns, found }
+    }
+
+    /// Positions of a candidate's columns, ascending.
+    pub(super) fn columns_of(&self, candidate: &Candidate) -> Vec<u32> {
+        let mut columns = self.columns[..candidate.columns].to_vec();
+        columns.sort_unstable();
+        columns
+    }
+}
+
+impl Family<'_> {
+    /// Levels of the blocks that every row of a tile sees whole. The sink and the newest of them are always kept.
+    fn levels_of_tile<'b>(&self, range: QueryRange, tile: usize, levels: &'b mut [u8]) -> &'b [u8] {
+        let full = range.full_blocks(tile);
+        let levels = &mut levels[..full];
         match self {
-            Family::BlockCluster => levels.of_tile(tile)[block],
-            Family::Slash { level_of_distance } => level_of_distance[distance(range, tile, block)],
-            // Windows of 64, 128, 256, ...: the newest key of a block `n` blocks back is within a window of 64 n.
-            Family::Window => ceil_log2(distance(range, tile, block)),
+            Family::BlockCluster(scored) => levels.copy_from_slice(&scored.of_tile(tile)[..full]),
+            Family::Slash { level_of_distance } | Family::Window { level_of_distance } => {
+                let nearest = distance(range, tile, full.saturating_sub(1));
+                let far_to_near = level_of_distance[nearest..].iter().take(full);
+                levels.iter_mut().rev().zip(far_to_near).for_each(|(level, of_distance)| *level = *of_distance);
+            }
         }
+        levels.first_mut().into_iter().for_each(|sink| *sink = 0);
+        levels.last_mut().into_iter().for_each(|newest| *newest = 0);
+        levels
     }
 }
 
@@ -119,20 +139,17 @@ fn sees_all(range: QueryRange, last_rows: usize, tile: usize) -> bool {
     range.tile_positions(tile).end + last_rows > range.kv_len()
 }
 
-fn dense_tiles(range: QueryRange, last_rows: usize) -> usize {
-    (0..range.num_tiles()).rev().take_while(|&tile| sees_all(range, last_rows, tile)).count()
-}
-
 /// Block steps of all tiles when levels `0 ..= n` are kept, for each `n`.
-fn steps_by_level(range: QueryRange, last_rows: usize, level_of: impl Fn(usize, usize) -> u8) -> [u64; NUM_LEVELS] {
+fn steps_by_level(range: QueryRange, last_rows: usize, family: &Family) -> [u64; NUM_LEVELS] {
     let mut steps = [0u64; NUM_LEVELS];
+    let mut levels = vec![0; range.num_blocks()];
     for tile in 0..range.num_tiles() {
         let (full, causal) = (range.full_blocks(tile), range.causal_blocks(tile));
         if sees_all(range, last_rows, tile) {
             steps[0] += causal as u64;
         } else {
             steps[0] += (causal - full) as u64;
-            (0..full).for_each(|block| steps[level_of(tile, block) as usize] += 1);
+            family.levels_of_tile(range, tile, &mut levels).iter().for_each(|level| steps[*level as usize] += 1);
         }
     }
     for level in 1..NUM_LEVELS {
@@ -141,86 +158,107 @@ fn steps_by_level(range: QueryRange, last_rows: usize, level_of: impl Fn(usize, 
     steps
 }
 
-/// A judging panel with its attention summed by block.
-struct Judge<'a> {
-    panel: &'a Panel,
-    block_shares: Vec<[f32; LANES]>,
-}
-
-impl<'a> Judge<'a> {
-    fn new(simd: Simd, panel: &'a Panel) -> Self {
-        Self { panel, block_shares: panel.block_shares(simd) }
-    }
-}
-
-/// Mean attention kept by the judging probes when levels `0 ..= n` and `columns` are kept, for each `n`.
-fn recall_by_level(
-    range: QueryRange,
+/// The judging probes.
+struct Judges<'a> {
+    panels: &'a [Panel<'a>],
+    /// Attention that every plan keeps: blocks on the diagonal, and all of the last rows'.
+    always: f64,
     last_rows: usize,
-    judges: &[Judge],
-    columns: &[u32],
-    level_of: impl Fn(usize, usize) -> u8,
-) -> [f64; NUM_LEVELS] {
-    let mut kept = [0f64; NUM_LEVELS];
-    for judge in judges {
-        let mut column_shares = vec![[0f32; LANES]; range.num_blocks()];
-        for &column in columns {
-            let shares = &judge.panel.shares[column as usize * LANES..][..LANES];
-            let sums = &mut column_shares[column as usize / BLOCK_N];
-            sums.iter_mut().zip(shares).for_each(|(sum, share)| *sum += share);
-        }
-        for lane in 0..LANES {
-            let tile = judge.panel.tile(lane);
-            if sees_all(range, last_rows, tile) {
-                kept[0] += 1.0;
-                continue;
+}
+
+impl<'a> Judges<'a> {
+    fn new(range: QueryRange, last_rows: usize, panels: &'a [Panel<'a>]) -> Self {
+        let mut judges = Self { panels, always: 0.0, last_rows };
+        for panel in panels {
+            for lane in 0..LANES {
+                let tile = panel.tile(lane);
+                judges.always += match sees_all(range, last_rows, tile) {
+                    true => 1.0,
+                    false => {
+                        let diagonal = range.full_blocks(tile)..range.causal_blocks(tile);
+                        panel.block_shares[diagonal].iter().map(|shares| shares[lane] as f64).sum()
+                    }
+                };
             }
-            let full = range.full_blocks(tile);
-            for block in 0..range.causal_blocks(tile) {
-                let share = judge.block_shares[block][lane];
-                if block >= full {
-                    kept[0] += share as f64;
-                } else {
-                    let columns = column_shares[block][lane];
-                    kept[0] += columns as f64;
-                    kept[level_of(tile, block) as usize] += (share - columns) as f64;
+        }
+        judges
+    }
+
+    /// For each panel and block, the attention of the columns in it.
+    fn column_shares(&self, range: QueryRange, columns: &[u32]) -> Vec<Vec<[f32; LANES]>> {
+        let of_panel = |panel: &Panel| {
+            let mut shares = vec![[0f32; LANES]; range.num_blocks()];
+            for &column in columns {
+                let sums = &mut shares[column as usize / BLOCK_N];
+                sums.iter_mut().zip(panel.key_shares(column as usize)).for_each(|(sum, share)| *sum += share);
+            }
+            shares
+        };
+        self.panels.iter().map(of_panel).collect()
+    }
+
+    /// Mean attention kept when levels `0 ..= n` and the columns are kept, for each `n`.
+    fn recall_by_level(
+        &self,
+        range: QueryRange,
+        family: &Family,
+        column_shares: &[Vec<[f32; LANES]>],
+    ) -> [f64; NUM_LEVELS] {
+        let mut kept = [0f32; NUM_LEVELS];
+        let mut of_columns = 0f32;
+        let mut levels = vec![0; range.num_blocks()];
+        for (panel, column_shares) in self.panels.iter().zip(column_shares) {
+            for lane in 0..LANES {
+                let tile = panel.tile(lane);
+                if sees_all(range, self.last_rows, tile) {
+                    continue;
+                }
+                let levels = family.levels_of_tile(range, tile, &mut levels);
+                for ((level, shares), columns) in levels.iter().zip(&panel.block_shares).zip(column_shares) {
+                    of_columns += columns[lane];
+                    kept[*level as usize] += shares[lane] - columns[lane];
                 }
             }
         }
+        let mut sum = self.always + of_columns as f64;
+        kept.map(|share| {
+            sum += share as f64;
+            sum / (self.panels.len() * LANES) as f64
+        })
     }
-    let mut sum = 0.0;
-    kept.map(|share| {
-        sum += share;
-        sum / (judges.len() * LANES) as f64
-    })
 }
 
-/// Columns by the attention of the proposing probes, most first; columns of the sink block are always kept as a block.
-fn rank_columns(simd: Simd, range: QueryRange, proposing: &[Panel]) -> Vec<u32> {
+/// The columns with most attention of the proposing probes, the best 64 first, then the rest of the best 256, then of the
+/// best 1,024. Columns of the sink block are always kept as a block.
+fn best_columns(simd: Simd, range: QueryRange, proposing: &[Panel]) -> Vec<u32> {
     let mut mass = vec![0f32; range.num_blocks() * BLOCK_N];
     for panel in proposing {
         panel.add_far_to_columns(simd, range, &mut mass);
     }
-    let mut ranked: Vec<u32> = (BLOCK_N as u32..range.kv_len() as u32).filter(|&c| mass[c as usize] > 0.0).collect();
-    let most = COLUMN_COUNTS[COLUMN_COUNTS.len() - 1];
-    let heavier = |a: &u32, b: &u32| mass[*b as usize].total_cmp(&mass[*a as usize]).then(a.cmp(b));
-    if ranked.len() > most {
-        ranked.select_nth_unstable_by(most, heavier);
-        ranked.truncate(most);
+    // Bits of positive floats order as the floats do; the position below them breaks ties, the lower one first.
+    let mut ranked: Vec<u64> = (mass.iter().enumerate().take(range.kv_len()).skip(BLOCK_N))
+        .filter(|(_, mass)| **mass > 0.0)
+        .map(|(column, mass)| (mass.to_bits() as u64) << 32 | (u32::MAX - column as u32) as u64)
+        .collect();
+    let mut rest = &mut ranked[..];
+    for &count in COLUMN_COUNTS.iter().rev().filter(|count| **count > 0) {
+        if count < rest.len() {
+            rest.select_nth_unstable_by(count - 1, |a, b| b.cmp(a));
+            rest = &mut rest[..count];
+        }
     }
-    ranked.sort_unstable_by(heavier);
-    ranked
+    ranked.truncate(COLUMN_COUNTS[COLUMN_COUNTS.len() - 1]);
+    ranked.into_iter().map(|key| u32::MAX - key as u32).collect()
 }
 
 /// Level of every block diagonal: the base-2 logarithm of its rank by attention, rounded up.
-fn rank_distances(simd: Simd, range: QueryRange, proposing: &[Panel]) -> Vec<u8> {
+fn rank_distances(range: QueryRange, proposing: &[Panel]) -> Vec<u8> {
     let mut mass = vec![0f32; range.num_blocks() + 1];
     for panel in proposing {
-        let shares = panel.block_shares(simd);
         for lane in 0..LANES {
             let tile = panel.tile(lane);
             for block in 1..range.full_blocks(tile) {
-                mass[distance(range, tile, block)] += shares[block][lane];
+                mass[distance(range, tile, block)] += panel.block_shares[block][lane];
             }
         }
     }

@@ -6,7 +6,7 @@
 //! 2. *probe*: the exact softmax of a few rows spread over the chunk (`probe`). Even probes propose columns and
 //!    slashes, odd ones judge;
 //! 3. *candidates*: three families give every (tile, block) a level, and a candidate is a family, a cut through its levels
-//!    and a number of columns (`candidates`);
+//!    and a number of columns;
 //! 4. the candidate cheapest by [`CostModel`] whose recall on the judging probes meets the target wins; dense if none
 //!    is cheaper than dense.
 
@@ -16,22 +16,31 @@ mod probe;
 
 use crate::kv::KvView;
 use crate::pattern::{BlockCluster, BlockLevels, HeadPattern, IntervalSlash, Triangular};
-use crate::plan::{HeadPlan, Plan};
-use crate::queries::Queries;
+use crate::plan::{HeadPlan, Plan, SparsePlan};
+use crate::planner::{HeadChoice, Planned, Planner, Scene};
 use crate::shape::QueryRange;
-use crate::simd::{ROW_TILE, Simd};
+use crate::simd::ROW_TILE;
 use crate::{Aligned, BLOCK_N, Error};
-use candidates::{Candidate, Family};
+use candidates::{Candidate, Candidates, Family};
 use half::bf16;
 use probe::Probes;
 use rayon::prelude::*;
 
 pub use cost::CostModel;
 
-/// What the search aims at.
+/// What the search aims at, for every head of every chunk.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// The cheapest plan that keeps this share of the attention mass, on average over the queries.
+    Recall(f32),
+    /// The plan that keeps most among those that cost at most this share of dense attention.
+    Cost(f32),
+}
+
+/// The online search: gives every head of every chunk its own pattern.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
-    recall: f32,
+    target: Target,
     /// Whether left-out blocks are represented by their centres. They cost one key a block and are not counted as
     /// recalled, but about halve the output error that remains.
     pub centres: bool,
@@ -40,67 +49,52 @@ pub struct Search {
 }
 
 impl Search {
-    /// Keep this share of the attention mass of every head, on average over its queries.
+    /// Searches for `target`.
     ///
     /// # Errors
-    /// Unless `0 < recall <= 1`.
-    pub fn new(recall: f32) -> Result<Self, Error> {
-        if !(recall > 0.0 && recall <= 1.0) {
-            return Err(Error::Parameter { what: "recall", expected: "above 0, at most 1", found: recall.to_string() });
+    /// Unless the share is above 0 and at most 1.
+    pub fn new(target: Target) -> Result<Self, Error> {
+        let (what, share) = match target {
+            Target::Recall(share) => ("recall", share),
+            Target::Cost(share) => ("cost budget", share),
+        };
+        if !(share > 0.0 && share <= 1.0) {
+            return Err(Error::Parameter { what, expected: "above 0, at most 1", found: share.to_string() });
         }
-        Ok(Self { recall, centres: true, cost: CostModel::default() })
+        Ok(Self { target, centres: true, cost: CostModel::default() })
     }
 
     /// The target.
-    pub fn recall(&self) -> f32 {
-        self.recall
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    fn is_dense(&self, range: QueryRange, last_rows: usize) -> bool {
+        let (Target::Recall(share) | Target::Cost(share)) = self.target;
+        share >= 1.0 || !self.cost.search_can_pay(range, last_rows)
     }
 }
 
-/// The plan of a layer, and what the search expects of it.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// What to compute.
-    pub plan: Plan,
-    /// The pattern of each head.
-    pub patterns: Vec<HeadPattern>,
-    /// Attention mass kept, mean over the judging probes of all heads; 1 for dense heads. Centres count nothing.
-    pub recall: f64,
-}
-
-/// Searches a plan for each head.
-///
-/// Returns dense at once where the cost model says that no plan could earn back the search.
-///
-/// # Errors
-/// When `queries`, `kv` and `range` do not belong together.
-pub fn find_plan(
-    simd: Simd,
-    search: &Search,
-    queries: &Queries,
-    kv: &KvView,
-    range: QueryRange,
-    last_rows: usize,
-) -> Result<Found, Error> {
-    Error::check_len("queries", range.q_len(), queries.len())?;
-    Error::check_len("keys", range.kv_len(), kv.kv_len())?;
-    let heads = queries.heads();
-    if search.recall >= 1.0 || !search.cost.search_can_pay(range, last_rows) {
-        let patterns = vec![HeadPattern::Dense; heads.num_q_heads()];
-        return Ok(Found { plan: Plan::dense(heads.num_q_heads()), patterns, recall: 1.0 });
+impl Planner for Search {
+    /// Returns dense at once where the cost model says that no plan could earn back the search.
+    fn plan(&self, scene: &Scene) -> Result<Planned, Error> {
+        let (heads, kv) = (scene.queries.heads(), scene.kv);
+        if self.is_dense(scene.range, scene.last_rows) {
+            return Ok(Planned::dense(heads.num_q_heads()));
+        }
+        let key_means: Vec<Aligned<bf16>> =
+            (0..heads.num_kv_heads()).into_par_iter().map(|kv_head| key_means(kv, kv_head)).collect();
+        let (plans, choices) = (0..heads.num_q_heads())
+            .into_par_iter()
+            .map(|head| {
+                let key_means = &key_means[heads.kv_head(head)];
+                HeadSearch { search: self, scene, head }.run(key_means)
+            })
+            .collect::<Result<Vec<_>, Error>>()?
+            .into_iter()
+            .unzip();
+        Ok(Planned { plan: Plan { heads: plans }, choices })
     }
-    let key_means: Vec<Aligned<bf16>> =
-        (0..heads.num_kv_heads()).into_par_iter().map(|kv_head| key_means(kv, kv_head)).collect();
-    let found: Vec<HeadResult> = (0..heads.num_q_heads())
-        .into_par_iter()
-        .map(|head| {
-            let key_means = &key_means[heads.kv_head(head)];
-            HeadSearch { simd, search, queries, kv, range, last_rows, head }.run(key_means)
-        })
-        .collect::<Result<_, _>>()?;
-    let recall = found.iter().map(|head| head.recall).sum::<f64>() / found.len() as f64;
-    let (heads, patterns) = found.into_iter().map(|head| (head.plan, head.pattern)).unzip();
-    Ok(Found { plan: Plan { heads }, patterns, recall })
 }
 
 /// Mean keys `[num_blocks, padded to 16][padded_dim]`.
@@ -115,64 +109,81 @@ fn key_means(kv: &KvView, kv_head: usize) -> Aligned<bf16> {
     means
 }
 
-struct HeadResult {
-    plan: HeadPlan,
-    pattern: HeadPattern,
-    recall: f64,
-}
-
 /// The search of one head.
 struct HeadSearch<'a> {
-    simd: Simd,
     search: &'a Search,
-    queries: &'a Queries,
-    kv: &'a KvView<'a>,
-    range: QueryRange,
-    last_rows: usize,
+    scene: &'a Scene<'a>,
     head: usize,
 }
 
 impl HeadSearch<'_> {
-    fn run(&self, key_means: &[bf16]) -> Result<HeadResult, Error> {
-        let levels = BlockLevels::score(self.simd, self.queries, self.head, key_means, self.range);
-        let probes = Probes::measure(self.simd, self.queries, self.kv, self.range, self.head);
-        let best = candidates::cheapest(self.simd, self.search, self.range, self.last_rows, &levels, &probes);
-        let Some(best) = best else {
-            return Ok(HeadResult { plan: HeadPlan::Dense, pattern: HeadPattern::Dense, recall: 1.0 });
-        };
-        let recall = best.recall;
-        let (plan, pattern) = self.lower(best, &levels)?;
-        Ok(HeadResult { plan: HeadPlan::Sparse(plan), pattern, recall })
+    fn run(&self, key_means: &[bf16]) -> Result<(HeadPlan, HeadChoice), Error> {
+        let Scene { simd, queries, kv, range, last_rows, .. } = *self.scene;
+        let levels = BlockLevels::score(simd, queries, self.head, key_means, range);
+        Probes::measure(simd, queries, kv, range, self.head, |probes| {
+            self.choose(Candidates::evaluate(simd, self.search, range, last_rows, &levels, probes))
+        })
     }
 
-    fn lower(
-        &self,
-        candidate: Candidate,
-        levels: &BlockLevels,
-    ) -> Result<(crate::plan::SparsePlan, HeadPattern), Error> {
-        let (range, last_rows, centres) = (self.range, self.last_rows, self.search.centres);
-        let columns = candidate.columns.len();
-        Ok(match candidate.family {
-            Family::BlockCluster => {
-                let pattern = BlockCluster { levels, max_level: candidate.max_level, columns: candidate.columns };
-                let threshold = BlockLevels::threshold(candidate.max_level);
-                (pattern.plan(range, last_rows, centres)?, HeadPattern::BlockCluster { threshold, columns })
-            }
-            Family::Slash { level_of_distance } => {
-                let kept = (0..level_of_distance.len()).filter(|&d| level_of_distance[d] <= candidate.max_level);
-                let slash_offsets = IntervalSlash::intervals_of_distances(kept);
-                let intervals = slash_offsets.len();
-                let pattern = IntervalSlash { vertical_indices: candidate.columns, slash_offsets };
-                (pattern.plan(range, last_rows, centres)?, HeadPattern::IntervalSlash { intervals, columns })
-            }
-            Family::Window => {
-                let window = BLOCK_N << candidate.max_level;
-                let pattern = Triangular { sink: BLOCK_N, window };
-                let plan = pattern.plan(range, last_rows, candidate.columns, centres)?;
-                (plan, HeadPattern::Triangular { window, columns })
+    fn choose(&self, candidates: Candidates) -> Result<(HeadPlan, HeadChoice), Error> {
+        let dense = self.search.cost.dense(self.scene.range);
+        let found = candidates.found.iter().copied();
+        let best = match self.search.target {
+            Target::Recall(_) => found.min_by(|a, b| a.cost.total_cmp(&b.cost)),
+            // Of equal recall the first, which has the fewest columns.
+            Target::Cost(_) => found.rev().max_by(|a, b| a.recall.total_cmp(&b.recall)),
+        };
+        let best = best.filter(|best| best.cost < self.search.cost.margin * dense);
+        let considered = candidates
+            .found
+            .iter()
+            .map(|candidate| HeadChoice::new(self.pattern(&candidates, candidate), candidate.recall, candidate.cost))
+            .collect();
+        Ok(match best {
+            None => (HeadPlan::Dense, HeadChoice { considered, ..HeadChoice::dense(dense) }),
+            Some(best) => {
+                let plan = HeadPlan::Sparse(self.lower(&candidates, &best)?);
+                let choice = HeadChoice::new(self.pattern(&candidates, &best), best.recall, best.cost);
+                (plan, HeadChoice { considered, ..choice })
             }
         })
     }
+
+    fn pattern(&self, candidates: &Candidates, candidate: &Candidate) -> HeadPattern {
+        let columns = candidate.columns;
+        match &candidates.families[candidate.family] {
+            Family::BlockCluster(_) => {
+                HeadPattern::BlockCluster { threshold: BlockLevels::threshold(candidate.max_level), columns }
+            }
+            Family::Slash { level_of_distance } => {
+                HeadPattern::IntervalSlash { intervals: slashes(level_of_distance, candidate).len(), columns }
+            }
+            Family::Window { .. } => HeadPattern::Triangular { window: BLOCK_N << candidate.max_level, columns },
+        }
+    }
+
+    fn lower(&self, candidates: &Candidates, candidate: &Candidate) -> Result<SparsePlan, Error> {
+        let (range, last_rows, centres) = (self.scene.range, self.scene.last_rows, self.search.centres);
+        let columns = candidates.columns_of(candidate);
+        match &candidates.families[candidate.family] {
+            Family::BlockCluster(levels) => {
+                BlockCluster { levels, max_level: candidate.max_level, columns }.plan(range, last_rows, centres)
+            }
+            Family::Slash { level_of_distance } => {
+                let slash_offsets = slashes(level_of_distance, candidate);
+                IntervalSlash { vertical_indices: columns, slash_offsets }.plan(range, last_rows, centres)
+            }
+            Family::Window { .. } => {
+                let window = BLOCK_N << candidate.max_level;
+                Triangular { sink: BLOCK_N, window }.plan(range, last_rows, columns, centres)
+            }
+        }
+    }
+}
+
+fn slashes(level_of_distance: &[u8], candidate: &Candidate) -> Vec<std::ops::Range<usize>> {
+    let kept = (0..level_of_distance.len()).filter(|&d| level_of_distance[d] <= candidate.max_level);
+    IntervalSlash::intervals_of_distances(kept)
 }
 
 #[cfg(test)]

@@ -6,20 +6,25 @@ use crate::shape::QueryRange;
 use crate::simd::{LANES, Rows, Simd, exp2, multiply};
 use crate::{Aligned, BLOCK_M, BLOCK_N};
 use half::bf16;
+use std::cell::RefCell;
 
 /// The exact softmax of rows spread over a chunk: one in every stratum of the rows, at a place inside it that looks
 /// random but is the same on every run. Rows of even strata *propose*, rows of odd strata *judge*.
-pub(super) struct Probes {
-    pub proposing: Vec<Panel>,
-    pub judging: Vec<Panel>,
+pub(super) struct Probes<'a> {
+    pub proposing: &'a [Panel<'a>],
+    pub judging: &'a [Panel<'a>],
 }
 
 /// Sixteen probe rows.
-pub(super) struct Panel {
+pub(super) struct Panel<'a> {
     /// Query row of each lane.
     pub rows: [usize; LANES],
-    /// Attention of each row, `[kv_len, padded to 64][16]`; 0 where a key is in the row's future.
-    pub shares: Aligned<f32>,
+    /// `2^(logit - top)` of each row, `[kv_len, padded to 64][16]`; 0 where a key is in the row's future.
+    weights: &'a [f32],
+    /// What makes weights to shares of the row's attention.
+    inverse: [f32; LANES],
+    /// Attention of each block, `[num_blocks][16]`.
+    pub block_shares: Vec<[f32; LANES]>,
 }
 
 /// Panels of probes in all: two (one proposing, one judging) for every 32 tiles.
@@ -27,21 +32,45 @@ pub(super) fn num_panels(range: QueryRange) -> usize {
     2 * range.num_tiles().div_ceil(2 * LANES)
 }
 
-impl Probes {
-    pub(super) fn measure(simd: Simd, queries: &Queries, kv: &KvView, range: QueryRange, head: usize) -> Self {
-        let strata = num_panels(range) * LANES;
-        let rows: Vec<usize> = (0..strata)
-            .map(|stratum| {
-                let (from, to) = (stratum * range.q_len() / strata, (stratum + 1) * range.q_len() / strata);
-                from + scatter(stratum as u64) % (to - from).max(1)
-            })
-            .collect();
-        let panels = |first: usize| {
-            let own: Vec<usize> = rows.iter().copied().skip(first).step_by(2).collect();
-            own.chunks_exact(LANES).map(|rows| Panel::measure(simd, queries, kv, range, head, rows)).collect()
-        };
-        Self { proposing: panels(0), judging: panels(1) }
+thread_local! {
+    /// Weights of all panels. Kept from head to head: zeroing and faulting in fresh memory costs as much as the softmax.
+    static WEIGHTS: RefCell<Aligned<f32>> = RefCell::default();
+}
+
+impl Probes<'_> {
+    /// Measures the probes of a head and hands them to `use_them`.
+    pub(super) fn measure<R>(
+        simd: Simd,
+        queries: &Queries,
+        kv: &KvView,
+        range: QueryRange,
+        head: usize,
+        use_them: impl FnOnce(&Probes) -> R,
+    ) -> R {
+        let panels = num_panels(range);
+        let panel_len = kv.num_blocks() * BLOCK_N * LANES;
+        WEIGHTS.with_borrow_mut(|buffer| {
+            if buffer.len() < panels * panel_len {
+                *buffer = Aligned::zeroed(panels * panel_len);
+            }
+            let weights = &mut buffer[..panels * panel_len];
+            let rows = rows(range, panels);
+            let panels = measure(simd, queries, kv, range, head, rows, weights);
+            let (proposing, judging) = panels.split_at(panels.len() / 2);
+            use_them(&Probes { proposing, judging })
+        })
     }
+}
+
+/// Query rows of each panel: first the proposing ones, of even strata, then the judging ones.
+fn rows(range: QueryRange, panels: usize) -> Vec<[usize; LANES]> {
+    let strata = panels * LANES;
+    let row = |stratum: usize| {
+        let (from, to) = (stratum * range.q_len() / strata, (stratum + 1) * range.q_len() / strata);
+        from + scatter(stratum as u64) % (to - from).max(1)
+    };
+    let panel = |p: usize, odd: usize| std::array::from_fn(|lane| row((p * LANES + lane) * 2 + odd));
+    [0, 1].into_iter().flat_map(|odd| (0..panels / 2).map(move |p| panel(p, odd))).collect()
 }
 
 /// A fixed permutation-like hash (the finaliser of SplitMix64).
@@ -52,93 +81,133 @@ fn scatter(n: u64) -> usize {
     (z >> 33) as usize
 }
 
-impl Panel {
-    fn measure(simd: Simd, queries: &Queries, kv: &KvView, range: QueryRange, head: usize, rows: &[usize]) -> Self {
-        let rows: [usize; LANES] = rows.try_into().expect("sixteen rows");
-        let mut q = Aligned::<bf16>::zeroed(queries.panel_len());
-        for (lane, &row) in rows.iter().enumerate() {
-            queries.copy_row(head, row, lane, &mut q);
-        }
-        let (dim, kv_head) = (kv.heads().padded_dim(), kv.heads().kv_head(head));
-        let mut shares = Aligned::<f32>::zeroed(kv.num_blocks() * BLOCK_N * LANES);
-        for (block, shares) in shares.chunks_exact_mut(BLOCK_N * LANES).enumerate() {
-            let keys = Rows::row_major(kv.keys(block, kv_head), BLOCK_N, dim, dim);
-            multiply(simd, keys, &q, 1, shares, BLOCK_N * LANES, false);
-        }
-        let positions = rows.map(|row| (range.q_start() + row) as i32);
-        softmax(simd, &positions, &mut shares);
-        Self { rows, shares }
+/// All panels together: each key is read once, and each block of logits is still in the first-level cache when its
+/// maximum is taken.
+fn measure<'a>(
+    simd: Simd,
+    queries: &Queries,
+    kv: &KvView,
+    range: QueryRange,
+    head: usize,
+    rows: Vec<[usize; LANES]>,
+    weights: &'a mut [f32],
+) -> Vec<Panel<'a>> {
+    const BLOCK: usize = BLOCK_N * LANES;
+    let panel_len = weights.len() / rows.len();
+    let mut q = Aligned::<bf16>::zeroed(rows.len() * queries.panel_len());
+    for (rows, q) in rows.iter().zip(q.chunks_exact_mut(queries.panel_len())) {
+        rows.iter().enumerate().for_each(|(lane, &row)| queries.copy_row(head, row, lane, q));
     }
+    let (dim, kv_head) = (kv.heads().padded_dim(), kv.heads().kv_head(head));
+    let positions: Vec<[i32; LANES]> = rows.iter().map(|rows| rows.map(|row| (range.q_start() + row) as i32)).collect();
+    let mut tops = vec![[f32::NEG_INFINITY; LANES]; rows.len()];
+    for block in 0..kv.num_blocks() {
+        let keys = Rows::row_major(kv.keys(block, kv_head), BLOCK_N, dim, dim);
+        multiply(simd, keys, &q, rows.len(), &mut weights[block * BLOCK..], panel_len, false);
+        for (panel, (positions, top)) in positions.iter().zip(&mut tops).enumerate() {
+            let logits = &mut weights[panel * panel_len + block * BLOCK..][..BLOCK];
+            if (block + 1) * BLOCK_N > range.q_start() {
+                hide_future(simd, (block * BLOCK_N) as i32, positions, logits);
+            }
+            raise_top(simd, logits, top);
+        }
+    }
+    let panels = rows.into_iter().zip(weights.chunks_exact_mut(panel_len)).zip(tops);
+    panels
+        .map(|((rows, weights), top)| {
+            let mut block_shares = vec![[0f32; LANES]; kv.num_blocks()];
+            exponentiate(simd, &top, weights, &mut block_shares);
+            let mut inverse = [0f32; LANES];
+            for (lane, inverse) in inverse.iter_mut().enumerate() {
+                *inverse = 1.0 / block_shares.iter().map(|sums| sums[lane]).sum::<f32>();
+            }
+            for sums in &mut block_shares {
+                sums.iter_mut().zip(&inverse).for_each(|(sum, inverse)| *sum *= inverse);
+            }
+            Panel { rows, weights, inverse, block_shares }
+        })
+        .collect()
+}
 
+impl Panel<'_> {
     /// Q tile of a lane.
     pub(super) fn tile(&self, lane: usize) -> usize {
         self.rows[lane] / BLOCK_M
     }
 
-    /// Attention of each block, `[num_blocks][16]`.
-    pub(super) fn block_shares(&self, simd: Simd) -> Vec<[f32; LANES]> {
-        let mut sums = vec![[0f32; LANES]; self.shares.len() / (BLOCK_N * LANES)];
-        sum_blocks(simd, &self.shares, &mut sums);
-        sums
+    /// Attention of one key, for each lane.
+    pub(super) fn key_shares(&self, key: usize) -> [f32; LANES] {
+        let weights = &self.weights[key * LANES..][..LANES];
+        std::array::from_fn(|lane| weights[lane] * self.inverse[lane])
     }
 
     /// Adds to each key the attention of the rows that see it more than two blocks away from their diagonal: nearer
     /// keys are in blocks that every plan keeps.
     pub(super) fn add_far_to_columns(&self, simd: Simd, range: QueryRange, columns: &mut [f32]) {
-        let limits =
-            std::array::from_fn(|lane| (range.full_blocks(self.tile(lane)).saturating_sub(1) * BLOCK_N) as i32);
-        sum_lanes(simd, &self.shares, &limits, columns);
+        let near: [usize; LANES] = std::array::from_fn(|lane| range.full_blocks(self.tile(lane)).saturating_sub(1));
+        let blocks = self.weights.chunks_exact(BLOCK_N * LANES).zip(columns.chunks_exact_mut(BLOCK_N));
+        for (block, (weights, columns)) in blocks.enumerate() {
+            let factors = std::array::from_fn(|lane| if block < near[lane] { self.inverse[lane] } else { 0.0 });
+            add_weighted_lanes(simd, weights, &factors, columns);
+        }
     }
 }
 
 crate::multiversion! {
-    /// Base-2 logits `[key][16]` to shares; keys above a lane's position get 0, whatever their logit is.
-    fn softmax(positions: &[i32; LANES], logits: &mut [f32]) {
-        let mut top = [f32::NEG_INFINITY; LANES];
+    /// Keys `first_key ..` above a lane's position get -inf, whatever their logit is.
+    fn hide_future(first_key: i32, positions: &[i32; LANES], logits: &mut [f32]) {
         for (key, logits) in logits.chunks_exact_mut(LANES).enumerate() {
             for lane in 0..LANES {
-                logits[lane] = if key as i32 <= positions[lane] { logits[lane] } else { f32::NEG_INFINITY };
-                top[lane] = if logits[lane] > top[lane] { logits[lane] } else { top[lane] };
-            }
-        }
-        let mut sum = [0f32; LANES];
-        for logits in logits.chunks_exact_mut(LANES) {
-            for lane in 0..LANES {
-                logits[lane] = exp2::<FMA>(logits[lane] - top[lane]);
-                sum[lane] += logits[lane];
-            }
-        }
-        for lane in 0..LANES {
-            sum[lane] = 1.0 / sum[lane];
-        }
-        for logits in logits.chunks_exact_mut(LANES) {
-            for lane in 0..LANES {
-                logits[lane] *= sum[lane];
+                logits[lane] =
+                    if first_key + key as i32 <= positions[lane] { logits[lane] } else { f32::NEG_INFINITY };
             }
         }
     }
 }
 
 crate::multiversion! {
-    fn sum_blocks(shares: &[f32], sums: &mut [[f32; LANES]]) {
-        for (shares, sums) in shares.chunks_exact(BLOCK_N * LANES).zip(sums) {
-            for shares in shares.chunks_exact(LANES) {
+    fn raise_top(logits: &[f32], top: &mut [f32; LANES]) {
+        let mut highest = *top;
+        for logits in logits.chunks_exact(LANES) {
+            for lane in 0..LANES {
+                highest[lane] = if logits[lane] > highest[lane] { logits[lane] } else { highest[lane] };
+            }
+        }
+        *top = highest;
+    }
+}
+
+crate::multiversion! {
+    /// Base-2 logits to weights in place, and their sums by block.
+    fn exponentiate(top: &[f32; LANES], logits: &mut [f32], sums: &mut [[f32; LANES]]) {
+        for (logits, sums) in logits.chunks_exact_mut(BLOCK_N * LANES).zip(sums) {
+            let mut sum = [0f32; LANES];
+            for logits in logits.chunks_exact_mut(LANES) {
                 for lane in 0..LANES {
-                    sums[lane] += shares[lane];
+                    logits[lane] = exp2::<FMA>(logits[lane] - top[lane]);
+                    sum[lane] += logits[lane];
                 }
             }
+            *sums = sum;
         }
     }
 }
 
 crate::multiversion! {
-    fn sum_lanes(shares: &[f32], limits: &[i32; LANES], columns: &mut [f32]) {
-        for (key, (shares, column)) in shares.chunks_exact(LANES).zip(columns).enumerate() {
-            let mut sum = 0f32;
+    /// Adds to each column the sum over lanes of its weights times `factors`.
+    fn add_weighted_lanes(weights: &[f32], factors: &[f32; LANES], columns: &mut [f32]) {
+        for (weights, column) in weights.chunks_exact(LANES).zip(columns) {
+            // A tree, because a running sum would wait for itself sixteen times.
+            let mut sum = [0f32; LANES];
             for lane in 0..LANES {
-                sum += if (key as i32) < limits[lane] { shares[lane] } else { 0.0 };
+                sum[lane] = weights[lane] * factors[lane];
             }
-            *column += sum;
+            for half in [8, 4, 2, 1] {
+                for lane in 0..half {
+                    sum[lane] += sum[lane + half];
+                }
+            }
+            *column += sum[0];
         }
     }
 }

@@ -1,7 +1,9 @@
 use super::*;
 use crate::attend::{Output, attend};
 use crate::kv::KvPages;
+use crate::queries::Queries;
 use crate::shape::HeadShape;
+use crate::simd::Simd;
 
 const DIM: usize = 32;
 
@@ -40,11 +42,12 @@ impl Planted {
         Self { heads, pages, table, q, len }
     }
 
-    fn find(&self, search: &Search, q_len: usize) -> (Found, QueryRange, Queries) {
+    fn find(&self, search: &Search, q_len: usize) -> (Planned, QueryRange, Queries) {
         let range = QueryRange::new(q_len, self.len).unwrap();
         let queries = Queries::from_rows(Simd::detect(), self.heads, &self.q[range.q_start() * 2 * DIM..]).unwrap();
         let view = self.pages.view(&self.table, self.len).unwrap();
-        (find_plan(Simd::detect(), search, &queries, &view, range, 64).unwrap(), range, queries)
+        let scene = Scene { simd: Simd::detect(), layer: 0, queries: &queries, kv: &view, range, last_rows: 64 };
+        (search.plan(&scene).unwrap(), range, queries)
     }
 
     /// Share of the attention mass that the plan really keeps, by the ratio of the sums of exponentials.
@@ -63,21 +66,21 @@ impl Planted {
 #[test]
 fn each_head_gets_its_own_pattern_and_keeps_what_it_says() {
     let planted = Planted::new(6000);
-    let mut search = Search::new(0.9).unwrap();
+    let mut search = Search::new(Target::Recall(0.9)).unwrap();
     search.centres = false;
     let (found, range, queries) = planted.find(&search, 2000);
-    assert!(matches!(found.plan.heads[0], HeadPlan::Sparse(_)), "a head with structure: {:?}", found.patterns[0]);
-    assert_eq!(found.plan.heads[1], HeadPlan::Dense, "a head that looks everywhere alike: {:?}", found.patterns[1]);
+    assert!(matches!(found.plan.heads[0], HeadPlan::Sparse(_)), "a head with structure: {:?}", found.choices[0]);
+    assert_eq!(found.plan.heads[1], HeadPlan::Dense, "a head that looks everywhere alike: {:?}", found.choices[1]);
     assert!(found.plan.density(range) < 0.7);
     let kept = planted.true_recall(&found.plan, 0, range, &queries);
-    assert!(kept > 0.85, "asked for 0.9, estimated {}, kept {kept}", 2.0 * found.recall - 1.0);
+    assert!(kept > 0.85, "asked for 0.9, estimated {}, kept {kept}", found.choices[0].recall);
 }
 
 #[test]
 fn a_higher_target_keeps_more() {
     let planted = Planted::new(6000);
     let density = |recall| {
-        let (found, range, _) = planted.find(&Search::new(recall).unwrap(), 2000);
+        let (found, range, _) = planted.find(&Search::new(Target::Recall(recall)).unwrap(), 2000);
         found.plan.density(range)
     };
     assert!(density(0.5) <= density(0.9) && density(0.9) <= density(0.99));
@@ -87,16 +90,16 @@ fn a_higher_target_keeps_more() {
 #[test]
 fn short_prompts_are_dense_without_a_search() {
     let planted = Planted::new(300);
-    let (found, ..) = planted.find(&Search::new(0.5).unwrap(), 300);
+    let (found, ..) = planted.find(&Search::new(Target::Recall(0.5)).unwrap(), 300);
     assert_eq!(found.plan, Plan::dense(2));
-    assert_eq!(found.recall, 1.0);
+    assert_eq!(found.recall(), 1.0);
 }
 
 #[test]
 fn any_range_gets_a_plan_that_the_kernel_accepts() {
     let planted = Planted::new(5003);
     for q_len in [1, 63, 64, 65, 640, 1000, 2049, 5003] {
-        let (found, range, queries) = planted.find(&Search::new(0.6).unwrap(), q_len);
+        let (found, range, queries) = planted.find(&Search::new(Target::Recall(0.6)).unwrap(), q_len);
         let view = planted.pages.view(&planted.table, planted.len).unwrap();
         let mut output = Output::new(planted.heads, q_len);
         attend(Simd::detect(), &queries, &view, range, &found.plan, &mut output).unwrap();
@@ -110,8 +113,28 @@ fn any_range_gets_a_plan_that_the_kernel_accepts() {
 }
 
 #[test]
-fn refuses_a_recall_that_cannot_be() {
-    for recall in [0.0, -1.0, 1.5, f32::NAN] {
-        assert!(matches!(Search::new(recall), Err(Error::Parameter { .. })));
+fn a_budget_is_kept_and_more_of_it_keeps_more() {
+    let planted = Planted::new(6000);
+    let mut recalls = Vec::new();
+    for share in [0.01, 0.15, 0.3, 0.6] {
+        let search = Search::new(Target::Cost(share)).unwrap();
+        let (found, range, _) = planted.find(&search, 2000);
+        let dense = search.cost.dense(range);
+        for choice in &found.choices {
+            // Nothing costs less than sink, window, diagonal, centres and the last rows.
+            assert!(choice.cost <= (share as f64).max(0.2) * dense, "{share}: {choice:?} of {dense}");
+            assert!(choice.considered.iter().all(|other| other.recall <= choice.recall));
+        }
+        recalls.push(found.recall());
+    }
+    assert!(recalls.is_sorted(), "{recalls:?}");
+}
+
+#[test]
+fn refuses_a_target_that_cannot_be() {
+    for share in [0.0, -1.0, 1.5, f32::NAN] {
+        for target in [Target::Recall(share), Target::Cost(share)] {
+            assert!(matches!(Search::new(target), Err(Error::Parameter { .. })));
+        }
     }
 }

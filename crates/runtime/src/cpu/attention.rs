@@ -7,9 +7,8 @@ use crate::ops::{AttentionReport, AttentionSpec};
 use attention::Error;
 use attention::attend::{Output, attend};
 use attention::kv::KvPages;
-use attention::plan::Plan;
+use attention::planner::{Planned, Scene};
 use attention::queries::Queries;
-use attention::search::find_plan;
 use attention::shape::QueryRange;
 use attention::simd::{LANES, Simd, pack};
 use rayon::prelude::*;
@@ -77,18 +76,16 @@ pub(super) fn run(
 
     let view = pages.view(sequence.table(), range.kv_len())?;
     let started = Instant::now();
-    let (plan, recall) = match spec.search {
-        Some(search) => {
-            let found = find_plan(simd, search, &queries, &view, range, spec.last_rows)?;
-            (found.plan, found.recall)
-        }
-        None => (Plan::dense(heads.num_q_heads()), 1.0),
+    let AttentionSpec { layer, last_rows, .. } = spec;
+    let planned = match spec.planner {
+        Some(planner) => planner.plan(&Scene { simd, layer, queries: &queries, kv: &view, range, last_rows })?,
+        None => Planned::dense(heads.num_q_heads()),
     };
     let search_time = started.elapsed();
 
     let started = Instant::now();
     let mut output = Output::new(heads, len);
-    attend(simd, &queries, &view, range, &plan, &mut output)?;
+    attend(simd, &queries, &view, range, &planned.plan, &mut output)?;
     let attend_time = started.elapsed();
 
     let width = heads.num_q_heads() * d;
@@ -101,9 +98,9 @@ pub(super) fn run(
         pack(simd, &features, 1.0, packed);
     });
 
-    let computed_pairs = plan.heads.iter().map(|head| head.pairs(range)).sum();
+    let computed_pairs = planned.plan.heads.iter().map(|head| head.pairs(range)).sum();
     let causal_pairs = range.causal_pairs() * heads.num_q_heads() as u64;
-    let recalled_pairs = recall * causal_pairs as f64;
+    let recalled_pairs = planned.recall() * causal_pairs as f64;
     Ok(AttentionReport { computed_pairs, causal_pairs, recalled_pairs, search_time, attend_time })
 }
 

@@ -145,12 +145,11 @@ impl Ops for Cpu {
         spec: AttentionSpec,
         qkv: &mut Tokens,
         rotations: &Rotations,
-        layer: usize,
         cache: &mut KvCache,
         sequence: &Sequence,
         out: &mut Operand,
     ) -> Result<AttentionReport, ::attention::Error> {
-        attention::run(self.simd, spec, qkv, rotations, cache.layer_mut(layer), sequence, out)
+        attention::run(self.simd, spec, qkv, rotations, cache.layer_mut(spec.layer), sequence, out)
     }
 
     fn select(&self, x: &Tokens, token: usize, out: &mut Tokens) {

@@ -1,0 +1,86 @@
+//! Who decides what a layer computes.
+
+use crate::Error;
+use crate::kv::KvView;
+use crate::pattern::HeadPattern;
+use crate::plan::Plan;
+use crate::queries::Queries;
+use crate::shape::QueryRange;
+use crate::simd::Simd;
+use serde::Serialize;
+
+/// One attention layer of one chunk: all that a planner may look at.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// Instruction set.
+    pub simd: Simd,
+    /// Index of the layer.
+    pub layer: usize,
+    /// Queries of the chunk.
+    pub queries: &'a Queries,
+    /// All keys and values so far, the chunk's own included.
+    pub kv: &'a KvView<'a>,
+    /// Where the queries stand.
+    pub range: QueryRange,
+    /// Final positions whose queries must see every key.
+    pub last_rows: usize,
+}
+
+/// Chooses what each layer of each chunk computes: the online [`Search`](crate::search::Search), patterns from a file, or
+/// an experiment.
+pub trait Planner: Sync {
+    /// The plan of every query head.
+    ///
+    /// # Errors
+    /// When the operands of the scene do not belong together.
+    fn plan(&self, scene: &Scene) -> Result<Planned, Error>;
+}
+
+/// A plan, and why it is this one.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// What to compute.
+    pub plan: Plan,
+    /// One for each query head.
+    pub choices: Vec<HeadChoice>,
+}
+
+impl Planned {
+    /// Every pair of every head.
+    pub fn dense(num_q_heads: usize) -> Self {
+        let choice = HeadChoice { considered: Vec::new(), ..HeadChoice::dense(f64::NAN) };
+        Self { plan: Plan::dense(num_q_heads), choices: vec![choice; num_q_heads] }
+    }
+
+    /// Attention mass that the plan is estimated to keep, mean over heads. Centres count nothing.
+    pub fn recall(&self) -> f64 {
+        self.choices.iter().map(|choice| choice.recall).sum::<f64>() / self.choices.len().max(1) as f64
+    }
+}
+
+/// The pattern a head got, and what it was chosen from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HeadChoice {
+    /// The pattern.
+    #[serde(flatten)]
+    pub pattern: HeadPattern,
+    /// Attention mass kept, estimated on rows the pattern was not chosen by; 1 when dense.
+    pub recall: f64,
+    /// Predicted cost in block steps ([`CostModel`](crate::search::CostModel)); not a number where nothing was predicted.
+    pub cost: f64,
+    /// All candidates that met the target, the chosen one included.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub considered: Vec<HeadChoice>,
+}
+
+impl HeadChoice {
+    /// A choice with nothing beside it.
+    pub fn new(pattern: HeadPattern, recall: f64, cost: f64) -> Self {
+        Self { pattern, recall, cost, considered: Vec::new() }
+    }
+
+    /// Every pair.
+    pub fn dense(cost: f64) -> Self {
+        Self::new(HeadPattern::Dense, 1.0, cost)
+    }
+}
