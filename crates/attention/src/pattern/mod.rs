@@ -7,7 +7,7 @@ mod block_cluster;
 mod interval_slash;
 mod triangular;
 
-pub use block_cluster::{BlockCluster, BlockLevels};
+pub use block_cluster::{BlockCluster, BlockLevels, BlockRule, BlockScore, Selector, key_means};
 pub use interval_slash::IntervalSlash;
 pub use triangular::Triangular;
 

@@ -1,9 +1,6 @@
 use super::*;
 use crate::plan::SparsePlan;
-use crate::queries::Queries;
-use crate::shape::{HeadShape, QueryRange};
-use crate::simd::Simd;
-use half::bf16;
+use crate::shape::QueryRange;
 use proptest::prelude::*;
 
 /// The plan must keep exactly the blocks in which some pair of the tile satisfies `keeps`, and the ones always kept.
@@ -69,96 +66,5 @@ proptest! {
                 prop_assert_eq!(plan.blocks(tile).contains(&(block as u32)), want);
             }
         }
-    }
-}
-
-/// Rows with structure: every token near one of a few directions, so that scores differ by orders of magnitude.
-fn rows(len: usize, dim: usize, size: f32) -> Vec<f32> {
-    (0..len * dim)
-        .map(|n| {
-            let (row, i) = (n / dim, n % dim);
-            let kind = (row / 48) % 5;
-            let x = ((kind * 31 + i * 17) % 13) as f32 / 6.5 - 1.0 + ((row * 7 + i * 3) % 11) as f32 / 30.0;
-            bf16::from_f32(x * size).to_f32()
-        })
-        .collect()
-}
-
-fn means(k: &[f32], dim: usize, padded: usize, blocks: usize) -> Vec<bf16> {
-    let mut means = vec![bf16::ZERO; blocks.next_multiple_of(16) * padded];
-    for block in 0..blocks {
-        let own: Vec<&[f32]> = k.chunks_exact(dim).skip(block * 64).take(64).collect();
-        for i in 0..dim {
-            let mean = own.iter().map(|row| row[i]).sum::<f32>() / own.len() as f32;
-            means[block * padded + i] = bf16::from_f32(mean);
-        }
-    }
-    means
-}
-
-#[test]
-fn block_cluster_keeps_the_blocks_whose_row_peak_reaches_the_threshold() {
-    let (dim, len) = (40, 500);
-    let heads = HeadShape::new(1, 1, dim).unwrap();
-    let range = QueryRange::new(len - 70, len).unwrap();
-    let (q, k) = (rows(range.q_len(), dim, 2.0), rows(len, dim, 1.0));
-    let means = means(&k, dim, heads.padded_dim(), range.num_blocks());
-    for simd in Simd::available() {
-        let queries = Queries::from_rows(simd, heads, &q).unwrap();
-        let levels = BlockLevels::score(simd, &queries, 0, &means, range);
-        let mut seen = std::collections::BTreeSet::new();
-        for tile in 0..range.num_tiles() {
-            let positions = range.tile_positions(tile);
-            let blocks = range.causal_blocks(tile);
-            let mut peak = vec![0f64; blocks];
-            for position in positions.clone() {
-                let q = &q[(position - range.q_start()) * dim..][..dim];
-                let logit = |b: usize| -> f64 {
-                    let mean = &means[b * heads.padded_dim()..][..dim];
-                    q.iter().zip(mean).map(|(q, k)| *q as f64 * k.to_f64()).sum::<f64>() / (dim as f64).sqrt()
-                };
-                let sum: f64 = (0..blocks).map(|b| logit(b).exp()).sum();
-                (0..blocks).for_each(|b| peak[b] = peak[b].max(logit(b).exp() / sum));
-            }
-            for (block, peak) in peak.iter().enumerate() {
-                let exact = (-2.0 * peak.log2()).min(BlockLevels::MAX as f64);
-                let got = levels.of_tile(tile)[block];
-                // bf16 queries move a logit by up to 2^-8 of itself: a tenth of a level here.
-                assert!((exact - 0.15..exact + 0.15).contains(&(got as f64)) || got == exact as u8, "{exact} {got}");
-                seen.insert(got);
-            }
-        }
-        assert!(seen.len() > 5, "levels differ: {seen:?}");
-        for max_level in [0, 3, 9, BlockLevels::MAX] {
-            let plan = BlockCluster { levels: &levels, max_level, columns: Vec::new() }.plan(range, 10, true).unwrap();
-            for tile in 0..range.num_tiles() - 1 {
-                let full = range.full_blocks(tile);
-                let want: Vec<u32> = (0..range.causal_blocks(tile))
-                    .filter(|&b| b == 0 || b + 1 >= full || levels.of_tile(tile)[b] <= max_level)
-                    .map(|b| b as u32)
-                    .collect();
-                assert_eq!(plan.blocks(tile), want);
-            }
-        }
-    }
-}
-
-#[test]
-fn block_cluster_plans_the_same_for_any_chunking() {
-    let (dim, len, simd) = (32, 64 * 9, Simd::detect());
-    let heads = HeadShape::new(1, 1, dim).unwrap();
-    let (q, k) = (rows(len, dim, 2.0), rows(len, dim, 1.0));
-    let plan = |from: usize, to: usize| -> Vec<Vec<u32>> {
-        let range = QueryRange::new(to - from, to).unwrap();
-        let queries = Queries::from_rows(simd, heads, &q[from * dim..to * dim]).unwrap();
-        let means = means(&k[..to * dim], dim, dim, range.num_blocks());
-        let levels = BlockLevels::score(simd, &queries, 0, &means, range);
-        let plan = BlockCluster { levels: &levels, max_level: 6, columns: Vec::new() }.plan(range, 0, false).unwrap();
-        (0..range.num_tiles()).map(|tile| plan.blocks(tile).to_vec()).collect()
-    };
-    let whole = plan(0, len);
-    for chunk in [64, 128, 192] {
-        let pieces: Vec<_> = (0..len).step_by(chunk).flat_map(|from| plan(from, (from + chunk).min(len))).collect();
-        assert_eq!(pieces, whole);
     }
 }

@@ -8,7 +8,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::probe::{Panel, Probes};
-use super::{Search, Target};
+use super::{PatternFamily, Search, Target};
 use crate::pattern::BlockLevels;
 use crate::shape::QueryRange;
 use crate::simd::{LANES, Simd};
@@ -40,14 +40,12 @@ pub(super) struct Candidate {
     pub cost: f64,
 }
 
-/// Numbers of columns to try. A group of 64 costs every tile one step.
-const COLUMN_COUNTS: [usize; 4] = [0, 64, 256, 1024];
 const NUM_LEVELS: usize = BlockLevels::MAX as usize + 1;
 
 /// Everything that decides about a head.
 pub(super) struct Candidates<'a> {
-    pub families: [Family<'a>; 3],
-    /// Columns by attention: the first 64 are the best 64, the first 256 the best 256, and so on.
+    pub families: Vec<Family<'a>>,
+    /// Columns by attention: for each number of columns that the search considers, the first so many are the best.
     columns: Vec<u32>,
     /// The best candidate of each family with each number of columns.
     pub found: Vec<Candidate>,
@@ -59,23 +57,29 @@ impl<'a> Candidates<'a> {
         search: &Search,
         range: QueryRange,
         last_rows: usize,
-        levels: &'a BlockLevels,
+        levels: Option<&'a BlockLevels>,
         probes: &Probes,
     ) -> Self {
-        let families = [
-            Family::BlockCluster(levels),
-            Family::Slash { level_of_distance: rank_distances(range, probes.proposing) },
-            Family::Window { level_of_distance: (0..=range.num_blocks()).map(ceil_log2).collect() },
-        ];
-        let columns = best_columns(simd, range, probes.proposing);
+        let families: Vec<Family> = (search.families.iter())
+            .filter_map(|family| match family {
+                PatternFamily::BlockCluster => levels.map(Family::BlockCluster),
+                PatternFamily::IntervalSlash => {
+                    Some(Family::Slash { level_of_distance: rank_distances(range, probes.proposing) })
+                }
+                PatternFamily::Triangular => {
+                    Some(Family::Window { level_of_distance: (0..=range.num_blocks()).map(ceil_log2).collect() })
+                }
+            })
+            .collect();
+        let columns = best_columns(simd, range, probes.proposing, &search.column_counts);
         let judges = Judges::new(range, last_rows, probes.judging);
         let sparse_tiles = (0..range.num_tiles()).filter(|&tile| !sees_all(range, last_rows, tile)).count();
         let centres = if search.centres { range.num_blocks() } else { 0 };
         let dense = search.cost.dense(range);
 
-        let steps = families.each_ref().map(|family| steps_by_level(range, last_rows, family));
-        let mut found = Vec::with_capacity(families.len() * COLUMN_COUNTS.len());
-        for count in COLUMN_COUNTS.into_iter().filter(|count| *count <= columns.len()) {
+        let steps: Vec<_> = families.iter().map(|family| steps_by_level(range, last_rows, family)).collect();
+        let mut found = Vec::with_capacity(families.len() * search.column_counts.len());
+        for count in search.column_counts.iter().copied().filter(|count| *count <= columns.len()) {
             let column_shares = judges.column_shares(range, &columns[..count]);
             for (index, family) in families.iter().enumerate() {
                 let recall = judges.recall_by_level(range, family, &column_shares);
@@ -85,7 +89,7 @@ impl<'a> Candidates<'a> {
                     // Below the least that a plan costs there is still that plan.
                     Target::Cost(share) => (0..NUM_LEVELS)
                         .rfind(|&level| cost(level) <= share as f64 * dense)
-                        .or((count == 0).then_some(0)),
+                        .or((search.column_counts.first() == Some(&count)).then_some(0)),
                 };
                 found.extend(level.map(|level| Candidate {
                     family: index,
@@ -228,9 +232,13 @@ impl<'a> Judges<'a> {
     }
 }
 
-/// The columns with most attention of the proposing probes, the best 64 first, then the rest of the best 256, then of the
-/// best 1,024. Columns of the sink block are always kept as a block.
-fn best_columns(simd: Simd, range: QueryRange, proposing: &[Panel]) -> Vec<u32> {
+/// The columns with most attention of the proposing probes, so that the first `n` are the best `n` for each of the
+/// ascending `counts`. Columns of the sink block are always kept as a block.
+fn best_columns(simd: Simd, range: QueryRange, proposing: &[Panel], counts: &[usize]) -> Vec<u32> {
+    let most = counts.last().copied().unwrap_or(0);
+    if most == 0 {
+        return Vec::new();
+    }
     let mut mass = vec![0f32; range.num_blocks() * BLOCK_N];
     for panel in proposing {
         panel.add_far_to_columns(simd, range, &mut mass);
@@ -241,13 +249,13 @@ fn best_columns(simd: Simd, range: QueryRange, proposing: &[Panel]) -> Vec<u32> 
         .map(|(column, mass)| (mass.to_bits() as u64) << 32 | (u32::MAX - column as u32) as u64)
         .collect();
     let mut rest = &mut ranked[..];
-    for &count in COLUMN_COUNTS.iter().rev().filter(|count| **count > 0) {
+    for &count in counts.iter().rev().filter(|count| **count > 0) {
         if count < rest.len() {
             rest.select_nth_unstable_by(count - 1, |a, b| b.cmp(a));
             rest = &mut rest[..count];
         }
     }
-    ranked.truncate(COLUMN_COUNTS[COLUMN_COUNTS.len() - 1]);
+    ranked.truncate(most);
     ranked.into_iter().map(|key| u32::MAX - key as u32).collect()
 }
 

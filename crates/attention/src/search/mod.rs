@@ -2,10 +2,10 @@
 //!
 //! For every head of a chunk:
 //!
-//! 1. *score* each (q tile, block): row-peak levels ([`BlockLevels`]), about 1/64 of dense attention;
+//! 1. *score* each (q tile, block) by a [`Selector`]: about 1/64 of dense attention for row peaks;
 //! 2. *probe*: the exact softmax of a few rows spread over the chunk (`probe`). Even probes propose columns and
 //!    slashes, odd ones judge;
-//! 3. *candidates*: three families give every (tile, block) a level, and a candidate is a family, a cut through its levels
+//! 3. *candidates*: up to three families give every (tile, block) a level, and a candidate is a family, a cut through its levels
 //!    and a number of columns;
 //! 4. the candidate cheapest by [`CostModel`] whose recall on the judging probes meets the target wins; dense if none
 //!    is cheaper than dense.
@@ -14,17 +14,16 @@ mod candidates;
 mod cost;
 mod probe;
 
-use crate::kv::KvView;
-use crate::pattern::{BlockCluster, BlockLevels, HeadPattern, IntervalSlash, Triangular};
+use crate::pattern::{BlockCluster, BlockLevels, HeadPattern, IntervalSlash, Selector, Triangular, key_means};
 use crate::plan::{HeadPlan, Plan, SparsePlan};
 use crate::planner::{HeadChoice, Planned, Planner, Scene};
 use crate::shape::QueryRange;
-use crate::simd::ROW_TILE;
 use crate::{Aligned, BLOCK_N, Error};
 use candidates::{Candidate, Candidates, Family};
 use half::bf16;
 use probe::Probes;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 pub use cost::CostModel;
 
@@ -37,10 +36,28 @@ pub enum Target {
     Cost(f32),
 }
 
+/// Where candidates come from. Each has columns beside its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PatternFamily {
+    /// Blocks by score ([`BlockCluster`]).
+    BlockCluster,
+    /// Block diagonals by the attention that probes give them ([`IntervalSlash`]).
+    IntervalSlash,
+    /// Sink and windows of 64, 128, 256, ... keys ([`Triangular`]).
+    Triangular,
+}
+
 /// The online search: gives every head of every chunk its own pattern.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
     target: Target,
+    /// Score and rule of block clusters.
+    pub selector: Selector,
+    /// Families to consider.
+    pub families: Vec<PatternFamily>,
+    /// Numbers of columns to consider, ascending. A group of 64 costs every tile about one step.
+    pub column_counts: Vec<usize>,
     /// Whether left-out blocks are represented by their centres. They cost one key a block and are not counted as
     /// recalled, but about halve the output error that remains.
     pub centres: bool,
@@ -61,7 +78,14 @@ impl Search {
         if !(share > 0.0 && share <= 1.0) {
             return Err(Error::Parameter { what, expected: "above 0, at most 1", found: share.to_string() });
         }
-        Ok(Self { target, centres: true, cost: CostModel::default() })
+        Ok(Self {
+            target,
+            selector: Selector::default(),
+            families: vec![PatternFamily::BlockCluster, PatternFamily::IntervalSlash, PatternFamily::Triangular],
+            column_counts: vec![0, 64, 256, 1024],
+            centres: true,
+            cost: CostModel::default(),
+        })
     }
 
     /// The target.
@@ -97,18 +121,6 @@ impl Planner for Search {
     }
 }
 
-/// Mean keys `[num_blocks, padded to 16][padded_dim]`.
-fn key_means(kv: &KvView, kv_head: usize) -> Aligned<bf16> {
-    let dim = kv.heads().padded_dim();
-    let mut means = Aligned::<bf16>::zeroed(kv.num_blocks().next_multiple_of(ROW_TILE) * dim);
-    for (block, row) in means.chunks_exact_mut(dim).enumerate().take(kv.num_blocks()) {
-        for (out, x) in row.iter_mut().zip(kv.key_mean(block, kv_head)) {
-            *out = bf16::from_f32(*x);
-        }
-    }
-    means
-}
-
 /// The search of one head.
 struct HeadSearch<'a> {
     search: &'a Search,
@@ -119,9 +131,13 @@ struct HeadSearch<'a> {
 impl HeadSearch<'_> {
     fn run(&self, key_means: &[bf16]) -> Result<(HeadPlan, HeadChoice), Error> {
         let Scene { simd, queries, kv, range, last_rows, .. } = *self.scene;
-        let levels = BlockLevels::score(simd, queries, self.head, key_means, range);
+        let selector = self.search.selector;
+        let levels = match self.search.families.contains(&PatternFamily::BlockCluster) {
+            true => Some(BlockLevels::measure(simd, selector, queries, self.head, kv, key_means, range)?),
+            false => None,
+        };
         Probes::measure(simd, queries, kv, range, self.head, |probes| {
-            self.choose(Candidates::evaluate(simd, self.search, range, last_rows, &levels, probes))
+            self.choose(Candidates::evaluate(simd, self.search, range, last_rows, levels.as_ref(), probes))
         })
     }
 

@@ -1,0 +1,39 @@
+//! Blocks by score: each q tile keeps the blocks that a selector ranks high.
+
+mod antidiagonal;
+mod levels;
+mod mean_key;
+mod selector;
+
+use crate::Error;
+use crate::plan::SparsePlan;
+use crate::shape::QueryRange;
+
+pub use levels::{BlockLevels, key_means};
+pub use selector::{BlockRule, BlockScore, Selector};
+
+/// Keeps the blocks whose score reaches a level, and single columns outside them.
+pub struct BlockCluster<'a> {
+    /// Scores of the head.
+    pub levels: &'a BlockLevels,
+    /// Levels up to this are kept.
+    pub max_level: u8,
+    /// Key positions, strictly ascending.
+    pub columns: Vec<u32>,
+}
+
+impl BlockCluster<'_> {
+    /// # Errors
+    /// When the columns do not ascend below `kv_len`.
+    pub fn plan(&self, range: QueryRange, last_rows: usize, centres: bool) -> Result<SparsePlan, Error> {
+        SparsePlan::from_rule(range, last_rows, self.columns.clone(), centres, |tile, keep| {
+            let last = keep.len().saturating_sub(1);
+            for (block, (keep, level)) in keep.iter_mut().zip(self.levels.of_tile(tile)).enumerate() {
+                *keep = block == 0 || block == last || *level <= self.max_level;
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
