@@ -48,6 +48,8 @@ pub enum Command {
 pub enum BenchCommand {
     /// Time to first token over prompt lengths, attention modes interleaved
     Ttft(BenchTtft),
+    /// What each way to choose blocks and columns keeps for the pairs it computes
+    Selectors(BenchSelectors),
 }
 
 #[derive(Subcommand)]
@@ -150,6 +152,29 @@ pub struct BenchTtft {
     /// Recall target of sparse attention
     #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = share)]
     pub recall: f32,
+    /// Write the rows to a file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:
+  sparse-accelerate bench selectors --model model.gguf --texts prose.txt,code.txt --lengths 4096,8192 --json selectors.json")]
+pub struct BenchSelectors {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// UTF-8 files; prompts are cut from their beginnings
+    #[arg(long, value_delimiter = ',', value_name = "FILE,..", required = true)]
+    pub texts: Vec<PathBuf>,
+    /// Prompt lengths in tokens
+    #[arg(long, value_delimiter = ',', default_value = "4096,8192", value_name = "L,..", value_parser = at_least_one)]
+    pub lengths: Vec<usize>,
+    /// Recall targets, reached by a threshold of each head
+    #[arg(long, value_delimiter = ',', default_value = "0.8,0.9,0.95", value_name = "R,..", value_parser = share)]
+    pub recalls: Vec<f32>,
+    /// Look at every so many layers
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = at_least_one)]
+    pub layer_step: usize,
     /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

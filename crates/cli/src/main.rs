@@ -27,6 +27,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Generate(generate) => commands::generate::run(generate),
         Command::Bench(BenchCommand::Ttft(ttft)) => commands::bench_ttft::run(ttft),
+        Command::Bench(BenchCommand::Selectors(selectors)) => commands::bench_selectors::run(selectors),
         Command::Eval(EvalCommand::Passkey(passkey)) => commands::eval_passkey::run(passkey),
         Command::Demo(demo) => commands::demo::run(demo),
         Command::Doctor(doctor) => commands::doctor::run(doctor),

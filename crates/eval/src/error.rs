@@ -24,6 +24,18 @@ pub enum EvalError {
         /// Tokens of the prompt without filler.
         least: usize,
     },
+    /// A text that is shorter than the prompts that are to be cut from it.
+    #[error(
+        "the text `{name}` has {tokens} tokens, a prompt of {length} was asked for: take a longer text or shorter lengths"
+    )]
+    TextTooShort {
+        /// Name of the text.
+        name: String,
+        /// Tokens asked for.
+        length: usize,
+        /// Tokens of the text.
+        tokens: usize,
+    },
     /// Nothing to do: an empty list or a count of zero.
     #[error("nothing to measure: {0} is empty or zero")]
     Nothing(&'static str),

@@ -3,7 +3,7 @@
 use crate::chat_template::{ChatTemplate, Message, TemplateError};
 use crate::config::ModelConfig;
 use crate::cpu::Cpu;
-use crate::decoder::Decoder;
+use crate::decoder::{Decoder, Hidden};
 use crate::kv_cache::{CacheFull, KvCache, Sequence};
 use crate::memory::{Bytes, MemoryNeed, available_bytes};
 use crate::model_files::ModelFiles;
@@ -226,73 +226,105 @@ impl Engine {
             AttentionMode::Dense => None,
             AttentionMode::Auto | AttentionMode::Sparse => Some(Search::new(Target::Recall(request.recall))?),
         };
-        // The last new token is never fed back, so it needs no place in the context.
-        let tokens = prompt.len() + request.max_tokens.saturating_sub(1);
-        self.check_prompt(prompt, request.max_tokens, tokens)?;
-        let need = self.predicted_memory(tokens);
-        let run_bytes = need.total_bytes() - self.weights_bytes;
-        check_memory(&self.options, || format!("a run of {tokens} tokens"), run_bytes, || need.to_string())?;
-
-        let Self { decoder, tokenizer, pool, options, .. } = self;
-        let mut stats =
-            RunStats { prompt_tokens: prompt.len(), peak_memory_bytes: need.total_bytes(), ..RunStats::default() };
-        pool.install(|| {
-            let mut cache = KvCache::new(decoder.heads(), decoder.config().num_layers, tokens);
-            let mut sequence = Sequence::default();
-            cache.reserve(&mut sequence, tokens)?;
-            let mut on_prefill = |done| events(Event::Prefill { done_tokens: done, total_tokens: prompt.len() });
-            let (hidden, report) = prefill(
-                decoder,
-                prompt,
-                options.chunk_tokens,
-                search.as_ref().map(|search| search as &dyn Planner),
-                &mut cache,
-                &mut sequence,
-                &mut on_prefill,
-            )?;
-            stats.prefill_ms = ms(accepted);
-            stats.search_ms = report.search_time.as_secs_f64() * 1e3;
-            stats.attention_ms = report.attend_time.as_secs_f64() * 1e3;
-            stats.density = report.computed_pairs as f64 / report.causal_pairs as f64;
-            stats.recall = report.recalled_pairs / report.causal_pairs as f64;
-
-            let mut text = String::new();
-            let mut new_tokens = Vec::new();
-            let mut stream = tokenizer.stream();
-            let mut last = hidden;
-            let mut first_at = None;
-            while new_tokens.len() < request.max_tokens {
-                let next = sampler.sample(&decoder.logits(&last, last.len() - 1));
-                let first_at = *first_at.get_or_insert_with(Instant::now);
-                if stats.ttft_ms == 0.0 {
-                    stats.ttft_ms = (first_at - accepted).as_secs_f64() * 1e3;
-                }
-                if request.stop_at_eos && tokenizer.eos_ids().contains(&next) {
-                    break;
-                }
-                new_tokens.push(next);
-                if let Some(piece) = stream.push(next) {
-                    events(Event::Text(&piece));
-                    text.push_str(&piece);
-                }
-                if new_tokens.len() < request.max_tokens {
-                    (last, _) = decoder.forward(&[next], &mut cache, &mut sequence, None, 0)?;
-                }
-            }
-            if let Some(rest) = stream.finish() {
-                events(Event::Text(&rest));
-                text.push_str(&rest);
-            }
-            stats.generated_tokens = new_tokens.len();
-            if let (Some(first_at), 2..) = (first_at, new_tokens.len()) {
-                stats.decode_tokens_per_s = (new_tokens.len() - 1) as f64 / first_at.elapsed().as_secs_f64();
-            }
-            Ok(Generation { text, tokens: new_tokens, stats })
+        let planner = search.as_ref().map(|search| search as &dyn Planner);
+        self.check_prompt(prompt, request.max_tokens)?;
+        self.pool.install(|| {
+            let prefilled = self.prefill(prompt, request.max_tokens, planner, accepted, events)?;
+            self.decode_from(prefilled, request, &mut sampler, accepted, events)
         })
     }
 
-    fn check_prompt(&self, prompt: &[u32], max_tokens: usize, tokens: usize) -> Result<(), EngineError> {
-        let config = self.config();
+    /// Takes a prompt through the model under a planner of the caller's, and answers nothing: for studies of attention.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate).
+    pub fn prefill_with(
+        &mut self,
+        prompt: &[u32],
+        planner: &dyn Planner,
+        events: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<RunStats, EngineError> {
+        let accepted = Instant::now();
+        self.check_prompt(prompt, 1)?;
+        self.pool.install(|| Ok(self.prefill(prompt, 1, Some(planner), accepted, events)?.stats))
+    }
+
+    fn prefill(
+        &self,
+        prompt: &[u32],
+        max_tokens: usize,
+        planner: Option<&dyn Planner>,
+        accepted: Instant,
+        events: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<Prefilled, EngineError> {
+        let decoder = &self.decoder;
+        let tokens = tokens_in_context(prompt, max_tokens);
+        let need = self.predicted_memory(tokens);
+        let mut cache = KvCache::new(decoder.heads(), decoder.config().num_layers, tokens);
+        let mut sequence = Sequence::default();
+        cache.reserve(&mut sequence, tokens)?;
+        let mut on_prefill = |done| events(Event::Prefill { done_tokens: done, total_tokens: prompt.len() });
+        let chunk_tokens = self.options.chunk_tokens;
+        let (hidden, report) =
+            prefill(decoder, prompt, chunk_tokens, planner, &mut cache, &mut sequence, &mut on_prefill)?;
+        let stats = RunStats {
+            prompt_tokens: prompt.len(),
+            peak_memory_bytes: need.total_bytes(),
+            prefill_ms: ms(accepted),
+            search_ms: report.search_time.as_secs_f64() * 1e3,
+            attention_ms: report.attend_time.as_secs_f64() * 1e3,
+            density: report.computed_pairs as f64 / report.causal_pairs as f64,
+            recall: report.recalled_pairs / report.causal_pairs as f64,
+            ..RunStats::default()
+        };
+        Ok(Prefilled { cache, sequence, hidden, stats })
+    }
+
+    fn decode_from(
+        &self,
+        prefilled: Prefilled,
+        request: &Request,
+        sampler: &mut Sampler,
+        accepted: Instant,
+        events: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<Generation, EngineError> {
+        let Self { decoder, tokenizer, .. } = self;
+        let Prefilled { mut cache, mut sequence, hidden: mut last, mut stats } = prefilled;
+        let mut text = String::new();
+        let mut new_tokens = Vec::new();
+        let mut stream = tokenizer.stream();
+        let mut first_at = None;
+        while new_tokens.len() < request.max_tokens {
+            let next = sampler.sample(&decoder.logits(&last, last.len() - 1));
+            let first_at = *first_at.get_or_insert_with(Instant::now);
+            if stats.ttft_ms == 0.0 {
+                stats.ttft_ms = (first_at - accepted).as_secs_f64() * 1e3;
+            }
+            if request.stop_at_eos && tokenizer.eos_ids().contains(&next) {
+                break;
+            }
+            new_tokens.push(next);
+            if let Some(piece) = stream.push(next) {
+                events(Event::Text(&piece));
+                text.push_str(&piece);
+            }
+            if new_tokens.len() < request.max_tokens {
+                (last, _) = decoder.forward(&[next], &mut cache, &mut sequence, None, 0)?;
+            }
+        }
+        if let Some(rest) = stream.finish() {
+            events(Event::Text(&rest));
+            text.push_str(&rest);
+        }
+        stats.generated_tokens = new_tokens.len();
+        if let (Some(first_at), 2..) = (first_at, new_tokens.len()) {
+            stats.decode_tokens_per_s = (new_tokens.len() - 1) as f64 / first_at.elapsed().as_secs_f64();
+        }
+        Ok(Generation { text, tokens: new_tokens, stats })
+    }
+
+    fn check_prompt(&self, prompt: &[u32], max_tokens: usize) -> Result<(), EngineError> {
+        let (config, tokens) = (self.config(), tokens_in_context(prompt, max_tokens));
         if prompt.is_empty() {
             return Err(EngineError::EmptyPrompt);
         }
@@ -304,8 +336,23 @@ impl Engine {
             let (prompt_tokens, max_context) = (prompt.len(), config.max_context);
             return Err(EngineError::Context { prompt_tokens, max_tokens, max_context, excess });
         }
-        Ok(())
+        let need = self.predicted_memory(tokens);
+        let run_bytes = need.total_bytes() - self.weights_bytes;
+        check_memory(&self.options, || format!("a run of {tokens} tokens"), run_bytes, || need.to_string())
     }
+}
+
+/// A prompt whose keys and values are cached.
+struct Prefilled {
+    cache: KvCache,
+    sequence: Sequence,
+    hidden: Hidden<Cpu>,
+    stats: RunStats,
+}
+
+/// The last new token is never fed back, so it needs no place in the context.
+fn tokens_in_context(prompt: &[u32], max_tokens: usize) -> usize {
+    prompt.len() + max_tokens.saturating_sub(1)
 }
 
 fn ms(since: Instant) -> f64 {

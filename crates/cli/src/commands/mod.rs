@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub mod bench_selectors;
 pub mod bench_ttft;
 pub mod completions;
 pub mod demo;

@@ -1,0 +1,62 @@
+//! What each selector keeps for the pairs it computes.
+
+use crate::arguments::BenchSelectors;
+use crate::{progress, table};
+use anyhow::Context;
+use eval::bench::selectors::{Row, Selectors};
+use eval::results::{self, Meta};
+use serde::Serialize;
+use std::path::Path;
+
+#[derive(Serialize)]
+struct Results<'a> {
+    meta: Meta,
+    layer_step: usize,
+    rows: &'a [Row],
+}
+
+pub fn run(arguments: BenchSelectors) -> anyhow::Result<()> {
+    if let Some(path) = &arguments.json {
+        results::check_writable(path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let texts = arguments.texts.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?;
+    let mut engine = progress::load(&arguments.model)?;
+    let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
+    let (lengths, recalls, layer_step) = (arguments.lengths, arguments.recalls, arguments.layer_step);
+    let bench = Selectors { texts, lengths, recalls, layer_step };
+    let bar = progress::bar("comparing", (bench.texts.len() * bench.lengths.len()) as u64);
+    let rows = bench.run(&mut engine, &mut |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    print(&rows)?;
+    if let Some(path) = &arguments.json {
+        results::write(path, &Results { meta, layer_step, rows: &rows })
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<(String, String)> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+    let text = String::from_utf8(bytes).ok().with_context(|| format!("{} is not UTF-8", path.display()))?;
+    Ok((name, text))
+}
+
+fn print(rows: &[Row]) -> std::io::Result<()> {
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            vec![
+                row.selector.clone(),
+                row.text.clone(),
+                row.length.to_string(),
+                format!("{:.2}", row.target),
+                format!("{:.3}", row.recall),
+                format!("{:.3}", row.density),
+                format!("{:.4}", row.error),
+                format!("{:.4}", row.error_p95),
+            ]
+        })
+        .collect();
+    table::print(&["selector", "text", "length", "target", "recall", "density", "error", "p95"], &cells)
+}
