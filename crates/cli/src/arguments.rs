@@ -55,7 +55,15 @@ pub enum BenchCommand {
 #[derive(Subcommand)]
 pub enum EvalCommand {
     /// The passkey task: a number hidden in filler text, at evenly spaced depths
-    Passkey(EvalPasskey),
+    #[command(after_help = "Example:
+  sparse-accelerate eval passkey --model model.gguf --lengths 2048,4096,8192 --samples 50 --json passkey.json")]
+    Passkey(EvalRetrieval),
+    /// The multi-key needle task: the number of one city among those of four, in filler text
+    #[command(after_help = "Example:
+  sparse-accelerate eval needle --model model.gguf --lengths 4096,8192 --samples 100 --json needle.json")]
+    Needle(EvalRetrieval),
+    /// Negative log-likelihood of the end of long texts
+    Perplexity(EvalPerplexity),
 }
 
 /// Which model, and where it runs.
@@ -181,9 +189,7 @@ pub struct BenchSelectors {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:
-  sparse-accelerate eval passkey --model model.gguf --lengths 2048,4096,8192 --samples 50 --json passkey.json")]
-pub struct EvalPasskey {
+pub struct EvalRetrieval {
     #[command(flatten)]
     pub model: ModelArguments,
     /// Prompt lengths in tokens; where prompt and answer would exceed the context, prompts are a few tokens shorter
@@ -202,6 +208,32 @@ pub struct EvalPasskey {
     #[arg(long, default_value_t = 0, value_name = "S")]
     pub seed: u64,
     /// Write rows, agreement and samples to a file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:
+  sparse-accelerate eval perplexity --model model.gguf --texts prose.txt,code.txt --lengths 4096,8192 --json perplexity.json")]
+pub struct EvalPerplexity {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// UTF-8 files; each is cut to the lengths
+    #[arg(long, value_delimiter = ',', value_name = "FILE,..", required = true)]
+    pub texts: Vec<PathBuf>,
+    /// Lengths in tokens
+    #[arg(long, value_delimiter = ',', default_value = "4096,8192", value_name = "L,..", value_parser = at_least_one)]
+    pub lengths: Vec<usize>,
+    /// Rate so many tokens at the end
+    #[arg(long, default_value_t = 1024, value_name = "N", value_parser = at_least_one)]
+    pub tail: usize,
+    /// Attention modes
+    #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
+    pub attention: Vec<AttentionMode>,
+    /// Recall target of sparse attention
+    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = share)]
+    pub recall: f32,
+    /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 }

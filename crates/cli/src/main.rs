@@ -4,9 +4,11 @@ mod arguments;
 mod commands;
 mod progress;
 mod table;
+mod texts;
 
 use anyhow::Context;
 use clap::Parser;
+use eval::tasks::retrieval::Task;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -28,7 +30,9 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Generate(generate) => commands::generate::run(generate),
         Command::Bench(BenchCommand::Ttft(ttft)) => commands::bench_ttft::run(ttft),
         Command::Bench(BenchCommand::Selectors(selectors)) => commands::bench_selectors::run(selectors),
-        Command::Eval(EvalCommand::Passkey(passkey)) => commands::eval_passkey::run(passkey),
+        Command::Eval(EvalCommand::Passkey(flags)) => commands::eval_retrieval::run(Task::Passkey, flags),
+        Command::Eval(EvalCommand::Needle(flags)) => commands::eval_retrieval::run(Task::Needle, flags),
+        Command::Eval(EvalCommand::Perplexity(perplexity)) => commands::eval_perplexity::run(perplexity),
         Command::Demo(demo) => commands::demo::run(demo),
         Command::Doctor(doctor) => commands::doctor::run(doctor),
         Command::Completions { shell } => commands::completions::run(shell).context("cannot write the completions"),

@@ -10,12 +10,12 @@
 //! Both run over a [`Completer`], which is the engine in the product and a scripted model in the tests.
 //!
 //! ```no_run
-//! use eval::tasks::passkey::Passkey;
+//! use eval::tasks::retrieval::Retrieval;
 //! use runtime::engine::{Engine, EngineOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut engine = Engine::load("models/SmolLM2-135M-Instruct.Q4_1.gguf", &EngineOptions::default(), &mut |_| {})?;
-//! let task = Passkey { lengths: vec![2048, 4096], samples: 10, ..Passkey::default() };
+//! let task = Retrieval { lengths: vec![2048, 4096], samples: 10, ..Retrieval::default() };
 //! let outcome = task.run(&mut engine, &mut |_| {})?;
 //! for row in &outcome.rows {
 //!     println!("{} {} {:.2} at density {:.2}", row.length, row.attention, row.score, row.density);

@@ -12,6 +12,27 @@ pub struct Proportion {
     n: usize,
 }
 
+/// Exact two-sided sign test: the probability that `lost + won` fair coins split at least as unequally as this. On
+/// paired outcomes, of which only those that differ count, it is McNemar's exact test.
+///
+/// ```
+/// use eval::statistics::exact_sign_test;
+/// assert_eq!(exact_sign_test(0, 0), 1.0);
+/// assert_eq!(exact_sign_test(5, 0), 0.0625);
+/// assert!((exact_sign_test(1, 7) - 0.0703125).abs() < 1e-12);
+/// ```
+pub fn exact_sign_test(lost: usize, won: usize) -> f64 {
+    let n = lost + won;
+    // Probability of exactly k of n: built up from k = 0 without factorials.
+    let mut exactly = 0.5f64.powi(n as i32);
+    let mut tail = 0.0;
+    for k in 0..=lost.min(won) {
+        tail += exactly;
+        exactly *= (n - k) as f64 / (k + 1) as f64;
+    }
+    (2.0 * tail).min(1.0)
+}
+
 impl Proportion {
     /// Counts outcomes.
     pub fn of(outcomes: impl IntoIterator<Item = bool>) -> Self {

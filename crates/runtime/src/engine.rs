@@ -222,14 +222,14 @@ impl Engine {
     ) -> Result<Generation, EngineError> {
         let accepted = Instant::now();
         let mut sampler = Sampler::new(request.sampling)?;
-        let search = match request.attention {
-            AttentionMode::Dense => None,
-            AttentionMode::Auto | AttentionMode::Sparse => Some(Search::new(Target::Recall(request.recall))?),
-        };
+        let search = search(request)?;
         let planner = search.as_ref().map(|search| search as &dyn Planner);
         self.check_prompt(prompt, request.max_tokens)?;
         self.pool.install(|| {
-            let prefilled = self.prefill(prompt, request.max_tokens, planner, accepted, events)?;
+            let mut on_chunk = |_: &Hidden<Cpu>, done_tokens| {
+                events(Event::Prefill { done_tokens, total_tokens: prompt.len() });
+            };
+            let prefilled = self.prefill(prompt, request.max_tokens, planner, accepted, &mut on_chunk)?;
             self.decode_from(prefilled, request, &mut sampler, accepted, events)
         })
     }
@@ -238,15 +238,40 @@ impl Engine {
     ///
     /// # Errors
     /// As [`generate`](Self::generate).
-    pub fn prefill_with(
-        &mut self,
-        prompt: &[u32],
-        planner: &dyn Planner,
-        events: &mut (dyn FnMut(Event) + Send),
-    ) -> Result<RunStats, EngineError> {
+    pub fn prefill_with(&mut self, prompt: &[u32], planner: &dyn Planner) -> Result<RunStats, EngineError> {
         let accepted = Instant::now();
         self.check_prompt(prompt, 1)?;
-        self.pool.install(|| Ok(self.prefill(prompt, 1, Some(planner), accepted, events)?.stats))
+        self.pool.install(|| Ok(self.prefill(prompt, 1, Some(planner), accepted, &mut |_, _| {})?.stats))
+    }
+
+    /// Negative log-likelihood, in nats, of each of the last `tail` tokens of `ids` given all tokens before it, with the
+    /// prefill attention of `request`. At most all tokens but the first are rated.
+    ///
+    /// # Errors
+    /// As [`generate`](Self::generate).
+    pub fn tail_nll(
+        &mut self,
+        ids: &[u32],
+        tail: usize,
+        request: &Request,
+    ) -> Result<(Vec<f64>, RunStats), EngineError> {
+        let accepted = Instant::now();
+        let search = search(request)?;
+        let planner = search.as_ref().map(|search| search as &dyn Planner);
+        let (_, prompt) = ids.split_last().ok_or(EngineError::EmptyPrompt)?;
+        self.check_prompt(ids, 1)?;
+        self.check_prompt(prompt, 1)?;
+        let first = prompt.len().saturating_sub(tail);
+        let mut nll = Vec::new();
+        let prefilled = self.pool.install(|| {
+            self.prefill(prompt, 1, planner, accepted, &mut |hidden, done| {
+                let start = done - hidden.len();
+                for position in first.max(start)..done {
+                    nll.push(surprise(&self.decoder.logits(hidden, position - start), ids[position + 1]));
+                }
+            })
+        })?;
+        Ok((nll, prefilled.stats))
     }
 
     fn prefill(
@@ -255,7 +280,7 @@ impl Engine {
         max_tokens: usize,
         planner: Option<&dyn Planner>,
         accepted: Instant,
-        events: &mut (dyn FnMut(Event) + Send),
+        on_chunk: &mut dyn FnMut(&Hidden<Cpu>, usize),
     ) -> Result<Prefilled, EngineError> {
         let decoder = &self.decoder;
         let tokens = tokens_in_context(prompt, max_tokens);
@@ -263,10 +288,8 @@ impl Engine {
         let mut cache = KvCache::new(decoder.heads(), decoder.config().num_layers, tokens);
         let mut sequence = Sequence::default();
         cache.reserve(&mut sequence, tokens)?;
-        let mut on_prefill = |done| events(Event::Prefill { done_tokens: done, total_tokens: prompt.len() });
         let chunk_tokens = self.options.chunk_tokens;
-        let (hidden, report) =
-            prefill(decoder, prompt, chunk_tokens, planner, &mut cache, &mut sequence, &mut on_prefill)?;
+        let (hidden, report) = prefill(decoder, prompt, chunk_tokens, planner, &mut cache, &mut sequence, on_chunk)?;
         let stats = RunStats {
             prompt_tokens: prompt.len(),
             peak_memory_bytes: need.total_bytes(),
@@ -348,6 +371,21 @@ struct Prefilled {
     sequence: Sequence,
     hidden: Hidden<Cpu>,
     stats: RunStats,
+}
+
+/// The search that a request asks for.
+fn search(request: &Request) -> Result<Option<Search>, EngineError> {
+    match request.attention {
+        AttentionMode::Dense => Ok(None),
+        AttentionMode::Auto | AttentionMode::Sparse => Ok(Some(Search::new(Target::Recall(request.recall))?)),
+    }
+}
+
+/// Negative logarithm of the probability of `token`, in nats.
+fn surprise(logits: &[f32], token: u32) -> f64 {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
+    let sum: f64 = logits.iter().map(|&x| (x as f64 - top).exp()).sum();
+    top + sum.ln() - logits[token as usize] as f64
 }
 
 /// The last new token is never fed back, so it needs no place in the context.

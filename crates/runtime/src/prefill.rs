@@ -12,7 +12,8 @@ pub const LAST_ROWS: usize = 64;
 /// Takes the whole prompt `ids` through the model; returns the last chunk's residual stream and what attention did.
 ///
 /// Chunks end at multiples of `chunk_tokens` (rounded up to whole blocks) of the absolute position, so that a prompt
-/// behind a cached prefix is planned on the same tiles as one without. `progress` hears the prompt tokens done.
+/// behind a cached prefix is planned on the same tiles as one without. `on_chunk` gets the residual stream of each chunk and
+/// the prompt tokens done.
 ///
 /// # Errors
 /// When the cache has no room reserved for the prompt.
@@ -23,7 +24,7 @@ pub fn prefill<O: Ops>(
     planner: Option<&dyn Planner>,
     cache: &mut KvCache,
     sequence: &mut Sequence,
-    progress: &mut dyn FnMut(usize),
+    on_chunk: &mut dyn FnMut(&Hidden<O>, usize),
 ) -> Result<(Hidden<O>, AttentionReport), attention::Error> {
     let chunk_tokens = chunk_tokens.next_multiple_of(BLOCK_N);
     let mut report = AttentionReport::default();
@@ -35,7 +36,7 @@ pub fn prefill<O: Ops>(
         let last_rows = LAST_ROWS.saturating_sub(ids.len() - done);
         let (hidden, chunk_report) = decoder.forward(chunk, cache, sequence, planner, last_rows)?;
         report += chunk_report;
-        progress(done);
+        on_chunk(&hidden, done);
         if done == ids.len() {
             return Ok((hidden, report));
         }

@@ -1,12 +1,11 @@
 //! What each selector keeps for the pairs it computes.
 
 use crate::arguments::BenchSelectors;
-use crate::{progress, table};
+use crate::{progress, table, texts};
 use anyhow::Context;
 use eval::bench::selectors::{Row, Selectors};
 use eval::results::{self, Meta};
 use serde::Serialize;
-use std::path::Path;
 
 #[derive(Serialize)]
 struct Results<'a> {
@@ -19,7 +18,7 @@ pub fn run(arguments: BenchSelectors) -> anyhow::Result<()> {
     if let Some(path) = &arguments.json {
         results::check_writable(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let texts = arguments.texts.iter().map(|path| read(path)).collect::<anyhow::Result<_>>()?;
+    let texts = texts::read(&arguments.texts)?;
     let mut engine = progress::load(&arguments.model)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
     let (lengths, recalls, layer_step) = (arguments.lengths, arguments.recalls, arguments.layer_step);
@@ -33,13 +32,6 @@ pub fn run(arguments: BenchSelectors) -> anyhow::Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
-}
-
-fn read(path: &Path) -> anyhow::Result<(String, String)> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    let text = String::from_utf8(bytes).ok().with_context(|| format!("{} is not UTF-8", path.display()))?;
-    Ok((name, text))
 }
 
 fn print(rows: &[Row]) -> std::io::Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::arguments::Demo;
 use crate::{progress, table};
-use eval::tasks::passkey;
+use eval::tasks::{passkey, retrieval};
 use runtime::request::{AttentionMode, Event, Generation, Request};
 use std::io::{self, Write};
 
@@ -10,7 +10,7 @@ const KEY: &str = "71432";
 
 pub fn run(arguments: Demo) -> anyhow::Result<()> {
     let mut engine = progress::load(&arguments.model)?;
-    let length = arguments.length.min(engine.config().max_context.saturating_sub(passkey::ANSWER_TOKENS));
+    let length = arguments.length.min(engine.config().max_context.saturating_sub(retrieval::ANSWER_TOKENS));
     let prompt = passkey::prompt(&engine, length, 0.4, KEY)?;
     let mut out = io::stdout();
     writeln!(out, "{} on {}", engine.model_name(), engine.device_name())?;
@@ -19,7 +19,7 @@ pub fn run(arguments: Demo) -> anyhow::Result<()> {
     let mut run = |attention| -> anyhow::Result<Generation> {
         let bar = progress::bar(&format!("{attention} prefill"), prompt.len() as u64);
         let request =
-            Request { max_tokens: passkey::ANSWER_TOKENS, attention, recall: arguments.recall, ..Request::default() };
+            Request { max_tokens: retrieval::ANSWER_TOKENS, attention, recall: arguments.recall, ..Request::default() };
         let generation = engine.generate(&prompt, &request, &mut |event| {
             if let Event::Prefill { done_tokens, .. } = event {
                 bar.set_position(done_tokens as u64);

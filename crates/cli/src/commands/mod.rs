@@ -5,5 +5,6 @@ pub mod bench_ttft;
 pub mod completions;
 pub mod demo;
 pub mod doctor;
-pub mod eval_passkey;
+pub mod eval_perplexity;
+pub mod eval_retrieval;
 pub mod generate;

@@ -121,7 +121,7 @@ impl Selectors {
                     return Err(EvalError::TextTooShort { name: name.clone(), length, tokens: ids.len() });
                 };
                 let study = Study::new(&self.recalls, self.layer_step)?;
-                engine.prefill_with(prompt, &study, &mut |_| {})?;
+                engine.prefill_with(prompt, &study)?;
                 rows.extend(study.rows(name, length));
                 done(n * self.lengths.len() + m + 1);
             }

@@ -1,3 +1,8 @@
 //! Tasks with known answers.
 
+pub mod needle;
 pub mod passkey;
+pub mod perplexity;
+pub mod retrieval;
+
+mod filler;

@@ -1,28 +1,30 @@
-//! The passkey task.
+//! Tasks of finding numbers in long texts.
 
-use crate::arguments::EvalPasskey;
+use crate::arguments::EvalRetrieval;
 use crate::{progress, table};
 use anyhow::Context;
 use eval::results::{self, Meta};
-use eval::tasks::passkey::{Outcome, Passkey, Sample};
+use eval::tasks::retrieval::{Outcome, Retrieval, Sample, Task};
 use serde::Serialize;
 use std::io::{self, Write};
 
 #[derive(Serialize)]
 struct Results<'a> {
     meta: Meta,
+    task: Task,
     recall: f32,
     #[serde(flatten)]
     outcome: &'a Outcome,
 }
 
-pub fn run(arguments: EvalPasskey) -> anyhow::Result<()> {
+pub fn run(task: Task, arguments: EvalRetrieval) -> anyhow::Result<()> {
     if let Some(path) = &arguments.json {
         results::check_writable(path).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let mut engine = progress::load(&arguments.model)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
-    let task = Passkey {
+    let task = Retrieval {
+        task,
         lengths: arguments.lengths,
         samples: arguments.samples,
         attention: arguments.attention,
@@ -43,7 +45,7 @@ pub fn run(arguments: EvalPasskey) -> anyhow::Result<()> {
     writeln!(io::stdout())?;
     print(&outcome)?;
     if let Some(path) = &arguments.json {
-        let results = Results { meta, recall: task.recall, outcome: &outcome };
+        let results = Results { meta, task: task.task, recall: task.recall, outcome: &outcome };
         results::write(path, &results).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
@@ -76,10 +78,14 @@ fn print(outcome: &Outcome) -> io::Result<()> {
                 row.n.to_string(),
                 format!("{:.2} .. {:.2}", row.ci95[0], row.ci95[1]),
                 same.map_or("".into(), |a| format!("{:.2}", a.agreement)),
+                same.map_or("".into(), |a| format!("-{} +{} (p {:.2})", a.lost, a.won, a.p_value)),
                 format!("{:.3}", row.density),
                 table::time(row.ttft_ms),
             ]
         })
         .collect();
-    table::print(&["length", "attention", "score", "n", "95% interval", "as dense", "density", "TTFT"], &cells)
+    table::print(
+        &["length", "attention", "score", "n", "95% interval", "as dense", "lost, won", "density", "TTFT"],
+        &cells,
+    )
 }

@@ -1,0 +1,55 @@
+//! Negative log-likelihood of the end of long texts.
+
+use crate::arguments::EvalPerplexity;
+use crate::{progress, table, texts};
+use anyhow::Context;
+use eval::results::{self, Meta};
+use eval::tasks::perplexity::{Perplexity, Row};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Results<'a> {
+    meta: Meta,
+    recall: f32,
+    rows: &'a [Row],
+}
+
+pub fn run(arguments: EvalPerplexity) -> anyhow::Result<()> {
+    if let Some(path) = &arguments.json {
+        results::check_writable(path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let texts = texts::read(&arguments.texts)?;
+    let mut engine = progress::load(&arguments.model)?;
+    let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
+    let (lengths, tail, attention, recall) = (arguments.lengths, arguments.tail, arguments.attention, arguments.recall);
+    let task = Perplexity { texts, lengths, tail, attention, recall };
+    let bar = progress::bar("rating", (task.texts.len() * task.lengths.len() * task.attention.len()) as u64);
+    let rows = task.run(&mut engine, &mut |_| bar.inc(1))?;
+    bar.finish_and_clear();
+    print(&rows)?;
+    if let Some(path) = &arguments.json {
+        results::write(path, &Results { meta, recall, rows: &rows })
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn print(rows: &[Row]) -> std::io::Result<()> {
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let change = row.relative_to_dense.zip(row.ci95);
+            vec![
+                row.text.clone(),
+                row.length.to_string(),
+                row.attention.to_string(),
+                format!("{:.4}", row.nll),
+                row.n.to_string(),
+                change.map_or("".into(), |(change, half)| format!("{:+.2}% +- {:.2}%", 100.0 * change, 100.0 * half)),
+                format!("{:.3}", row.density),
+                table::time(row.attention_ms),
+            ]
+        })
+        .collect();
+    table::print(&["text", "length", "attention", "NLL", "n", "to dense", "density", "attention time"], &cells)
+}

@@ -1,0 +1,118 @@
+//! How surprised the model is by the end of a long text, dense against sparse.
+
+use crate::EvalError;
+use crate::statistics::mean;
+use runtime::engine::Engine;
+use runtime::request::{AttentionMode, Request};
+use serde::Serialize;
+
+/// What to rate.
+#[derive(Clone, Debug)]
+pub struct Perplexity {
+    /// Name and content of each text; each must hold the longest length.
+    pub texts: Vec<(String, String)>,
+    /// Lengths in tokens; each text is cut there.
+    pub lengths: Vec<usize>,
+    /// Tokens at the end that are rated.
+    pub tail: usize,
+    /// Attention modes to pair.
+    pub attention: Vec<AttentionMode>,
+    /// Recall target of sparse attention.
+    pub recall: f32,
+}
+
+/// One text at one length under one mode.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Name of the text.
+    pub text: String,
+    /// Tokens.
+    pub length: usize,
+    /// Attention mode.
+    pub attention: AttentionMode,
+    /// Mean negative log-likelihood of the tail, nats a token.
+    pub nll: f64,
+    /// Tokens rated.
+    pub n: usize,
+    /// NLL over that of dense attention on the same text, minus one; nothing without dense.
+    pub relative_to_dense: Option<f64>,
+    /// Half the width of the 95% interval of `relative_to_dense`, from the paired differences of the tokens.
+    pub ci95: Option<f64>,
+    /// Computed pairs over causal pairs.
+    pub density: f64,
+    /// Time of attention, search included.
+    pub attention_ms: f64,
+}
+
+impl Perplexity {
+    /// Rates everything; `done` hears each row as it comes.
+    ///
+    /// # Errors
+    /// When there is nothing to rate, a text is too short, or the engine refuses.
+    pub fn run(&self, engine: &mut Engine, done: &mut dyn FnMut(&Row)) -> Result<Vec<Row>, EvalError> {
+        for (empty, what) in [
+            (self.texts.is_empty(), "the list of texts"),
+            (self.lengths.iter().all(|length| *length < 2), "the list of lengths"),
+            (self.tail == 0, "the number of tokens to rate"),
+            (self.attention.is_empty(), "the list of attention modes"),
+        ] {
+            if empty {
+                return Err(EvalError::Nothing(what));
+            }
+        }
+        let mut rows = Vec::new();
+        for (name, text) in &self.texts {
+            let ids = engine.encode(text)?;
+            for &length in &self.lengths {
+                let Some(ids) = ids.get(..length) else {
+                    return Err(EvalError::TextTooShort { name: name.clone(), length, tokens: ids.len() });
+                };
+                let mut dense: Option<Vec<f64>> = None;
+                for &attention in &self.attention {
+                    let request = Request { attention, recall: self.recall, ..Request::default() };
+                    let (nll, stats) = engine.tail_nll(ids, self.tail, &request)?;
+                    if attention == AttentionMode::Dense {
+                        dense = Some(nll.clone());
+                    }
+                    let beside = dense.as_ref().map(|dense| compare(&nll, dense));
+                    rows.push(Row {
+                        text: name.clone(),
+                        length,
+                        attention,
+                        nll: mean(nll.iter().copied()),
+                        n: nll.len(),
+                        relative_to_dense: beside.map(|(relative, _)| relative),
+                        ci95: beside.map(|(_, half_width)| half_width),
+                        density: stats.density,
+                        attention_ms: stats.search_ms + stats.attention_ms,
+                    });
+                    done(&rows[rows.len() - 1]);
+                }
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Relative change of the mean, and half the width of its 95% interval.
+fn compare(nll: &[f64], dense: &[f64]) -> (f64, f64) {
+    let base = mean(dense.iter().copied());
+    let differences: Vec<f64> = nll.iter().zip(dense).map(|(a, b)| a - b).collect();
+    let change = mean(differences.iter().copied());
+    let variance = mean(differences.iter().map(|d| (d - change).powi(2)));
+    (change / base, 1.96 * (variance / differences.len() as f64).sqrt() / base)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_change_is_relative_and_its_interval_is_that_of_the_pairs() {
+        let dense = [2.0, 4.0, 6.0, 8.0];
+        let (change, half_width) = compare(&[2.1, 4.1, 6.1, 8.1], &dense);
+        assert!((change - 0.02).abs() < 1e-12 && half_width < 1e-12, "every token by the same");
+        let (change, half_width) = compare(&[3.0, 3.0, 7.0, 7.0], &dense);
+        assert!(change.abs() < 1e-12 && (half_width - 1.96 * 0.5 / 5.0).abs() < 1e-12);
+    }
+}

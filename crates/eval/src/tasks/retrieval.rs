@@ -1,0 +1,298 @@
+//! Numbers hidden among thousands of words that say nothing. Dense and sparse answer the same prompts.
+//!
+//! The prompt is a plain completion that ends where the number must follow. Sample `i` of `n` hides it at depth
+//! `(i + 1/2) / n`, so that every part of the context is asked for.
+
+use super::{needle, passkey};
+use crate::statistics::{Proportion, exact_sign_test, mean};
+use crate::{Completer, EvalError};
+use runtime::request::{AttentionMode, Request};
+use runtime::sampling::Sampling;
+use serde::Serialize;
+
+/// New tokens an answer may take: five digits, one token each in the worst tokenizer, and what stands around them.
+pub const ANSWER_TOKENS: usize = 12;
+
+/// What is hidden and what is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// One number ([`passkey`]).
+    Passkey,
+    /// Four numbers, one of which is asked for ([`needle`]).
+    Needle,
+}
+
+/// What to ask.
+#[derive(Clone, Debug)]
+pub struct Retrieval {
+    /// What is hidden.
+    pub task: Task,
+    /// Prompt lengths, in tokens.
+    pub lengths: Vec<usize>,
+    /// Prompts of each length.
+    pub samples: usize,
+    /// Attention modes to pair; each answers every prompt.
+    pub attention: Vec<AttentionMode>,
+    /// Recall target of sparse attention.
+    pub recall: f32,
+    /// Seed of the numbers.
+    pub seed: u64,
+}
+
+impl Default for Retrieval {
+    fn default() -> Self {
+        Self {
+            task: Task::Passkey,
+            lengths: vec![2048, 4096, 8192],
+            samples: 50,
+            attention: vec![AttentionMode::Dense, AttentionMode::Sparse],
+            recall: Request::default().recall,
+            seed: 0,
+        }
+    }
+}
+
+/// Everything the task found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// One for each length and attention mode.
+    pub rows: Vec<Row>,
+    /// One for each length and mode that ran beside dense.
+    pub agreement: Vec<Agreement>,
+    /// One for each prompt and mode.
+    pub samples: Vec<Sample>,
+}
+
+/// Score of one attention mode at one length.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Prompt length asked for; prompts have up to this many tokens.
+    pub length: usize,
+    /// Attention mode.
+    pub attention: AttentionMode,
+    /// Share of right answers.
+    pub score: f64,
+    /// Prompts.
+    pub n: usize,
+    /// Wilson 95% interval of the score.
+    pub ci95: [f64; 2],
+    /// Mean density.
+    pub density: f64,
+    /// Mean time to first token.
+    pub ttft_ms: f64,
+}
+
+/// How often a mode answered what dense answered on the same prompt.
+#[derive(Clone, Debug, Serialize)]
+pub struct Agreement {
+    /// Prompt length.
+    pub length: usize,
+    /// Attention mode.
+    pub attention: AttentionMode,
+    /// Share of prompts with the same number in both answers, or none in either.
+    pub agreement: f64,
+    /// Prompts that only dense answered right.
+    pub lost: usize,
+    /// Prompts that only this mode answered right.
+    pub won: usize,
+    /// Exact two-sided sign test (McNemar's test) of lost against won: how likely so unequal a split is by chance.
+    pub p_value: f64,
+    /// Prompts.
+    pub n: usize,
+    /// Wilson 95% interval.
+    pub ci95: [f64; 2],
+}
+
+/// One answer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sample {
+    /// Prompt length asked for.
+    pub length: usize,
+    /// Which prompt.
+    pub sample: usize,
+    /// Attention mode.
+    pub attention: AttentionMode,
+    /// Where the number stood: 0 at the beginning, 1 at the end.
+    pub depth: f64,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// The number.
+    pub key: String,
+    /// What the model wrote.
+    pub answer: String,
+    /// Whether the first number in the answer is the key.
+    pub right: bool,
+    /// Density.
+    pub density: f64,
+    /// Time to first token.
+    pub ttft_ms: f64,
+}
+
+impl Retrieval {
+    /// Asks everything. `done` hears each answer as it comes.
+    ///
+    /// # Errors
+    /// When there is nothing to ask, a length is beyond the model's context, or the engine refuses.
+    pub fn run(&self, model: &mut impl Completer, done: &mut dyn FnMut(&Sample)) -> Result<Outcome, EvalError> {
+        for (empty, what) in [
+            (self.lengths.is_empty(), "the list of lengths"),
+            (self.samples == 0, "the number of samples"),
+            (self.attention.is_empty(), "the list of attention modes"),
+        ] {
+            if empty {
+                return Err(EvalError::Nothing(what));
+            }
+        }
+        for &length in &self.lengths {
+            if length > model.max_context() {
+                return Err(EvalError::BeyondContext { length, max_context: model.max_context() });
+            }
+        }
+        let mut samples = Vec::new();
+        for &length in &self.lengths {
+            for sample in 0..self.samples {
+                let depth = (sample as f64 + 0.5) / self.samples as f64;
+                let key = digits(self.seed, length, sample);
+                let limit = length.min(model.max_context().saturating_sub(ANSWER_TOKENS));
+                let prompt = match self.task {
+                    Task::Passkey => passkey::prompt(model, limit, depth, &key)?,
+                    Task::Needle => needle::prompt(model, limit, depth, sample, &key)?,
+                };
+                for &attention in &self.attention {
+                    let answer = self.ask(model, &prompt, attention)?;
+                    let right = first_number(&answer.text) == Some(&key);
+                    samples.push(Sample {
+                        length,
+                        sample,
+                        attention,
+                        depth,
+                        prompt_tokens: prompt.len(),
+                        key: key.clone(),
+                        answer: answer.text,
+                        right,
+                        density: answer.stats.density,
+                        ttft_ms: answer.stats.ttft_ms,
+                    });
+                    done(&samples[samples.len() - 1]);
+                }
+            }
+        }
+        Ok(self.summarise(samples))
+    }
+
+    fn ask(
+        &self,
+        model: &mut impl Completer,
+        prompt: &[u32],
+        attention: AttentionMode,
+    ) -> Result<runtime::request::Generation, EvalError> {
+        let request = Request {
+            max_tokens: ANSWER_TOKENS,
+            attention,
+            recall: self.recall,
+            sampling: Sampling::Greedy,
+            stop_at_eos: true,
+        };
+        Ok(model.complete(prompt, &request)?)
+    }
+
+    fn summarise(&self, samples: Vec<Sample>) -> Outcome {
+        let mut rows = Vec::new();
+        let mut agreement = Vec::new();
+        for &length in &self.lengths {
+            let of = |attention| samples.iter().filter(move |s| s.length == length && s.attention == attention);
+            for &attention in &self.attention {
+                let right = Proportion::of(of(attention).map(|s| s.right));
+                rows.push(Row {
+                    length,
+                    attention,
+                    score: right.fraction(),
+                    n: right.n(),
+                    ci95: right.wilson95(),
+                    density: mean(of(attention).map(|s| s.density)),
+                    ttft_ms: mean(of(attention).map(|s| s.ttft_ms)),
+                });
+                if attention != AttentionMode::Dense && self.attention.contains(&AttentionMode::Dense) {
+                    let pairs = || of(attention).zip(of(AttentionMode::Dense));
+                    let same = Proportion::of(pairs().map(|(a, b)| first_number(&a.answer) == first_number(&b.answer)));
+                    let lost = pairs().filter(|(own, dense)| dense.right && !own.right).count();
+                    let won = pairs().filter(|(own, dense)| own.right && !dense.right).count();
+                    agreement.push(Agreement {
+                        length,
+                        attention,
+                        agreement: same.fraction(),
+                        lost,
+                        won,
+                        p_value: exact_sign_test(lost, won),
+                        n: same.n(),
+                        ci95: same.wilson95(),
+                    });
+                }
+            }
+        }
+        Outcome { rows, agreement, samples }
+    }
+}
+
+/// Five digits that depend on nothing but the arguments.
+pub(super) fn digits(seed: u64, length: usize, sample: usize) -> String {
+    let mut z = seed ^ ((length as u64) << 32) ^ sample as u64;
+    for _ in 0..2 {
+        z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+    }
+    (10_000 + z % 90_000).to_string()
+}
+
+/// The first run of digits.
+fn first_number(text: &str) -> Option<&str> {
+    let start = text.find(|c: char| c.is_ascii_digit())?;
+    let digits = &text[start..];
+    Some(&digits[..digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted_model::ScriptedModel;
+
+    #[test]
+    fn scores_and_pairs() {
+        // The scripted model finds the number when dense, but only in the second half of the prompt when sparse.
+        let mut model = ScriptedModel::default();
+        let task = Retrieval { lengths: vec![3000, 6000], samples: 4, ..Retrieval::default() };
+        let mut heard = 0;
+        let outcome = task.run(&mut model, &mut |_| heard += 1).unwrap();
+        assert_eq!((heard, outcome.samples.len(), outcome.rows.len(), outcome.agreement.len()), (16, 16, 4, 2));
+        let scores: Vec<f64> = outcome.rows.iter().map(|row| row.score).collect();
+        assert_eq!(scores, [1.0, 0.5, 1.0, 0.5]);
+        assert!(outcome.agreement.iter().all(|a| a.agreement == 0.5 && a.n == 4));
+        let keys: std::collections::BTreeSet<_> = outcome.samples.iter().map(|s| &s.key).collect();
+        assert_eq!(keys.len(), 8, "each prompt has its own number");
+        let json = serde_json::to_value(&outcome.rows[0]).unwrap();
+        for key in ["length", "attention", "score", "n", "ci95", "density", "ttft_ms"] {
+            assert!(json.get(key).is_some(), "{key}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_asked() {
+        let mut model = ScriptedModel::default();
+        let mut run = |task: Retrieval| task.run(&mut model, &mut |_| {}).unwrap_err();
+        let base = Retrieval { lengths: vec![1000], samples: 1, ..Retrieval::default() };
+        assert!(matches!(run(Retrieval { lengths: vec![], ..base.clone() }), EvalError::Nothing(_)));
+        assert!(matches!(run(Retrieval { samples: 0, ..base.clone() }), EvalError::Nothing(_)));
+        assert!(matches!(run(Retrieval { attention: vec![], ..base.clone() }), EvalError::Nothing(_)));
+        assert!(matches!(run(Retrieval { lengths: vec![99_999], ..base }), EvalError::BeyondContext { .. }));
+    }
+
+    #[test]
+    fn the_first_number_counts() {
+        assert_eq!(first_number(" 71432. Remember 5"), Some("71432"));
+        assert_eq!(first_number("is 12"), Some("12"));
+        assert_eq!(first_number("none"), None);
+    }
+}
