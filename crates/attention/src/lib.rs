@@ -36,6 +36,7 @@
 //! ```
 
 #[macro_use]
+#[allow(unsafe_code)] // the only place: intrinsics, and calls of code compiled for an instruction set
 pub mod simd;
 
 mod aligned;
