@@ -40,6 +40,14 @@ pub enum Error {
     /// A plan that breaks a rule of the format.
     #[error("plan: {0}")]
     Plan(String),
+    /// Text that is not the file it should be.
+    #[error("{what}: {message}")]
+    File {
+        /// Which kind of file.
+        what: &'static str,
+        /// What was expected, found, and what to do.
+        message: String,
+    },
     /// A pattern or search parameter out of its range.
     #[error("{what} is {found}: expected {expected}")]
     Parameter {

@@ -42,6 +42,7 @@ pub mod simd;
 mod aligned;
 pub mod attend;
 mod error;
+mod file_version;
 pub mod kv;
 pub mod oracle;
 pub mod pattern;
