@@ -7,8 +7,7 @@ use crate::Error;
 pub(crate) fn check(format: &str, version: u32, own_format: &str, own_version: u32) -> Result<(), Error> {
     let fail = |message| Err(Error::File { what: "format", message });
     if format != own_format {
-        // A hostile name may be as long as the file.
-        let found: String = format.chars().take(40).collect();
+        let found = Error::excerpt(format);
         return fail(format!("expected {own_format:?}, found {found:?}: this is another kind of file"));
     }
     if version != own_version {

@@ -8,7 +8,8 @@
 //! * [`shape`]: heads and ranges of positions that cannot be wrong.
 //! * [`queries`] and [`kv`]: the operands, in the layouts the kernels read: packed panels of queries, pages of 64 keys.
 //! * [`pattern`]: what may be kept; each pattern lowers to a [`plan`].
-//! * [`planner`]: who decides what each head computes; [`search`] does, from exact probe rows and a cost model.
+//! * [`planner`]: who decides what each head computes; [`search`] does, from exact probe rows and a cost model, and
+//!   [`static_patterns`] do, from a file.
 //! * [`attend`](mod@attend): one kernel family that executes any plan.
 //! * [`oracle`]: the same attention in f64 straight from a mask, slow, for tests.
 //!
@@ -51,6 +52,7 @@ pub mod planner;
 pub mod queries;
 pub mod search;
 pub mod shape;
+pub mod static_patterns;
 
 pub use aligned::Aligned;
 pub use error::Error;
