@@ -61,3 +61,8 @@ pub use error::Error;
 pub const BLOCK_N: usize = 64;
 /// Query rows of a tile: the rows that share one list of kv blocks.
 pub const BLOCK_M: usize = 64;
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
