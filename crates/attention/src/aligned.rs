@@ -1,16 +1,11 @@
 //! Buffers on cache-line boundaries.
 
-use bytemuck::{AnyBitPattern, NoUninit, Zeroable};
+use bytemuck::{AnyBitPattern, NoUninit, Pod, Zeroable};
 use std::ops::{Deref, DerefMut};
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Zeroable, Pod)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
-
-// SAFETY: 64 plain bytes, no padding, every pattern valid.
-unsafe impl Zeroable for Line {}
-// SAFETY: as above.
-unsafe impl bytemuck::Pod for Line {}
 
 /// A fixed-length zeroed buffer that starts on a cache line: a vector load that straddles two lines costs double, an
 /// AMX tile of straddling rows almost three times.

@@ -40,6 +40,17 @@ pub enum Error {
     /// A plan that breaks a rule of the format.
     #[error("plan: {0}")]
     Plan(String),
+    /// Static patterns that contradict themselves or the model.
+    #[error("patterns: {0}")]
+    Patterns(String),
+    /// Text that is not the file it should be.
+    #[error("{what}: {message}")]
+    File {
+        /// Which kind of file.
+        what: &'static str,
+        /// What was expected, found, and what to do.
+        message: String,
+    },
     /// A pattern or search parameter out of its range.
     #[error("{what} is {found}: expected {expected}")]
     Parameter {
@@ -53,6 +64,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// As much of a hostile text as a message can bear.
+    pub(crate) fn excerpt(text: &str) -> String {
+        text.chars().take(40).collect()
+    }
+
     pub(crate) fn check_len(what: &'static str, expected: usize, found: usize) -> Result<(), Error> {
         if expected == found { Ok(()) } else { Err(Error::Length { what, expected, found }) }
     }

@@ -8,7 +8,8 @@
 //! * [`shape`]: heads and ranges of positions that cannot be wrong.
 //! * [`queries`] and [`kv`]: the operands, in the layouts the kernels read: packed panels of queries, pages of 64 keys.
 //! * [`pattern`]: what may be kept; each pattern lowers to a [`plan`].
-//! * [`planner`]: who decides what each head computes; [`search`] does, from exact probe rows and a cost model.
+//! * [`planner`]: who decides what each head computes; [`search`] does, from exact probe rows and a cost model, and
+//!   [`static_patterns`] do, from a file.
 //! * [`attend`](mod@attend): one kernel family that executes any plan.
 //! * [`oracle`]: the same attention in f64 straight from a mask, slow, for tests.
 //!
@@ -36,11 +37,13 @@
 //! ```
 
 #[macro_use]
+#[allow(unsafe_code)] // the only place: intrinsics, and calls of code compiled for an instruction set
 pub mod simd;
 
 mod aligned;
 pub mod attend;
 mod error;
+mod file_version;
 pub mod kv;
 pub mod oracle;
 pub mod pattern;
@@ -49,6 +52,7 @@ pub mod planner;
 pub mod queries;
 pub mod search;
 pub mod shape;
+pub mod static_patterns;
 
 pub use aligned::Aligned;
 pub use error::Error;
@@ -57,3 +61,8 @@ pub use error::Error;
 pub const BLOCK_N: usize = 64;
 /// Query rows of a tile: the rows that share one list of kv blocks.
 pub const BLOCK_M: usize = 64;
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

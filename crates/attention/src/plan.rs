@@ -1,5 +1,7 @@
 //! The plan: what each head computes. One format for every pattern, one kernel family for every plan.
 
+pub mod file;
+
 use crate::shape::QueryRange;
 use crate::{BLOCK_M, BLOCK_N, Error};
 use serde::Serialize;
@@ -24,6 +26,9 @@ pub enum HeadPlan {
 /// Blocks cut by the diagonal are always listed, so columns and centres never need a causal mask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SparsePlan {
+    /// What it was checked against.
+    #[serde(skip)]
+    range: QueryRange,
     indptr: Vec<u32>,
     indices: Vec<u32>,
     columns: Vec<u32>,
@@ -72,7 +77,7 @@ impl SparsePlan {
         if !columns.is_sorted_by(|a, b| a < b) || columns.last().is_some_and(|&c| c as usize >= range.kv_len()) {
             return fail(format!("columns must ascend strictly below {}", range.kv_len()));
         }
-        Ok(Self { indptr, indices, columns, centres })
+        Ok(Self { range, indptr, indices, columns, centres })
     }
 
     /// Lowers a rule: `keep(tile, blocks)` marks the fully visible blocks that a tile computes (`blocks` is one flag for
@@ -176,7 +181,8 @@ impl Plan {
 
     /// Computed pairs over causal pairs, all heads together.
     pub fn density(&self, range: QueryRange) -> f64 {
-        let pairs: u64 = self.heads.iter().map(|head| head.pairs(range)).sum();
+        // Of a long enough sequence one head's pairs nearly fill 64 bits.
+        let pairs: u128 = self.heads.iter().map(|head| head.pairs(range) as u128).sum();
         pairs as f64 / (range.causal_pairs() as f64 * self.heads.len().max(1) as f64)
     }
 
@@ -186,14 +192,18 @@ impl Plan {
         }
         for head in &self.heads {
             if let HeadPlan::Sparse(plan) = head
-                && (plan.num_tiles() != range.num_tiles()
-                    || plan.blocks(range.num_tiles() - 1).last().map(|&b| b as usize + 1) != Some(range.num_blocks()))
+                && plan.range != range
             {
-                return Err(Error::Plan("made for another range of queries".into()));
+                return Err(other_range(plan.range, range));
             }
         }
         Ok(())
     }
+}
+
+fn other_range(made: QueryRange, wanted: QueryRange) -> Error {
+    let text = |range: QueryRange| format!("the last {} of {} positions", range.q_len(), range.kv_len());
+    Error::Plan(format!("made for {}, not for {}: plan again", text(made), text(wanted)))
 }
 
 const _: () = assert!(BLOCK_M == BLOCK_N);

@@ -26,6 +26,18 @@ pub struct Scene<'a> {
     pub last_rows: usize,
 }
 
+impl Scene<'_> {
+    /// # Errors
+    /// When queries, keys and range do not belong together. A planner that has checked may index as it likes.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.kv.heads() != self.queries.heads() {
+            return Err(Error::Plan("queries and keys have different heads".into()));
+        }
+        Error::check_len("queries", self.range.q_len(), self.queries.len())?;
+        Error::check_len("keys", self.range.kv_len(), self.kv.kv_len())
+    }
+}
+
 /// Chooses what each layer of each chunk computes: the online [`Search`](crate::search::Search), patterns from a file, or
 /// an experiment.
 pub trait Planner: Sync {
@@ -64,7 +76,8 @@ pub struct HeadChoice {
     /// The pattern.
     #[serde(flatten)]
     pub pattern: HeadPattern,
-    /// Attention mass kept, estimated on rows the pattern was not chosen by; 1 when dense.
+    /// Attention mass kept, estimated on rows the pattern was not chosen by; 1 when dense, not a number where nothing
+    /// was estimated.
     pub recall: f64,
     /// Predicted cost in block steps ([`CostModel`](crate::search::CostModel)); not a number where nothing was predicted.
     pub cost: f64,

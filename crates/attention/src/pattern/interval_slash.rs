@@ -21,6 +21,7 @@ impl IntervalSlash {
     /// # Errors
     /// When the vertical indices do not ascend below `kv_len`.
     pub fn plan(&self, range: QueryRange, last_rows: usize, centres: bool) -> Result<SparsePlan, Error> {
+        let slashes = disjoint(self.slash_offsets.clone());
         SparsePlan::from_rule(range, last_rows, self.vertical_indices.clone(), centres, |tile, keep| {
             let rows = range.tile_positions(tile);
             let last = keep.len().saturating_sub(1);
@@ -28,9 +29,9 @@ impl IntervalSlash {
                 // The offsets between some row of the tile and some key of the block.
                 let nearest = rows.start - (block * BLOCK_N + BLOCK_N - 1);
                 let farthest = rows.end - 1 - block * BLOCK_N;
-                let touched =
-                    |slash: &Range<usize>| !slash.is_empty() && slash.start <= farthest && nearest < slash.end;
-                *keep = block == 0 || block == last || self.slash_offsets.iter().any(touched);
+                let begun = slashes.partition_point(|slash| slash.start <= farthest);
+                let touched = slashes[..begun].last().is_some_and(|slash| nearest < slash.end);
+                *keep = block == 0 || block == last || touched;
             }
         })
     }
@@ -51,4 +52,18 @@ impl IntervalSlash {
         }
         intervals
     }
+}
+
+/// Ascending, apart, none empty: then the last interval that begins before a place is also the last that ends there.
+fn disjoint(mut intervals: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    intervals.retain(|interval| !interval.is_empty());
+    intervals.sort_unstable_by_key(|interval| interval.start);
+    intervals.dedup_by(|next, last| {
+        let joined = next.start <= last.end;
+        if joined {
+            last.end = last.end.max(next.end);
+        }
+        joined
+    });
+    intervals
 }

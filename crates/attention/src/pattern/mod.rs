@@ -5,10 +5,15 @@
 
 mod block_cluster;
 mod interval_slash;
+mod largest;
+mod last_rows;
+mod top_blocks;
 mod triangular;
 
 pub use block_cluster::{BlockCluster, BlockLevels, BlockRule, BlockScore, Selector, key_means};
 pub use interval_slash::IntervalSlash;
+pub use last_rows::LastRows;
+pub use top_blocks::TopBlocks;
 pub use triangular::Triangular;
 
 use serde::Serialize;
@@ -40,7 +45,14 @@ pub enum HeadPattern {
         /// Single columns kept outside.
         columns: usize,
     },
+    /// Blocks by pooled score.
+    TopBlocks {
+        /// Blocks for each tile.
+        blocks: usize,
+    },
 }
 
+#[cfg(test)]
+pub(crate) mod synthetic;
 #[cfg(test)]
 mod tests;

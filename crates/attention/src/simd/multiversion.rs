@@ -8,6 +8,7 @@ macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments)]
+        #[allow(unsafe_code)] // written here, where the reason why it is sound stands; expanded anywhere
         $vis fn $name(simd: $crate::simd::Simd, $($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments, clippy::needless_range_loop)]
