@@ -10,7 +10,8 @@ use rayon::prelude::*;
 ///
 /// * keys, bf16 row-major `[64][padded_dim]`: the left operand of `scores = K Q^T`;
 /// * values, bf16 transposed `[padded_dim][64]`: the left operand of `output = V^T P`;
-/// * the mean key and mean value of its filled positions, f32 `[padded_dim]`, for block scores and cluster centres.
+/// * the mean key and mean value of its filled positions, f32 `[padded_dim]`, for block scores and cluster centres;
+/// * the largest distance of a key from the mean key, for bounds on what is left out.
 ///
 /// Pages are numbered; a *page table* lists the pages of a sequence in order, so block `b` of the sequence is page
 /// `table[b]`. Which page belongs to whom is the owner's business.
@@ -21,6 +22,7 @@ pub struct KvPages {
     values: Aligned<bf16>,
     key_means: Aligned<f32>,
     value_means: Aligned<f32>,
+    key_radii: Vec<f32>,
 }
 
 impl KvPages {
@@ -34,13 +36,14 @@ impl KvPages {
             values: Aligned::zeroed(rows * BLOCK_N),
             key_means: Aligned::zeroed(rows),
             value_means: Aligned::zeroed(rows),
+            key_radii: vec![0.0; num_pages * heads.num_kv_heads()],
         }
     }
 
     /// Bytes that one page takes.
     pub fn page_bytes(heads: HeadShape) -> u64 {
         let row = 2 * BLOCK_N * size_of::<bf16>() + 2 * size_of::<f32>();
-        (heads.num_kv_heads() * heads.padded_dim() * row) as u64
+        (heads.num_kv_heads() * (heads.padded_dim() * row + size_of::<f32>())) as u64
     }
 
     /// Head shape.
@@ -92,9 +95,10 @@ impl KvPages {
             .zip(self.values.par_chunks_exact_mut(page_rows * BLOCK_N))
             .zip(self.key_means.par_chunks_exact_mut(page_rows))
             .zip(self.value_means.par_chunks_exact_mut(page_rows))
+            .zip(self.key_radii.par_chunks_exact_mut(kv_heads))
             .zip(block_of.par_iter())
             .filter(|(_, block)| **block != usize::MAX)
-            .for_each(|((((page_keys, page_values), key_means), value_means), &block)| {
+            .for_each(|(((((page_keys, page_values), key_means), value_means), key_radii), &block)| {
                 let from = start.max(block * BLOCK_N);
                 let to = (start + len).min((block + 1) * BLOCK_N);
                 for head in 0..kv_heads {
@@ -111,7 +115,9 @@ impl KvPages {
                         }
                     }
                     let filled = to - block * BLOCK_N;
-                    mean_of_rows(page_keys, filled, &mut key_means[head * dp..][..dp]);
+                    let key_mean = &mut key_means[head * dp..][..dp];
+                    mean_of_rows(page_keys, filled, key_mean);
+                    key_radii[head] = radius_of_rows(page_keys, filled, key_mean);
                     mean_of_columns(page_values, filled, &mut value_means[head * dp..][..dp]);
                 }
             });
@@ -177,6 +183,7 @@ impl KvPages {
         self.values.chunks_exact_mut(dp * BLOCK_N).for_each(|page| page[..d * BLOCK_N].fill(bf16::NAN));
         self.key_means.fill(f32::NAN);
         self.value_means.fill(f32::NAN);
+        self.key_radii.fill(f32::NAN);
     }
 }
 
@@ -188,6 +195,13 @@ fn mean_of_rows(rows: &[bf16], filled: usize, mean: &mut [f32]) {
         }
     }
     mean.iter_mut().for_each(|mean| *mean /= filled as f32);
+}
+
+/// Largest distance of a row from `mean`.
+fn radius_of_rows(rows: &[bf16], filled: usize, mean: &[f32]) -> f32 {
+    let squared_distance =
+        |row: &[bf16]| row.iter().zip(mean).map(|(x, mean)| (x.to_f32() - mean).powi(2)).sum::<f32>();
+    rows.chunks_exact(mean.len()).take(filled).map(squared_distance).fold(0.0, f32::max).sqrt()
 }
 
 fn mean_of_columns(columns: &[bf16], filled: usize, mean: &mut [f32]) {
@@ -238,6 +252,11 @@ impl<'a> KvView<'a> {
     /// Mean key of the filled slots of a block, `[padded_dim]`.
     pub fn key_mean(&self, block: usize, kv_head: usize) -> &'a [f32] {
         &self.pages.key_means[self.row(block, kv_head)..][..self.pages.heads.padded_dim()]
+    }
+
+    /// Largest distance of a key from the mean key, over the filled slots of a block.
+    pub fn key_radius(&self, block: usize, kv_head: usize) -> f32 {
+        self.pages.key_radii[self.table[block] as usize * self.pages.heads.num_kv_heads() + kv_head]
     }
 
     /// Mean value of the filled slots of a block, `[padded_dim]`.

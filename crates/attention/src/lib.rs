@@ -42,6 +42,7 @@ pub mod simd;
 
 mod aligned;
 pub mod attend;
+pub mod bound;
 mod error;
 mod file_version;
 pub mod kv;

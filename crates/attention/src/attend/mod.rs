@@ -76,6 +76,19 @@ pub fn attend(
     plan: &Plan,
     output: &mut Output,
 ) -> Result<(), Error> {
+    attend_heads(simd, queries, kv, range, plan, output, |_| true)
+}
+
+/// [`attend`] for some of the query heads; the output of the others stays what it was.
+pub(crate) fn attend_heads(
+    simd: Simd,
+    queries: &Queries,
+    kv: &KvView,
+    range: QueryRange,
+    plan: &Plan,
+    output: &mut Output,
+    wanted: impl Fn(usize) -> bool + Sync,
+) -> Result<(), Error> {
     let heads = queries.heads();
     if kv.heads() != heads || output.heads != heads {
         return Err(Error::Plan("queries, keys and output have different heads".into()));
@@ -87,8 +100,8 @@ pub fn attend(
 
     let gathered: Vec<Option<Extras>> = (plan.heads.par_iter().enumerate())
         .map(|(head, plan)| match plan {
-            HeadPlan::Sparse(plan) => Extras::gather(kv, heads.kv_head(head), plan),
-            HeadPlan::Dense => None,
+            HeadPlan::Sparse(plan) if wanted(head) => Extras::gather(kv, heads.kv_head(head), plan),
+            _ => None,
         })
         .collect();
 
@@ -103,7 +116,7 @@ pub fn attend(
                 o.zip(lse).enumerate().map(move |(tile, (o, lse))| (head, tile, o, lse))
             },
         );
-    tiles.for_each(|(head, tile, o, lse)| {
+    tiles.filter(|(head, ..)| wanted(*head)).for_each(|(head, tile, o, lse)| {
         let unit = Tile { simd, queries, kv, range, head, tile };
         unit.run(&plan.heads[head], gathered[head].as_ref(), o, lse);
     });

@@ -10,6 +10,7 @@ mod last_rows;
 mod top_blocks;
 mod triangular;
 
+pub(crate) use block_cluster::mean_key_logits;
 pub use block_cluster::{BlockCluster, BlockLevels, BlockRule, BlockScore, Selector, key_means};
 pub use interval_slash::IntervalSlash;
 pub use last_rows::LastRows;

@@ -21,7 +21,7 @@ pub(super) fn row_peak_levels(
 ) {
     let mut peaks = vec![0f32; range.num_blocks() * LANES];
     let mut levels = levels.chunks_exact_mut(range.num_blocks());
-    each_tile(simd, queries, head, key_means, range, |seen, panels| {
+    mean_key_logits(simd, queries, head, key_means, range, |seen, panels| {
         let peaks = &mut peaks[..seen * LANES];
         peaks.fill(0.0);
         for (valid, logits) in panels {
@@ -41,7 +41,7 @@ pub(super) fn row_scores(
     range: QueryRange,
     mut use_tile: impl FnMut(&[f32]),
 ) {
-    each_tile(simd, queries, head, key_means, range, |seen, panels| {
+    mean_key_logits(simd, queries, head, key_means, range, |seen, panels| {
         let mut scores = vec![0f32; seen];
         let panels: Vec<(usize, &mut [f32])> = panels.collect();
         let top = panels.iter().flat_map(|(valid, logits)| logits.chunks_exact(LANES).flat_map(|l| &l[..*valid]));
@@ -100,7 +100,7 @@ pub(super) fn pooled_scores(
 
 /// Base-2 logits of each tile's rows with the mean keys of the blocks it sees: the number of blocks, and for each panel
 /// the number of its lanes that are rows and the logits `[block][16]`.
-fn each_tile(
+pub(crate) fn mean_key_logits(
     simd: Simd,
     queries: &Queries,
     head: usize,

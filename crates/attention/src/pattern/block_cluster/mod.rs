@@ -10,6 +10,7 @@ use crate::plan::SparsePlan;
 use crate::shape::QueryRange;
 
 pub use levels::{BlockLevels, key_means};
+pub(crate) use mean_key::mean_key_logits;
 pub use selector::{BlockRule, BlockScore, Selector};
 
 /// Keeps the blocks whose score reaches a level, and single columns outside them.
