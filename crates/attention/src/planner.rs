@@ -46,6 +46,12 @@ pub trait Planner: Sync {
     /// # Errors
     /// When the operands of the scene do not belong together.
     fn plan(&self, scene: &Scene) -> Result<Planned, Error>;
+
+    /// The share of its attention mass that a head may drop, proven; heads above it are computed densely
+    /// ([`bound`](crate::bound)). `None` proves nothing and costs nothing.
+    fn guarantee(&self) -> Option<f32> {
+        None
+    }
 }
 
 /// A plan, and why it is this one.

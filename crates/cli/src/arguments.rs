@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use runtime::engine::EngineOptions;
-use runtime::request::{AttentionMode, Device};
+use runtime::request::{AttentionMode, DEFAULT_RECALL, Device};
 use std::path::PathBuf;
 
 /// Long prompts start sooner: dynamic sparse prefill attention for open language models.
@@ -31,6 +31,8 @@ pub enum Command {
     /// Measure quality, sparse paired with dense
     #[command(subcommand)]
     Eval(EvalCommand),
+    /// Show which pattern each head of each layer gets for a prompt, and what else was considered
+    Explain(Explain),
     /// Answer a question about an 8,000-token text twice: dense, then sparse
     Demo(Demo),
     /// Say what this machine offers
@@ -102,7 +104,7 @@ impl ModelArguments {
 #[command(after_help = "Examples:
   sparse-accelerate generate --model model.gguf --prompt \"The capital of France is\" --max-tokens 8
   sparse-accelerate generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt \"Who wrote Faust?\"
-  cat report.txt question.txt | sparse-accelerate generate --model model.gguf --attention sparse --recall 0.95
+  cat report.txt question.txt | sparse-accelerate generate --model model.gguf --attention sparse --recall 0.98
   sparse-accelerate generate --model model.gguf --prompt-file long.txt --json | jq .ttft_ms")]
 pub struct Generate {
     #[command(flatten)]
@@ -123,8 +125,11 @@ pub struct Generate {
     #[arg(long, default_value = "auto", value_name = "MODE")]
     pub attention: AttentionMode,
     /// Attention mass that sparse prefill keeps in every head, above 0, at most 1
-    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = share)]
+    #[arg(long, default_value_t = DEFAULT_RECALL, value_name = "R", value_parser = share)]
     pub recall: f32,
+    /// Compute densely every head that may drop more than this share of its attention mass, by proof
+    #[arg(long, value_name = "G", value_parser = share)]
+    pub guarantee: Option<f32>,
     /// Seed of the draws; the same seed gives the same text
     #[arg(long, default_value_t = 0, value_name = "S")]
     pub seed: u64,
@@ -158,7 +163,7 @@ pub struct BenchTtft {
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = at_least_one)]
     pub runs: usize,
     /// Recall target of sparse attention
-    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = share)]
+    #[arg(long, default_value_t = DEFAULT_RECALL, value_name = "R", value_parser = share)]
     pub recall: f32,
     /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
@@ -202,7 +207,7 @@ pub struct EvalRetrieval {
     #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
     pub attention: Vec<AttentionMode>,
     /// Recall target of sparse attention
-    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = share)]
+    #[arg(long, default_value_t = DEFAULT_RECALL, value_name = "R", value_parser = share)]
     pub recall: f32,
     /// Seed of the hidden numbers
     #[arg(long, default_value_t = 0, value_name = "S")]
@@ -210,6 +215,33 @@ pub struct EvalRetrieval {
     /// Write rows, agreement and samples to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  sparse-accelerate explain --model model.gguf --prompt-file long.txt --layer 5
+  sparse-accelerate explain --model model.gguf --prompt-file long.txt --json | jq '.layers[].heads[].pattern' | sort | uniq -c")]
+pub struct Explain {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// The prompt; without --prompt and --prompt-file it is read from standard input
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    pub prompt: Option<String>,
+    /// Read the prompt from a UTF-8 file
+    #[arg(long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+    /// Attention mass that every head keeps, above 0, at most 1
+    #[arg(long, default_value_t = DEFAULT_RECALL, value_name = "R", value_parser = share)]
+    pub recall: f32,
+    /// Show one layer only
+    #[arg(long, value_name = "N")]
+    pub layer: Option<usize>,
+    /// Show all chunks of the prompt, not only the last
+    #[arg(long)]
+    pub all_chunks: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args)]
@@ -231,7 +263,7 @@ pub struct EvalPerplexity {
     #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
     pub attention: Vec<AttentionMode>,
     /// Recall target of sparse attention
-    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = share)]
+    #[arg(long, default_value_t = DEFAULT_RECALL, value_name = "R", value_parser = share)]
     pub recall: f32,
     /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
@@ -246,7 +278,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 8000, value_name = "L")]
     pub length: usize,
     /// Recall target of sparse attention
-    #[arg(long, default_value_t = 0.95, value_name = "R", value_parser = share)]
+    #[arg(long, default_value_t = DEFAULT_RECALL, value_name = "R", value_parser = share)]
     pub recall: f32,
 }
 

@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod progress;
+mod prompt;
 mod table;
 mod texts;
 
@@ -33,6 +34,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Eval(EvalCommand::Passkey(flags)) => commands::eval_retrieval::run(Task::Passkey, flags),
         Command::Eval(EvalCommand::Needle(flags)) => commands::eval_retrieval::run(Task::Needle, flags),
         Command::Eval(EvalCommand::Perplexity(perplexity)) => commands::eval_perplexity::run(perplexity),
+        Command::Explain(explain) => commands::explain::run(explain),
         Command::Demo(demo) => commands::demo::run(demo),
         Command::Doctor(doctor) => commands::doctor::run(doctor),
         Command::Completions { shell } => commands::completions::run(shell).context("cannot write the completions"),

@@ -298,6 +298,7 @@ impl Engine {
             attention_ms: report.attend_time.as_secs_f64() * 1e3,
             density: report.computed_pairs as f64 / report.causal_pairs as f64,
             recall: report.recalled_pairs / report.causal_pairs as f64,
+            dropped_at_most: report.dropped_pairs_at_most.map(|pairs| pairs / report.causal_pairs as f64),
             ..RunStats::default()
         };
         Ok(Prefilled { cache, sequence, hidden, stats })
@@ -377,7 +378,11 @@ struct Prefilled {
 fn search(request: &Request) -> Result<Option<Search>, EngineError> {
     match request.attention {
         AttentionMode::Dense => Ok(None),
-        AttentionMode::Auto | AttentionMode::Sparse => Ok(Some(Search::new(Target::Recall(request.recall))?)),
+        AttentionMode::Auto | AttentionMode::Sparse => {
+            let mut search = Search::new(Target::Recall(request.recall))?;
+            search.guarantee = request.guarantee;
+            Ok(Some(search))
+        }
     }
 }
 

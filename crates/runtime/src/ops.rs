@@ -40,6 +40,8 @@ pub struct AttentionReport {
     pub causal_pairs: u64,
     /// Attention mass kept, estimated, times `causal_pairs`.
     pub recalled_pairs: f64,
+    /// Upper bound of the attention mass dropped, times `causal_pairs`; nothing where none was asked for.
+    pub dropped_pairs_at_most: Option<f64>,
     /// Time to find the plan.
     pub search_time: std::time::Duration,
     /// Time to execute it.
@@ -51,6 +53,10 @@ impl std::ops::AddAssign for AttentionReport {
         self.computed_pairs += other.computed_pairs;
         self.causal_pairs += other.causal_pairs;
         self.recalled_pairs += other.recalled_pairs;
+        self.dropped_pairs_at_most = match (self.dropped_pairs_at_most, other.dropped_pairs_at_most) {
+            (Some(own), Some(other)) => Some(own + other),
+            (own, other) => own.or(other),
+        };
         self.search_time += other.search_time;
         self.attend_time += other.attend_time;
     }

@@ -81,6 +81,10 @@ impl FromStr for Device {
     }
 }
 
+/// Attention mass that the search keeps unless told otherwise: the negative log-likelihood of long texts then stays within
+/// half a percent of dense attention's on the models we measured.
+pub const DEFAULT_RECALL: f32 = 0.97;
+
 /// One generation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -90,6 +94,8 @@ pub struct Request {
     pub attention: AttentionMode,
     /// Attention mass the search aims to keep in every head, in (0, 1].
     pub recall: f32,
+    /// Compute densely every head that may drop more than this share of its attention mass, by proof; in (0, 1].
+    pub guarantee: Option<f32>,
     /// How the next token is drawn.
     pub sampling: Sampling,
     /// Stop at the model's end-of-sequence tokens.
@@ -101,7 +107,8 @@ impl Default for Request {
         Self {
             max_tokens: 128,
             attention: AttentionMode::Auto,
-            recall: 0.95,
+            recall: DEFAULT_RECALL,
+            guarantee: None,
             sampling: Sampling::Greedy,
             stop_at_eos: true,
         }
@@ -155,6 +162,8 @@ pub struct RunStats {
     /// Attention mass kept, estimated on probe rows the search did not choose by, mean over layers and heads weighted
     /// by their pairs; 1 when dense.
     pub recall: f64,
+    /// Upper bound of the attention mass dropped, mean as `recall`; nothing unless a guarantee was asked for.
+    pub dropped_at_most: Option<f64>,
     /// Most memory this run held: weights, cache and scratch, as counted by the engine.
     pub peak_memory_bytes: u64,
 }

@@ -53,6 +53,19 @@ pub enum HeadPattern {
     },
 }
 
+impl HeadPattern {
+    /// The kind of pattern, as in serialized form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            HeadPattern::Dense => "dense",
+            HeadPattern::Triangular { .. } => "triangular",
+            HeadPattern::IntervalSlash { .. } => "interval_slash",
+            HeadPattern::BlockCluster { .. } => "block_cluster",
+            HeadPattern::TopBlocks { .. } => "top_blocks",
+        }
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod synthetic;
 #[cfg(test)]

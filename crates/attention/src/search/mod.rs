@@ -61,6 +61,8 @@ pub struct Search {
     /// Whether left-out blocks are represented by their centres. They cost one key a block and are not counted as
     /// recalled, but about halve the output error that remains.
     pub centres: bool,
+    /// See [`Planner::guarantee`].
+    pub guarantee: Option<f32>,
     /// What things cost on this device.
     pub cost: CostModel,
 }
@@ -84,6 +86,7 @@ impl Search {
             families: vec![PatternFamily::BlockCluster, PatternFamily::IntervalSlash, PatternFamily::Triangular],
             column_counts: vec![0, 64, 256, 1024],
             centres: true,
+            guarantee: None,
             cost: CostModel::default(),
         })
     }
@@ -118,6 +121,10 @@ impl Planner for Search {
             .into_iter()
             .unzip();
         Ok(Planned { plan: Plan { heads: plans }, choices })
+    }
+
+    fn guarantee(&self) -> Option<f32> {
+        self.guarantee
     }
 }
 

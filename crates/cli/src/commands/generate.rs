@@ -1,13 +1,12 @@
 //! Complete a prompt.
 
 use crate::arguments::Generate;
-use crate::{progress, table};
-use anyhow::{Context, bail};
+use crate::{progress, prompt, table};
 use runtime::chat_template::Message;
 use runtime::request::{Event, Request, RunStats};
 use runtime::sampling::Sampling;
 use serde::Serialize;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Write};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -21,7 +20,7 @@ struct Answer<'a> {
 }
 
 pub fn run(arguments: Generate) -> anyhow::Result<()> {
-    let prompt = read_prompt(&arguments)?;
+    let prompt = prompt::read(arguments.prompt.as_deref(), arguments.prompt_file.as_deref())?;
     let mut engine = progress::load(&arguments.model)?;
     let prompt = if arguments.chat { engine.render_chat(&[Message::user(prompt)])? } else { prompt };
     let ids = engine.encode(&prompt)?;
@@ -35,6 +34,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         max_tokens: arguments.max_tokens,
         attention: arguments.attention,
         recall: arguments.recall,
+        guarantee: arguments.guarantee,
         sampling,
         stop_at_eos: true,
     };
@@ -74,8 +74,10 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
 }
 
 fn summary(stats: &RunStats, device: &str) -> String {
+    let dropped =
+        stats.dropped_at_most.map_or(String::new(), |share| format!(" (at most {share:.3} dropped, by proof)"));
     format!(
-        "{} prompt tokens, first token after {}, density {:.2}, recall {:.2}; {} new tokens at {:.1}/s; {}; {}",
+        "{} prompt tokens, first token after {}, density {:.2}, recall {:.2}{dropped}; {} new tokens at {:.1}/s; {}; {}",
         stats.prompt_tokens,
         table::time(stats.ttft_ms),
         stats.density,
@@ -85,39 +87,4 @@ fn summary(stats: &RunStats, device: &str) -> String {
         runtime::memory::Bytes(stats.peak_memory_bytes),
         device,
     )
-}
-
-fn read_prompt(arguments: &Generate) -> anyhow::Result<String> {
-    let (bytes, source) = match (&arguments.prompt, &arguments.prompt_file) {
-        (Some(prompt), _) => (prompt.clone().into_bytes(), "--prompt".to_string()),
-        (None, Some(path)) => {
-            let bytes =
-                std::fs::read(path).with_context(|| format!("cannot read the prompt file {}", path.display()))?;
-            (bytes, path.display().to_string())
-        }
-        (None, None) => {
-            if io::stdin().is_terminal() {
-                eprintln!("Type the prompt, then Ctrl-D:");
-            }
-            let mut bytes = Vec::new();
-            io::stdin().read_to_end(&mut bytes).context("cannot read the prompt from standard input")?;
-            (bytes, "standard input".to_string())
-        }
-    };
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        anyhow::anyhow!(
-            "the prompt from {source} is not UTF-8 at byte {at}: convert it, for example with `iconv -f latin1 -t utf-8`"
-        )
-    })?;
-    // Editors and `echo` end a file with a newline, which would change how a plain completion goes on.
-    let without_newline = text.strip_suffix("\r\n").or(text.strip_suffix('\n'));
-    let prompt = match (&arguments.prompt, without_newline) {
-        (None, Some(prompt)) => prompt.to_string(),
-        _ => text,
-    };
-    if prompt.is_empty() {
-        bail!("the prompt from {source} is empty: give some text with --prompt, --prompt-file or on standard input");
-    }
-    Ok(prompt)
 }

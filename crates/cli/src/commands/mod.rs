@@ -7,4 +7,5 @@ pub mod demo;
 pub mod doctor;
 pub mod eval_perplexity;
 pub mod eval_retrieval;
+pub mod explain;
 pub mod generate;

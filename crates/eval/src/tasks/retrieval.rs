@@ -6,7 +6,7 @@
 use super::{needle, passkey};
 use crate::statistics::{Proportion, exact_sign_test, mean};
 use crate::{Completer, EvalError};
-use runtime::request::{AttentionMode, Request};
+use runtime::request::{AttentionMode, DEFAULT_RECALL, Request};
 use runtime::sampling::Sampling;
 use serde::Serialize;
 
@@ -47,7 +47,7 @@ impl Default for Retrieval {
             lengths: vec![2048, 4096, 8192],
             samples: 50,
             attention: vec![AttentionMode::Dense, AttentionMode::Sparse],
-            recall: Request::default().recall,
+            recall: DEFAULT_RECALL,
             seed: 0,
         }
     }
@@ -192,7 +192,7 @@ impl Retrieval {
             attention,
             recall: self.recall,
             sampling: Sampling::Greedy,
-            stop_at_eos: true,
+            ..Request::default()
         };
         Ok(model.complete(prompt, &request)?)
     }

@@ -6,6 +6,7 @@ use crate::kv_cache::Sequence;
 use crate::ops::{AttentionReport, AttentionSpec};
 use attention::Error;
 use attention::attend::{Output, attend};
+use attention::bound;
 use attention::kv::KvPages;
 use attention::planner::{Planned, Scene};
 use attention::queries::Queries;
@@ -76,9 +77,10 @@ pub(super) fn run(
 
     let view = pages.view(sequence.table(), range.kv_len())?;
     let started = Instant::now();
-    let AttentionSpec { layer, last_rows, .. } = spec;
-    let planned = match spec.planner {
-        Some(planner) => planner.plan(&Scene { simd, layer, queries: &queries, kv: &view, range, last_rows })?,
+    let AttentionSpec { layer, last_rows, planner, .. } = spec;
+    let scene = Scene { simd, layer, queries: &queries, kv: &view, range, last_rows };
+    let mut planned = match planner {
+        Some(planner) => planner.plan(&scene)?,
         None => Planned::dense(heads.num_q_heads()),
     };
     let search_time = started.elapsed();
@@ -86,6 +88,10 @@ pub(super) fn run(
     let started = Instant::now();
     let mut output = Output::new(heads, len);
     attend(simd, &queries, &view, range, &planned.plan, &mut output)?;
+    let bounds = match planner.and_then(|planner| planner.guarantee()) {
+        Some(limit) => Some(bound::enforce(&scene, limit, &mut planned, &mut output)?),
+        None => None,
+    };
     let attend_time = started.elapsed();
 
     let width = heads.num_q_heads() * d;
@@ -101,7 +107,18 @@ pub(super) fn run(
     let computed_pairs = planned.plan.heads.iter().map(|head| head.pairs(range)).sum();
     let causal_pairs = range.causal_pairs() * heads.num_q_heads() as u64;
     let recalled_pairs = planned.recall() * causal_pairs as f64;
-    Ok(AttentionReport { computed_pairs, causal_pairs, recalled_pairs, search_time, attend_time })
+    let dropped_pairs_at_most = bounds.map(|bounds| {
+        let dropped: f64 = bounds.iter().map(|bound| bound.at_most).sum();
+        dropped / bounds.len() as f64 * causal_pairs as f64
+    });
+    Ok(AttentionReport {
+        computed_pairs,
+        causal_pairs,
+        recalled_pairs,
+        dropped_pairs_at_most,
+        search_time,
+        attend_time,
+    })
 }
 
 /// Rotates all query and key heads of the chunk in place.
