@@ -106,10 +106,10 @@ fn measure<'a>(
         multiply(simd, keys, &q, rows.len(), &mut weights[block * BLOCK..], panel_len, false);
         for (panel, (positions, top)) in positions.iter().zip(&mut tops).enumerate() {
             let logits = &mut weights[panel * panel_len + block * BLOCK..][..BLOCK];
-            if (block + 1) * BLOCK_N > range.q_start() {
-                hide_future(simd, (block * BLOCK_N) as i32, positions, logits);
+            match (block + 1) * BLOCK_N > range.q_start() {
+                true => raise_top_hiding_future(simd, (block * BLOCK_N) as i32, positions, logits, top),
+                false => raise_top(simd, logits, top),
             }
-            raise_top(simd, logits, top);
         }
     }
     let panels = rows.into_iter().zip(weights.chunks_exact_mut(panel_len)).zip(tops);
@@ -129,6 +129,9 @@ fn measure<'a>(
         .collect()
 }
 
+/// Attention of a block that is not worth a look at its keys: 128 such blocks have less than a hundredth.
+const NEGLIGIBLE: f32 = 1.0 / 16384.0;
+
 impl Panel<'_> {
     /// Q tile of a lane.
     pub(super) fn tile(&self, lane: usize) -> usize {
@@ -142,26 +145,34 @@ impl Panel<'_> {
     }
 
     /// Adds to each key the attention of the rows that see it more than two blocks away from their diagonal: nearer
-    /// keys are in blocks that every plan keeps.
+    /// keys are in blocks that every plan keeps. Blocks with hardly any attention are passed over, since a column has at
+    /// most that of its block.
     pub(super) fn add_far_to_columns(&self, simd: Simd, range: QueryRange, columns: &mut [f32]) {
         let near: [usize; LANES] = std::array::from_fn(|lane| range.full_blocks(self.tile(lane)).saturating_sub(1));
         let blocks = self.weights.chunks_exact(BLOCK_N * LANES).zip(columns.chunks_exact_mut(BLOCK_N));
         for (block, (weights, columns)) in blocks.enumerate() {
-            let factors = std::array::from_fn(|lane| if block < near[lane] { self.inverse[lane] } else { 0.0 });
-            add_weighted_lanes(simd, weights, &factors, columns);
+            let far = |lane: usize| block < near[lane];
+            let share: f32 = (0..LANES).filter(|&lane| far(lane)).map(|lane| self.block_shares[block][lane]).sum();
+            if share > NEGLIGIBLE * LANES as f32 {
+                let factors = std::array::from_fn(|lane| if far(lane) { self.inverse[lane] } else { 0.0 });
+                add_weighted_lanes(simd, weights, &factors, columns);
+            }
         }
     }
 }
 
 crate::multiversion! {
-    /// Keys `first_key ..` above a lane's position get -inf, whatever their logit is.
-    fn hide_future(first_key: i32, positions: &[i32; LANES], logits: &mut [f32]) {
+    /// As [`raise_top`]; keys `first_key ..` above a lane's position get -inf, whatever their logit is.
+    fn raise_top_hiding_future(first_key: i32, positions: &[i32; LANES], logits: &mut [f32], top: &mut [f32; LANES]) {
+        let mut highest = *top;
         for (key, logits) in logits.chunks_exact_mut(LANES).enumerate() {
             for lane in 0..LANES {
-                logits[lane] =
-                    if first_key + key as i32 <= positions[lane] { logits[lane] } else { f32::NEG_INFINITY };
+                let visible = first_key + key as i32 <= positions[lane];
+                logits[lane] = if visible { logits[lane] } else { f32::NEG_INFINITY };
+                highest[lane] = if logits[lane] > highest[lane] { logits[lane] } else { highest[lane] };
             }
         }
+        *top = highest;
     }
 }
 

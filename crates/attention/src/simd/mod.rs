@@ -26,7 +26,7 @@ mod portable;
 use half::bf16;
 use std::sync::OnceLock;
 
-pub use exp2::exp2;
+pub use exp2::{exp2, log2};
 pub use pack::{bf16_bits, pack, packed_len};
 
 /// Tokens in a panel.

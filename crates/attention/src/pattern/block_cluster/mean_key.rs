@@ -3,7 +3,7 @@
 use super::{BlockLevels, BlockScore};
 use crate::queries::Queries;
 use crate::shape::QueryRange;
-use crate::simd::{LANES, ROW_TILE, Rows, Simd, exp2, multiply};
+use crate::simd::{LANES, ROW_TILE, Rows, Simd, exp2, log2, multiply};
 use crate::{Aligned, BLOCK_M, BLOCK_N};
 use half::bf16;
 
@@ -23,7 +23,7 @@ pub(super) fn row_peak_levels(
     let mut levels = levels.chunks_exact_mut(range.num_blocks());
     mean_key_logits(simd, queries, head, key_means, range, |seen, panels| {
         let peaks = &mut peaks[..seen * LANES];
-        peaks.fill(0.0);
+        peaks.fill(f32::NEG_INFINITY);
         for (valid, logits) in panels {
             raise_peaks(simd, logits, valid, peaks);
         }
@@ -127,9 +127,9 @@ pub(crate) fn mean_key_logits(
 }
 
 crate::multiversion! {
-    /// Turns base-2 logits `[block][16]` of a panel into shares and raises `peaks` to them; lanes from `valid` on count
-    /// nothing.
-    fn raise_peaks(logits: &mut [f32], valid: usize, peaks: &mut [f32]) {
+    /// Raises `peaks`, base-2 logarithms of shares, to those of a panel with the logits `[block][16]`; lanes from `valid`
+    /// on count nothing.
+    fn raise_peaks(logits: &[f32], valid: usize, peaks: &mut [f32]) {
         let mut top = [f32::NEG_INFINITY; LANES];
         for logits in logits.chunks_exact(LANES) {
             for lane in 0..LANES {
@@ -137,19 +137,19 @@ crate::multiversion! {
             }
         }
         let mut sum = [0f32; LANES];
-        for logits in logits.chunks_exact_mut(LANES) {
+        for logits in logits.chunks_exact(LANES) {
             for lane in 0..LANES {
-                logits[lane] = exp2::<FMA>(logits[lane] - top[lane]);
-                sum[lane] += logits[lane];
+                sum[lane] += exp2::<FMA>(logits[lane] - top[lane]);
             }
         }
-        let mut inverse = [0f32; LANES];
+        let mut lse = [0f32; LANES];
         for lane in 0..LANES {
-            inverse[lane] = if lane < valid { 1.0 / sum[lane] } else { 0.0 };
+            lse[lane] = top[lane] + log2::<FMA>(sum[lane]);
+            lse[lane] = if lane < valid { lse[lane] } else { f32::INFINITY };
         }
         for (logits, peaks) in logits.chunks_exact(LANES).zip(peaks.chunks_exact_mut(LANES)) {
             for lane in 0..LANES {
-                let share = logits[lane] * inverse[lane];
+                let share = logits[lane] - lse[lane];
                 peaks[lane] = if share > peaks[lane] { share } else { peaks[lane] };
             }
         }
@@ -159,11 +159,12 @@ crate::multiversion! {
 crate::multiversion! {
     fn quantise(peaks: &[f32], levels: &mut [u8]) {
         for (peaks, level) in peaks.chunks_exact(LANES).zip(levels) {
-            let mut peak = 0f32;
+            let mut peak = f32::NEG_INFINITY;
             for lane in 0..LANES {
                 peak = if peaks[lane] > peak { peaks[lane] } else { peak };
             }
-            *level = BlockLevels::of_value(peak);
+            // The cast saturates: a share that rounding made larger than 1 is level 0.
+            *level = ((-2.0 * peak) as u8).min(BlockLevels::MAX);
         }
     }
 }
