@@ -12,6 +12,7 @@
 //! All panels of the tile take each of the three steps together. A pair at a time would fit the first-level cache better,
 //! but AMX tile loads cannot take their rows from stores still in flight, and waiting for those costs more.
 
+mod batch;
 mod extras;
 mod softmax;
 
@@ -25,6 +26,8 @@ use extras::Extras;
 use half::bf16;
 use rayon::prelude::*;
 use softmax::RowState;
+
+pub use batch::{Sequence, attend_batch};
 
 /// Attention output and log-sum-exp.
 pub struct Output {

@@ -193,3 +193,41 @@ fn refuses_operands_that_do_not_belong_together() {
     assert!(matches!(pages.view(&[0, 0], 74), Err(Error::PageTable(_))));
     assert!(matches!(pages.view(&[0, 2], 74), Err(Error::PageTable(_))));
 }
+
+#[test]
+fn a_batch_is_its_sequences_one_by_one() {
+    let (shape, simd) = ((2, 2, 64), Simd::detect());
+    // A long prompt, a decode step behind a long prefix, one token, a chunk behind a prefix: in pages of one pool.
+    let cases: Vec<Case> = [(300, 0), (1, 500), (1, 0), (70, 130)]
+        .into_iter()
+        .map(|(q, cached)| Case::new(q as u64, shape, q, cached))
+        .collect();
+    let heads = cases[0].heads;
+    let mut pages = KvPages::new(heads, 24);
+    pages.plant_nan();
+    let mut next = 0..24u32;
+    let tables: Vec<Vec<u32>> =
+        cases.iter().map(|case| next.by_ref().take(case.range.num_blocks()).collect()).collect();
+    for (case, table) in cases.iter().zip(&tables) {
+        pages.append_rows(table, 0, &case.k, &case.v).unwrap();
+    }
+    let queries: Vec<Queries> = cases.iter().map(|case| Queries::from_rows(simd, heads, &case.q).unwrap()).collect();
+    let view = |n: usize| pages.view(&tables[n], cases[n].range.kv_len()).unwrap();
+    let mut outputs: Vec<Output> = cases.iter().map(|case| Output::new(heads, case.range.q_len())).collect();
+    let mut batch: Vec<Sequence> = (outputs.iter_mut().enumerate())
+        .map(|(n, output)| {
+            let Case { range, plan, .. } = &cases[n];
+            Sequence { queries: &queries[n], kv: view(n), range: *range, plan, output }
+        })
+        .collect();
+    attend_batch(simd, &mut batch).unwrap();
+    batch[2].range = QueryRange::new(1, 2).unwrap();
+    assert!(matches!(attend_batch(simd, &mut batch), Err(Error::Length { .. })));
+    attend_batch(simd, &mut []).unwrap();
+    for (n, case) in cases.iter().enumerate() {
+        case.check(&outputs[n], simd).unwrap();
+        let mut alone = Output::new(heads, case.range.q_len());
+        attend(simd, &queries[n], &view(n), case.range, &case.plan, &mut alone).unwrap();
+        assert!(outputs[n].o[..] == alone.o[..] && outputs[n].lse == alone.lse, "sequence {n}");
+    }
+}
