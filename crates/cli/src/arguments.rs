@@ -130,6 +130,9 @@ pub struct Generate {
     /// Compute densely every head that may drop more than this share of its attention mass, by proof
     #[arg(long, value_name = "G", value_parser = share)]
     pub guarantee: Option<f32>,
+    /// Prefill by the patterns of a file instead of searching: our JSON, or MInference's
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["attention", "recall", "guarantee"])]
+    pub patterns: Option<PathBuf>,
     /// Seed of the draws; the same seed gives the same text
     #[arg(long, default_value_t = 0, value_name = "S")]
     pub seed: u64,

@@ -132,6 +132,55 @@ fn a_reader_that_leaves_is_no_error() {
 }
 
 #[test]
+fn a_real_model_explains_its_plans_and_takes_others() {
+    let Some(path) = default_model() else { return };
+    let model = path.to_str().expect("UTF-8");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_string()
+    };
+    let text = file("text.txt", &"The grass is green. The sky is blue. Where is the sea? ".repeat(180));
+
+    let output = run(&["explain", "--model", model, "--prompt-file", &text, "--recall", "0.8", "--json"]);
+    let explained: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let heads = explained["layers"][3]["heads"].as_array().expect("heads");
+    assert_eq!((explained["layers"].as_array().expect("layers").len(), heads.len()), (30, 9));
+    let sparse = heads.iter().find(|head| head["pattern"] != "dense").expect("a sparse head");
+    assert!(sparse["recall"].as_f64() >= Some(0.8) && sparse["considered"].as_array().is_some_and(|c| !c.is_empty()));
+    let one = run(&["explain", "--model", model, "--prompt-file", &text, "--layer", "2"]);
+    assert_eq!(String::from_utf8_lossy(&one.stdout).matches("\nlayer").count(), 0);
+    refuses(run(&["explain", "--model", model, "--prompt-file", &text, "--layer", "30"]), 1, &["layer 30", "has 30"]);
+
+    let generate = |more: &[&str]| {
+        let output =
+            run(&[&["generate", "--model", model, "--prompt-file", &text, "--max-tokens", "1"], more].concat());
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")
+    };
+    let proven = generate(&["--recall", "0.8", "--guarantee", "0.01", "--json"]);
+    assert!(proven["dropped_at_most"].as_f64() <= Some(0.01), "{proven}");
+    let window = r#"["stream_llm", 64, 512, 1.0]"#;
+    let layer = (0..9).map(|head| format!("\"{head}\": {window}")).collect::<Vec<_>>().join(", ");
+    let patterns = |layers: usize| format!("[{}]", vec![format!("{{{layer}}}"); layers].join(", "));
+    let windows = generate(&["--patterns", &file("windows.json", &patterns(30)), "--json"]);
+    assert!(windows["density"].as_f64() < Some(0.6), "{windows}");
+    let too_few = file("too-few.json", &patterns(29));
+    refuses(run(&["generate", "--model", model, "--prompt", "x", "--patterns", &too_few]), 1, &["29", "30"]);
+    let none = file("none.json", "{");
+    refuses(
+        run(&["generate", "--model", model, "--prompt", "x", "--patterns", &none]),
+        1,
+        &["cannot use the patterns"],
+    );
+
+    let rated = run(&["eval", "perplexity", "--model", model, "--texts", &text, "--lengths", "64", "--tail", "8"]);
+    assert_eq!(String::from_utf8_lossy(&rated.stdout).lines().count(), 3, "a header, dense, sparse");
+    let longer = ["eval", "perplexity", "--model", model, "--texts", &text, "--lengths", "8000"];
+    refuses(run(&longer), 1, &["text", "8000", "longer text"]);
+}
+
+#[test]
 fn a_real_model_answers_and_refuses_what_it_cannot_hold() {
     let Some(path) = default_model() else { return };
     let model = path.to_str().expect("UTF-8");

@@ -220,10 +220,24 @@ impl Engine {
         request: &Request,
         events: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Generation, EngineError> {
+        let search = search(request)?;
+        self.generate_with(prompt, request, search.as_ref().map(|search| search as &dyn Planner), events)
+    }
+
+    /// As [`generate`](Self::generate), with a planner of the caller's, whatever attention `request` asks for; `None`
+    /// computes every pair.
+    ///
+    /// # Errors
+    /// As `generate`, and what the planner refuses.
+    pub fn generate_with(
+        &mut self,
+        prompt: &[u32],
+        request: &Request,
+        planner: Option<&dyn Planner>,
+        events: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<Generation, EngineError> {
         let accepted = Instant::now();
         let mut sampler = Sampler::new(request.sampling)?;
-        let search = search(request)?;
-        let planner = search.as_ref().map(|search| search as &dyn Planner);
         self.check_prompt(prompt, request.max_tokens)?;
         self.pool.install(|| {
             let mut on_chunk = |_: &Hidden<Cpu>, done_tokens| {

@@ -2,11 +2,14 @@
 
 use crate::arguments::Generate;
 use crate::{progress, prompt, table};
+use anyhow::Context;
+use attention::static_patterns::StaticPatterns;
 use runtime::chat_template::Message;
 use runtime::request::{Event, Request, RunStats};
 use runtime::sampling::Sampling;
 use serde::Serialize;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -21,7 +24,12 @@ struct Answer<'a> {
 
 pub fn run(arguments: Generate) -> anyhow::Result<()> {
     let prompt = prompt::read(arguments.prompt.as_deref(), arguments.prompt_file.as_deref())?;
+    let patterns = arguments.patterns.as_deref().map(read_patterns).transpose()?;
     let mut engine = progress::load(&arguments.model)?;
+    if let Some(patterns) = &patterns {
+        let config = engine.config();
+        patterns.check_model(config.num_layers, config.num_q_heads)?;
+    }
     let prompt = if arguments.chat { engine.render_chat(&[Message::user(prompt)])? } else { prompt };
     let ids = engine.encode(&prompt)?;
     let sampling = match arguments.temperature {
@@ -41,7 +49,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
 
     let bar = progress::bar("prefill", ids.len() as u64);
     let mut written = Ok(());
-    let generation = engine.generate(&ids, &request, &mut |event| match event {
+    let mut on_event = |event: Event| match event {
         Event::Prefill { done_tokens, total_tokens } => {
             bar.set_position(done_tokens as u64);
             if done_tokens == total_tokens {
@@ -53,7 +61,11 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
             written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
         }
         Event::Text(_) => {}
-    })?;
+    };
+    let generation = match &patterns {
+        Some(patterns) => engine.generate_with(&ids, &request, Some(patterns), &mut on_event)?,
+        None => engine.generate(&ids, &request, &mut on_event)?,
+    };
     written?;
 
     let stats = &generation.stats;
@@ -71,6 +83,11 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         eprintln!("{}", summary(stats, engine.device_name()));
     }
     Ok(())
+}
+
+fn read_patterns(path: &Path) -> anyhow::Result<StaticPatterns> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    StaticPatterns::from_json(&text).with_context(|| format!("cannot use the patterns of {}", path.display()))
 }
 
 fn summary(stats: &RunStats, device: &str) -> String {
