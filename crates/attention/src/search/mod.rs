@@ -9,6 +9,13 @@
 //!    and a number of columns;
 //! 4. the candidate cheapest by [`CostModel`] whose recall on the judging probes meets the target wins; dense if none
 //!    is cheaper than dense.
+//!
+//! # Chunks
+//!
+//! Levels of blocks depend on a tile's queries and the keys before it only, so they are the same however a prompt is cut
+//! and whatever of it was cached (tested, for every selector). What the search makes of them is not: the cut through the
+//! levels, columns and slashes are chosen once a chunk, by probe rows of that chunk. Other chunks give other plans of the
+//! same recall.
 
 mod candidates;
 mod cost;

@@ -130,21 +130,37 @@ crate::multiversion! {
     /// Raises `peaks`, base-2 logarithms of shares, to those of a panel with the logits `[block][16]`; lanes from `valid`
     /// on count nothing.
     fn raise_peaks(logits: &[f32], valid: usize, peaks: &mut [f32]) {
-        let mut top = [f32::NEG_INFINITY; LANES];
-        for logits in logits.chunks_exact(LANES) {
-            for lane in 0..LANES {
-                top[lane] = if logits[lane] > top[lane] { logits[lane] } else { top[lane] };
+        // Two blocks at a time, so that a maximum or sum waits for itself half as often.
+        let (pairs, last) = logits.split_at(logits.len() / (2 * LANES) * 2 * LANES);
+        let mut tops = [f32::NEG_INFINITY; 2 * LANES];
+        for logits in pairs.chunks_exact(2 * LANES) {
+            for lane in 0..2 * LANES {
+                tops[lane] = if logits[lane] > tops[lane] { logits[lane] } else { tops[lane] };
             }
         }
-        let mut sum = [0f32; LANES];
-        for logits in logits.chunks_exact(LANES) {
+        for (top, logit) in tops.iter_mut().zip(last) {
+            *top = if *logit > *top { *logit } else { *top };
+        }
+        let mut top = [0f32; LANES];
+        for lane in 0..LANES {
+            let other = tops[LANES + lane];
+            top[lane] = if tops[lane] > other { tops[lane] } else { other };
+        }
+        let mut sums = [0f32; 2 * LANES];
+        for logits in pairs.chunks_exact(2 * LANES) {
             for lane in 0..LANES {
-                sum[lane] += exp2::<FMA>(logits[lane] - top[lane]);
+                sums[lane] += exp2::<FMA>(logits[lane] - top[lane]);
             }
+            for lane in 0..LANES {
+                sums[LANES + lane] += exp2::<FMA>(logits[LANES + lane] - top[lane]);
+            }
+        }
+        for ((sum, logit), top) in sums.iter_mut().zip(last).zip(&top) {
+            *sum += exp2::<FMA>(logit - top);
         }
         let mut lse = [0f32; LANES];
         for lane in 0..LANES {
-            lse[lane] = top[lane] + log2::<FMA>(sum[lane]);
+            lse[lane] = top[lane] + log2::<FMA>(sums[lane] + sums[LANES + lane]);
             lse[lane] = if lane < valid { lse[lane] } else { f32::INFINITY };
         }
         for (logits, peaks) in logits.chunks_exact(LANES).zip(peaks.chunks_exact_mut(LANES)) {
