@@ -1,10 +1,9 @@
 //! What each selector keeps for the pairs it computes.
 
 use crate::arguments::BenchSelectors;
-use crate::{progress, table, texts};
-use anyhow::Context;
+use crate::{json_file, progress, table, texts};
 use eval::bench::selectors::{Row, Selectors};
-use eval::results::{self, Meta};
+use eval::results::Meta;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -15,9 +14,7 @@ struct Results<'a> {
 }
 
 pub fn run(arguments: BenchSelectors) -> anyhow::Result<()> {
-    if let Some(path) = &arguments.json {
-        results::check_writable(path).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    json_file::check(&arguments.json)?;
     let texts = texts::read(&arguments.texts)?;
     let mut engine = progress::load(&arguments.model)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
@@ -27,10 +24,7 @@ pub fn run(arguments: BenchSelectors) -> anyhow::Result<()> {
     let rows = bench.run(&mut engine, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     print(&rows)?;
-    if let Some(path) = &arguments.json {
-        results::write(path, &Results { meta, layer_step, rows: &rows })
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    json_file::write(&arguments.json, &Results { meta, layer_step, rows: &rows })?;
     Ok(())
 }
 

@@ -1,10 +1,9 @@
 //! Time to first token, dense beside sparse.
 
 use crate::arguments::BenchTtft;
-use crate::{progress, table};
-use anyhow::Context;
+use crate::{json_file, progress, table};
 use eval::bench::ttft::{Row, Ttft};
-use eval::results::{self, Meta};
+use eval::results::Meta;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -14,9 +13,7 @@ struct Results<'a> {
 }
 
 pub fn run(arguments: BenchTtft) -> anyhow::Result<()> {
-    if let Some(path) = &arguments.json {
-        results::check_writable(path).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    json_file::check(&arguments.json)?;
     let mut engine = progress::load(&arguments.model)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
     let bench = Ttft {
@@ -29,10 +26,7 @@ pub fn run(arguments: BenchTtft) -> anyhow::Result<()> {
     let rows = bench.run(&mut engine, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     print(&rows)?;
-    if let Some(path) = &arguments.json {
-        results::write(path, &Results { meta, rows: &rows })
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    json_file::write(&arguments.json, &Results { meta, rows: &rows })?;
     Ok(())
 }
 

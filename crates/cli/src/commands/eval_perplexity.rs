@@ -1,9 +1,8 @@
 //! Negative log-likelihood of the end of long texts.
 
 use crate::arguments::EvalPerplexity;
-use crate::{progress, table, texts};
-use anyhow::Context;
-use eval::results::{self, Meta};
+use crate::{json_file, progress, table, texts};
+use eval::results::Meta;
 use eval::tasks::perplexity::{Perplexity, Row};
 use serde::Serialize;
 
@@ -15,9 +14,7 @@ struct Results<'a> {
 }
 
 pub fn run(arguments: EvalPerplexity) -> anyhow::Result<()> {
-    if let Some(path) = &arguments.json {
-        results::check_writable(path).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    json_file::check(&arguments.json)?;
     let texts = texts::read(&arguments.texts)?;
     let mut engine = progress::load(&arguments.model)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
@@ -27,10 +24,7 @@ pub fn run(arguments: EvalPerplexity) -> anyhow::Result<()> {
     let rows = task.run(&mut engine, &mut |_| bar.inc(1))?;
     bar.finish_and_clear();
     print(&rows)?;
-    if let Some(path) = &arguments.json {
-        results::write(path, &Results { meta, recall, rows: &rows })
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    json_file::write(&arguments.json, &Results { meta, recall, rows: &rows })?;
     Ok(())
 }
 

@@ -1,9 +1,8 @@
 //! Tasks of finding numbers in long texts.
 
 use crate::arguments::EvalRetrieval;
-use crate::{progress, table};
-use anyhow::Context;
-use eval::results::{self, Meta};
+use crate::{json_file, progress, table};
+use eval::results::Meta;
 use eval::tasks::retrieval::{Outcome, Retrieval, Sample, Task};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -18,9 +17,7 @@ struct Results<'a> {
 }
 
 pub fn run(task: Task, arguments: EvalRetrieval) -> anyhow::Result<()> {
-    if let Some(path) = &arguments.json {
-        results::check_writable(path).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    json_file::check(&arguments.json)?;
     let mut engine = progress::load(&arguments.model)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
     let task = Retrieval {
@@ -44,10 +41,7 @@ pub fn run(task: Task, arguments: EvalRetrieval) -> anyhow::Result<()> {
 
     writeln!(io::stdout())?;
     print(&outcome)?;
-    if let Some(path) = &arguments.json {
-        let results = Results { meta, task: task.task, recall: task.recall, outcome: &outcome };
-        results::write(path, &results).with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    json_file::write(&arguments.json, &Results { meta, task: task.task, recall: task.recall, outcome: &outcome })?;
     Ok(())
 }
 
