@@ -51,6 +51,9 @@ pub enum Error {
         /// What was expected, found, and what to do.
         message: String,
     },
+    /// Costs that cannot be used here.
+    #[error("calibration: {0}; run `sparse-accelerate calibrate` to measure this machine")]
+    Calibration(String),
     /// A pattern or search parameter out of its range.
     #[error("{what} is {found}: expected {expected}")]
     Parameter {

@@ -10,6 +10,7 @@
 //! * [`pattern`]: what may be kept; each pattern lowers to a [`plan`].
 //! * [`planner`]: who decides what each head computes; [`search`] does, from exact probe rows and a cost model, and
 //!   [`static_patterns`] do, from a file.
+//! * [`calibration`]: the terms of the cost model, measured on this machine and kept in a file.
 //! * [`attend`](mod@attend): one kernel family that executes any plan.
 //! * [`oracle`]: the same attention in f64 straight from a mask, slow, for tests.
 //!
@@ -43,6 +44,7 @@ pub mod simd;
 mod aligned;
 pub mod attend;
 pub mod bound;
+pub mod calibration;
 mod error;
 mod file_version;
 pub mod kv;

@@ -33,6 +33,8 @@ pub enum Command {
     Eval(EvalCommand),
     /// Show which pattern each head of each layer gets for a prompt, and what else was considered
     Explain(Explain),
+    /// Measure what the parts of attention and search cost on this machine
+    Calibrate(Calibrate),
     /// Answer a question about an 8,000-token text twice: dense, then sparse
     Demo(Demo),
     /// Say what this machine offers
@@ -83,6 +85,9 @@ pub struct ModelArguments {
     /// Prompt tokens that go through the layers together
     #[arg(long, default_value_t = EngineOptions::default().chunk_tokens, value_name = "N", value_parser = at_least_one)]
     pub chunk_tokens: usize,
+    /// Let the search reckon with the costs in this file, which `sparse-accelerate calibrate` wrote on this machine
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
     /// Refuse work that would take more memory, like 8G or 512M; the default is what the machine has free
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub max_memory: Option<u64>,
@@ -271,6 +276,22 @@ pub struct EvalPerplexity {
     /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:
+  sparse-accelerate calibrate --out calibration.json
+  sparse-accelerate generate --model model.gguf --prompt-file long.txt --calibration calibration.json")]
+pub struct Calibrate {
+    /// Head sizes to measure
+    #[arg(long, value_delimiter = ',', default_value = "64,128", value_name = "D,..", value_parser = at_least_one)]
+    pub head_dim: Vec<usize>,
+    /// Worker threads; 0 takes one for each core
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
+    /// Write the calibration to a file
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -35,6 +35,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Eval(EvalCommand::Passkey(flags)) => commands::eval_retrieval::run(Task::Passkey, flags),
         Command::Eval(EvalCommand::Needle(flags)) => commands::eval_retrieval::run(Task::Needle, flags),
         Command::Eval(EvalCommand::Perplexity(perplexity)) => commands::eval_perplexity::run(perplexity),
+        Command::Calibrate(calibrate) => commands::calibrate::run(calibrate),
         Command::Explain(explain) => commands::explain::run(explain),
         Command::Demo(demo) => commands::demo::run(demo),
         Command::Doctor(doctor) => commands::doctor::run(doctor),

@@ -1,8 +1,13 @@
 //! Progress on a terminal; in a pipe, none.
 
 use anyhow::Context;
+use attention::calibration::Calibration;
+use attention::search::CostModel;
+use attention::simd::Simd;
+use eval::machine::Machine;
 use indicatif::{ProgressBar, ProgressStyle};
 use runtime::engine::Engine;
+use std::path::Path;
 
 use crate::arguments::ModelArguments;
 
@@ -20,5 +25,15 @@ pub fn load(arguments: &ModelArguments) -> anyhow::Result<Engine> {
         bar.set_position(progress.done);
     });
     bar.finish_and_clear();
-    engine.with_context(|| format!("cannot load the model `{}`", arguments.model))
+    let mut engine = engine.with_context(|| format!("cannot load the model `{}`", arguments.model))?;
+    if let Some(path) = &arguments.calibration {
+        let costs = costs(path, engine.config().head_dim);
+        engine.set_costs(costs.with_context(|| format!("cannot use {}", path.display()))?);
+    }
+    Ok(engine)
+}
+
+fn costs(path: &Path, head_dim: usize) -> anyhow::Result<CostModel> {
+    let calibration = Calibration::from_json(&std::fs::read_to_string(path)?)?;
+    Ok(calibration.costs(&Machine::read().device(), Simd::detect(), head_dim)?)
 }

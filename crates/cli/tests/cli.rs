@@ -153,6 +153,17 @@ fn a_real_model_explains_its_plans_and_takes_others() {
     assert_eq!(String::from_utf8_lossy(&one.stdout).matches("\nlayer").count(), 0);
     refuses(run(&["explain", "--model", model, "--prompt-file", &text, "--layer", "30"]), 1, &["layer 30", "has 30"]);
 
+    let costs = folder.path().join("costs.json");
+    let costs = costs.to_str().expect("UTF-8");
+    let measured = run(&["calibrate", "--head-dim", "64", "--out", costs]);
+    assert!(measured.status.success() && String::from_utf8_lossy(&measured.stdout).contains(" us"), "{measured:?}");
+    let priced = run(&["explain", "--model", model, "--prompt-file", &text, "--layer", "2", "--calibration", costs]);
+    assert!(String::from_utf8_lossy(&priced.stdout).contains("a dense head"), "{priced:?}");
+    let other = std::fs::read_to_string(costs).expect("written").replace("\"head_dim\": 64", "\"head_dim\": 80");
+    let other = file("other.json", &other.replace("\"head_dim\":64", "\"head_dim\":80"));
+    let refused = ["generate", "--model", model, "--prompt", "x", "--calibration", &other];
+    refuses(run(&refused), 1, &["head_dim 64 was not measured", "sparse-accelerate calibrate"]);
+
     let generate = |more: &[&str]| {
         let output =
             run(&[&["generate", "--model", model, "--prompt-file", &text, "--max-tokens", "1"], more].concat());

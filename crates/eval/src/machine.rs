@@ -20,6 +20,11 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Name of the processor for files that hold on one machine only.
+    pub fn device(&self) -> String {
+        self.cpu.clone().unwrap_or_else(|| format!("unknown processor, {}", self.platform))
+    }
+
     /// Asks the operating system. CPU name and memory are known on Linux only.
     pub fn read() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

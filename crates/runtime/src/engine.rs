@@ -14,7 +14,7 @@ use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights};
 use attention::planner::Planner;
-use attention::search::{Search, Target};
+use attention::search::{CostModel, Search, Target};
 use attention::simd::Simd;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::time::Instant;
@@ -124,6 +124,7 @@ pub struct Engine {
     model_name: String,
     device_name: String,
     weights_bytes: u64,
+    costs: CostModel,
 }
 
 impl Engine {
@@ -163,7 +164,27 @@ impl Engine {
         let decoder = pool.install(|| Decoder::load(cpu, weights, &mut report))?;
         let device_name = pool.install(|| decoder.ops().name());
         let options = options.clone();
-        Ok(Self { decoder, tokenizer, template, pool, options, model_name: files.name(), device_name, weights_bytes })
+        Ok(Self {
+            decoder,
+            tokenizer,
+            template,
+            pool,
+            options,
+            model_name: files.name(),
+            device_name,
+            weights_bytes,
+            costs: CostModel::default(),
+        })
+    }
+
+    /// Lets the search reckon with the costs of this machine ([`attention::calibration`]) instead of typical ones.
+    pub fn set_costs(&mut self, costs: CostModel) {
+        self.costs = costs;
+    }
+
+    /// The costs that the search reckons with.
+    pub fn costs(&self) -> &CostModel {
+        &self.costs
     }
 
     /// Name for results.
@@ -220,7 +241,7 @@ impl Engine {
         request: &Request,
         events: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Generation, EngineError> {
-        let search = search(request)?;
+        let search = self.search(request)?;
         self.generate_with(prompt, request, search.as_ref().map(|search| search as &dyn Planner), events)
     }
 
@@ -270,7 +291,7 @@ impl Engine {
         request: &Request,
     ) -> Result<(Vec<f64>, RunStats), EngineError> {
         let accepted = Instant::now();
-        let search = search(request)?;
+        let search = self.search(request)?;
         let planner = search.as_ref().map(|search| search as &dyn Planner);
         let (_, prompt) = ids.split_last().ok_or(EngineError::EmptyPrompt)?;
         self.check_prompt(ids, 1)?;
@@ -361,6 +382,19 @@ impl Engine {
         Ok(Generation { text, tokens: new_tokens, stats })
     }
 
+    /// The search that a request asks for.
+    fn search(&self, request: &Request) -> Result<Option<Search>, EngineError> {
+        match request.attention {
+            AttentionMode::Dense => Ok(None),
+            AttentionMode::Auto | AttentionMode::Sparse => {
+                let mut search = Search::new(Target::Recall(request.recall))?;
+                search.guarantee = request.guarantee;
+                search.cost = self.costs.clone();
+                Ok(Some(search))
+            }
+        }
+    }
+
     fn check_prompt(&self, prompt: &[u32], max_tokens: usize) -> Result<(), EngineError> {
         let (config, tokens) = (self.config(), tokens_in_context(prompt, max_tokens));
         if prompt.is_empty() {
@@ -386,18 +420,6 @@ struct Prefilled {
     sequence: Sequence,
     hidden: Hidden<Cpu>,
     stats: RunStats,
-}
-
-/// The search that a request asks for.
-fn search(request: &Request) -> Result<Option<Search>, EngineError> {
-    match request.attention {
-        AttentionMode::Dense => Ok(None),
-        AttentionMode::Auto | AttentionMode::Sparse => {
-            let mut search = Search::new(Target::Recall(request.recall))?;
-            search.guarantee = request.guarantee;
-            Ok(Some(search))
-        }
-    }
 }
 
 /// Negative logarithm of the probability of `token`, in nats.

@@ -1,18 +1,22 @@
 //! What a plan costs. The unit is one (q tile, kv block) step of the kernel, so the model needs only ratios.
 
 use crate::shape::QueryRange;
-use crate::{BLOCK_M, BLOCK_N};
+use crate::{BLOCK_M, BLOCK_N, Error};
 
 /// Costs in units of one block step: 64 queries times 64 keys of one head, scores, softmax and output.
 ///
 /// The defaults were measured on the CPU kernels (`docs/kernels.md`); they leave out memory bandwidth, which 64-row
-/// tiles keep below arithmetic on the machines we know.
+/// tiles keep below arithmetic on the machines we know. [`calibrate`](super::calibrate()) measures them on this machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CostModel {
+    /// Time of a step on one thread while all threads work; `None` where nothing was measured on this device.
+    pub step_us: Option<f64>,
     /// A step on 64 gathered keys: as a block, plus the bias.
     pub gathered_step: f64,
     /// Copying one key and value into a gathered group, once a head.
     pub gather_key: f64,
+    /// Averaging the keys and values of one block into its centre, once a head.
+    pub gather_centre: f64,
     /// Starting and finishing a tile.
     pub tile: f64,
     /// Scoring one (q tile, block).
@@ -28,8 +32,10 @@ pub struct CostModel {
 impl Default for CostModel {
     fn default() -> Self {
         Self {
+            step_us: None,
             gathered_step: 1.05,
             gather_key: 0.06,
+            gather_centre: 0.06,
             tile: 0.5,
             score_block: 0.02,
             probe_block: 0.3,
@@ -40,6 +46,33 @@ impl Default for CostModel {
 }
 
 impl CostModel {
+    /// Time on one thread of what costs `steps`, when a step has been timed.
+    pub fn us(&self, steps: f64) -> Option<f64> {
+        self.step_us.map(|step_us| steps * step_us)
+    }
+
+    /// # Errors
+    /// When a term is not a number or beyond what any machine could take.
+    pub fn check(&self) -> Result<(), Error> {
+        let within = |what, value: f64, range: std::ops::RangeInclusive<f64>| match range.contains(&value) {
+            true => Ok(()),
+            false => {
+                Err(Error::Calibration(format!("{what} is {value}: expected {:e} to {:e}", range.start(), range.end())))
+            }
+        };
+        self.step_us.map_or(Ok(()), |step_us| within("step_us", step_us, 1e-3..=1e6))?;
+        within("gathered_step", self.gathered_step, 0.1..=100.0)?;
+        let others = [
+            ("gather_key", self.gather_key),
+            ("gather_centre", self.gather_centre),
+            ("tile", self.tile),
+            ("score_block", self.score_block),
+            ("probe_block", self.probe_block),
+            ("choose_block", self.choose_block),
+        ];
+        others.into_iter().try_for_each(|(what, value)| within(what, value, 0.0..=1e3))
+    }
+
     /// Executing every causal block of one head.
     pub fn dense(&self, range: QueryRange) -> f64 {
         let steps: usize = (0..range.num_tiles()).map(|tile| range.causal_blocks(tile)).sum();
@@ -52,7 +85,8 @@ impl CostModel {
         steps as f64
             + self.tile * range.num_tiles() as f64
             + self.gathered_step * (sparse_tiles * groups) as f64
-            + self.gather_key * (columns + centres) as f64
+            + self.gather_key * columns as f64
+            + self.gather_centre * centres as f64
     }
 
     /// Finding the plan of one head.

@@ -17,6 +17,7 @@
 //! levels, columns and slashes are chosen once a chunk, by probe rows of that chunk. Other chunks give other plans of the
 //! same recall.
 
+mod calibrate;
 mod candidates;
 mod cost;
 mod probe;
@@ -32,6 +33,7 @@ use probe::Probes;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+pub use calibrate::calibrate;
 pub use cost::CostModel;
 
 /// What the search aims at, for every head of every chunk.

@@ -20,6 +20,8 @@ struct Layer {
     density: f64,
     /// Predicted cost of dense attention of one head, in block steps.
     dense_cost: f64,
+    /// Time of a block step, where this machine was calibrated.
+    step_us: Option<f64>,
     search_ms: f64,
     heads: Vec<HeadChoice>,
 }
@@ -48,6 +50,7 @@ impl Planner for Recorder {
             queries: scene.range.q_start()..scene.range.kv_len(),
             density: planned.plan.density(scene.range),
             dense_cost: self.search.cost.dense(scene.range),
+            step_us: self.search.cost.step_us,
             search_ms: started.elapsed().as_secs_f64() * 1e3,
             heads: planned.choices.clone(),
         };
@@ -58,8 +61,9 @@ impl Planner for Recorder {
 
 pub fn run(arguments: Explain) -> anyhow::Result<()> {
     let prompt = prompt::read(arguments.prompt.as_deref(), arguments.prompt_file.as_deref())?;
-    let search = Search::new(Target::Recall(arguments.recall))?;
+    let mut search = Search::new(Target::Recall(arguments.recall))?;
     let mut engine = progress::load(&arguments.model)?;
+    search.cost = engine.costs().clone();
     let ids = engine.encode(&prompt)?;
     let recorder = Recorder { search, layers: Mutex::default() };
     let stats = engine.prefill_with(&ids, &recorder)?;
@@ -101,12 +105,15 @@ fn print(layer: &Layer) -> io::Result<()> {
     let Layer { queries, dense_cost, .. } = layer;
     writeln!(
         io::stdout(),
-        "layer {}, queries {} to {}: density {:.3}, search {:.1} ms",
+        "layer {}, queries {} to {}: density {:.3}, search {:.1} ms{}",
         layer.layer,
         queries.start,
         queries.end,
         layer.density,
-        layer.search_ms
+        layer.search_ms,
+        layer
+            .step_us
+            .map_or(String::new(), |us| format!(", a dense head {:.1} ms on one thread", us * dense_cost / 1e3))
     )?;
     let cell = |choice: &HeadChoice| format!("{:.2} {}", choice.cost / dense_cost, describe(&choice.pattern));
     let rows: Vec<Vec<String>> = (layer.heads.iter().enumerate())

@@ -2,6 +2,7 @@
 
 pub mod bench_selectors;
 pub mod bench_ttft;
+pub mod calibrate;
 pub mod completions;
 pub mod demo;
 pub mod doctor;
