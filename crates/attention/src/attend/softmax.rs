@@ -1,6 +1,6 @@
 //! Online softmax in base 2, vertical: lane = row, so no shuffle and no horizontal reduction.
 
-use crate::simd::{LANES, exp2};
+use crate::simd::{LANES, each_lane, exp2};
 use std::f32::consts::LN_2;
 
 /// Running maximum and sum of sixteen rows.
@@ -26,10 +26,8 @@ const SLACK: f32 = 8.0;
 crate::multiversion! {
     /// Adds one number to all rows' scores of each key.
     pub(super) fn add_bias(bias: &[f32; 64], scores: &mut [f32]) {
-        for (scores, bias) in scores.chunks_exact_mut(LANES).zip(bias) {
-            for lane in 0..LANES {
-                scores[lane] += bias;
-            }
+        for (scores, bias) in scores.as_chunks_mut().0.iter_mut().zip(bias) {
+            *scores = each_lane(|lane| scores[lane] + bias);
         }
     }
 }
@@ -69,10 +67,8 @@ crate::multiversion! {
                 rows.m[lane] = m;
                 rows.l[lane] *= factor[lane];
             }
-            for o in o.chunks_exact_mut(LANES) {
-                for lane in 0..LANES {
-                    o[lane] *= factor[lane];
-                }
+            for o in o.as_chunks_mut().0 {
+                *o = each_lane(|lane| o[lane] * factor[lane]);
             }
         }
         let mut m = [0f32; LANES];
@@ -102,10 +98,8 @@ crate::multiversion! {
             inverse[lane] = if rows.l[lane] > 0.0 { 1.0 / rows.l[lane] } else { 0.0 };
             lse[lane] = (rows.m[lane] + rows.l[lane].log2()) * LN_2;
         }
-        for o in o.chunks_exact_mut(LANES) {
-            for lane in 0..LANES {
-                o[lane] *= inverse[lane];
-            }
+        for o in o.as_chunks_mut().0 {
+            *o = each_lane(|lane| o[lane] * inverse[lane]);
         }
     }
 }

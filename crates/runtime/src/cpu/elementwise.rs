@@ -1,7 +1,7 @@
 //! Vertical operations on panels: one feature of sixteen tokens at a time.
 
 use attention::multiversion;
-use attention::simd::{LANES, fma};
+use attention::simd::{LANES, each_lane, fma};
 
 multiversion! {
     /// RMS norm of a panel `[features][16]`, rounded and packed as `[features / 2][16]` pairs of bf16. Padding pairs
@@ -37,10 +37,8 @@ multiversion! {
 multiversion! {
     /// Adds `bias` to each token of a panel.
     pub(super) fn add_bias(bias: &[f32], panel: &mut [f32]) {
-        for (lanes, bias) in panel.chunks_exact_mut(LANES).zip(bias) {
-            for lane in 0..LANES {
-                lanes[lane] += bias;
-            }
+        for (x, bias) in panel.as_chunks_mut().0.iter_mut().zip(bias) {
+            *x = each_lane(|lane| x[lane] + bias);
         }
     }
 }
