@@ -93,6 +93,29 @@ impl Queries {
         &self.packed[(head * self.num_panels() + panel) * len..][..count * len]
     }
 
+    /// Packs every `stride`-th row from `first` on, a multiple of 16, into one panel; lanes past the last row are zero.
+    /// `stride` is a power of two of at most 16.
+    pub(crate) fn sample(&self, head: usize, first: usize, stride: usize, out: &mut [bf16]) {
+        let of_panel = LANES / stride;
+        let out: &mut [[u32; LANES]] = bytemuck::cast_slice_mut(out);
+        for part in 0..stride {
+            let lanes = part * of_panel..(part + 1) * of_panel;
+            let row = first + part * LANES;
+            let filled = self.len.saturating_sub(row).div_ceil(stride).min(of_panel);
+            if filled < of_panel {
+                out.iter_mut().for_each(|out| out[lanes.clone()].fill(0));
+            }
+            if filled > 0 {
+                let panel: &[[u32; LANES]] = bytemuck::cast_slice(self.panels(head, row / LANES, 1));
+                for (out, pairs) in out.iter_mut().zip(panel) {
+                    for (n, out) in out[lanes.clone()][..filled].iter_mut().enumerate() {
+                        *out = pairs[n * stride];
+                    }
+                }
+            }
+        }
+    }
+
     /// Elements of one query row, scaled.
     pub(crate) fn copy_row(&self, head: usize, row: usize, lane: usize, out: &mut [bf16]) {
         let panel = self.panels(head, row / LANES, 1);

@@ -34,7 +34,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { device: Device::Auto, threads: 0, chunk_tokens: 2048, max_memory_bytes: None }
+        Self { device: Device::Auto, threads: 0, chunk_tokens: 4096, max_memory_bytes: None }
     }
 }
 

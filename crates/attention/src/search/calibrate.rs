@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// Keys of every call: as many as a long prompt has, more than the caches near a core hold.
 const KV_LEN: usize = 8192;
 /// Queries of a chunk.
-const CHUNK: usize = 2048;
+const CHUNK: usize = 4096;
 /// Gathered columns: groups enough to be told from noise.
 const COLUMNS: usize = 1024;
 const ROUNDS: std::ops::RangeInclusive<usize> = 3..=15;

@@ -72,18 +72,24 @@ impl<'a> Candidates<'a> {
             })
             .collect();
         let columns = best_columns(simd, range, probes.proposing, &search.column_counts);
-        let judges = Judges::new(range, last_rows, probes.judging);
+        let counts: Vec<usize> = search.column_counts.iter().copied().filter(|n| *n <= columns.len()).collect();
+        let judges = Judges::new(range, last_rows, probes.judging, &columns, &counts);
         let sparse_tiles = (0..range.num_tiles()).filter(|&tile| !sees_all(range, last_rows, tile)).count();
         let centres = if search.centres { range.num_blocks() } else { 0 };
         let dense = search.cost.dense(range);
 
-        let steps: Vec<_> = families.iter().map(|family| steps_by_level(range, last_rows, family)).collect();
-        let mut found = Vec::with_capacity(families.len() * search.column_counts.len());
-        for count in search.column_counts.iter().copied().filter(|count| *count <= columns.len()) {
-            let column_shares = judges.column_shares(range, &columns[..count]);
-            for (index, family) in families.iter().enumerate() {
-                let recall = judges.recall_by_level(range, family, &column_shares);
-                let cost = |level: usize| search.cost.sparse(range, steps[index][level], sparse_tiles, count, centres);
+        let mut found = Vec::with_capacity(families.len() * counts.len());
+        let mut by_distance = None;
+        for (index, family) in families.iter().enumerate() {
+            let measured = match family {
+                Family::BlockCluster(levels) => &judges.measure(&Bins::Levels(levels)),
+                _ => by_distance.get_or_insert_with(|| judges.measure(&Bins::Distances)),
+            };
+            let by_level = measured.by_level(|bin| family.level_of_bin(bin));
+            let steps = running_sums(&by_level.steps);
+            for (n, &count) in counts.iter().enumerate() {
+                let recall = judges.recall_by_level(&by_level, n);
+                let cost = |level: usize| search.cost.sparse(range, steps[level] as u64, sparse_tiles, count, centres);
                 let level = match search.target {
                     Target::Recall(target) => (0..NUM_LEVELS).find(|&level| recall[level] >= target as f64),
                     // Below the least that a plan costs there is still that plan.
@@ -112,21 +118,50 @@ impl<'a> Candidates<'a> {
 }
 
 impl Family<'_> {
-    /// Levels of the blocks that every row of a tile sees whole. The sink and the newest of them are always kept.
-    fn levels_of_tile<'b>(&self, range: QueryRange, tile: usize, levels: &'b mut [u8]) -> &'b [u8] {
-        let full = range.full_blocks(tile);
-        let levels = &mut levels[..full];
+    fn level_of_bin(&self, bin: usize) -> usize {
         match self {
-            Family::BlockCluster(scored) => levels.copy_from_slice(&scored.of_tile(tile)[..full]),
-            Family::Slash { level_of_distance } | Family::Window { level_of_distance } => {
-                let nearest = distance(range, tile, full.saturating_sub(1));
-                let far_to_near = level_of_distance[nearest..].iter().take(full);
-                levels.iter_mut().rev().zip(far_to_near).for_each(|(level, of_distance)| *level = *of_distance);
+            Family::BlockCluster(_) => bin,
+            Family::Slash { level_of_distance } | Family::Window { level_of_distance } => match bin {
+                0 => 0,
+                _ => level_of_distance[bin - 1] as usize,
+            },
+        }
+    }
+}
+
+/// What blocks are counted by. Bin 0 has those that are always kept. Families that keep the same distances everywhere share
+/// one counting by distance.
+enum Bins<'a> {
+    /// By level of the score.
+    Levels(&'a BlockLevels),
+    /// By one more than the distance.
+    Distances,
+}
+
+impl Bins<'_> {
+    fn number(&self, range: QueryRange) -> usize {
+        match self {
+            Bins::Levels(_) => NUM_LEVELS,
+            Bins::Distances => range.num_blocks() + 2,
+        }
+    }
+
+    /// Bins of the blocks that every row of a tile sees whole. The sink and the newest of them are always kept.
+    fn of_tile<'b>(&self, range: QueryRange, tile: usize, bins: &'b mut [u32]) -> &'b [u32] {
+        let full = range.full_blocks(tile);
+        let bins = &mut bins[..full];
+        match self {
+            Bins::Levels(levels) => {
+                bins.iter_mut().zip(levels.of_tile(tile)).for_each(|(bin, level)| *bin = *level as u32)
+            }
+            Bins::Distances => {
+                let farthest = distance(range, tile, 0) as u32 + 1;
+                bins.iter_mut().enumerate().for_each(|(block, bin)| *bin = farthest - block as u32);
             }
         }
-        levels.first_mut().into_iter().for_each(|sink| *sink = 0);
-        levels.last_mut().into_iter().for_each(|newest| *newest = 0);
-        levels
+        bins.first_mut().into_iter().for_each(|sink| *sink = 0);
+        bins.last_mut().into_iter().for_each(|newest| *newest = 0);
+        bins
     }
 }
 
@@ -143,36 +178,56 @@ fn sees_all(range: QueryRange, last_rows: usize, tile: usize) -> bool {
     range.tile_positions(tile).end + last_rows > range.kv_len()
 }
 
-/// Block steps of all tiles when levels `0 ..= n` are kept, for each `n`.
-fn steps_by_level(range: QueryRange, last_rows: usize, family: &Family) -> [u64; NUM_LEVELS] {
-    let mut steps = [0u64; NUM_LEVELS];
-    let mut levels = vec![0; range.num_blocks()];
-    for tile in 0..range.num_tiles() {
-        let (full, causal) = (range.full_blocks(tile), range.causal_blocks(tile));
-        if sees_all(range, last_rows, tile) {
-            steps[0] += causal as u64;
-        } else {
-            steps[0] += (causal - full) as u64;
-            family.levels_of_tile(range, tile, &mut levels).iter().for_each(|level| steps[*level as usize] += 1);
+/// Sums over all tiles or judging probes, by bin or by level.
+struct Sums {
+    /// Block steps.
+    steps: Vec<f64>,
+    /// Attention of blocks.
+    shares: Vec<f64>,
+    /// Attention of the columns in the blocks, for each number of columns.
+    of_columns: Vec<Vec<f64>>,
+}
+
+impl Sums {
+    fn zeroed(len: usize, counts: usize) -> Self {
+        Self { steps: vec![0.0; len], shares: vec![0.0; len], of_columns: vec![vec![0.0; len]; counts] }
+    }
+
+    fn by_level(&self, level_of_bin: impl Fn(usize) -> usize) -> Sums {
+        let mut levels = Self::zeroed(NUM_LEVELS, self.of_columns.len());
+        for bin in 0..self.steps.len() {
+            let level = level_of_bin(bin);
+            levels.steps[level] += self.steps[bin];
+            levels.shares[level] += self.shares[bin];
+            levels.of_columns.iter_mut().zip(&self.of_columns).for_each(|(levels, bins)| levels[level] += bins[bin]);
         }
+        levels
     }
-    for level in 1..NUM_LEVELS {
-        steps[level] += steps[level - 1];
-    }
-    steps
+}
+
+fn running_sums(values: &[f64]) -> Vec<f64> {
+    let add = |sum: &mut f64, value: &f64| {
+        *sum += value;
+        Some(*sum)
+    };
+    values.iter().scan(0.0, add).collect()
 }
 
 /// The judging probes.
 struct Judges<'a> {
+    range: QueryRange,
+    last_rows: usize,
     panels: &'a [Panel<'a>],
+    /// For each number of columns and each panel, the attention of the columns in each block.
+    column_shares: Vec<Vec<Vec<[f32; LANES]>>>,
     /// Attention that every plan keeps: blocks on the diagonal, and all of the last rows'.
     always: f64,
-    last_rows: usize,
 }
 
 impl<'a> Judges<'a> {
-    fn new(range: QueryRange, last_rows: usize, panels: &'a [Panel<'a>]) -> Self {
-        let mut judges = Self { panels, always: 0.0, last_rows };
+    fn new(range: QueryRange, last_rows: usize, panels: &'a [Panel<'a>], columns: &[u32], counts: &[usize]) -> Self {
+        let column_shares = counts.iter().map(|&count| column_shares(range, panels, &columns[..count])).collect();
+        let mut judges = Self { range, last_rows, panels, column_shares, always: 0.0 };
         for panel in panels {
             for lane in 0..LANES {
                 let tile = panel.tile(lane);
@@ -188,48 +243,64 @@ impl<'a> Judges<'a> {
         judges
     }
 
-    /// For each panel and block, the attention of the columns in it.
-    fn column_shares(&self, range: QueryRange, columns: &[u32]) -> Vec<Vec<[f32; LANES]>> {
-        let of_panel = |panel: &Panel| {
-            let mut shares = vec![[0f32; LANES]; range.num_blocks()];
-            for &column in columns {
-                let sums = &mut shares[column as usize / BLOCK_N];
-                sums.iter_mut().zip(panel.key_shares(column as usize)).for_each(|(sum, share)| *sum += share);
+    fn measure(&self, bins: &Bins) -> Sums {
+        let range = self.range;
+        let mut sums = Sums::zeroed(bins.number(range), self.column_shares.len());
+        let mut of_tile = vec![0; range.num_blocks()];
+        for tile in 0..range.num_tiles() {
+            let (full, causal) = (range.full_blocks(tile), range.causal_blocks(tile));
+            if sees_all(range, self.last_rows, tile) {
+                sums.steps[0] += causal as f64;
+            } else {
+                sums.steps[0] += (causal - full) as f64;
+                bins.of_tile(range, tile, &mut of_tile).iter().for_each(|bin| sums.steps[*bin as usize] += 1.0);
             }
-            shares
-        };
-        self.panels.iter().map(of_panel).collect()
-    }
-
-    /// Mean attention kept when levels `0 ..= n` and the columns are kept, for each `n`.
-    fn recall_by_level(
-        &self,
-        range: QueryRange,
-        family: &Family,
-        column_shares: &[Vec<[f32; LANES]>],
-    ) -> [f64; NUM_LEVELS] {
-        let mut kept = [0f32; NUM_LEVELS];
-        let mut of_columns = 0f32;
-        let mut levels = vec![0; range.num_blocks()];
-        for (panel, column_shares) in self.panels.iter().zip(column_shares) {
+        }
+        for (n, panel) in self.panels.iter().enumerate() {
             for lane in 0..LANES {
                 let tile = panel.tile(lane);
                 if sees_all(range, self.last_rows, tile) {
                     continue;
                 }
-                let levels = family.levels_of_tile(range, tile, &mut levels);
-                for ((level, shares), columns) in levels.iter().zip(&panel.block_shares).zip(column_shares) {
-                    of_columns += columns[lane];
-                    kept[*level as usize] += shares[lane] - columns[lane];
+                let of_tile = bins.of_tile(range, tile, &mut of_tile);
+                let add = |sums: &mut [f64], shares: &[[f32; LANES]]| {
+                    of_tile.iter().zip(shares).for_each(|(bin, shares)| sums[*bin as usize] += shares[lane] as f64);
+                };
+                add(&mut sums.shares, &panel.block_shares);
+                for (sums, shares) in sums.of_columns.iter_mut().zip(&self.column_shares) {
+                    if !shares.is_empty() {
+                        add(sums, &shares[n]);
+                    }
                 }
             }
         }
-        let mut sum = self.always + of_columns as f64;
-        kept.map(|share| {
-            sum += share as f64;
-            sum / (self.panels.len() * LANES) as f64
-        })
+        sums
     }
+
+    /// Mean attention kept when levels `0 ..= n` and the columns are kept, for each `n`.
+    fn recall_by_level(&self, sums: &Sums, count: usize) -> Vec<f64> {
+        let of_columns = &sums.of_columns[count];
+        let outside: Vec<f64> = sums.shares.iter().zip(of_columns).map(|(share, columns)| share - columns).collect();
+        let base = self.always + of_columns.iter().sum::<f64>();
+        let probes = (self.panels.len() * LANES) as f64;
+        running_sums(&outside).into_iter().map(|kept| (base + kept) / probes).collect()
+    }
+}
+
+/// For each panel and block, the attention of the columns in it; nothing when there are none.
+fn column_shares(range: QueryRange, panels: &[Panel], columns: &[u32]) -> Vec<Vec<[f32; LANES]>> {
+    if columns.is_empty() {
+        return Vec::new();
+    }
+    let of_panel = |panel: &Panel| {
+        let mut shares = vec![[0f32; LANES]; range.num_blocks()];
+        for &column in columns {
+            let sums = &mut shares[column as usize / BLOCK_N];
+            sums.iter_mut().zip(panel.key_shares(column as usize)).for_each(|(sum, share)| *sum += share);
+        }
+        shares
+    };
+    panels.iter().map(of_panel).collect()
 }
 
 /// The columns with most attention of the proposing probes, so that the first `n` are the best `n` for each of the

@@ -37,9 +37,9 @@ impl Default for CostModel {
             gather_key: 0.06,
             gather_centre: 0.06,
             tile: 0.5,
-            score_block: 0.02,
-            probe_block: 0.3,
-            choose_block: 1.0,
+            score_block: 0.01,
+            probe_block: 0.4,
+            choose_block: 0.4,
             margin: 0.9,
         }
     }

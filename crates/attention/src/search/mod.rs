@@ -122,6 +122,7 @@ impl Planner for Search {
             (0..heads.num_kv_heads()).into_par_iter().map(|kv_head| key_means(kv, kv_head)).collect();
         let (plans, choices) = (0..heads.num_q_heads())
             .into_par_iter()
+            .with_max_len(1)
             .map(|head| {
                 let key_means = &key_means[heads.kv_head(head)];
                 HeadSearch { search: self, scene, head }.run(key_means)

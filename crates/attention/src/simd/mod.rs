@@ -230,9 +230,13 @@ pub fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// For loops over vectors that only map. There the compiler would rather vectorise the loop itself, with a gather for each
 /// lane, ten times slower; the barrier makes it take the lanes. A loop that also sums or compares needs none.
 #[inline(always)]
-pub fn each_lane<T>(f: impl FnMut(usize) -> T) -> [T; LANES] {
+pub fn each_lane<T: Copy + Default>(f: impl Fn(usize) -> T) -> [T; LANES] {
     std::hint::black_box(());
-    std::array::from_fn(f)
+    let mut lanes = [T::default(); LANES];
+    for (lane, out) in lanes.iter_mut().enumerate() {
+        *out = f(lane);
+    }
+    lanes
 }
 
 #[cfg(test)]

@@ -75,9 +75,12 @@ fn contestants(recall: f32) -> Result<Vec<Contestant>, EngineError> {
         Ok(search)
     };
     const COLUMNS: [usize; 4] = [0, 64, 256, 1024];
+    const ALL_ROWS: BlockScore = BlockScore::RowPeak { stride: 1 };
+    const SOME_ROWS: BlockScore = BlockScore::RowPeak { stride: 4 };
     let (eight, sixteen) = (BlockScore::Antidiagonal { stride: 8 }, BlockScore::Antidiagonal { stride: 16 });
     let named = [
-        ("row-peak", blocks(BlockScore::RowPeak, BlockRule::Share, &[0], false)),
+        ("row-peak, all rows", blocks(ALL_ROWS, BlockRule::Share, &[0], false)),
+        ("row-peak", blocks(SOME_ROWS, BlockRule::Share, &[0], false)),
         ("row-mass, cumulative", blocks(BlockScore::RowMass, BlockRule::CumulativeMass, &[0], false)),
         ("tile-mass, of maximum", blocks(BlockScore::TileMass, BlockRule::FractionOfMax, &[0], false)),
         ("pooled, cumulative", blocks(BlockScore::Pooled, BlockRule::CumulativeMass, &[0], false)),
@@ -87,8 +90,10 @@ fn contestants(recall: f32) -> Result<Vec<Contestant>, EngineError> {
         ("interval-slash", base(&[IntervalSlash], &COLUMNS, false)),
         ("triangular", base(&[Triangular], &[0], false)),
         ("tile-mass + centres", blocks(BlockScore::TileMass, BlockRule::FractionOfMax, &[0], true)),
-        ("row-peak + centres", blocks(BlockScore::RowPeak, BlockRule::Share, &[0], true)),
-        ("row-peak + columns + centres", blocks(BlockScore::RowPeak, BlockRule::Share, &COLUMNS, true)),
+        ("row-peak + centres", blocks(SOME_ROWS, BlockRule::Share, &[0], true)),
+        ("row-peak, all rows + columns + centres", blocks(ALL_ROWS, BlockRule::Share, &COLUMNS, true)),
+        ("row-peak + columns + centres", blocks(SOME_ROWS, BlockRule::Share, &COLUMNS, true)),
+        ("pooled + columns + centres", blocks(BlockScore::Pooled, BlockRule::Share, &COLUMNS, true)),
         ("antidiagonal 8 + columns + centres", blocks(eight, BlockRule::CumulativeMass, &COLUMNS, true)),
         ("interval-slash + centres", base(&[IntervalSlash], &COLUMNS, true)),
         ("triangular + columns + centres", base(&[Triangular], &COLUMNS, true)),

@@ -1,7 +1,7 @@
 //! Scores of (q tile, kv block), quantised so that a threshold is a small number.
 
 use super::selector::{BlockRule, BlockScore, Selector};
-use super::{antidiagonal, mean_key};
+use super::{antidiagonal, mean_key, row_peak};
 use crate::kv::KvView;
 use crate::queries::Queries;
 use crate::shape::QueryRange;
@@ -38,7 +38,7 @@ impl BlockLevels {
     /// Scores the tiles of one head. `key_means` are the mean keys of its blocks ([`key_means`]).
     ///
     /// # Errors
-    /// When the selector has a stride that does not divide a block.
+    /// When the selector has a stride that its score does not take.
     pub fn measure(
         simd: Simd,
         selector: Selector,
@@ -48,6 +48,9 @@ impl BlockLevels {
         key_means: &[bf16],
         range: QueryRange,
     ) -> Result<Self, Error> {
+        if let BlockScore::RowPeak { stride } = selector.score {
+            row_peak::check(stride)?;
+        }
         let num_blocks = range.num_blocks();
         let mut levels = vec![Self::MAX; range.num_tiles() * num_blocks];
         let mut tile_levels = levels.chunks_exact_mut(num_blocks);
@@ -56,8 +59,8 @@ impl BlockLevels {
             selector.rule.levels(peaks, levels);
         };
         match selector.score {
-            BlockScore::RowPeak if selector.rule == BlockRule::Share => {
-                mean_key::row_peak_levels(simd, queries, head, key_means, range, &mut levels)
+            BlockScore::RowPeak { stride } if selector.rule == BlockRule::Share => {
+                row_peak::levels(simd, stride, queries, head, key_means, range, &mut levels)
             }
             BlockScore::Antidiagonal { stride } => {
                 antidiagonal::scores(simd, stride, queries, head, kv, range, each_tile)?

@@ -3,6 +3,7 @@
 mod antidiagonal;
 mod levels;
 mod mean_key;
+mod row_peak;
 mod selector;
 
 use crate::Error;

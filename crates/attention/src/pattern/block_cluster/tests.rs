@@ -78,7 +78,11 @@ impl Case {
             scores
         };
         match score {
-            BlockScore::RowPeak => over_rows(&|score, x| *score = score.max(x), &|row| softmax(of_row(row))),
+            BlockScore::RowPeak { stride } => {
+                let sampled = |row: usize| (row - rows[0]).is_multiple_of(stride);
+                let shares = |row| if sampled(row) { softmax(of_row(row)) } else { vec![0.0; blocks] };
+                over_rows(&|score, x| *score = score.max(x), &shares)
+            }
             BlockScore::RowMass => over_rows(&|score, x| *score += x / rows.len() as f64, &|row| softmax(of_row(row))),
             BlockScore::TileMass => {
                 let sums = over_rows(&|score, x| *score += x.exp(), &of_row);
@@ -113,8 +117,10 @@ impl Case {
     }
 }
 
-const SCORES: [BlockScore; 7] = [
-    BlockScore::RowPeak,
+const SCORES: [BlockScore; 9] = [
+    BlockScore::RowPeak { stride: 1 },
+    BlockScore::RowPeak { stride: 2 },
+    BlockScore::RowPeak { stride: 4 },
     BlockScore::RowMass,
     BlockScore::TileMass,
     BlockScore::Pooled,
@@ -150,16 +156,18 @@ fn every_score_is_its_definition() {
 }
 
 #[test]
-fn a_stride_that_divides_no_block_is_refused() {
+fn a_stride_that_a_score_does_not_take_is_refused() {
     let k = rows(200, 32, 1.0);
     let case = Case::new(32, 0, 200, &k, &k);
     let queries = Queries::from_rows(Simd::detect(), case.heads, &case.q).unwrap();
     let view = case.pages.view(&case.table, 200).unwrap();
-    for stride in [0, 1, 2, 7, 48, 128] {
-        let selector = Selector { score: BlockScore::Antidiagonal { stride }, rule: BlockRule::Share };
+    let antidiagonal = [0, 1, 2, 7, 48, 128].map(|stride| BlockScore::Antidiagonal { stride });
+    let row_peak = [0, 3, 8].map(|stride| BlockScore::RowPeak { stride });
+    for score in antidiagonal.into_iter().chain(row_peak) {
+        let selector = Selector { score, rule: BlockRule::Share };
         let means = key_means(&view, 0);
         let levels = BlockLevels::measure(Simd::detect(), selector, &queries, 0, &view, &means, case.range);
-        assert!(matches!(levels, Err(Error::Parameter { .. })), "{stride}");
+        assert!(matches!(levels, Err(Error::Parameter { .. })), "{score:?}");
     }
 }
 
