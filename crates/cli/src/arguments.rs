@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use runtime::engine::EngineOptions;
-use runtime::request::{AttentionMode, DEFAULT_RECALL, Device};
+use runtime::request::{AttentionMode, Device, Goal};
 use std::path::PathBuf;
 
 /// Long prompts start sooner: dynamic sparse prefill attention for open language models.
@@ -33,6 +33,8 @@ pub enum Command {
     Eval(EvalCommand),
     /// Show which pattern each head of each layer gets for a prompt, and what else was considered
     Explain(Explain),
+    /// Find one pattern for each head on sample prompts, to run without searching
+    Search(Search),
     /// Measure what the parts of attention and search cost on this machine
     Calibrate(Calibrate),
     /// Answer a question about an 8,000-token text twice: dense, then sparse
@@ -105,11 +107,31 @@ impl ModelArguments {
     }
 }
 
+/// What sparse prefill aims at.
+#[derive(Args)]
+pub struct GoalArguments {
+    /// Attention mass that sparse prefill keeps in every head, above 0, at most 1 [default: 0.97]
+    #[arg(long, value_name = "R", value_parser = share)]
+    recall: Option<f32>,
+    /// Keep as much as fits instead: `density=0.1` of all pairs, `cost=0.3` of dense attention's predicted time, or
+    /// `time=500ms` for attention and search (needs --calibration)
+    #[arg(long, value_name = "KIND=SIZE", conflicts_with = "recall")]
+    budget: Option<Goal>,
+}
+
+impl GoalArguments {
+    /// As a request wants it.
+    pub fn goal(&self) -> Goal {
+        self.budget.or(self.recall.map(Goal::Recall)).unwrap_or_default()
+    }
+}
+
 #[derive(Args)]
 #[command(after_help = "Examples:
   sparse-accelerate generate --model model.gguf --prompt \"The capital of France is\" --max-tokens 8
   sparse-accelerate generate --model Qwen/Qwen2.5-0.5B-Instruct --chat --prompt \"Who wrote Faust?\"
   cat report.txt question.txt | sparse-accelerate generate --model model.gguf --attention sparse --recall 0.98
+  sparse-accelerate generate --model model.gguf --prompt-file long.txt --budget density=0.1
   sparse-accelerate generate --model model.gguf --prompt-file long.txt --json | jq .ttft_ms")]
 pub struct Generate {
     #[command(flatten)]
@@ -129,14 +151,13 @@ pub struct Generate {
     /// Prefill attention: auto (sparse where it pays), dense or sparse
     #[arg(long, default_value = "auto", value_name = "MODE")]
     pub attention: AttentionMode,
-    /// Attention mass that sparse prefill keeps in every head, above 0, at most 1
-    #[arg(long, default_value_t = DEFAULT_RECALL, value_name = "R", value_parser = share)]
-    pub recall: f32,
+    #[command(flatten)]
+    pub goal: GoalArguments,
     /// Compute densely every head that may drop more than this share of its attention mass, by proof
     #[arg(long, value_name = "G", value_parser = share)]
     pub guarantee: Option<f32>,
     /// Prefill by the patterns of a file instead of searching: our JSON, or MInference's
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["attention", "recall", "guarantee"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["attention", "recall", "budget", "guarantee"])]
     pub patterns: Option<PathBuf>,
     /// Seed of the draws; the same seed gives the same text
     #[arg(long, default_value_t = 0, value_name = "S")]
@@ -170,9 +191,8 @@ pub struct BenchTtft {
     /// Rounds; each runs every length with every mode
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = at_least_one)]
     pub runs: usize,
-    /// Recall target of sparse attention
-    #[arg(long, default_value_t = DEFAULT_RECALL, value_name = "R", value_parser = share)]
-    pub recall: f32,
+    #[command(flatten)]
+    pub goal: GoalArguments,
     /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -214,9 +234,8 @@ pub struct EvalRetrieval {
     /// Attention modes
     #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
     pub attention: Vec<AttentionMode>,
-    /// Recall target of sparse attention
-    #[arg(long, default_value_t = DEFAULT_RECALL, value_name = "R", value_parser = share)]
-    pub recall: f32,
+    #[command(flatten)]
+    pub goal: GoalArguments,
     /// Seed of the hidden numbers
     #[arg(long, default_value_t = 0, value_name = "S")]
     pub seed: u64,
@@ -238,9 +257,8 @@ pub struct Explain {
     /// Read the prompt from a UTF-8 file
     #[arg(long, value_name = "FILE")]
     pub prompt_file: Option<PathBuf>,
-    /// Attention mass that every head keeps, above 0, at most 1
-    #[arg(long, default_value_t = DEFAULT_RECALL, value_name = "R", value_parser = share)]
-    pub recall: f32,
+    #[command(flatten)]
+    pub goal: GoalArguments,
     /// Show one layer only
     #[arg(long, value_name = "N")]
     pub layer: Option<usize>,
@@ -250,6 +268,30 @@ pub struct Explain {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:
+  sparse-accelerate search --model model.gguf --prompts report.txt,code.txt --budget cost=0.3 --out patterns.json
+  sparse-accelerate generate --model model.gguf --prompt-file other.txt --patterns patterns.json")]
+pub struct Search {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Sample prompts: UTF-8 text files, or .jsonl files with `{"prompt": "..."}` on each line
+    #[arg(long, value_delimiter = ',', value_name = "FILE,..", required = true)]
+    pub prompts: Vec<PathBuf>,
+    /// Cut longer prompts
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub max_prompt_tokens: Option<usize>,
+    /// What each head may spend: `density=0.1`, `cost=0.3`, or `time=500ms` for the longest prompt
+    #[arg(long, value_name = "KIND=SIZE", default_value = "cost=0.3")]
+    pub budget: Goal,
+    /// Write the patterns to a file
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Write every candidate of every head to a file
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -270,9 +312,8 @@ pub struct EvalPerplexity {
     /// Attention modes
     #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
     pub attention: Vec<AttentionMode>,
-    /// Recall target of sparse attention
-    #[arg(long, default_value_t = DEFAULT_RECALL, value_name = "R", value_parser = share)]
-    pub recall: f32,
+    #[command(flatten)]
+    pub goal: GoalArguments,
     /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -301,9 +342,8 @@ pub struct Demo {
     /// Prompt length in tokens
     #[arg(long, default_value_t = 8000, value_name = "L")]
     pub length: usize,
-    /// Recall target of sparse attention
-    #[arg(long, default_value_t = DEFAULT_RECALL, value_name = "R", value_parser = share)]
-    pub recall: f32,
+    #[command(flatten)]
+    pub goal: GoalArguments,
 }
 
 #[derive(Args)]
@@ -359,6 +399,11 @@ mod tests {
     #[test]
     fn flags_are_consistent() {
         <Arguments as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn the_default_recall_is_what_the_help_says() {
+        assert_eq!(Goal::default(), Goal::Recall(0.97));
     }
 
     #[test]

@@ -36,6 +36,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Eval(EvalCommand::Needle(flags)) => commands::eval_retrieval::run(Task::Needle, flags),
         Command::Eval(EvalCommand::Perplexity(perplexity)) => commands::eval_perplexity::run(perplexity),
         Command::Calibrate(calibrate) => commands::calibrate::run(calibrate),
+        Command::Search(search) => commands::search::run(search),
         Command::Explain(explain) => commands::explain::run(explain),
         Command::Demo(demo) => commands::demo::run(demo),
         Command::Doctor(doctor) => commands::doctor::run(doctor),

@@ -75,6 +75,7 @@ fn wrong_usage_is_said_before_anything_is_loaded() {
     let generate = |more: &[&str]| run(&[&["generate", "--model", "nowhere.gguf"], more].concat());
     refuses(run(&["generate", "--prompt", "x"]), 2, &["--model"]);
     refuses(generate(&["--prompt", "x", "--recall", "1.5"]), 2, &["above 0, at most 1"]);
+    refuses(generate(&["--prompt", "x", "--budget", "0.1"]), 2, &["density=0.1", "time=500ms"]);
     refuses(generate(&["--prompt", "x", "--attention", "magic"]), 2, &["auto, dense or sparse"]);
     refuses(generate(&["--prompt", "x", "--device", "tpu"]), 2, &["cuda:N"]);
     refuses(generate(&["--prompt", "x", "--prompt-file", "y"]), 2, &["cannot be used with"]);
@@ -141,6 +142,7 @@ fn a_real_model_explains_its_plans_and_takes_others() {
         std::fs::write(&path, text).expect("written");
         path.to_str().expect("UTF-8").to_string()
     };
+    let text_json = format!("{:?}", "The grass is green. The sky is blue. Where is the sea? ".repeat(180));
     let text = file("text.txt", &"The grass is green. The sky is blue. Where is the sea? ".repeat(180));
 
     let output = run(&["explain", "--model", model, "--prompt-file", &text, "--recall", "0.8", "--json"]);
@@ -169,6 +171,15 @@ fn a_real_model_explains_its_plans_and_takes_others() {
             run(&[&["generate", "--model", model, "--prompt-file", &text, "--max-tokens", "1"], more].concat());
         serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")
     };
+    let tenth = generate(&["--budget", "density=0.2", "--json"]);
+    assert!(tenth["density"].as_f64() < Some(0.25), "{tenth}");
+    let timed = generate(&["--budget", "time=3600s", "--calibration", costs, "--json"]);
+    assert_eq!(timed["density"], 1.0, "dense attention fits");
+    let hurried =
+        ["generate", "--model", model, "--prompt-file", &text, "--calibration", costs, "--budget", "time=0.01ms"];
+    refuses(run(&hurried), 1, &["too small for this prompt", "dense attention"]);
+    let unknown = ["generate", "--model", model, "--prompt", "x", "--budget", "time=1s"];
+    refuses(run(&unknown), 1, &["sparse-accelerate calibrate", "--calibration"]);
     let proven = generate(&["--recall", "0.8", "--guarantee", "0.01", "--json"]);
     assert!(proven["dropped_at_most"].as_f64() <= Some(0.01), "{proven}");
     let window = r#"["stream_llm", 64, 512, 1.0]"#;
@@ -184,6 +195,18 @@ fn a_real_model_explains_its_plans_and_takes_others() {
         1,
         &["cannot use the patterns"],
     );
+
+    let found = folder.path().join("found.json");
+    let (found, prompts) =
+        (found.to_str().expect("UTF-8"), file("prompts.jsonl", &format!("{{\"prompt\": {text_json}}}\n")));
+    let search =
+        ["search", "--model", model, "--prompts", &prompts, "--max-prompt-tokens", "1500", "--budget", "density=0.5"];
+    let searched = run(&[&search[..], &["--out", found]].concat());
+    assert!(String::from_utf8_lossy(&searched.stdout).contains("270 heads"), "{searched:?}");
+    let replayed = generate(&["--patterns", found, "--json"]);
+    assert!(replayed["density"].as_f64() < Some(0.5), "{replayed}");
+    let broken = file("broken.jsonl", "{\"text\": 1}");
+    refuses(run(&["search", "--model", model, "--prompts", &broken, "--out", found]), 1, &["line 1", "\"prompt\""]);
 
     let rated = run(&["eval", "perplexity", "--model", model, "--texts", &text, "--lengths", "64", "--tail", "8"]);
     assert_eq!(String::from_utf8_lossy(&rated.stdout).lines().count(), 3, "a header, dense, sparse");

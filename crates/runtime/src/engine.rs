@@ -9,12 +9,13 @@ use crate::memory::{Bytes, MemoryNeed, available_bytes};
 use crate::model_files::ModelFiles;
 use crate::ops::Ops;
 use crate::prefill::prefill;
-use crate::request::{AttentionMode, Device, Event, Generation, Request, RunStats};
+use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats};
 use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights};
 use attention::planner::Planner;
 use attention::search::{CostModel, Search, Target};
+use attention::shape::QueryRange;
 use attention::simd::Simd;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::time::Instant;
@@ -108,6 +109,21 @@ pub enum EngineError {
         need: String,
         /// Bytes available.
         available: u64,
+    },
+    /// Nobody knows how long a step takes here.
+    #[error("a time budget needs to know this machine: run `sparse-accelerate calibrate` first, or give --calibration")]
+    TimeBudgetNeedsCalibration,
+    /// The search would take all of it.
+    #[error(
+        "a budget of {budget_ms:.0} ms is too small for this prompt: finding patterns alone takes about {search_ms:.0} ms, dense attention {dense_ms:.0} ms"
+    )]
+    TimeBudget {
+        /// Asked for.
+        budget_ms: f64,
+        /// Predicted for the search.
+        search_ms: f64,
+        /// Predicted for dense attention.
+        dense_ms: f64,
     },
     /// The cache ran out, which the prediction should have prevented.
     #[error(transparent)]
@@ -241,7 +257,7 @@ impl Engine {
         request: &Request,
         events: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Generation, EngineError> {
-        let search = self.search(request)?;
+        let search = self.search(request, prompt.len())?;
         self.generate_with(prompt, request, search.as_ref().map(|search| search as &dyn Planner), events)
     }
 
@@ -291,7 +307,7 @@ impl Engine {
         request: &Request,
     ) -> Result<(Vec<f64>, RunStats), EngineError> {
         let accepted = Instant::now();
-        let search = self.search(request)?;
+        let search = self.search(request, ids.len())?;
         let planner = search.as_ref().map(|search| search as &dyn Planner);
         let (_, prompt) = ids.split_last().ok_or(EngineError::EmptyPrompt)?;
         self.check_prompt(ids, 1)?;
@@ -382,16 +398,48 @@ impl Engine {
         Ok(Generation { text, tokens: new_tokens, stats })
     }
 
-    /// The search that a request asks for.
-    fn search(&self, request: &Request) -> Result<Option<Search>, EngineError> {
+    /// The search that a request with a prompt of this length gets; nothing when it asks for dense attention.
+    ///
+    /// # Errors
+    /// When its goal cannot be.
+    pub fn search(&self, request: &Request, prompt_len: usize) -> Result<Option<Search>, EngineError> {
         match request.attention {
             AttentionMode::Dense => Ok(None),
             AttentionMode::Auto | AttentionMode::Sparse => {
-                let mut search = Search::new(Target::Recall(request.recall))?;
+                let mut search = Search::new(self.target(request.goal, prompt_len)?)?;
                 search.guarantee = request.guarantee;
                 search.cost = self.costs.clone();
                 Ok(Some(search))
             }
+        }
+    }
+
+    fn target(&self, goal: Goal, prompt_len: usize) -> Result<Target, EngineError> {
+        let budget_ms = match goal {
+            Goal::Recall(share) => return Ok(Target::Recall(share)),
+            Goal::Density(share) => return Ok(Target::Density(share)),
+            Goal::Cost(share) => return Ok(Target::Cost(share)),
+            Goal::AttentionMs(ms) => ms,
+        };
+        let (mut dense, mut search) = (0.0, 0.0);
+        for start in (0..prompt_len).step_by(self.options.chunk_tokens) {
+            let end = (start + self.options.chunk_tokens).min(prompt_len);
+            let range = QueryRange::new(end - start, end)?;
+            dense += self.costs.dense(range);
+            search += self.costs.search(range);
+        }
+        let heads = (self.config().num_layers * self.config().num_q_heads) as f64;
+        let ms_on_all_threads = |steps: f64| {
+            let threads = self.pool.current_num_threads() as f64;
+            self.costs.us(heads * steps).map(|us| us / threads / 1e3).ok_or(EngineError::TimeBudgetNeedsCalibration)
+        };
+        let (dense_ms, search_ms) = (ms_on_all_threads(dense)?, ms_on_all_threads(search)?);
+        if budget_ms >= dense_ms {
+            return Ok(Target::Cost(1.0));
+        }
+        match (budget_ms - search_ms) / dense_ms {
+            share if share > 0.0 => Ok(Target::Cost(share as f32)),
+            _ => Err(EngineError::TimeBudget { budget_ms, search_ms, dense_ms }),
         }
     }
 

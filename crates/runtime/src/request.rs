@@ -85,6 +85,51 @@ impl FromStr for Device {
 /// half a percent of dense attention's on the models we measured.
 pub const DEFAULT_RECALL: f32 = 0.97;
 
+/// What sparse prefill aims at, in every head of every layer.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Goal {
+    /// The cheapest pattern that keeps this share of the attention mass, above 0, at most 1.
+    Recall(f32),
+    /// The pattern that keeps most among those that compute at most this share of all pairs.
+    Density(f32),
+    /// The pattern that keeps most among those that take at most this share of dense attention's predicted time.
+    Cost(f32),
+    /// The patterns that keep most among those whose attention and search together take at most so many milliseconds,
+    /// by prediction: needs costs measured on this machine ([`crate::engine::Engine::set_costs`]).
+    AttentionMs(f64),
+}
+
+impl Default for Goal {
+    fn default() -> Self {
+        Goal::Recall(DEFAULT_RECALL)
+    }
+}
+
+/// Reads a budget: `density=0.1`, `cost=0.3`, `time=500ms` or `time=2s`.
+impl FromStr for Goal {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let wrong = || format!("a budget is density=0.1, cost=0.3, time=500ms or time=2s, not `{s}`");
+        let (kind, value) = s.split_once('=').ok_or_else(wrong)?;
+        let number = |text: &str| text.parse::<f64>().ok().filter(|n| n.is_finite() && *n > 0.0).ok_or_else(wrong);
+        let share = || match number(value)? {
+            share if share <= 1.0 => Ok(share as f32),
+            _ => Err(format!("a {kind} budget is a share of dense attention, at most 1, not `{value}`")),
+        };
+        match kind {
+            "density" => Ok(Goal::Density(share()?)),
+            "cost" => Ok(Goal::Cost(share()?)),
+            "time" => match (value.strip_suffix("ms"), value.strip_suffix('s')) {
+                (Some(ms), _) => Ok(Goal::AttentionMs(number(ms)?)),
+                (None, Some(seconds)) => Ok(Goal::AttentionMs(1e3 * number(seconds)?)),
+                (None, None) => Err(wrong()),
+            },
+            _ => Err(wrong()),
+        }
+    }
+}
+
 /// One generation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -92,8 +137,8 @@ pub struct Request {
     pub max_tokens: usize,
     /// Prefill attention.
     pub attention: AttentionMode,
-    /// Attention mass the search aims to keep in every head, in (0, 1].
-    pub recall: f32,
+    /// What the search aims at.
+    pub goal: Goal,
     /// Compute densely every head that may drop more than this share of its attention mass, by proof; in (0, 1].
     pub guarantee: Option<f32>,
     /// How the next token is drawn.
@@ -107,7 +152,7 @@ impl Default for Request {
         Self {
             max_tokens: 128,
             attention: AttentionMode::Auto,
-            recall: DEFAULT_RECALL,
+            goal: Goal::default(),
             guarantee: None,
             sampling: Sampling::Greedy,
             stop_at_eos: true,
@@ -166,4 +211,33 @@ pub struct RunStats {
     pub dropped_at_most: Option<f64>,
     /// Most memory this run held: weights, cache and scratch, as counted by the engine.
     pub peak_memory_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgets_are_read_and_refused() {
+        for (text, goal) in [
+            ("density=0.1", Goal::Density(0.1)),
+            ("cost=1", Goal::Cost(1.0)),
+            ("time=500ms", Goal::AttentionMs(500.0)),
+            ("time=1.5s", Goal::AttentionMs(1500.0)),
+        ] {
+            assert_eq!(text.parse(), Ok(goal));
+        }
+        for (text, says) in [
+            ("0.1", "a budget is density=0.1"),
+            ("density=0", "a budget is"),
+            ("density=1.1", "at most 1, not `1.1`"),
+            ("cost=NaN", "a budget is"),
+            ("time=5", "time=500ms"),
+            ("time=-1s", "a budget is"),
+            ("speed=1", "a budget is"),
+        ] {
+            let message = text.parse::<Goal>().unwrap_err();
+            assert!(message.contains(says), "{text}: {message}");
+        }
+    }
 }

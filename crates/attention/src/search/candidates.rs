@@ -8,7 +8,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::probe::{Panel, Probes};
-use super::{PatternFamily, Search, Target};
+use super::{CostModel, PatternFamily, Search, Target};
 use crate::pattern::BlockLevels;
 use crate::shape::QueryRange;
 use crate::simd::{LANES, Simd};
@@ -76,7 +76,11 @@ impl<'a> Candidates<'a> {
         let judges = Judges::new(range, last_rows, probes.judging, &columns, &counts);
         let sparse_tiles = (0..range.num_tiles()).filter(|&tile| !sees_all(range, last_rows, tile)).count();
         let centres = if search.centres { range.num_blocks() } else { 0 };
-        let dense = search.cost.dense(range);
+        let pairs = CostModel::pairs();
+        let (budget, prices) = match search.target {
+            Target::Density(share) => (share as f64 * pairs.dense(range), &pairs),
+            Target::Recall(share) | Target::Cost(share) => (share as f64 * search.cost.dense(range), &search.cost),
+        };
 
         let mut found = Vec::with_capacity(families.len() * counts.len());
         let mut by_distance = None;
@@ -89,12 +93,14 @@ impl<'a> Candidates<'a> {
             let steps = running_sums(&by_level.steps);
             for (n, &count) in counts.iter().enumerate() {
                 let recall = judges.recall_by_level(&by_level, n);
-                let cost = |level: usize| search.cost.sparse(range, steps[level] as u64, sparse_tiles, count, centres);
+                let cost = |level: usize, prices: &CostModel| {
+                    prices.sparse(range, steps[level] as u64, sparse_tiles, count, centres)
+                };
                 let level = match search.target {
                     Target::Recall(target) => (0..NUM_LEVELS).find(|&level| recall[level] >= target as f64),
                     // Below the least that a plan costs there is still that plan.
-                    Target::Cost(share) => (0..NUM_LEVELS)
-                        .rfind(|&level| cost(level) <= share as f64 * dense)
+                    Target::Density(_) | Target::Cost(_) => (0..NUM_LEVELS)
+                        .rfind(|&level| cost(level, prices) <= budget)
                         .or((search.column_counts.first() == Some(&count)).then_some(0)),
                 };
                 found.extend(level.map(|level| Candidate {
@@ -102,7 +108,7 @@ impl<'a> Candidates<'a> {
                     max_level: level as u8,
                     columns: count,
                     recall: recall[level],
-                    cost: cost(level),
+                    cost: cost(level, &search.cost),
                 }));
             }
         }
@@ -305,7 +311,7 @@ fn column_shares(range: QueryRange, panels: &[Panel], columns: &[u32]) -> Vec<Ve
 
 /// The columns with most attention of the proposing probes, so that the first `n` are the best `n` for each of the
 /// ascending `counts`. Columns of the sink block are always kept as a block.
-fn best_columns(simd: Simd, range: QueryRange, proposing: &[Panel], counts: &[usize]) -> Vec<u32> {
+pub(super) fn best_columns(simd: Simd, range: QueryRange, proposing: &[Panel], counts: &[usize]) -> Vec<u32> {
     let most = counts.last().copied().unwrap_or(0);
     if most == 0 {
         return Vec::new();

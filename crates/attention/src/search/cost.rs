@@ -46,6 +46,21 @@ impl Default for CostModel {
 }
 
 impl CostModel {
+    /// Counts pairs and nothing else, in blocks of 64 x 64.
+    pub fn pairs() -> Self {
+        Self {
+            step_us: None,
+            gathered_step: 1.0,
+            gather_key: 0.0,
+            gather_centre: 0.0,
+            tile: 0.0,
+            score_block: 0.0,
+            probe_block: 0.0,
+            choose_block: 0.0,
+            margin: 1.0,
+        }
+    }
+
     /// Time on one thread of what costs `steps`, when a step has been timed.
     pub fn us(&self, steps: f64) -> Option<f64> {
         self.step_us.map(|step_us| steps * step_us)
@@ -90,9 +105,10 @@ impl CostModel {
     }
 
     /// Finding the plan of one head.
-    pub fn search(&self, range: QueryRange, probe_panels: usize) -> f64 {
+    pub fn search(&self, range: QueryRange) -> f64 {
         let (tiles, blocks) = (range.num_tiles() as f64, range.num_blocks() as f64);
-        blocks * (self.score_block * tiles + self.probe_block * probe_panels as f64 + self.choose_block)
+        let probe_panels = super::probe::num_panels(range) as f64;
+        blocks * (self.score_block * tiles + self.probe_block * probe_panels + self.choose_block)
     }
 
     /// Whether some plan could be cheaper than dense, search included: one that keeps a tenth of the far blocks.
@@ -102,8 +118,7 @@ impl CostModel {
         let sparse_tiles = range.num_tiles() - dense_tiles;
         let near = 3 * sparse_tiles + dense_tiles * range.num_blocks();
         let steps = near as f64 + 0.1 * dense;
-        let probe_panels = super::probe::num_panels(range);
         let sparse = self.sparse(range, steps as u64, sparse_tiles, 0, range.num_blocks());
-        sparse + self.search(range, probe_panels) < self.margin * dense
+        sparse + self.search(range) < self.margin * dense
     }
 }

@@ -20,6 +20,8 @@
 mod calibrate;
 mod candidates;
 mod cost;
+mod fixed;
+mod offline;
 mod probe;
 
 use crate::pattern::{BlockCluster, BlockLevels, HeadPattern, IntervalSlash, Selector, Triangular, key_means};
@@ -35,12 +37,17 @@ use serde::{Deserialize, Serialize};
 
 pub use calibrate::calibrate;
 pub use cost::CostModel;
+pub(crate) use fixed::fixed_block_cluster;
+pub use offline::{HeadReport, OfflineSearch, Tried};
 
 /// What the search aims at, for every head of every chunk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
     /// The cheapest plan that keeps this share of the attention mass, on average over the queries.
     Recall(f32),
+    /// The plan that keeps most among those that compute at most this share of all pairs. Columns and centres count in
+    /// whole groups of 64, so the density that is counted afterwards is below it.
+    Density(f32),
     /// The plan that keeps most among those that cost at most this share of dense attention.
     Cost(f32),
 }
@@ -84,6 +91,7 @@ impl Search {
     pub fn new(target: Target) -> Result<Self, Error> {
         let (what, share) = match target {
             Target::Recall(share) => ("recall", share),
+            Target::Density(share) => ("density budget", share),
             Target::Cost(share) => ("cost budget", share),
         };
         if !(share > 0.0 && share <= 1.0) {
@@ -106,7 +114,7 @@ impl Search {
     }
 
     fn is_dense(&self, range: QueryRange, last_rows: usize) -> bool {
-        let (Target::Recall(share) | Target::Cost(share)) = self.target;
+        let (Target::Recall(share) | Target::Density(share) | Target::Cost(share)) = self.target;
         share >= 1.0 || !self.cost.search_can_pay(range, last_rows)
     }
 }
@@ -162,11 +170,13 @@ impl HeadSearch<'_> {
         let dense = self.search.cost.dense(self.scene.range);
         let found = candidates.found.iter().copied();
         let best = match self.search.target {
-            Target::Recall(_) => found.min_by(|a, b| a.cost.total_cmp(&b.cost)),
+            Target::Recall(_) => {
+                let cheapest = found.min_by(|a, b| a.cost.total_cmp(&b.cost));
+                cheapest.filter(|best| best.cost < self.search.cost.margin * dense)
+            }
             // Of equal recall the first, which has the fewest columns.
-            Target::Cost(_) => found.rev().max_by(|a, b| a.recall.total_cmp(&b.recall)),
+            Target::Density(_) | Target::Cost(_) => found.rev().max_by(|a, b| a.recall.total_cmp(&b.recall)),
         };
-        let best = best.filter(|best| best.cost < self.search.cost.margin * dense);
         let considered = candidates
             .found
             .iter()

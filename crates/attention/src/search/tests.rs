@@ -131,9 +131,25 @@ fn a_budget_is_kept_and_more_of_it_keeps_more() {
 }
 
 #[test]
+fn a_density_budget_is_kept_as_counted() {
+    let planted = Planted::new(6000);
+    let mut recalls = Vec::new();
+    for share in [0.15, 0.2, 0.3, 0.6] {
+        let search = Search::new(Target::Density(share)).unwrap();
+        let (found, range, _) = planted.find(&search, 2000);
+        for plan in &found.plan.heads {
+            let density = plan.pairs(range) as f64 / range.causal_pairs() as f64;
+            assert!(density <= share as f64, "{share}: {density}");
+        }
+        recalls.push(found.recall());
+    }
+    assert!(recalls.is_sorted() && recalls[0] < recalls[3], "{recalls:?}");
+}
+
+#[test]
 fn refuses_a_target_that_cannot_be() {
     for share in [0.0, -1.0, 1.5, f32::NAN] {
-        for target in [Target::Recall(share), Target::Cost(share)] {
+        for target in [Target::Recall(share), Target::Density(share), Target::Cost(share)] {
             assert!(matches!(Search::new(target), Err(Error::Parameter { .. })));
         }
     }

@@ -3,7 +3,8 @@
 //! ```json
 //! {"format": "sparse-accelerate patterns", "version": 1, "centres": false, "layers": [
 //!  [{"pattern": "dense"}, {"pattern": "triangular", "sink": 128, "window": 1024}],
-//!  [{"pattern": "interval_slash", "columns": 1000, "slashes": 6096}, {"pattern": "top_blocks", "blocks": 100}]]}
+//!  [{"pattern": "interval_slash", "columns": 1000, "slashes": 6096}, {"pattern": "block_cluster", "level": 12, "columns": 256}],
+//!  [{"pattern": "top_blocks", "blocks": 100}, {"pattern": "dense"}]]}
 //! ```
 
 use super::{StaticPattern, StaticPatterns, minference};

@@ -6,9 +6,10 @@ mod file;
 mod minference;
 
 use crate::Error;
-use crate::pattern::{HeadPattern, LastRows, TopBlocks, Triangular};
+use crate::pattern::{BlockLevels, HeadPattern, LastRows, TopBlocks, Triangular};
 use crate::plan::{HeadPlan, Plan};
 use crate::planner::{HeadChoice, Planned, Planner, Scene};
+use crate::search::fixed_block_cluster;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,13 @@ pub enum StaticPattern {
         columns: usize,
         /// Offsets, the nearest 100 among them.
         slashes: usize,
+    },
+    /// Blocks by the score of the online search, and single columns: [`BlockCluster`](crate::pattern::BlockCluster).
+    BlockCluster {
+        /// Keeps a block to which some row gives at least [`BlockLevels::threshold`] of its attention.
+        level: u8,
+        /// Columns with most attention of probe rows.
+        columns: usize,
     },
     /// The best blocks of each tile by pooled score: [`TopBlocks`].
     TopBlocks {
@@ -119,7 +127,18 @@ impl Planner for StaticPatterns {
 }
 
 impl StaticPattern {
-    fn plan(self, scene: &Scene, head: usize, centres: bool) -> Result<(HeadPlan, HeadPattern), Error> {
+    /// The kind of pattern, as in the file.
+    pub fn name(self) -> &'static str {
+        match self {
+            StaticPattern::Dense => "dense",
+            StaticPattern::Triangular { .. } => "triangular",
+            StaticPattern::IntervalSlash { .. } => "interval_slash",
+            StaticPattern::BlockCluster { .. } => "block_cluster",
+            StaticPattern::TopBlocks { .. } => "top_blocks",
+        }
+    }
+
+    pub(crate) fn plan(self, scene: &Scene, head: usize, centres: bool) -> Result<(HeadPlan, HeadPattern), Error> {
         let Scene { simd, queries, kv, range, last_rows, .. } = *scene;
         let (plan, pattern) = match self {
             StaticPattern::Dense => return Ok((HeadPlan::Dense, HeadPattern::Dense)),
@@ -131,6 +150,11 @@ impl StaticPattern {
                 let found = LastRows::measure(simd, queries, kv, range, head).interval_slash(columns, slashes);
                 let (intervals, columns) = (found.slash_offsets.len(), found.vertical_indices.len());
                 (found.plan(range, last_rows, centres)?, HeadPattern::IntervalSlash { intervals, columns })
+            }
+            StaticPattern::BlockCluster { level, columns } => {
+                let plan = fixed_block_cluster(scene, head, level, columns, centres)?;
+                let columns = plan.columns().len();
+                (plan, HeadPattern::BlockCluster { threshold: BlockLevels::threshold(level), columns })
             }
             StaticPattern::TopBlocks { blocks } => {
                 let plan = TopBlocks { blocks }.plan(queries, kv, range, head, last_rows, centres)?;

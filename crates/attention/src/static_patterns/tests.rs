@@ -10,6 +10,7 @@ fn pattern() -> impl Strategy<Value = StaticPattern> {
         Just(StaticPattern::Dense),
         (size(), size()).prop_map(|(sink, window)| StaticPattern::Triangular { sink, window }),
         (size(), size()).prop_map(|(columns, slashes)| StaticPattern::IntervalSlash { columns, slashes }),
+        (any::<u8>(), size()).prop_map(|(level, columns)| StaticPattern::BlockCluster { level, columns }),
         size().prop_map(|blocks| StaticPattern::TopBlocks { blocks }),
     ]
 }

@@ -20,7 +20,7 @@ pub fn run(arguments: BenchTtft) -> anyhow::Result<()> {
         lengths: arguments.lengths,
         attention: arguments.attention,
         runs: arguments.runs,
-        recall: arguments.recall,
+        goal: arguments.goal.goal(),
     };
     let bar = progress::bar("timing", (bench.lengths.len() * bench.attention.len() * bench.runs) as u64);
     let rows = bench.run(&mut engine, &mut |done| bar.set_position(done as u64))?;

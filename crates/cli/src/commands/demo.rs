@@ -18,8 +18,12 @@ pub fn run(arguments: Demo) -> anyhow::Result<()> {
 
     let mut run = |attention| -> anyhow::Result<Generation> {
         let bar = progress::bar(&format!("{attention} prefill"), prompt.len() as u64);
-        let request =
-            Request { max_tokens: retrieval::ANSWER_TOKENS, attention, recall: arguments.recall, ..Request::default() };
+        let request = Request {
+            max_tokens: retrieval::ANSWER_TOKENS,
+            attention,
+            goal: arguments.goal.goal(),
+            ..Request::default()
+        };
         let generation = engine.generate(&prompt, &request, &mut |event| {
             if let Event::Prefill { done_tokens, .. } = event {
                 bar.set_position(done_tokens as u64);

@@ -4,12 +4,13 @@ use crate::arguments::EvalPerplexity;
 use crate::{json_file, progress, table, texts};
 use eval::results::Meta;
 use eval::tasks::perplexity::{Perplexity, Row};
+use runtime::request::Goal;
 use serde::Serialize;
 
 #[derive(Serialize)]
 struct Results<'a> {
     meta: Meta,
-    recall: f32,
+    goal: Goal,
     rows: &'a [Row],
 }
 
@@ -18,13 +19,14 @@ pub fn run(arguments: EvalPerplexity) -> anyhow::Result<()> {
     let texts = texts::read(&arguments.texts)?;
     let mut engine = progress::load(&arguments.model)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
-    let (lengths, tail, attention, recall) = (arguments.lengths, arguments.tail, arguments.attention, arguments.recall);
-    let task = Perplexity { texts, lengths, tail, attention, recall };
+    let (lengths, tail, attention, goal) =
+        (arguments.lengths, arguments.tail, arguments.attention, arguments.goal.goal());
+    let task = Perplexity { texts, lengths, tail, attention, goal };
     let bar = progress::bar("rating", (task.texts.len() * task.lengths.len() * task.attention.len()) as u64);
     let rows = task.run(&mut engine, &mut |_| bar.inc(1))?;
     bar.finish_and_clear();
     print(&rows)?;
-    json_file::write(&arguments.json, &Results { meta, recall, rows: &rows })?;
+    json_file::write(&arguments.json, &Results { meta, goal: task.goal, rows: &rows })?;
     Ok(())
 }
 

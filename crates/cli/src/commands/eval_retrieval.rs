@@ -4,6 +4,7 @@ use crate::arguments::EvalRetrieval;
 use crate::{json_file, progress, table};
 use eval::results::Meta;
 use eval::tasks::retrieval::{Outcome, Retrieval, Sample, Task};
+use runtime::request::Goal;
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -11,7 +12,7 @@ use std::io::{self, Write};
 struct Results<'a> {
     meta: Meta,
     task: Task,
-    recall: f32,
+    goal: Goal,
     #[serde(flatten)]
     outcome: &'a Outcome,
 }
@@ -25,7 +26,7 @@ pub fn run(task: Task, arguments: EvalRetrieval) -> anyhow::Result<()> {
         lengths: arguments.lengths,
         samples: arguments.samples,
         attention: arguments.attention,
-        recall: arguments.recall,
+        goal: arguments.goal.goal(),
         seed: arguments.seed,
     };
     let bar = progress::bar("asking", (task.lengths.len() * task.samples * task.attention.len()) as u64);
@@ -41,7 +42,7 @@ pub fn run(task: Task, arguments: EvalRetrieval) -> anyhow::Result<()> {
 
     writeln!(io::stdout())?;
     print(&outcome)?;
-    json_file::write(&arguments.json, &Results { meta, task: task.task, recall: task.recall, outcome: &outcome })?;
+    json_file::write(&arguments.json, &Results { meta, task: task.task, goal: task.goal, outcome: &outcome })?;
     Ok(())
 }
 

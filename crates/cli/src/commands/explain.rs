@@ -4,8 +4,8 @@ use crate::arguments::Explain;
 use crate::{progress, prompt, table};
 use attention::pattern::HeadPattern;
 use attention::planner::{HeadChoice, Planned, Planner, Scene};
-use attention::search::{Search, Target};
-use runtime::request::RunStats;
+use attention::search::Search;
+use runtime::request::{Goal, Request, RunStats};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::sync::Mutex;
@@ -30,7 +30,7 @@ struct Layer {
 struct Explanation<'a> {
     model: &'a str,
     device: &'a str,
-    recall: f32,
+    goal: Goal,
     stats: &'a RunStats,
     layers: &'a [Layer],
 }
@@ -61,10 +61,10 @@ impl Planner for Recorder {
 
 pub fn run(arguments: Explain) -> anyhow::Result<()> {
     let prompt = prompt::read(arguments.prompt.as_deref(), arguments.prompt_file.as_deref())?;
-    let mut search = Search::new(Target::Recall(arguments.recall))?;
     let mut engine = progress::load(&arguments.model)?;
-    search.cost = engine.costs().clone();
     let ids = engine.encode(&prompt)?;
+    let request = Request { goal: arguments.goal.goal(), ..Request::default() };
+    let search = engine.search(&request, ids.len())?.expect("only dense attention needs no search");
     let recorder = Recorder { search, layers: Mutex::default() };
     let stats = engine.prefill_with(&ids, &recorder)?;
     let mut layers = recorder.layers.into_inner().expect("nobody panicked");
@@ -81,7 +81,7 @@ pub fn run(arguments: Explain) -> anyhow::Result<()> {
     }
     if arguments.json {
         let (model, device) = (engine.model_name(), engine.device_name());
-        let explanation = Explanation { model, device, recall: arguments.recall, stats: &stats, layers: &layers };
+        let explanation = Explanation { model, device, goal: request.goal, stats: &stats, layers: &layers };
         writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&explanation)?)?;
         return Ok(());
     }
@@ -131,7 +131,7 @@ fn print(layer: &Layer) -> io::Result<()> {
             vec![head.to_string(), describe(&choice.pattern), cost, format!("{:.3}", choice.recall), considered]
         })
         .collect();
-    table::print(&["head", "pattern", "cost", "recall", "others that meet the target (cost, pattern)"], &rows)?;
+    table::print(&["head", "pattern", "cost", "recall", "others that meet the goal (cost, pattern)"], &rows)?;
     writeln!(io::stdout())
 }
 

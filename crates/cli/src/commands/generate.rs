@@ -41,7 +41,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
     let request = Request {
         max_tokens: arguments.max_tokens,
         attention: arguments.attention,
-        recall: arguments.recall,
+        goal: arguments.goal.goal(),
         guarantee: arguments.guarantee,
         sampling,
         stop_at_eos: true,

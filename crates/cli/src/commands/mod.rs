@@ -10,3 +10,4 @@ pub mod eval_perplexity;
 pub mod eval_retrieval;
 pub mod explain;
 pub mod generate;
+pub mod search;

@@ -6,7 +6,7 @@
 use crate::statistics::Spread;
 use crate::tasks::passkey;
 use crate::{Completer, EvalError};
-use runtime::request::{AttentionMode, Request};
+use runtime::request::{AttentionMode, Goal, Request};
 use serde::Serialize;
 
 /// What to time.
@@ -18,8 +18,8 @@ pub struct Ttft {
     pub attention: Vec<AttentionMode>,
     /// Rounds.
     pub runs: usize,
-    /// Recall target of sparse attention.
-    pub recall: f32,
+    /// What sparse attention aims at.
+    pub goal: Goal,
 }
 
 /// One length with one attention mode.
@@ -70,7 +70,7 @@ impl Ttft {
         }
         // A little longer than needed, then cut: every length is met to the token.
         let text = passkey::prompt(model, longest.max(WARM_UP_TOKENS) + 256, 0.5, "12345")?;
-        let request = |attention| Request { max_tokens: 1, attention, recall: self.recall, ..Request::default() };
+        let request = |attention| Request { max_tokens: 1, attention, goal: self.goal, ..Request::default() };
         model.complete(&text[..WARM_UP_TOKENS.min(model.max_context())], &request(AttentionMode::Auto))?;
 
         let cases: Vec<(usize, AttentionMode)> =
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn rounds_interleave_and_lengths_are_exact() {
         let mut model = ScriptedModel::default();
-        let bench = Ttft { lengths: vec![300, 1000], attention: vec![Dense, Sparse], runs: 2, recall: 0.9 };
+        let bench = Ttft { lengths: vec![300, 1000], attention: vec![Dense, Sparse], runs: 2, goal: Goal::Recall(0.9) };
         let mut heard = Vec::new();
         let rows = bench.run(&mut model, &mut |n| heard.push(n)).unwrap();
         assert_eq!(heard, (1..=8).collect::<Vec<_>>());
@@ -140,14 +140,14 @@ mod tests {
 
     #[test]
     fn without_dense_there_is_no_speed_up() {
-        let bench = Ttft { lengths: vec![300], attention: vec![Sparse], runs: 1, recall: 0.9 };
+        let bench = Ttft { lengths: vec![300], attention: vec![Sparse], runs: 1, goal: Goal::Recall(0.9) };
         let rows = bench.run(&mut ScriptedModel::default(), &mut |_| {}).unwrap();
         assert_eq!(rows[0].speedup_vs_dense, None);
     }
 
     #[test]
     fn refuses_what_cannot_be_timed() {
-        let base = Ttft { lengths: vec![300], attention: vec![Dense], runs: 1, recall: 0.9 };
+        let base = Ttft { lengths: vec![300], attention: vec![Dense], runs: 1, goal: Goal::Recall(0.9) };
         let run = |bench: Ttft| bench.run(&mut ScriptedModel::default(), &mut |_| {}).unwrap_err();
         assert!(matches!(run(Ttft { lengths: vec![], ..base.clone() }), EvalError::Nothing(_)));
         assert!(matches!(run(Ttft { lengths: vec![0], ..base.clone() }), EvalError::Nothing(_)));

@@ -3,7 +3,7 @@
 use crate::EvalError;
 use crate::statistics::mean;
 use runtime::engine::Engine;
-use runtime::request::{AttentionMode, Request};
+use runtime::request::{AttentionMode, Goal, Request};
 use serde::Serialize;
 
 /// What to rate.
@@ -17,8 +17,8 @@ pub struct Perplexity {
     pub tail: usize,
     /// Attention modes to pair.
     pub attention: Vec<AttentionMode>,
-    /// Recall target of sparse attention.
-    pub recall: f32,
+    /// What sparse attention aims at.
+    pub goal: Goal,
 }
 
 /// One text at one length under one mode.
@@ -69,7 +69,7 @@ impl Perplexity {
                 };
                 let mut dense: Option<Vec<f64>> = None;
                 for &attention in &self.attention {
-                    let request = Request { attention, recall: self.recall, ..Request::default() };
+                    let request = Request { attention, goal: self.goal, ..Request::default() };
                     let (nll, stats) = engine.tail_nll(ids, self.tail, &request)?;
                     if attention == AttentionMode::Dense {
                         dense = Some(nll.clone());

@@ -6,7 +6,7 @@
 use super::{needle, passkey};
 use crate::statistics::{Proportion, exact_sign_test, mean};
 use crate::{Completer, EvalError};
-use runtime::request::{AttentionMode, DEFAULT_RECALL, Request};
+use runtime::request::{AttentionMode, Goal, Request};
 use runtime::sampling::Sampling;
 use serde::Serialize;
 
@@ -34,8 +34,8 @@ pub struct Retrieval {
     pub samples: usize,
     /// Attention modes to pair; each answers every prompt.
     pub attention: Vec<AttentionMode>,
-    /// Recall target of sparse attention.
-    pub recall: f32,
+    /// What sparse attention aims at.
+    pub goal: Goal,
     /// Seed of the numbers.
     pub seed: u64,
 }
@@ -47,7 +47,7 @@ impl Default for Retrieval {
             lengths: vec![2048, 4096, 8192],
             samples: 50,
             attention: vec![AttentionMode::Dense, AttentionMode::Sparse],
-            recall: DEFAULT_RECALL,
+            goal: Goal::default(),
             seed: 0,
         }
     }
@@ -190,7 +190,7 @@ impl Retrieval {
         let request = Request {
             max_tokens: ANSWER_TOKENS,
             attention,
-            recall: self.recall,
+            goal: self.goal,
             sampling: Sampling::Greedy,
             ..Request::default()
         };
