@@ -14,6 +14,8 @@ pub enum HeadPlan {
     Dense,
     /// Blocks, columns and centres.
     Sparse(SparsePlan),
+    /// Every causal pair less than so many positions apart: all that a layer with a sliding window may see.
+    Window(usize),
 }
 
 /// For each q tile a list of kv blocks; for the head a list of single columns that a tile computes where they lie
@@ -162,6 +164,7 @@ impl HeadPlan {
         match self {
             HeadPlan::Dense => range.causal_pairs(),
             HeadPlan::Sparse(plan) => plan.pairs(range),
+            HeadPlan::Window(window) => range.window_pairs(*window),
         }
     }
 }
@@ -191,6 +194,9 @@ impl Plan {
             return Err(Error::Plan(format!("{} heads planned, {num_q_heads} given", self.heads.len())));
         }
         for head in &self.heads {
+            if *head == HeadPlan::Window(0) {
+                return Err(Error::Plan("a window of 0 positions holds not even its own".into()));
+            }
             if let HeadPlan::Sparse(plan) = head
                 && plan.range != range
             {

@@ -123,6 +123,15 @@ impl QueryRange {
         self.tile_positions(tile).end.div_ceil(BLOCK_N)
     }
 
+    /// Causal (query, key) pairs less than `window` positions apart.
+    pub fn window_pairs(&self, window: usize) -> u64 {
+        // Rows before position `window` see all keys before them.
+        let start = self.q_start();
+        let growing = window.saturating_sub(start).min(self.q_len);
+        let (few, rest) = (growing as u64, (self.q_len - growing) as u64);
+        few * start as u64 + few * (few + 1) / 2 + rest * window as u64
+    }
+
     /// Causal (query, key) pairs.
     pub fn causal_pairs(&self) -> u64 {
         let (q, start) = (self.q_len as u64, self.q_start() as u64);
@@ -154,5 +163,9 @@ mod tests {
         assert_eq!((range.full_blocks(1), range.causal_blocks(1)), (1, 3));
         let counted: u64 = (30..130).map(|i| i + 1).sum();
         assert_eq!(range.causal_pairs(), counted);
+        for window in [1, 20, 31, 32, 77, 130, 1000] {
+            let counted: u64 = (30..130).map(|i| (i + 1).min(window)).sum();
+            assert_eq!(range.window_pairs(window as usize), counted, "{window}");
+        }
     }
 }

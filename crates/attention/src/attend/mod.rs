@@ -151,6 +151,8 @@ struct Group<'a> {
     bias: Option<&'a [f32; BLOCK_N]>,
     /// Position of the first key, where the diagonal cuts the group.
     diagonal: Option<usize>,
+    /// Position of the first key and the window, where the old end of a sliding window cuts the group.
+    window: Option<(usize, usize)>,
 }
 
 impl Tile<'_> {
@@ -161,19 +163,27 @@ impl Tile<'_> {
         match plan {
             HeadPlan::Dense => {
                 for block in 0..self.range.causal_blocks(self.tile) {
-                    self.absorb_block(block, &mut rows, &mut scratch, o);
+                    self.absorb_block(block, None, &mut rows, &mut scratch, o);
+                }
+            }
+            HeadPlan::Window(window) => {
+                let positions = self.range.tile_positions(self.tile);
+                let first = (positions.start + 1).saturating_sub(*window) / BLOCK_N;
+                for block in first..self.range.causal_blocks(self.tile) {
+                    let cut = block * BLOCK_N + window < positions.end;
+                    self.absorb_block(block, cut.then_some(*window), &mut rows, &mut scratch, o);
                 }
             }
             HeadPlan::Sparse(plan) => {
                 for &block in plan.blocks(self.tile) {
-                    self.absorb_block(block as usize, &mut rows, &mut scratch, o);
+                    self.absorb_block(block as usize, None, &mut rows, &mut scratch, o);
                 }
                 if let Some(extras) = extras {
                     let bias = extras.bias_of_tile(plan.blocks(self.tile), self.range.full_blocks(self.tile));
                     for (group, bias) in bias.iter().enumerate() {
                         if bias.iter().any(|bias| *bias > f32::NEG_INFINITY) {
                             let (keys, values) = extras.group(group);
-                            let group = Group { keys, values, bias: Some(bias), diagonal: None };
+                            let group = Group { keys, values, bias: Some(bias), diagonal: None, window: None };
                             self.absorb(&group, &mut rows, &mut scratch, o);
                         }
                     }
@@ -186,17 +196,25 @@ impl Tile<'_> {
         }
     }
 
-    fn absorb_block(&self, block: usize, rows: &mut [RowState], scratch: &mut Scratch, o: &mut [f32]) {
+    fn absorb_block(
+        &self,
+        block: usize,
+        window: Option<usize>,
+        rows: &mut [RowState],
+        scratch: &mut Scratch,
+        o: &mut [f32],
+    ) {
         let kv_head = self.kv.heads().kv_head(self.head);
         let (keys, values) = (self.kv.keys(block, kv_head), self.kv.values(block, kv_head));
         let diagonal = (block >= self.range.full_blocks(self.tile)).then_some(block * BLOCK_N);
+        let window = window.map(|window| (block * BLOCK_N, window));
         let filled = self.kv.kv_len() - block * BLOCK_N;
         if filled < BLOCK_N {
             // The rest of the page may hold anything, NaN too, and 0 * NaN is NaN: work on a clean copy.
             let (keys, values) = clean_copy(keys, values, filled);
-            self.absorb(&Group { keys: &keys, values: &values, bias: None, diagonal }, rows, scratch, o);
+            self.absorb(&Group { keys: &keys, values: &values, bias: None, diagonal, window }, rows, scratch, o);
         } else {
-            self.absorb(&Group { keys, values, bias: None, diagonal }, rows, scratch, o);
+            self.absorb(&Group { keys, values, bias: None, diagonal, window }, rows, scratch, o);
         }
     }
 
@@ -217,6 +235,10 @@ impl Tile<'_> {
             if let Some(first_key) = group.diagonal {
                 let first_row = tile_start + panel * LANES;
                 softmax::hide_future(self.simd, first_row as i32, first_key as i32, scores);
+            }
+            if let Some((first_key, window)) = group.window {
+                let oldest = (tile_start + panel * LANES + 1) as i32 - window as i32;
+                softmax::hide_past(self.simd, oldest, first_key as i32, scores);
             }
             let p = &mut scratch.p[panel * BLOCK_N * LANES..][..BLOCK_N * LANES];
             softmax::absorb(self.simd, scores, rows, o, bytemuck::cast_slice_mut(p));

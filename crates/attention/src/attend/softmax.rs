@@ -45,6 +45,15 @@ crate::multiversion! {
 }
 
 crate::multiversion! {
+    /// Hides keys that have left their row's window. The first row sees keys from `oldest` on, each next row from one later.
+    pub(super) fn hide_past(oldest: i32, first_key: i32, scores: &mut [f32]) {
+        for (key, scores) in (first_key..).zip(scores.as_chunks_mut().0) {
+            *scores = each_lane(|lane| if key >= oldest + lane as i32 { scores[lane] } else { f32::NEG_INFINITY });
+        }
+    }
+}
+
+crate::multiversion! {
     /// Takes the scores of a group `[64][16]` into the running state, rescales `o` (`[dim][16]`) where a maximum grew,
     /// and leaves `p` packed `[32][16]` pairs of bf16 as the right operand of the values' product.
     pub(super) fn absorb(scores: &[f32], rows: &mut RowState, o: &mut [f32], p: &mut [u32]) {

@@ -80,8 +80,12 @@ impl Case {
     /// What query row `row` of `head` computes, from the definition of the plan.
     fn keys_of_row(&self, head: usize, row: usize) -> Vec<Vec<usize>> {
         let position = self.range.q_start() + row;
-        let HeadPlan::Sparse(plan) = &self.plan.heads[head] else {
-            return (0..=position).map(|j| vec![j]).collect();
+        let plan = match &self.plan.heads[head] {
+            HeadPlan::Dense => return (0..=position).map(|j| vec![j]).collect(),
+            HeadPlan::Window(window) => {
+                return ((position + 1).saturating_sub(*window)..=position).map(|j| vec![j]).collect();
+            }
+            HeadPlan::Sparse(plan) => plan,
         };
         let kept = plan.blocks(row / BLOCK_M);
         let first_of_tile = self.range.q_start() + row / BLOCK_M * BLOCK_M;
@@ -133,8 +137,10 @@ impl Case {
 }
 
 fn random_plan(numbers: &mut Numbers, range: QueryRange) -> HeadPlan {
-    if numbers.below(5) == 0 {
-        return HeadPlan::Dense;
+    match numbers.below(6) {
+        0 => return HeadPlan::Dense,
+        1 => return HeadPlan::Window(1 + numbers.below(range.kv_len() + 100)),
+        _ => {}
     }
     let columns = match numbers.below(3) {
         0 => Vec::new(),
@@ -229,5 +235,29 @@ fn a_batch_is_its_sequences_one_by_one() {
         let mut alone = Output::new(heads, case.range.q_len());
         attend(simd, &queries[n], &view(n), case.range, &case.plan, &mut alone).unwrap();
         assert!(outputs[n].o[..] == alone.o[..] && outputs[n].lse == alone.lse, "sequence {n}");
+    }
+}
+
+/// Keys that have left every window may hold anything.
+#[test]
+fn a_window_looks_at_nothing_older() {
+    let heads = HeadShape::new(1, 1, 32).unwrap();
+    let mut numbers = Numbers(3);
+    let (len, window, q_len) = (640, 100, 130);
+    let (mut k, v) = (numbers.rows(len * 32, 1.0), numbers.rows(len * 32, 1.0));
+    let range = QueryRange::new(q_len, len).unwrap();
+    let first_block = (range.q_start() + 1 - window) / BLOCK_N;
+    k[..first_block * BLOCK_N * 32].fill(f32::NAN);
+    let table: Vec<u32> = (0..10).collect();
+    let mut pages = KvPages::new(heads, 10);
+    pages.append_rows(&table, 0, &k, &v).unwrap();
+    for simd in Simd::available() {
+        let queries = Queries::from_rows(simd, heads, &numbers.rows(q_len * 32, 1.0)).unwrap();
+        let mut output = Output::new(heads, q_len);
+        let plan = Plan { heads: vec![HeadPlan::Window(window)] };
+        attend(simd, &queries, &pages.view(&table, len).unwrap(), range, &plan, &mut output).unwrap();
+        assert!(
+            (0..q_len).all(|row| output.lse(0, row).is_finite() && output.row(0, row).iter().all(|x| x.is_finite()))
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Plans as JSON, to be kept, compared, drawn, or run again on another device.
 //!
 //! ```json
-//! {"format": "sparse-accelerate plan", "version": 1, "q_len": 100, "kv_len": 130, "heads": ["dense",
+//! {"format": "sparse-accelerate plan", "version": 1, "q_len": 100, "kv_len": 130, "heads": ["dense", {"window": 64},
 //!  {"sparse": {"indptr": [0, 2, 4], "indices": [0, 1, 1, 2], "columns": [7, 30], "centres": true}}]}
 //! ```
 
@@ -92,6 +92,7 @@ struct Text {
 #[serde(rename_all = "snake_case")]
 enum Head {
     Dense,
+    Window(usize),
     Sparse(Sparse),
 }
 
@@ -108,6 +109,7 @@ impl From<SavedPlan> for Text {
     fn from(saved: SavedPlan) -> Self {
         let head = |head| match head {
             HeadPlan::Dense => Head::Dense,
+            HeadPlan::Window(window) => Head::Window(window),
             HeadPlan::Sparse(SparsePlan { range: _, indptr, indices, columns, centres }) => {
                 Head::Sparse(Sparse { indptr, indices, columns, centres })
             }
@@ -130,6 +132,7 @@ impl TryFrom<Text> for SavedPlan {
         let range = QueryRange::new(text.q_len, text.kv_len)?;
         let head = |(index, head)| match head {
             Head::Dense => Ok(HeadPlan::Dense),
+            Head::Window(window) => Ok(HeadPlan::Window(window)),
             Head::Sparse(Sparse { indptr, indices, columns, centres }) => {
                 let plan = SparsePlan::new(range, indptr, indices, columns, centres);
                 plan.map(HeadPlan::Sparse).map_err(|error| match error {
@@ -138,10 +141,7 @@ impl TryFrom<Text> for SavedPlan {
                 })
             }
         };
-        Ok(Self {
-            range,
-            plan: Plan { heads: text.heads.into_iter().enumerate().map(head).collect::<Result<_, _>>()? },
-        })
+        Self::new(range, Plan { heads: text.heads.into_iter().enumerate().map(head).collect::<Result<_, _>>()? })
     }
 }
 

@@ -7,6 +7,7 @@ fn plans() -> impl Strategy<Value = SavedPlan> {
         let range = QueryRange::new(q_len, q_len + cached).unwrap();
         let head = |head| match head {
             None => HeadPlan::Dense,
+            Some((seed, _, n)) if seed % 5 == 0 => HeadPlan::Window(1 + n),
             Some((seed, centres, last_rows)) => {
                 let mut state: u64 = seed;
                 let mut coin = move || {
@@ -62,6 +63,7 @@ fn spoil(from: &str, to: &str) -> String {
 #[test]
 fn errors_say_what_is_wrong() {
     for (from, to, says) in [
+        ("\"dense\"", "{\"window\":0}", "not even its own"),
         ("\"version\":1", "\"version\":2", "this program reads version 1"),
         ("accelerate plan", "accelerate patterns", "another kind of file"),
         ("\"q_len\":60", "\"q_len\":129", "129 queries end a sequence of 128 keys"),
