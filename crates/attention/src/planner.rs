@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::kv::KvView;
 use crate::pattern::HeadPattern;
-use crate::plan::Plan;
+use crate::plan::{HeadPlan, Plan};
 use crate::queries::Queries;
 use crate::shape::QueryRange;
 use crate::simd::Simd;
@@ -68,6 +68,11 @@ impl Planned {
     pub fn dense(num_q_heads: usize) -> Self {
         let choice = HeadChoice { considered: Vec::new(), ..HeadChoice::dense(f64::NAN) };
         Self { plan: Plan::dense(num_q_heads), choices: vec![choice; num_q_heads] }
+    }
+
+    /// All that a layer with a sliding window may see.
+    pub fn window(num_q_heads: usize, window: usize) -> Self {
+        Self { plan: Plan { heads: vec![HeadPlan::Window(window); num_q_heads] }, ..Self::dense(num_q_heads) }
     }
 
     /// Attention mass that the plan is estimated to keep, mean over heads. Centres count nothing.

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use runtime::config::StretchContext;
 use runtime::engine::EngineOptions;
 use runtime::request::{AttentionMode, Device, Goal};
 use std::path::PathBuf;
@@ -87,6 +88,9 @@ pub struct ModelArguments {
     /// Prompt tokens that go through the layers together
     #[arg(long, default_value_t = EngineOptions::default().chunk_tokens, value_name = "N", value_parser = at_least_one)]
     pub chunk_tokens: usize,
+    /// Read prompts beyond the model's context: yarn:4, dynamic:2 or linear:2; its card says which it was made for
+    #[arg(long, value_name = "KIND:FACTOR")]
+    pub rope_scaling: Option<StretchContext>,
     /// Let the search reckon with the costs in this file, which `sparse-accelerate calibrate` wrote on this machine
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
@@ -102,6 +106,7 @@ impl ModelArguments {
             device: self.device,
             threads: self.threads,
             chunk_tokens: self.chunk_tokens,
+            stretch: self.rope_scaling,
             max_memory_bytes: self.max_memory,
         }
     }

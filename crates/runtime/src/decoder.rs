@@ -1,4 +1,4 @@
-//! The decoder of Llama and Qwen2 models, written once over [`Ops`].
+//! The decoder of Llama, Mistral, Qwen2 and Qwen3 models, written once over [`Ops`].
 
 use crate::config::ModelConfig;
 use crate::kv_cache::{KvCache, Sequence};
@@ -22,6 +22,8 @@ struct Layer<O: Ops> {
     /// Rows: all query heads, all key heads, all value heads.
     qkv: O::Matrix,
     qkv_bias: Option<O::Vector>,
+    /// Norms of each query and of each key head.
+    qk_norm: Option<(O::Vector, O::Vector)>,
     o: O::Matrix,
     mlp_norm: O::Vector,
     gate_up: O::Matrix,
@@ -59,10 +61,15 @@ impl<O: Ops> Decoder<O> {
                 true => Some(ops.vector(&[part(QBias)?, part(KBias)?, part(VBias)?])?),
                 false => None,
             };
+            let qk_norm = match config.qk_norm {
+                true => Some((ops.vector(&[part(QNorm)?])?, ops.vector(&[part(KNorm)?])?)),
+                false => None,
+            };
             layers.push(Layer {
                 attn_norm: ops.vector(&[part(AttnNorm)?])?,
                 qkv: ops.matrix(&[part(Q)?, part(K)?, part(V)?], Stacking::Rows)?,
                 qkv_bias,
+                qk_norm,
                 o: ops.matrix(&[part(O)?], Stacking::Rows)?,
                 mlp_norm: ops.vector(&[part(MlpNorm)?])?,
                 gate_up: ops.matrix(&[part(Gate)?, part(Up)?], Stacking::GateUp)?,
@@ -117,15 +124,18 @@ impl<O: Ops> Decoder<O> {
         let mut qkv = ops.tokens(q_width + 2 * kv_width, len);
         let mut attended = ops.operand(q_width, len);
         let mut gated = ops.operand(config.intermediate_size, len);
-        let rotations = ops.rotations(config, sequence.len(), len);
+        let rotations = ops.rotations(config, sequence.len(), len, sequence.prompt_len());
         let mut report = AttentionReport::default();
 
         ops.embed(&self.embedding(), ids, &mut x);
         for (index, layer) in self.layers.iter().enumerate() {
             ops.rms_norm(&x, &layer.attn_norm, config.rms_norm_eps, &mut normed);
             ops.linear(&layer.qkv, layer.qkv_bias.as_ref(), &normed, &mut qkv);
-            let (heads, rope_pairing) = (self.heads, config.rope_pairing);
-            let spec = AttentionSpec { heads, rope_pairing, layer: index, planner, last_rows };
+            if let Some((q_norm, k_norm)) = &layer.qk_norm {
+                ops.norm_heads(self.heads, q_norm, k_norm, config.rms_norm_eps, &mut qkv);
+            }
+            let (heads, rope_pairing, window) = (self.heads, config.rope_pairing, config.windows[index]);
+            let spec = AttentionSpec { heads, rope_pairing, layer: index, window, planner, last_rows };
             report += ops.attention(spec, &mut qkv, &rotations, cache, sequence, &mut attended)?;
             ops.linear_add(&layer.o, &attended, &mut x);
 

@@ -1,7 +1,7 @@
 //! One model, loaded; prompts in, text out.
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError};
-use crate::config::ModelConfig;
+use crate::config::{ConfigError, ModelConfig, StretchContext};
 use crate::cpu::Cpu;
 use crate::decoder::{Decoder, Hidden};
 use crate::kv_cache::{CacheFull, KvCache, Sequence};
@@ -29,13 +29,15 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Prompt tokens that go through the layers together.
     pub chunk_tokens: usize,
+    /// Read longer prompts than the model was trained for.
+    pub stretch: Option<StretchContext>,
     /// Refuse work that would need more; `None` takes what the machine has free.
     pub max_memory_bytes: Option<u64>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { device: Device::Auto, threads: 0, chunk_tokens: 4096, max_memory_bytes: None }
+        Self { device: Device::Auto, threads: 0, chunk_tokens: 4096, stretch: None, max_memory_bytes: None }
     }
 }
 
@@ -54,6 +56,9 @@ pub enum EngineError {
     /// The model files.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A property of the model.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -158,7 +163,10 @@ impl Engine {
             return Err(EngineError::Device(options.device));
         }
         let files = ModelFiles::locate(model)?;
-        let weights = ModelWeights::open(&files)?;
+        let mut weights = ModelWeights::open(&files)?;
+        if let Some(stretch) = options.stretch {
+            weights.stretch(stretch)?;
+        }
         let tokenizer = match (&files, weights.gguf()) {
             (_, Some(gguf)) => Tokenizer::from_gguf(gguf)?,
             (ModelFiles::Folder(folder) | ModelFiles::Gguf(folder), None) => Tokenizer::from_folder(folder)?,
@@ -337,7 +345,7 @@ impl Engine {
         let tokens = tokens_in_context(prompt, max_tokens);
         let need = self.predicted_memory(tokens);
         let mut cache = KvCache::new(decoder.heads(), decoder.config().num_layers, tokens);
-        let mut sequence = Sequence::default();
+        let mut sequence = Sequence::of_prompt(prompt.len());
         cache.reserve(&mut sequence, tokens)?;
         let chunk_tokens = self.options.chunk_tokens;
         let (hidden, report) = prefill(decoder, prompt, chunk_tokens, planner, &mut cache, &mut sequence, on_chunk)?;

@@ -16,6 +16,7 @@ pub struct KvCache {
 pub struct Sequence {
     table: Vec<u32>,
     len: usize,
+    prompt_len: usize,
 }
 
 /// The cache has no room.
@@ -68,6 +69,16 @@ impl KvCache {
 }
 
 impl Sequence {
+    /// A sequence that starts with a prompt of `prompt_len` tokens. One RoPE scaling, dynamic NTK, needs to know.
+    pub fn of_prompt(prompt_len: usize) -> Self {
+        Self { prompt_len, ..Self::default() }
+    }
+
+    /// Tokens of the prompt.
+    pub fn prompt_len(&self) -> usize {
+        self.prompt_len
+    }
+
     /// Tokens whose keys and values are stored in every layer.
     pub fn len(&self) -> usize {
         self.len

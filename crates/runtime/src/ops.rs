@@ -25,6 +25,9 @@ pub struct AttentionSpec<'a> {
     pub rope_pairing: RopePairing,
     /// Index of the layer.
     pub layer: usize,
+    /// How many positions back a query sees, its own included. A layer whose window is shorter than the keys computes all
+    /// pairs inside it, whatever the planner says.
+    pub window: Option<usize>,
     /// Who decides what is computed; `None` computes every pair.
     pub planner: Option<&'a dyn Planner>,
     /// Final query rows that must see every key.
@@ -36,7 +39,7 @@ pub struct AttentionSpec<'a> {
 pub struct AttentionReport {
     /// (query, key) pairs computed, over all heads.
     pub computed_pairs: u64,
-    /// Causal pairs, over all heads.
+    /// Causal pairs inside the window, over all heads.
     pub causal_pairs: u64,
     /// Attention mass kept, estimated, times `causal_pairs`.
     pub recalled_pairs: f64,
@@ -96,8 +99,8 @@ pub trait Ops: Send + Sync {
     /// A zeroed operand of `len` tokens.
     fn operand(&self, features: usize, len: usize) -> Self::Operand;
 
-    /// Rotations of positions `start .. start + len`.
-    fn rotations(&self, config: &ModelConfig, start: usize, len: usize) -> Self::Rotations;
+    /// Rotations of positions `start .. start + len` behind a prompt of `prompt_len` tokens.
+    fn rotations(&self, config: &ModelConfig, start: usize, len: usize, prompt_len: usize) -> Self::Rotations;
 
     /// Looks tokens up in the embedding table.
     fn embed(&self, table: &Tensor, ids: &[u32], out: &mut Self::Tokens);
@@ -113,6 +116,16 @@ pub trait Ops: Send + Sync {
 
     /// `out = silu(gate * x) . (up * x)`, for a matrix stacked as [`Stacking::GateUp`].
     fn gated_linear(&self, matrix: &Self::Matrix, x: &Self::Operand, out: &mut Self::Operand);
+
+    /// Makes every query and key head of `qkv` `x / rms(x) * weight`; the weights hold `head_dim` elements.
+    fn norm_heads(
+        &self,
+        heads: HeadShape,
+        q_weight: &Self::Vector,
+        k_weight: &Self::Vector,
+        eps: f32,
+        qkv: &mut Self::Tokens,
+    );
 
     /// Rotates Q and K of `qkv`, stores K and V of the chunk behind `sequence` in the cache, plans and attends.
     ///

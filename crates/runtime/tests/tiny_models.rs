@@ -31,16 +31,19 @@ fn close(got: &[f32], want: &[f32], what: &str) {
 }
 
 fn agrees(name: &str) {
-    let folder = reference().join("tiny").join(name);
+    agrees_in(name, &reference().join("tiny").join(name));
+}
+
+fn agrees_in(name: &str, folder: &Path) {
     let vectors: Vectors = serde_json::from_slice(&std::fs::read(folder.join("vectors.json")).unwrap()).unwrap();
     let last = vectors.ids.len() - 1;
     for simd in Simd::available() {
-        let weights = ModelWeights::open(&ModelFiles::Folder(folder.clone())).unwrap();
+        let weights = ModelWeights::open(&ModelFiles::Folder(folder.into())).unwrap();
         let decoder = Decoder::load(Cpu::new(simd), weights, &mut |_| {}).unwrap();
         // Whole, in uneven chunks, and token by token: the cache must make no difference.
         for chunk in [vectors.ids.len(), 37, 1] {
             let mut cache = KvCache::new(decoder.heads(), decoder.config().num_layers, vectors.ids.len());
-            let mut sequence = Sequence::default();
+            let mut sequence = Sequence::of_prompt(vectors.ids.len());
             cache.reserve(&mut sequence, vectors.ids.len()).unwrap();
             for part in vectors.ids.chunks(chunk) {
                 let first = sequence.len();
@@ -64,6 +67,36 @@ fn sharded_llama_agrees_with_transformers() {
 #[test]
 fn qwen2_with_biases_and_odd_sizes_agrees_with_transformers() {
     agrees("qwen2");
+}
+
+#[test]
+fn mistral_with_a_window_shorter_than_the_prompt_agrees_with_transformers() {
+    agrees("mistral");
+}
+
+#[test]
+fn qwen2_with_windows_in_some_layers_agrees_with_transformers() {
+    agrees("qwen2-windowed");
+}
+
+#[test]
+fn qwen3_with_normed_heads_agrees_with_transformers() {
+    agrees("qwen3");
+}
+
+/// The weights of the tiny Llama under other configs.
+#[test]
+fn every_rope_scaling_agrees_with_transformers() {
+    for name in ["linear", "dynamic", "yarn", "llama3"] {
+        let folder = tempfile::tempdir().unwrap();
+        for from in [reference().join("tiny/llama"), reference().join("tiny/rope").join(name)] {
+            for file in std::fs::read_dir(from).unwrap() {
+                let file = file.unwrap();
+                std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+            }
+        }
+        agrees_in(name, folder.path());
+    }
 }
 
 #[test]

@@ -23,18 +23,17 @@ pub struct Rotations {
 }
 
 impl Rotations {
-    pub(super) fn new(config: &ModelConfig, start: usize, len: usize) -> Self {
-        let half = config.head_dim / 2;
-        let frequency: Vec<f64> =
-            (0..half).map(|i| config.rope_theta.powf(-(2.0 * i as f64) / config.head_dim as f64)).collect();
-        let stride = half * LANES;
+    pub(super) fn new(config: &ModelConfig, start: usize, len: usize, prompt_len: usize) -> Self {
+        let (frequency, factor) = config.rope.frequencies(config.head_dim, prompt_len);
+        let stride = config.head_dim / 2 * LANES;
         let mut cos = vec![0.0; len.div_ceil(LANES) * stride];
         let mut sin = cos.clone();
         (cos.par_chunks_mut(stride).zip(sin.par_chunks_mut(stride)).enumerate()).for_each(|(panel, (cos, sin))| {
             for (i, frequency) in frequency.iter().enumerate() {
                 for lane in 0..LANES {
                     let angle = (start + panel * LANES + lane) as f64 * frequency;
-                    (cos[i * LANES + lane], sin[i * LANES + lane]) = (angle.cos() as f32, angle.sin() as f32);
+                    cos[i * LANES + lane] = (factor * angle.cos()) as f32;
+                    sin[i * LANES + lane] = (factor * angle.sin()) as f32;
                 }
             }
         });
@@ -79,9 +78,12 @@ pub(super) fn run(
     let started = Instant::now();
     let AttentionSpec { layer, last_rows, planner, .. } = spec;
     let scene = Scene { simd, layer, queries: &queries, kv: &view, range, last_rows };
-    let mut planned = match planner {
-        Some(planner) => planner.plan(&scene)?,
-        None => Planned::dense(heads.num_q_heads()),
+    // A window that is as long as the keys hides none of them.
+    let window = spec.window.filter(|window| *window < range.kv_len());
+    let mut planned = match (window, planner) {
+        (Some(window), _) => Planned::window(heads.num_q_heads(), window),
+        (None, Some(planner)) => planner.plan(&scene)?,
+        (None, None) => Planned::dense(heads.num_q_heads()),
     };
     let search_time = started.elapsed();
 
@@ -105,7 +107,8 @@ pub(super) fn run(
     });
 
     let computed_pairs = planned.plan.heads.iter().map(|head| head.pairs(range)).sum();
-    let causal_pairs = range.causal_pairs() * heads.num_q_heads() as u64;
+    let of_head = window.map_or(range.causal_pairs(), |window| range.window_pairs(window));
+    let causal_pairs = of_head * heads.num_q_heads() as u64;
     let recalled_pairs = planned.recall() * causal_pairs as f64;
     let dropped_pairs_at_most = bounds.map(|bounds| {
         let dropped: f64 = bounds.iter().map(|bound| bound.at_most).sum();

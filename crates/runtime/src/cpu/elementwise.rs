@@ -35,6 +35,25 @@ multiversion! {
 }
 
 multiversion! {
+    /// RMS norm of one head `[features][16]`.
+    pub(super) fn rms_norm_in_place(weight: &[f32], eps: f32, x: &mut [f32]) {
+        let mut squares = [0f32; LANES];
+        for x in x.as_chunks::<LANES>().0 {
+            for lane in 0..LANES {
+                squares[lane] = fma::<FMA>(x[lane], x[lane], squares[lane]);
+            }
+        }
+        let mut scale = [0f32; LANES];
+        for lane in 0..LANES {
+            scale[lane] = 1.0 / (squares[lane] / weight.len() as f32 + eps).sqrt();
+        }
+        for (x, weight) in x.as_chunks_mut().0.iter_mut().zip(weight) {
+            *x = each_lane(|lane| x[lane] * scale[lane] * weight);
+        }
+    }
+}
+
+multiversion! {
     /// Adds `bias` to each token of a panel.
     pub(super) fn add_bias(bias: &[f32], panel: &mut [f32]) {
         for (x, bias) in panel.as_chunks_mut().0.iter_mut().zip(bias) {

@@ -9,6 +9,7 @@ use crate::kv_cache::{KvCache, Sequence};
 use crate::ops::{AttentionReport, AttentionSpec, Ops, Stacking};
 use crate::weights::{LoadError, Tensor};
 use ::attention::Aligned;
+use ::attention::shape::HeadShape;
 use ::attention::simd::{LANES, Simd, packed_len};
 use half::bf16;
 use rayon::prelude::*;
@@ -98,8 +99,8 @@ impl Ops for Cpu {
         Operand::new(features, len)
     }
 
-    fn rotations(&self, config: &ModelConfig, start: usize, len: usize) -> Rotations {
-        Rotations::new(config, start, len)
+    fn rotations(&self, config: &ModelConfig, start: usize, len: usize, prompt_len: usize) -> Rotations {
+        Rotations::new(config, start, len, prompt_len)
     }
 
     fn embed(&self, table: &Tensor, ids: &[u32], out: &mut Tokens) {
@@ -138,6 +139,17 @@ impl Ops for Cpu {
 
     fn gated_linear(&self, matrix: &Matrix, x: &Operand, out: &mut Operand) {
         matrix.multiply_gated(self.simd, x, out);
+    }
+
+    fn norm_heads(&self, heads: HeadShape, q_weight: &Vec<f32>, k_weight: &Vec<f32>, eps: f32, qkv: &mut Tokens) {
+        let (stride, head_len) = (qkv.stride(), heads.head_dim() * LANES);
+        let (q_heads, normed) = (heads.num_q_heads(), heads.num_q_heads() + heads.num_kv_heads());
+        qkv.panels.par_chunks_mut(stride).for_each(|panel| {
+            for (head, x) in panel.chunks_exact_mut(head_len).take(normed).enumerate() {
+                let weight = if head < q_heads { q_weight } else { k_weight };
+                elementwise::rms_norm_in_place(self.simd, weight, eps, x);
+            }
+        });
     }
 
     fn attention(

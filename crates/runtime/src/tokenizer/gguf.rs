@@ -1,7 +1,7 @@
-//! Byte-level BPE from the vocabulary a GGUF file carries.
+//! The tokenizer that a GGUF file describes: byte-level BPE, or SentencePiece BPE.
 
 use super::pre_tokenizer::PreTokenizer;
-use super::{Tokenizer, TokenizerError};
+use super::{Tokenizer, TokenizerError, sentence_piece};
 use crate::weights::gguf::{Gguf, GgufError};
 use std::collections::HashSet;
 use tokenizers::models::bpe::{BPE, Vocab};
@@ -12,14 +12,18 @@ use tokenizers::tokenizer::{AddedToken, Tokenizer as HuggingFace};
 /// The `tokenizer.ggml.*` metadata.
 #[derive(Clone, Debug, Default)]
 pub struct GgufVocabulary {
-    /// Kind of tokenizer; byte-level BPE is `gpt2`.
+    /// Kind of tokenizer; byte-level BPE is `gpt2`, SentencePiece BPE `llama`.
     pub model: String,
     /// Name of the pre-tokenizer.
     pub pre: String,
     /// Text of each token, bytes spelt as in GPT-2.
     pub tokens: Vec<String>,
-    /// Kind of each token: 3 control, 4 user defined.
+    /// Kind of each token: 1 normal, 2 unknown, 3 control, 4 user defined, 6 byte.
     pub token_types: Vec<i64>,
+    /// Score of each token; SentencePiece only.
+    pub scores: Vec<f32>,
+    /// Whether a space is put in front of every text; SentencePiece only, and it does unless the file says no.
+    pub add_space: Option<bool>,
     /// `left right`, best first.
     pub merges: Vec<String>,
     /// Token put in front of texts.
@@ -40,7 +44,7 @@ impl Tokenizer {
     /// Makes the tokenizer that a GGUF file describes.
     ///
     /// # Errors
-    /// When the file lacks a vocabulary, or has one that is not byte-level BPE with a known pre-tokenizer.
+    /// When the file lacks a vocabulary, or has one of another kind or with an unknown pre-tokenizer.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, TokenizerError> {
         Self::from_vocabulary(GgufVocabulary::from_gguf(gguf)?)
     }
@@ -50,10 +54,30 @@ impl Tokenizer {
     /// # Errors
     /// As [`from_gguf`](Self::from_gguf).
     pub fn from_vocabulary(vocabulary: GgufVocabulary) -> Result<Self, TokenizerError> {
-        if vocabulary.model != "gpt2" {
-            let expected = "gpt2 (byte-level BPE)".into();
-            return Err(TokenizerError::Unsupported { what: "model", found: vocabulary.model, expected });
+        match vocabulary.model.as_str() {
+            "gpt2" => Self::byte_level(vocabulary),
+            "llama" => Self::sentence_piece(vocabulary),
+            _ => {
+                let expected = "gpt2 (byte-level BPE) or llama (SentencePiece BPE)".into();
+                Err(TokenizerError::Unsupported { what: "model", found: vocabulary.model, expected })
+            }
         }
+    }
+
+    fn sentence_piece(vocabulary: GgufVocabulary) -> Result<Self, TokenizerError> {
+        let ids = vocabulary.ids()?;
+        let bos = vocabulary.bos.map(|bos| vocabulary.checked("BOS", bos)).transpose()?;
+        let eos_ids = vocabulary.eos_ids(&ids)?;
+        let GgufVocabulary { tokens, token_types, scores, .. } = &vocabulary;
+        let add_space = vocabulary.add_space.unwrap_or(true);
+        let mut inner = sentence_piece::build(tokens, token_types, scores, ids, add_space)?;
+        let added = |error: tokenizers::Error| TokenizerError::Vocabulary(error.to_string());
+        inner.add_special_tokens(vocabulary.added(CONTROL)?).map_err(added)?;
+        inner.add_tokens(vocabulary.added(USER_DEFINED)?).map_err(added)?;
+        Self::new(inner, eos_ids, bos, vocabulary.add_bos.unwrap_or(true))
+    }
+
+    fn byte_level(vocabulary: GgufVocabulary) -> Result<Self, TokenizerError> {
         let rule = PreTokenizer::named(&vocabulary.pre).ok_or_else(|| TokenizerError::Unsupported {
             what: "pre-tokenizer",
             found: vocabulary.pre.clone(),
@@ -107,6 +131,11 @@ impl GgufVocabulary {
                 Some(_) => gguf.integers(&key("token_type"))?,
                 None => Vec::new(),
             },
+            scores: match gguf.get(&key("scores")) {
+                Some(_) => gguf.floats(&key("scores"))?.into_iter().map(|score| score as f32).collect(),
+                None => Vec::new(),
+            },
+            add_space: gguf.optional_bool(&key("add_space_prefix"))?,
             merges,
             bos: gguf.optional_size(&key("bos_token_id"))?,
             eos,

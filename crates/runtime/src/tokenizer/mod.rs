@@ -3,6 +3,7 @@
 mod folder;
 mod gguf;
 mod pre_tokenizer;
+mod sentence_piece;
 mod text_stream;
 mod token_bytes;
 

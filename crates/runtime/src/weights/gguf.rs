@@ -252,6 +252,22 @@ impl Gguf {
         }
     }
 
+    /// A list of floating-point numbers.
+    ///
+    /// # Errors
+    /// When the key is missing or holds something else.
+    pub fn floats(&self, key: &str) -> Result<Vec<f64>, GgufError> {
+        let value = self.require(key)?;
+        let wrong = || wrong_type(key, "a list of numbers", value);
+        let Value::Array(array) = value else { return Err(wrong()) };
+        let mut reader = Reader { file: &array.bytes, at: 0 };
+        let float = |_| match reader.value(array.kind, key, 1)? {
+            Value::Float(x) => Ok(x),
+            _ => Err(wrong()),
+        };
+        (0..array.count).map(float).collect()
+    }
+
     /// A list of whole numbers.
     ///
     /// # Errors

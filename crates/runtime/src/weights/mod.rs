@@ -6,7 +6,7 @@ mod names;
 mod quant;
 mod safetensors;
 
-use crate::config::ModelConfig;
+use crate::config::{ConfigError, ModelConfig, StretchContext};
 use crate::model_files::ModelFiles;
 use gguf::Gguf;
 use memmap2::Mmap;
@@ -49,8 +49,8 @@ impl ModelWeights {
             ModelFiles::Gguf(path) => {
                 let file = map(path)?;
                 let gguf = Gguf::parse(&file).map_err(|error| LoadError::Gguf { path: path.clone(), error })?;
-                let config =
-                    ModelConfig::from_gguf(&gguf).map_err(|error| LoadError::Config { path: path.clone(), error })?;
+                let config = ModelConfig::from_gguf(&gguf, &file)
+                    .map_err(|error| LoadError::Config { path: path.clone(), error })?;
                 Self { config, storage: Storage::Gguf { file, gguf } }
             }
             ModelFiles::Folder(folder) => {
@@ -65,6 +65,14 @@ impl ModelWeights {
     /// Shape of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// Stretches the context; see [`ModelConfig::stretch`].
+    ///
+    /// # Errors
+    /// When the model's own files do.
+    pub fn stretch(&mut self, stretch: StretchContext) -> Result<(), ConfigError> {
+        self.config.stretch(stretch)
     }
 
     /// Metadata, when the model is a GGUF file.
@@ -107,8 +115,7 @@ impl ModelWeights {
         let config = &self.config;
         let mut needed = vec![TensorName::TokenEmbedding, TensorName::OutputNorm, TensorName::OutputHead];
         for layer in 0..config.num_layers {
-            let parts = LayerPart::ALL.into_iter().filter(|part| config.qkv_bias || !part.is_bias());
-            needed.extend(parts.map(|part| TensorName::Layer { layer, part }));
+            needed.extend(LayerPart::of(config).map(|part| TensorName::Layer { layer, part }));
         }
         for name in &needed {
             let tensor = self.tensor(*name)?;
@@ -138,9 +145,9 @@ impl ModelWeights {
     }
 }
 
-/// Old Hugging Face files store what follows from the RoPE base.
+/// Old Hugging Face files store what follows from the RoPE base; the config has read what GGUF files divide it by.
 fn is_rope_table(name: &str) -> bool {
-    name.ends_with(".rotary_emb.inv_freq")
+    name.ends_with(".rotary_emb.inv_freq") || name == "rope_freqs.weight"
 }
 
 fn map(path: &Path) -> Result<Mmap, LoadError> {

@@ -32,6 +32,8 @@ pub enum LayerPart {
     QBias,
     KBias,
     VBias,
+    QNorm,
+    KNorm,
     MlpNorm,
     Gate,
     Up,
@@ -41,10 +43,16 @@ pub enum LayerPart {
 use LayerPart::*;
 
 impl LayerPart {
-    pub(super) const ALL: [LayerPart; 12] = [AttnNorm, Q, K, V, O, QBias, KBias, VBias, MlpNorm, Gate, Up, Down];
+    const ALL: [LayerPart; 14] = [AttnNorm, Q, K, V, O, QBias, KBias, VBias, QNorm, KNorm, MlpNorm, Gate, Up, Down];
 
-    pub(super) fn is_bias(self) -> bool {
-        matches!(self, QBias | KBias | VBias)
+    /// Parts that the layers of this model have.
+    pub(super) fn of(config: &ModelConfig) -> impl Iterator<Item = LayerPart> {
+        let (bias, norm) = (config.qkv_bias, config.qk_norm);
+        Self::ALL.into_iter().filter(move |part| match part {
+            QBias | KBias | VBias => bias,
+            QNorm | KNorm => norm,
+            _ => true,
+        })
     }
 }
 
@@ -65,6 +73,8 @@ impl TensorName {
                     QBias => "attn_q.bias",
                     KBias => "attn_k.bias",
                     VBias => "attn_v.bias",
+                    QNorm => "attn_q_norm.weight",
+                    KNorm => "attn_k_norm.weight",
                     MlpNorm => "ffn_norm.weight",
                     Gate => "ffn_gate.weight",
                     Up => "ffn_up.weight",
@@ -91,6 +101,8 @@ impl TensorName {
                     QBias => "self_attn.q_proj.bias",
                     KBias => "self_attn.k_proj.bias",
                     VBias => "self_attn.v_proj.bias",
+                    QNorm => "self_attn.q_norm.weight",
+                    KNorm => "self_attn.k_norm.weight",
                     MlpNorm => "post_attention_layernorm.weight",
                     Gate => "mlp.gate_proj.weight",
                     Up => "mlp.up_proj.weight",
@@ -115,6 +127,7 @@ impl TensorName {
                 O => (hidden, q),
                 QBias => (1, q),
                 KBias | VBias => (1, kv),
+                QNorm | KNorm => (1, config.head_dim),
                 Gate | Up => (inter, hidden),
                 Down => (hidden, inter),
             },

@@ -1,6 +1,6 @@
 use super::gguf::tests::Writer;
 use super::*;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, RopeScaling};
 use std::path::PathBuf;
 
 /// A llama of one layer, two query heads, one kv head.
@@ -97,10 +97,11 @@ fn every_loader_error_says_what_is_wrong() {
     assert!(matches!(config(size("llama.rope.dimension_count", 2)), ConfigError::Unsupported(_)));
     let model = || tensors(metadata());
     for (says, writer) in [
-        ("rope.scaling.type", model().text("llama.rope.scaling.type", "yarn")),
-        ("rope.scaling.factor", model().float("llama.rope.scaling.factor", 4.0)),
-        ("rope.scale_linear", model().float("llama.rope.scale_linear", 2.0)),
-        ("rope_freqs.weight", model().f32_tensor("rope_freqs.weight", &[2])),
+        ("longrope", model().text("llama.rope.scaling.type", "longrope")),
+        (
+            "rope.scaling.yarn_ext_factor",
+            model().text("llama.rope.scaling.type", "yarn").float("llama.rope.scaling.yarn_ext_factor", 2.0),
+        ),
         ("causal", model().raw("llama.attention.causal", 7, &[0])),
         ("split over 3 files", model().raw("split.count", 2, &3u16.to_le_bytes())),
     ] {
@@ -108,6 +109,20 @@ fn every_loader_error_says_what_is_wrong() {
         assert!(matches!(unsupported, ConfigError::Unsupported(_)), "{unsupported}");
         assert!(unsupported.to_string().contains(says), "{says}: {unsupported}");
     }
+    let divisors = config(model().f32_tensor("rope_freqs.weight", &[3]));
+    assert!(matches!(divisors, ConfigError::Size { what: "number of RoPE divisors", .. }), "{divisors}");
+    let window = model().size("llama.attention.sliding_window", 32);
+    assert_eq!(open(window).unwrap().config().windows, [Some(32)]);
+    let scaled = |writer| open(writer).unwrap().config().rope.scaling.clone();
+    for name in ["llama.rope.scaling.factor", "llama.rope.scale_linear"] {
+        assert_eq!(scaled(model().float(name, 4.0)), RopeScaling::Linear { factor: 4.0 });
+    }
+    let yarn = model().text("llama.rope.scaling.type", "yarn").float("llama.rope.scaling.factor", 4.0);
+    let yarn = open(yarn.size("llama.rope.scaling.original_context_length", 32)).unwrap();
+    assert_eq!(yarn.config().max_context, 128);
+    assert!(matches!(yarn.config().rope.scaling, RopeScaling::Yarn { original: 32, .. }));
+    let zeros = config(model().f32_tensor("rope_freqs.weight", &[2]));
+    assert!(matches!(zeros, ConfigError::Size { what: "RoPE scaling factor", .. }), "{zeros}");
     let unscaled = model().text("llama.rope.scaling.type", "none").float("llama.rope.scale_linear", 1.0);
     open(unscaled.raw("llama.attention.causal", 7, &[1])).unwrap();
 
@@ -144,13 +159,10 @@ fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
     assert!(matches!(error(open_folder(&[("config.json", "{")])), LoadError::Json { .. }));
     assert!(matches!(error(open_folder(&[("config.json", "{}")])), LoadError::Json { .. }));
     for extra in [
-        r#", "rope_scaling": {"rope_type": "llama3"}"#,
-        r#", "rope_parameters": {"rope_type": "yarn", "rope_theta": 1e6}"#,
-        r#", "use_sliding_window": true"#,
+        r#", "rope_scaling": {"rope_type": "longrope", "factor": 4.0}"#,
+        r#", "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}"#,
         // Files written for old and new readers name the type twice.
         r#", "rope_scaling": {"type": "mrope", "rope_type": "default"}"#,
-        r#", "rope_scaling": {"type": "yarn", "rope_type": "yarn", "factor": 4.0}"#,
-        r#", "rope_scaling": {"factor": 4.0}"#,
         r#", "hidden_act": "gelu""#,
         r#", "quantization_config": {"quant_method": "awq"}"#,
         r#", "attention_bias": true"#,
@@ -158,6 +170,17 @@ fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
     ] {
         let error = error(open_folder(&[("config.json", &config(extra))]));
         assert!(matches!(&error, LoadError::Config { error: ConfigError::Unsupported(_), .. }), "{extra}: {error}");
+    }
+    for (extra, says) in [
+        (r#", "rope_scaling": {"rope_type": "llama3", "factor": 8.0}"#, "original context"),
+        (r#", "rope_scaling": {"rope_type": "linear"}"#, "RoPE scaling factor is missing"),
+        (r#", "rope_scaling": {"rope_type": "linear", "factor": -1.0}"#, "RoPE scaling factor is -1"),
+        (r#", "rope_scaling": {"type": "yarn", "factor": 2.0, "beta_fast": 0.5}"#, "beta_fast"),
+        (r#", "rope_theta": 0.0"#, "RoPE base"),
+    ] {
+        let error = error(open_folder(&[("config.json", &config(extra))]));
+        assert!(matches!(&error, LoadError::Config { error: ConfigError::Size { .. }, .. }), "{extra}: {error}");
+        assert!(error.to_string().contains(says), "{extra}: {error}");
     }
     let other = config("").replace("LlamaForCausalLM", "MambaForCausalLM");
     let other = error(open_folder(&[("config.json", &other)]));

@@ -202,7 +202,7 @@ proptest! {
             bytes[at] = byte;
         }
         if let Ok(gguf) = Gguf::parse(&bytes) {
-            let _ = crate::config::ModelConfig::from_gguf(&gguf);
+            let _ = crate::config::ModelConfig::from_gguf(&gguf, &bytes);
             let _ = crate::tokenizer::Tokenizer::from_gguf(&gguf);
             for (_, place) in gguf.tensors() {
                 let row = &bytes[place.bytes.clone()][..place.bytes.len() / place.rows];

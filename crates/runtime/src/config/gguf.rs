@@ -1,0 +1,140 @@
+//! The metadata of a GGUF file.
+
+use super::{Architecture, ConfigError, ModelConfig, Rope, RopePairing, RopeScaling, stretched};
+use crate::weights::Encoding;
+use crate::weights::gguf::Gguf;
+
+impl ModelConfig {
+    /// Reads the metadata of a GGUF file; `file` is the whole of it.
+    ///
+    /// # Errors
+    /// When it is not a decoder this engine can run, or sizes cannot be.
+    pub fn from_gguf(gguf: &Gguf, file: &[u8]) -> Result<Self, ConfigError> {
+        let name = gguf.text("general.architecture")?;
+        let architecture = match name {
+            "llama" => Architecture::Llama,
+            "qwen2" => Architecture::Qwen2,
+            "qwen3" => Architecture::Qwen3,
+            other => return Err(ConfigError::Architecture(other.into())),
+        };
+        let key = |suffix: &str| format!("{name}.{suffix}");
+        refuse(gguf, name)?;
+        let num_layers = gguf.size(&key("block_count"))?;
+        let num_q_heads = gguf.size(&key("attention.head_count"))?;
+        let hidden_size = gguf.size(&key("embedding_length"))?;
+        let head_dim = match gguf.optional_size(&key("attention.key_length"))? {
+            Some(head_dim) => head_dim,
+            None => hidden_size.checked_div(num_q_heads).unwrap_or(0),
+        };
+        if let Some(rotated) = gguf.optional_size(&key("rope.dimension_count"))?.filter(|n| *n != head_dim) {
+            return Err(ConfigError::Unsupported(format!("RoPE over {rotated} of {head_dim} elements")));
+        }
+        // Files of Mistral models say `llama`; where they have a window, it is every layer's.
+        let window = gguf.optional_size(&key("attention.sliding_window"))?.filter(|window| *window > 0);
+        if window.is_some() && architecture != Architecture::Llama {
+            return Err(ConfigError::Unsupported("sliding-window attention in some layers of a GGUF model".into()));
+        }
+        let context = gguf.size(&key("context_length"))?;
+        let scaling = scaling(gguf, file, name, context)?;
+        let max_context = match scaling {
+            RopeScaling::Yarn { factor, original, .. } => context.max(stretched(original, factor)),
+            _ => context,
+        };
+        let embedding = gguf.tensor("token_embd.weight").map_or(0, |place| place.rows);
+        Self {
+            architecture,
+            hidden_size,
+            intermediate_size: gguf.size(&key("feed_forward_length"))?,
+            num_layers,
+            num_q_heads,
+            num_kv_heads: gguf.optional_size(&key("attention.head_count_kv"))?.unwrap_or(num_q_heads),
+            head_dim,
+            vocab_size: embedding,
+            max_context,
+            rope: Rope {
+                theta: match gguf.get(&key("rope.freq_base")) {
+                    Some(_) => gguf.float(&key("rope.freq_base"))?,
+                    None => 10_000.0,
+                },
+                scaling,
+            },
+            rope_pairing: match architecture {
+                Architecture::Llama | Architecture::Mistral => RopePairing::Adjacent,
+                Architecture::Qwen2 | Architecture::Qwen3 => RopePairing::Halves,
+            },
+            rms_norm_eps: gguf.float(&key("attention.layer_norm_rms_epsilon"))? as f32,
+            tie_word_embeddings: gguf.tensor("output.weight").is_none(),
+            qkv_bias: architecture == Architecture::Qwen2,
+            qk_norm: architecture == Architecture::Qwen3,
+            windows: vec![window; num_layers.min(super::MAX_LAYERS)],
+        }
+        .checked()
+    }
+}
+
+/// Refuses the features that change the answers and that the decoder does not have.
+fn refuse(gguf: &Gguf, architecture: &str) -> Result<(), ConfigError> {
+    let key = |suffix: &str| format!("{architecture}.{suffix}");
+    let unsupported = |what: String| Err(ConfigError::Unsupported(what));
+    if let Some(experts) = gguf.optional_size(&key("expert_count"))?.filter(|n| *n > 0) {
+        return unsupported(format!("a mixture of {experts} experts"));
+    }
+    if let Some(files) = gguf.optional_size("split.count")?.filter(|n| *n > 1) {
+        return unsupported(format!(
+            "a GGUF model split over {files} files (join them with `llama-gguf-split --merge`)"
+        ));
+    }
+    if gguf.optional_bool(&key("attention.causal"))? == Some(false) {
+        return unsupported("attention that is not causal".into());
+    }
+    Ok(())
+}
+
+fn scaling(gguf: &Gguf, file: &[u8], architecture: &str, context: usize) -> Result<RopeScaling, ConfigError> {
+    let key = |suffix: &str| format!("{architecture}.rope.{suffix}");
+    if let Some(place) = gguf.tensor("rope_freqs.weight") {
+        if place.rows != 1 || place.encoding != Encoding::F32 {
+            return Err(ConfigError::Unsupported("a `rope_freqs.weight` that is not a list of f32".into()));
+        }
+        let mut divisors = vec![0.0; place.cols];
+        place.encoding.decode(&file[place.bytes.clone()], &mut divisors);
+        return Ok(RopeScaling::Divisors(divisors));
+    }
+    let optional = |name: &str| -> Result<Option<f64>, ConfigError> {
+        Ok(gguf.get(&key(name)).map(|_| gguf.float(&key(name))).transpose()?)
+    };
+    let factor = match optional("scaling.factor")? {
+        Some(factor) => Some(factor),
+        None => optional("scale_linear")?,
+    };
+    // A factor scales even where no type is named: readers take the type to be linear then.
+    let kind = match gguf.get(&key("scaling.type")) {
+        Some(_) => gguf.text(&key("scaling.type"))?,
+        None if factor.is_some() => "linear",
+        None => "none",
+    };
+    let known = ["type", "factor", "original_context_length", "attn_factor", "finetuned"];
+    let prefix = key("scaling.");
+    let unknown = gguf.keys().filter_map(|key| key.strip_prefix(&prefix)).find(|name| !known.contains(name));
+    match (kind, unknown) {
+        ("none", _) => Ok(RopeScaling::None),
+        (_, Some(name)) => Err(ConfigError::Unsupported(format!("RoPE scaling (`{prefix}{name}`)"))),
+        ("linear", _) => Ok(match factor.unwrap_or(1.0) {
+            1.0 | 0.0 => RopeScaling::None,
+            factor => RopeScaling::Linear { factor },
+        }),
+        ("yarn", _) => {
+            let factor = factor.unwrap_or(1.0);
+            Ok(RopeScaling::Yarn {
+                factor,
+                original: gguf.optional_size(&key("scaling.original_context_length"))?.unwrap_or(context),
+                attention_factor: optional("scaling.attn_factor")?.unwrap_or(1.0)
+                    * Rope::yarn_attention_factor(factor, 1.0),
+                beta_fast: 32.0,
+                beta_slow: 1.0,
+                truncate: true,
+            })
+        }
+        (other, _) => Err(ConfigError::Unsupported(format!("RoPE scaling `{other}`"))),
+    }
+}

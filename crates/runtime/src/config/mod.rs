@@ -1,0 +1,227 @@
+//! What a decoder looks like, whichever file format said so.
+
+mod gguf;
+mod hugging_face;
+mod rope;
+
+use crate::weights::LoadError;
+use crate::weights::gguf::GgufError;
+use std::path::Path;
+use std::str::FromStr;
+
+pub use rope::{Rope, RopeScaling};
+
+/// Model family. The decoder is written once; the family says which optional parts exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Architecture {
+    /// Llama 2/3 and models of the same shape (SmolLM2, TinyLlama, ...).
+    Llama,
+    /// Mistral: Llama with a sliding window.
+    Mistral,
+    /// Qwen2 and Qwen2.5: bias on Q, K and V.
+    Qwen2,
+    /// Qwen3: an RMS norm over each query and key head.
+    Qwen3,
+}
+
+/// Which elements of a head rotate together under RoPE.
+///
+/// Hugging Face files pair element `i` with `i + head_dim / 2`. GGUF files of the Llama family store Q and K rows
+/// permuted so that `2 i` pairs with `2 i + 1`; the scores are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopePairing {
+    /// `(i, i + head_dim / 2)`.
+    Halves,
+    /// `(2 i, 2 i + 1)`.
+    Adjacent,
+}
+
+/// Shape and constants of a decoder-only model. All sizes count elements; checked when read from a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// Model family.
+    pub architecture: Architecture,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the MLP.
+    pub intermediate_size: usize,
+    /// Number of decoder layers.
+    pub num_layers: usize,
+    /// Query heads.
+    pub num_q_heads: usize,
+    /// Key/value heads; divides `num_q_heads`.
+    pub num_kv_heads: usize,
+    /// Elements of a head; even.
+    pub head_dim: usize,
+    /// Rows of the token embedding.
+    pub vocab_size: usize,
+    /// Longest sequence the model was trained for, in tokens.
+    pub max_context: usize,
+    /// Rotary position embedding.
+    pub rope: Rope,
+    /// RoPE pairing of the stored Q and K weights.
+    pub rope_pairing: RopePairing,
+    /// Epsilon of every RMS norm.
+    pub rms_norm_eps: f32,
+    /// Whether the output head is the token embedding.
+    pub tie_word_embeddings: bool,
+    /// Whether Q, K and V have a bias.
+    pub qkv_bias: bool,
+    /// Whether each query and key head is normalised before it is rotated.
+    pub qk_norm: bool,
+    /// For each layer how many positions back it sees, its own included; `None` sees all.
+    pub windows: Vec<Option<usize>>,
+}
+
+/// Why a model cannot be run by this engine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Another model family.
+    #[error(
+        "architecture `{0}` is not supported: this version runs llama (Llama 2/3, SmolLM2, TinyLlama), mistral, qwen2 (Qwen2, Qwen2.5) and qwen3"
+    )]
+    Architecture(String),
+    /// A feature that would change the answers if ignored.
+    #[error("{0} is not supported yet; answers without it would be wrong")]
+    Unsupported(String),
+    /// Sizes that cannot be.
+    #[error("{what} is {found}: expected {expected}")]
+    Size {
+        /// Which size.
+        what: &'static str,
+        /// What is there.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// Two scalings at once.
+    #[error("the model's own files scale RoPE already: leave --rope-scaling away")]
+    Stretched,
+    /// GGUF metadata that does not hold.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+}
+
+/// A way to read prompts longer than the model was trained for, asked for by the user: `yarn:4`, `dynamic:2` or `linear:2`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StretchContext {
+    kind: StretchKind,
+    factor: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum StretchKind {
+    Yarn,
+    Dynamic,
+    Linear,
+}
+
+impl FromStr for StretchContext {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        let wrong = || format!("a RoPE scaling is yarn:4, dynamic:2 or linear:2, not `{s}`");
+        let (kind, factor) = s.split_once(':').ok_or_else(wrong)?;
+        let kind = match kind {
+            "yarn" => StretchKind::Yarn,
+            "dynamic" => StretchKind::Dynamic,
+            "linear" => StretchKind::Linear,
+            _ => return Err(wrong()),
+        };
+        match factor.parse() {
+            Ok(factor) if (1.0..=1024.0).contains(&factor) => Ok(Self { kind, factor }),
+            _ => Err(format!("the factor of a RoPE scaling is 1 to 1024, not `{factor}`")),
+        }
+    }
+}
+
+/// Far above any model that exists, far below where products of sizes overflow.
+const MAX_SIZE: usize = 1 << 24;
+const MAX_LAYERS: usize = 1 << 12;
+
+impl ModelConfig {
+    /// Stretches the context, from what the model was trained for.
+    ///
+    /// # Errors
+    /// When the model is stretched already.
+    pub fn stretch(&mut self, stretch: StretchContext) -> Result<(), ConfigError> {
+        if self.rope.scaling != RopeScaling::None {
+            return Err(ConfigError::Stretched);
+        }
+        let (factor, original) = (stretch.factor, self.max_context);
+        self.rope.scaling = match stretch.kind {
+            StretchKind::Linear => RopeScaling::Linear { factor },
+            StretchKind::Dynamic => RopeScaling::Dynamic { factor, original },
+            StretchKind::Yarn => RopeScaling::Yarn {
+                factor,
+                original,
+                attention_factor: Rope::yarn_attention_factor(factor, 1.0),
+                beta_fast: 32.0,
+                beta_slow: 1.0,
+                truncate: true,
+            },
+        };
+        self.max_context = stretched(original, factor);
+        Ok(())
+    }
+
+    fn checked(self) -> Result<Self, ConfigError> {
+        let sizes = [
+            ("hidden size", self.hidden_size, MAX_SIZE),
+            ("MLP size", self.intermediate_size, MAX_SIZE),
+            ("number of layers", self.num_layers, MAX_LAYERS),
+            ("number of query heads", self.num_q_heads, MAX_LAYERS),
+            ("number of kv heads", self.num_kv_heads, MAX_LAYERS),
+            ("head size", self.head_dim, 512),
+            ("vocabulary size", self.vocab_size, MAX_SIZE),
+            ("context length", self.max_context, i32::MAX as usize),
+        ];
+        for (what, size, most) in sizes {
+            if size == 0 || size > most {
+                return Err(ConfigError::Size { what, found: size.to_string(), expected: format!("1 to {most}") });
+            }
+        }
+        if !self.num_q_heads.is_multiple_of(self.num_kv_heads) {
+            return Err(ConfigError::Size {
+                what: "number of query heads",
+                found: self.num_q_heads.to_string(),
+                expected: format!("a multiple of the {} kv heads", self.num_kv_heads),
+            });
+        }
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(ConfigError::Size {
+                what: "head size",
+                found: self.head_dim.to_string(),
+                expected: "an even number".into(),
+            });
+        }
+        if let Some((what, found, expected)) = self.rope.wrong(self.head_dim) {
+            return Err(ConfigError::Size { what, found, expected: expected.into() });
+        }
+        if self.windows.contains(&Some(0)) {
+            let expected = "at least 1 position".into();
+            return Err(ConfigError::Size { what: "sliding window", found: "0".into(), expected });
+        }
+        if !(self.rms_norm_eps.is_finite() && self.rms_norm_eps >= 0.0) {
+            return Err(ConfigError::Size {
+                what: "norm epsilon",
+                found: self.rms_norm_eps.to_string(),
+                expected: "a small number".into(),
+            });
+        }
+        Ok(self)
+    }
+}
+
+/// `factor` times as many positions, as many as can be counted.
+fn stretched(positions: usize, factor: f64) -> usize {
+    ((positions as f64 * factor) as usize).min(i32::MAX as usize)
+}
+
+/// Reads a JSON file.
+pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
+    let text = std::fs::read(path).map_err(|error| LoadError::Read { path: path.into(), error })?;
+    serde_json::from_slice(&text).map_err(|error| LoadError::Json { path: path.into(), message: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests;
