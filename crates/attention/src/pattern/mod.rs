@@ -10,8 +10,8 @@ mod last_rows;
 mod top_blocks;
 mod triangular;
 
-pub(crate) use block_cluster::mean_key_logits;
-pub use block_cluster::{BlockCluster, BlockLevels, BlockRule, BlockScore, Selector, key_means};
+pub use block_cluster::{BlockCluster, BlockLevels, BlockRule, BlockScore, Selector};
+pub(crate) use block_cluster::{key_means, mean_key_logits};
 pub use interval_slash::IntervalSlash;
 pub use last_rows::LastRows;
 pub use top_blocks::TopBlocks;

@@ -8,14 +8,13 @@ use super::probe::{Probes, num_panels};
 use super::{CostModel, Search, Target};
 use crate::attend::{Output, attend};
 use crate::kv::{KvPages, KvView};
-use crate::pattern::{BlockLevels, Triangular, key_means};
+use crate::pattern::{BlockLevels, Triangular};
 use crate::plan::{HeadPlan, Plan};
 use crate::planner::{Planner, Scene};
 use crate::queries::Queries;
 use crate::shape::{HeadShape, QueryRange};
 use crate::simd::Simd;
-use crate::{Aligned, BLOCK_N, Error};
-use half::bf16;
+use crate::{BLOCK_N, Error};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -135,12 +134,11 @@ impl Bench<'_> {
         let mut search = Search::new(Target::Recall(0.95))?;
         // The question is what a search costs, not whether it pays.
         search.cost.margin = f64::INFINITY;
-        let means: Aligned<bf16> = key_means(kv, 0);
         let each_head = |run: &(dyn Fn(usize) -> Result<(), Error> + Sync)| {
             (0..kv.heads().num_q_heads()).into_par_iter().try_for_each(run)
         };
         let score_us = time_us(|| {
-            each_head(&|head| BlockLevels::measure(simd, search.selector, queries, head, kv, &means, range).map(drop))
+            each_head(&|head| BlockLevels::measure(simd, search.selector, queries, head, kv, range).map(drop))
         })?;
         let probe_us = time_us(|| {
             each_head(&|head| {

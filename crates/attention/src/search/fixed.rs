@@ -3,7 +3,7 @@
 use super::candidates::best_columns;
 use super::probe::Probes;
 use crate::Error;
-use crate::pattern::{BlockCluster, BlockLevels, Selector, key_means};
+use crate::pattern::{BlockCluster, BlockLevels, Selector};
 use crate::plan::SparsePlan;
 use crate::planner::Scene;
 
@@ -16,8 +16,7 @@ pub(crate) fn fixed_block_cluster(
     centres: bool,
 ) -> Result<SparsePlan, Error> {
     let Scene { simd, queries, kv, range, last_rows, .. } = *scene;
-    let means = key_means(kv, queries.heads().kv_head(head));
-    let levels = BlockLevels::measure(simd, Selector::default(), queries, head, kv, &means, range)?;
+    let levels = BlockLevels::measure(simd, Selector::default(), queries, head, kv, range)?;
     let mut columns = match columns {
         0 => Vec::new(),
         _ => Probes::measure(simd, queries, kv, range, head, |probes| {

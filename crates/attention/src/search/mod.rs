@@ -24,13 +24,12 @@ mod fixed;
 mod offline;
 mod probe;
 
-use crate::pattern::{BlockCluster, BlockLevels, HeadPattern, IntervalSlash, Selector, Triangular, key_means};
+use crate::pattern::{BlockCluster, BlockLevels, HeadPattern, IntervalSlash, Selector, Triangular};
 use crate::plan::{HeadPlan, Plan, SparsePlan};
 use crate::planner::{HeadChoice, Planned, Planner, Scene};
 use crate::shape::QueryRange;
-use crate::{Aligned, BLOCK_N, Error};
+use crate::{BLOCK_N, Error};
 use candidates::{Candidate, Candidates, Family};
-use half::bf16;
 use probe::Probes;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -122,19 +121,14 @@ impl Search {
 impl Planner for Search {
     /// Returns dense at once where the cost model says that no plan could earn back the search.
     fn plan(&self, scene: &Scene) -> Result<Planned, Error> {
-        let (heads, kv) = (scene.queries.heads(), scene.kv);
+        let heads = scene.queries.heads();
         if self.is_dense(scene.range, scene.last_rows) {
             return Ok(Planned::dense(heads.num_q_heads()));
         }
-        let key_means: Vec<Aligned<bf16>> =
-            (0..heads.num_kv_heads()).into_par_iter().map(|kv_head| key_means(kv, kv_head)).collect();
         let (plans, choices) = (0..heads.num_q_heads())
             .into_par_iter()
             .with_max_len(1)
-            .map(|head| {
-                let key_means = &key_means[heads.kv_head(head)];
-                HeadSearch { search: self, scene, head }.run(key_means)
-            })
+            .map(|head| HeadSearch { search: self, scene, head }.run())
             .collect::<Result<Vec<_>, Error>>()?
             .into_iter()
             .unzip();
@@ -154,11 +148,11 @@ struct HeadSearch<'a> {
 }
 
 impl HeadSearch<'_> {
-    fn run(&self, key_means: &[bf16]) -> Result<(HeadPlan, HeadChoice), Error> {
+    fn run(&self) -> Result<(HeadPlan, HeadChoice), Error> {
         let Scene { simd, queries, kv, range, last_rows, .. } = *self.scene;
         let selector = self.search.selector;
         let levels = match self.search.families.contains(&PatternFamily::BlockCluster) {
-            true => Some(BlockLevels::measure(simd, selector, queries, self.head, kv, key_means, range)?),
+            true => Some(BlockLevels::measure(simd, selector, queries, self.head, kv, range)?),
             false => None,
         };
         Probes::measure(simd, queries, kv, range, self.head, |probes| {

@@ -35,7 +35,7 @@ impl BlockLevels {
         (halves as u8).min(Self::MAX)
     }
 
-    /// Scores the tiles of one head. `key_means` are the mean keys of its blocks ([`key_means`]).
+    /// Scores the tiles of one head.
     ///
     /// # Errors
     /// When the selector has a stride that its score does not take.
@@ -45,12 +45,12 @@ impl BlockLevels {
         queries: &Queries,
         head: usize,
         kv: &KvView,
-        key_means: &[bf16],
         range: QueryRange,
     ) -> Result<Self, Error> {
         if let BlockScore::RowPeak { stride } = selector.score {
             row_peak::check(stride)?;
         }
+        let key_means = &key_means(kv, kv.heads().kv_head(head));
         let num_blocks = range.num_blocks();
         let mut levels = vec![Self::MAX; range.num_tiles() * num_blocks];
         let mut tile_levels = levels.chunks_exact_mut(num_blocks);
@@ -78,7 +78,7 @@ impl BlockLevels {
 }
 
 /// Mean keys of a kv head, `[num_blocks, padded to 16][padded_dim]`.
-pub fn key_means(kv: &KvView, kv_head: usize) -> Aligned<bf16> {
+pub(crate) fn key_means(kv: &KvView, kv_head: usize) -> Aligned<bf16> {
     let dim = kv.heads().padded_dim();
     let mut means = Aligned::<bf16>::zeroed(kv.num_blocks().next_multiple_of(ROW_TILE) * dim);
     for (block, row) in means.chunks_exact_mut(dim).enumerate().take(kv.num_blocks()) {

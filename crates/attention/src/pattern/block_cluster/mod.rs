@@ -10,7 +10,8 @@ use crate::Error;
 use crate::plan::SparsePlan;
 use crate::shape::QueryRange;
 
-pub use levels::{BlockLevels, key_means};
+pub use levels::BlockLevels;
+pub(crate) use levels::key_means;
 pub(crate) use mean_key::mean_key_logits;
 pub use selector::{BlockRule, BlockScore, Selector};
 

@@ -42,8 +42,7 @@ impl Case {
     fn levels(&self, simd: Simd, selector: Selector) -> BlockLevels {
         let queries = Queries::from_rows(simd, self.heads, &self.q).unwrap();
         let view = self.pages.view(&self.table, self.range.kv_len()).unwrap();
-        let means = key_means(&view, 0);
-        BlockLevels::measure(simd, selector, &queries, 0, &view, &means, self.range).unwrap()
+        BlockLevels::measure(simd, selector, &queries, 0, &view, self.range).unwrap()
     }
 
     /// `sm_scale * q . x` for the query at `position`.
@@ -165,8 +164,7 @@ fn a_stride_that_a_score_does_not_take_is_refused() {
     let row_peak = [0, 3, 8].map(|stride| BlockScore::RowPeak { stride });
     for score in antidiagonal.into_iter().chain(row_peak) {
         let selector = Selector { score, rule: BlockRule::Share };
-        let means = key_means(&view, 0);
-        let levels = BlockLevels::measure(Simd::detect(), selector, &queries, 0, &view, &means, case.range);
+        let levels = BlockLevels::measure(Simd::detect(), selector, &queries, 0, &view, case.range);
         assert!(matches!(levels, Err(Error::Parameter { .. })), "{score:?}");
     }
 }
