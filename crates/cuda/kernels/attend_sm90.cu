@@ -15,6 +15,7 @@
 #include "attention_batch.cuh"
 #include "ptx/tma.cuh"
 #include "ptx/wgmma.cuh"
+#include <cstddef>
 #include <cuda_bf16.h>
 
 struct Arguments {
@@ -33,6 +34,8 @@ struct Arguments {
     int kv_rows;              // rows of the cache: the first row past its end reads as zeros
     float sm_scale;
 };
+// As `src/attend_sm90.rs` has it.
+static_assert(sizeof(Arguments) == 512 && offsetof(Arguments, num_tiles) == 432);
 
 namespace {
 

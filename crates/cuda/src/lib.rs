@@ -1,1 +1,31 @@
-//! x
+//! The engine's operations on NVIDIA GPUs.
+//!
+//! * [`device`]: the driver, and nothing else knows it: context, stream, buffers, kernels.
+//! * [`kv`]: keys and values on the device, in pages.
+//! * [`batch`]: the sequences of a step and the order of their query tiles, made once and used by every layer.
+//! * One file for each kernel, of the same name as its source under `kernels/` and its test under `tests/`.
+//!
+//! Building needs no CUDA: kernels are compiled ahead of time by `scripts/build-kernels` and embedded, and the driver is
+//! found when the program runs. Where there is none, [`device::Device::open`] says so and nothing panics.
+
+#[allow(unsafe_code)] // calls of the driver
+pub mod device;
+
+#[allow(unsafe_code)] // a launch
+pub mod attend_sm90;
+pub mod batch;
+mod error;
+pub mod kv;
+
+pub use error::Error;
+
+/// The code of a kernel for all architectures, as `scripts/build-kernels` left it.
+macro_rules! image {
+    ($name:literal) => {{
+        #[repr(align(64))]
+        struct Aligned<T: ?Sized>(T);
+        static IMAGE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!("../fatbins/", $name, ".fatbin")));
+        &IMAGE.0
+    }};
+}
+pub(crate) use image;

@@ -1,0 +1,99 @@
+//! Embedded kernels: loading and launching.
+
+use super::{Device, driver_error, result, sys};
+use crate::Error;
+use std::ffi::{CString, c_void};
+use std::sync::Arc;
+
+/// A kernel ready to launch.
+#[derive(Clone)]
+pub(crate) struct Kernel {
+    device: Device,
+    function: sys::CUfunction,
+    /// Keeps the code loaded.
+    _module: Arc<Module>,
+    name: &'static str,
+}
+
+struct Module {
+    device: Device,
+    module: sys::CUmodule,
+}
+
+/// How many blocks of how many threads, with how much dynamic shared memory each.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grid {
+    pub blocks: (u32, u32, u32),
+    pub threads: u32,
+    pub shared_bytes: u32,
+}
+
+impl Device {
+    /// Loads kernel `name` out of `image`, a fat binary as `scripts/build-kernels` makes them; the driver takes the code
+    /// that fits the device. `shared_bytes` is the most dynamic shared memory that a launch will ask for.
+    pub(crate) fn kernel(&self, image: &[u8], name: &'static str, shared_bytes: usize) -> Result<Kernel, Error> {
+        let Self { properties, .. } = self;
+        if shared_bytes > properties.shared_memory_bytes {
+            return Err(Error::Unsupported {
+                what: "shared memory of a block",
+                expected: format!("at least {shared_bytes} bytes for kernel {name}"),
+                found: format!("{} on {}", properties.shared_memory_bytes, properties.name),
+            });
+        }
+        let (major, minor) = properties.capability;
+        let loading =
+            |error| driver_error(format!("loading kernel {name} for compute capability {major}.{minor}"), error);
+        self.raw_stream()?;
+        // SAFETY: `image` is a whole fat binary, whose header says how long it is.
+        let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(loading)?;
+        let module = Arc::new(Module { device: self.clone(), module });
+        let c_name = CString::new(name).expect("a name in the source has no zero byte");
+        // SAFETY: the module is loaded.
+        let function = unsafe { result::module::get_function(module.module, c_name) }.map_err(loading)?;
+        let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: the function is loaded, and the size was checked above.
+        unsafe { result::function::set_function_attribute(function, attribute, shared_bytes as i32) }.map_err(loading)?;
+        Ok(Kernel { device: self.clone(), function, _module: module, name })
+    }
+}
+
+impl Kernel {
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Starts the kernel on the device's stream, with `arguments` as its only parameter.
+    ///
+    /// # Safety
+    /// `A` is the kernel's parameter, field by field, and every access the kernel makes with it stays inside buffers that
+    /// nobody else uses at that time in the stream's order.
+    pub(crate) unsafe fn launch<A>(&self, grid: Grid, arguments: &A) -> Result<(), Error> {
+        let stream = self.device.raw_stream()?;
+        let mut parameters = [std::ptr::from_ref(arguments).cast_mut().cast::<c_void>()];
+        let Grid { blocks, threads, shared_bytes } = grid;
+        // SAFETY: the driver copies the parameter before it returns; the rest is the caller's promise.
+        unsafe {
+            result::launch_kernel(self.function, blocks, (threads, 1, 1), shared_bytes, stream, &mut parameters)
+        }
+        .map_err(|error| driver_error(format!("launching kernel {} as {grid:?}", self.name), error))
+    }
+}
+
+// SAFETY: a function is a handle that the driver lets any thread use.
+unsafe impl Send for Kernel {}
+// SAFETY: as above.
+unsafe impl Sync for Kernel {}
+// SAFETY: a module is a handle that the driver lets any thread use.
+unsafe impl Send for Module {}
+// SAFETY: as above.
+unsafe impl Sync for Module {}
+
+impl Drop for Module {
+    fn drop(&mut self) {
+        // A fault of earlier work, which is what can fail here, is reported where that work is waited for.
+        if self.device.raw_stream().is_ok() && self.device.synchronize().is_ok() {
+            // SAFETY: no kernel of the module runs any more, and none can be launched.
+            let _ = unsafe { result::module::unload(self.module) };
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Descriptions of tensors for the copy engine (TMA) of compute capability 9.0 and above.
+
+use super::buffer::Buffer;
+use super::{driver_error, sys};
+use crate::Error;
+use half::bf16;
+
+/// A bf16 tensor that is copied in boxes, in rows of 64 elements with the 128-byte swizzle. What a box holds past the
+/// end of the tensor reads as zeros.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(crate) struct TensorMap(sys::CUtensorMap);
+
+/// Elements of a row in shared memory: the widest that a swizzle takes.
+const ROW: usize = 64;
+
+impl TensorMap {
+    /// A contiguous tensor. `dims` and `box_dims` begin with the innermost dimension, whose box is 64 elements.
+    ///
+    /// # Panics
+    /// When the dimensions are not those of the buffer.
+    pub(crate) fn new<const RANK: usize>(
+        buffer: &Buffer<bf16>,
+        dims: [usize; RANK],
+        box_dims: [usize; RANK],
+    ) -> Result<Self, Error> {
+        assert_eq!(dims.iter().product::<usize>(), buffer.len(), "a tensor fills its buffer");
+        assert!(box_dims[0] == ROW && dims[0].is_multiple_of(ROW), "rows of 64 elements");
+        let mut map = sys::CUtensorMap { opaque: [0; 16] };
+        let sizes = dims.map(|n| n as u64);
+        let boxes = box_dims.map(|n| n as u32);
+        // Bytes from element to element of every dimension but the innermost.
+        let strides: Vec<u64> =
+            (1..RANK).map(|i| (dims[..i].iter().product::<usize>() * size_of::<bf16>()) as u64).collect();
+        let steps = [1u32; RANK];
+        // SAFETY: every pointer has RANK elements (RANK - 1 of the strides), and the address is that of the buffer.
+        let code = unsafe {
+            sys::cuTensorMapEncodeTiled(
+                &mut map,
+                sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                RANK as u32,
+                buffer.address() as *mut _,
+                sizes.as_ptr(),
+                strides.as_ptr(),
+                boxes.as_ptr(),
+                steps.as_ptr(),
+                sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+                sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+                sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+                sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
+            )
+        };
+        code.result()
+            .map_err(|error| driver_error(format!("describing a tensor {dims:?} in boxes of {box_dims:?}"), error))?;
+        Ok(Self(map))
+    }
+}
