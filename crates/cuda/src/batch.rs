@@ -62,12 +62,7 @@ impl Batch {
     ///
     /// # Errors
     /// When there is no sequence, one has fewer pages than its keys need, or there are too many for 31 bits.
-    pub fn new(
-        device: &Device,
-        sequences: &[SequencePages],
-        block_m: usize,
-        page_size: usize,
-    ) -> Result<Self, Error> {
+    pub fn new(device: &Device, sequences: &[SequencePages], block_m: usize, page_size: usize) -> Result<Self, Error> {
         let mut rows = Vec::with_capacity(sequences.len());
         let mut tiles = Vec::new();
         let mut page_table = Vec::new();

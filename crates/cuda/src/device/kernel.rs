@@ -52,7 +52,8 @@ impl Device {
         let function = unsafe { result::module::get_function(module.module, c_name) }.map_err(loading)?;
         let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         // SAFETY: the function is loaded, and the size was checked above.
-        unsafe { result::function::set_function_attribute(function, attribute, shared_bytes as i32) }.map_err(loading)?;
+        unsafe { result::function::set_function_attribute(function, attribute, shared_bytes as i32) }
+            .map_err(loading)?;
         Ok(Kernel { device: self.clone(), function, _module: module, name })
     }
 }
@@ -72,10 +73,8 @@ impl Kernel {
         let mut parameters = [std::ptr::from_ref(arguments).cast_mut().cast::<c_void>()];
         let Grid { blocks, threads, shared_bytes } = grid;
         // SAFETY: the driver copies the parameter before it returns; the rest is the caller's promise.
-        unsafe {
-            result::launch_kernel(self.function, blocks, (threads, 1, 1), shared_bytes, stream, &mut parameters)
-        }
-        .map_err(|error| driver_error(format!("launching kernel {} as {grid:?}", self.name), error))
+        unsafe { result::launch_kernel(self.function, blocks, (threads, 1, 1), shared_bytes, stream, &mut parameters) }
+            .map_err(|error| driver_error(format!("launching kernel {} as {grid:?}", self.name), error))
     }
 }
 

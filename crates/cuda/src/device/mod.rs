@@ -132,7 +132,8 @@ impl Device {
 
 impl fmt::Display for Properties {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let Self { ordinal, name, capability: (major, minor), multiprocessors, memory_bytes, driver_version, .. } = self;
+        let Self { ordinal, name, capability: (major, minor), multiprocessors, memory_bytes, driver_version, .. } =
+            self;
         let gib = *memory_bytes as f64 / (1u64 << 30) as f64;
         let (driver, minor_driver) = (driver_version / 1000, driver_version % 1000 / 10);
         write!(

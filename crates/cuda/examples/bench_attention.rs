@@ -1,0 +1,93 @@
+//! Dense attention: milliseconds and TFLOP/s, one JSON object a line.
+//!
+//! ```console
+//! $ bench_attention                                  # 32/8 heads of 128, 1K to 128K tokens
+//! $ bench_attention --heads 14,2,64 --lengths 8192,32768 --runs 30
+//! ```
+//!
+//! A causal pair counts as 4 head_dim operations and a sequence as length squared over two pairs, as is usual.
+
+use attention::shape::{HeadShape, QueryRange};
+use cuda::attend_sm90::AttendSm90;
+use cuda::batch::{Batch, SequencePages};
+use cuda::device::Device;
+use cuda::kv::KvPages;
+use half::bf16;
+use serde_json::json;
+use std::error::Error;
+
+const PAGE_SIZE: usize = 64;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut heads = HeadShape::new(32, 8, 128)?;
+    let mut lengths = vec![1024, 2048, 4096, 8192, 16384, 32768, 65536, 131_072];
+    let mut runs = 20;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(flag) = arguments.next() {
+        let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
+        let numbers = value.split(',').map(str::parse::<usize>).collect::<Result<Vec<_>, _>>()?;
+        match (flag.as_str(), &numbers[..]) {
+            ("--heads", &[q, kv, dim]) => heads = HeadShape::new(q, kv, dim)?,
+            ("--lengths", lens) => lengths = lens.to_vec(),
+            ("--runs", &[n]) => runs = n.max(1),
+            _ => return Err(format!("unknown: {flag} {value}").into()),
+        }
+    }
+    let device = Device::open(0)?;
+    eprintln!("{}", device.properties());
+    for len in lengths {
+        println!("{}", measure(&device, heads, len, runs)?);
+    }
+    Ok(())
+}
+
+fn measure(device: &Device, heads: HeadShape, len: usize, runs: usize) -> Result<serde_json::Value, Box<dyn Error>> {
+    let d = heads.head_dim();
+    let attend = AttendSm90::new(device, heads)?;
+    let pages: Vec<u32> = (0..len.div_ceil(PAGE_SIZE) as u32).collect();
+    let mut kv = KvPages::new(device, heads, PAGE_SIZE, pages.len())?;
+    kv.k.write(&noise(kv.k.len()))?;
+    kv.v.write(&noise(kv.v.len()))?;
+    let q = device.upload(&noise(len * heads.num_q_heads() * d))?;
+    let mut o = device.zeros::<bf16>(q.len())?;
+    let mut lse = device.zeros::<f32>(len * heads.num_q_heads())?;
+    let sequence = SequencePages { range: QueryRange::new(len, len)?, pages: &pages };
+    let batch = Batch::new(device, &[sequence], attend.block_m(), PAGE_SIZE)?;
+
+    let mut times_ms = Vec::new();
+    for run in 0..runs + 3 {
+        let timer = device.timer()?;
+        attend.launch(&q, &kv, &batch, &mut o, Some(&mut lse))?;
+        let elapsed = timer.elapsed_ms()?;
+        if run >= 3 {
+            times_ms.push(elapsed);
+        }
+    }
+    times_ms.sort_by(f64::total_cmp);
+    let median = times_ms[times_ms.len() / 2];
+    let flop = 4.0 * d as f64 * heads.num_q_heads() as f64 * (len as f64).powi(2) / 2.0;
+    Ok(json!({
+        "kernel": "attend_sm90",
+        "device": device.properties().name,
+        "heads": [heads.num_q_heads(), heads.num_kv_heads(), d],
+        "tokens": len,
+        "median_ms": median,
+        "fastest_ms": times_ms[0],
+        "slowest_ms": times_ms[times_ms.len() - 1],
+        "tflops": flop / median / 1e9,
+        "runs": runs,
+    }))
+}
+
+/// About normal numbers, as activations are: the clock of a GPU depends on what it multiplies.
+fn noise(n: usize) -> Vec<bf16> {
+    let mut state = n as u64;
+    let mut uniform = move || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    };
+    let period = n.min(1 << 20);
+    let values: Vec<bf16> =
+        (0..period).map(|_| bf16::from_f32((0..12).map(|_| uniform()).sum::<f32>() - 6.0)).collect();
+    values.iter().copied().cycle().take(n).collect()
+}
