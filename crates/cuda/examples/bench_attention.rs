@@ -2,48 +2,69 @@
 //!
 //! ```console
 //! $ bench_attention                                  # 32/8 heads of 128, 1K to 128K tokens
+//! $ bench_attention --kernel sm80
 //! $ bench_attention --heads 14,2,64 --lengths 8192,32768 --runs 30
 //! ```
 //!
 //! A causal pair counts as 4 head_dim operations and a sequence as length squared over two pairs, as is usual.
 
 use attention::shape::{HeadShape, QueryRange};
-use cuda::attend_sm90::AttendSm90;
+use cuda::attend::Attend;
+use cuda::attend_sm80::AttendSm80;
 use cuda::batch::{Batch, SequencePages};
 use cuda::device::Device;
 use cuda::kv::KvPages;
 use half::bf16;
 use serde_json::json;
 use std::error::Error;
+use std::process::ExitCode;
 
 const PAGE_SIZE: usize = 64;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let mut heads = HeadShape::new(32, 8, 128)?;
     let mut lengths = vec![1024, 2048, 4096, 8192, 16384, 32768, 65536, 131_072];
-    let mut runs = 20;
+    let (mut runs, mut sm80) = (20, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(flag) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
-        let numbers = value.split(',').map(str::parse::<usize>).collect::<Result<Vec<_>, _>>()?;
+        let numbers: Vec<usize> = value.split(',').flat_map(str::parse).collect();
         match (flag.as_str(), &numbers[..]) {
             ("--heads", &[q, kv, dim]) => heads = HeadShape::new(q, kv, dim)?,
-            ("--lengths", lens) => lengths = lens.to_vec(),
+            ("--lengths", lens) if !lens.is_empty() => lengths = lens.to_vec(),
             ("--runs", &[n]) => runs = n.max(1),
-            _ => return Err(format!("unknown: {flag} {value}").into()),
+            ("--kernel", []) if value == "sm80" => sm80 = true,
+            ("--kernel", []) if value == "best" => sm80 = false,
+            _ => return Err(format!("cannot read {flag} {value}").into()),
         }
     }
     let device = Device::open(0)?;
     eprintln!("{}", device.properties());
+    let attend = if sm80 { Attend::Sm80(AttendSm80::new(&device, heads)?) } else { Attend::new(&device, heads)? };
     for len in lengths {
-        println!("{}", measure(&device, heads, len, runs)?);
+        println!("{}", measure(&device, &attend, heads, len, runs)?);
     }
     Ok(())
 }
 
-fn measure(device: &Device, heads: HeadShape, len: usize, runs: usize) -> Result<serde_json::Value, Box<dyn Error>> {
+fn measure(
+    device: &Device,
+    attend: &Attend,
+    heads: HeadShape,
+    len: usize,
+    runs: usize,
+) -> Result<serde_json::Value, Box<dyn Error>> {
     let d = heads.head_dim();
-    let attend = AttendSm90::new(device, heads)?;
     let pages: Vec<u32> = (0..len.div_ceil(PAGE_SIZE) as u32).collect();
     let mut kv = KvPages::new(device, heads, PAGE_SIZE, pages.len())?;
     kv.k.write(&noise(kv.k.len()))?;
@@ -67,7 +88,7 @@ fn measure(device: &Device, heads: HeadShape, len: usize, runs: usize) -> Result
     let median = times_ms[times_ms.len() / 2];
     let flop = 4.0 * d as f64 * heads.num_q_heads() as f64 * (len as f64).powi(2) / 2.0;
     Ok(json!({
-        "kernel": "attend_sm90",
+        "kernel": attend.name(),
         "device": device.properties().name,
         "heads": [heads.num_q_heads(), heads.num_kv_heads(), d],
         "tokens": len,

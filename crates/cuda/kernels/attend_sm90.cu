@@ -15,6 +15,7 @@
 #include "attention_batch.cuh"
 #include "ptx/tma.cuh"
 #include "ptx/wgmma.cuh"
+#include "softmax.cuh"
 #include <cstddef>
 #include <cuda_bf16.h>
 
@@ -23,19 +24,13 @@ struct Arguments {
     CUtensorMap k, v;         // [page][kv_head][page_size][head_dim] as rows of head_dim, boxes of [64][64]
     __nv_bfloat16 *o;         // [row][q_head][head_dim]
     float *lse;               // [q_head][row], or null
-    const Sequence *sequences;
-    const QueryTile *tiles;   // heaviest first
-    const int *page_table;
     unsigned *queue;          // [2]: items taken, blocks done; zero before and after
-    int num_tiles, num_rows;
-    int num_q_heads, num_kv_heads;
-    int section_heads;        // q heads worked on together, so that their keys stay in the L2 cache; divides num_q_heads
-    int page_shift;           // log2 of kv blocks a page
+    Batch batch;
     int kv_rows;              // rows of the cache: the first row past its end reads as zeros
     float sm_scale;
 };
 // As `src/attend_sm90.rs` has it.
-static_assert(sizeof(Arguments) == 512 && offsetof(Arguments, num_tiles) == 432);
+static_assert(sizeof(Arguments) == 512 && offsetof(Arguments, kv_rows) == 456);
 
 namespace {
 
@@ -58,15 +53,15 @@ template <int HEAD_DIM, int CONSUMERS> struct Config {
 };
 
 // What consumers need to know of a work item.
-struct Item {
+struct Task {
     int head; // below zero: no work is left
     int steps;
-    int whole_steps;    // leading steps that every query sees whole
-    int q_start;        // position of the first query
-    int row;            // its row in o
-    int rows;           // queries in the tile
-    int stale_from;     // keys of the last step that its pages hold but the sequence does not: from here ...
-    int stale_to;       // ... up to here, as rows of the step
+    int whole_steps; // leading steps that every query sees whole
+    int q_start;     // position of the first query
+    int row;         // its row in o
+    int rows;        // queries
+    int stale_from;  // keys of the last step that its pages hold but the sequence does not: from here ...
+    int stale_to;    // ... up to here, as rows of the step
 };
 
 // Shared memory; operands first, each on a multiple of the swizzle's 1,024 bytes.
@@ -77,7 +72,7 @@ template <typename C> struct __align__(1024) Shared {
     uint64_t q_full, q_empty;
     uint64_t k_full[stages], k_empty[stages];
     uint64_t v_full[stages], v_empty[stages];
-    Item item; // written before q_full, read before q_empty
+    Task task; // written before q_full, read before q_empty
     float unused;
 };
 
@@ -86,16 +81,11 @@ template <typename C> class Producer {
     Shared<C> &shared;
     Ring<stages> k_ring, v_ring;
     uint32_t q_parity = 0;
-    // The item's keys.
-    const int *table;
-    int kv_head, blocks;
+    WorkItem item;
 
-    // First row in the cache of a kv block.
-    __device__ int cache_row(int block) const {
-        if (block >= blocks) return args.kv_rows;
-        int page = table[block >> args.page_shift];
-        int in_page = block & ((1 << args.page_shift) - 1);
-        return (((page * args.num_kv_heads + kv_head) << args.page_shift) + in_page) * block_keys;
+    // First row of a kv block in the cache; past the last block, a row that reads as zeros.
+    __device__ int row_of(int block) const {
+        return block < item.blocks() ? cache_row(args.batch, item.table, item.kv_head, block) : args.kv_rows;
     }
 
     struct Rows {
@@ -103,7 +93,7 @@ template <typename C> class Producer {
     };
 
     // Asked for early, so that the look-up's latency passes while the ring is full.
-    __device__ Rows rows_of(int step) const { return {cache_row(2 * step), cache_row(2 * step + 1)}; }
+    __device__ Rows rows_of(int step) const { return {row_of(2 * step), row_of(2 * step + 1)}; }
 
     __device__ void load(const CUtensorMap *map, Ring<stages> &ring, uint64_t *full, uint64_t *empty,
                          unsigned char (*buffers)[C::kv_bytes], Rows rows) {
@@ -122,44 +112,31 @@ template <typename C> class Producer {
     __device__ void load_keys(Rows rows) { load(&args.k, k_ring, shared.k_full, shared.k_empty, shared.k, rows); }
     __device__ void load_values(Rows rows) { load(&args.v, v_ring, shared.v_full, shared.v_empty, shared.v, rows); }
 
-    __device__ void publish(const Item &item, uint32_t bytes) {
+    __device__ void publish(const Task &task, uint32_t bytes) {
         barrier_wait(&shared.q_empty, q_parity ^ 1);
-        shared.item = item;
+        shared.task = task;
         barrier_arrive_expect(&shared.q_full, bytes);
         q_parity ^= 1;
     }
 
     __device__ void run_item(unsigned index) {
-        unsigned section_items = args.num_tiles * args.section_heads;
-        unsigned section = index / section_items, in_section = index % section_items;
-        int head = section * args.section_heads + in_section % args.section_heads;
-        QueryTile tile = args.tiles[in_section / args.section_heads];
-        Sequence sequence = args.sequences[tile.sequence];
-        int q_row = tile.tile * C::block_m;
-        int rows = min(C::block_m, sequence.q_len - q_row);
-        int q_start = sequence.kv_len - sequence.q_len + q_row;
-        int keys = q_start + rows;
-        table = args.page_table + sequence.table_begin;
-        kv_head = head / (args.num_q_heads / args.num_kv_heads);
-        blocks = (keys + block_keys - 1) / block_keys;
-        int steps = (keys + step_keys - 1) / step_keys;
-
-        Item item;
-        item.head = head;
-        item.steps = steps;
-        item.whole_steps = (q_start + 1) / step_keys;
-        item.q_start = q_start;
-        item.row = sequence.q_begin + q_row;
-        item.rows = rows;
-        int first_key = (steps - 1) * step_keys;
-        item.stale_from = sequence.kv_len - first_key;
-        item.stale_to = blocks * block_keys - first_key;
+        item = work_item<C::block_m>(args.batch, index);
+        int steps = (item.keys() + step_keys - 1) / step_keys, first_key = (steps - 1) * step_keys;
+        Task task;
+        task.head = item.head;
+        task.steps = steps;
+        task.whole_steps = (item.q_start + 1) / step_keys;
+        task.q_start = item.q_start;
+        task.row = item.row;
+        task.rows = item.rows;
+        task.stale_from = item.kv_len - first_key;
+        task.stale_to = item.blocks() * block_keys - first_key;
 
         Rows ahead = rows_of(steps - 1);
-        publish(item, C::q_bytes);
+        publish(task, C::q_bytes);
 #pragma unroll
         for (int slab = 0; slab < C::slabs; ++slab)
-            tma_load_3d(&args.q, &shared.q_full, shared.q + slab * C::q_slab_bytes, slab * 64, head, item.row);
+            tma_load_3d(&args.q, &shared.q_full, shared.q + slab * C::q_slab_bytes, slab * 64, item.head, item.row);
         load_keys(ahead);
         for (int step = steps - 2; step >= 0; --step) {
             Rows behind = ahead;
@@ -174,7 +151,7 @@ public:
     __device__ Producer(const Arguments &args, Shared<C> &shared) : args(args), shared(shared) {}
 
     __device__ void run() {
-        unsigned items = args.num_tiles * args.num_q_heads;
+        unsigned items = args.batch.num_tiles * args.batch.num_q_heads;
         unsigned index = blockIdx.x;
         while (index < items) {
             // Taken ahead: the answer arrives while this item is copied.
@@ -182,7 +159,7 @@ public:
             run_item(index);
             index = next;
         }
-        Item none;
+        Task none;
         none.head = -1;
         publish(none, 0);
         // Whoever is last leaves the queue as it was found.
@@ -275,8 +252,7 @@ template <int HEAD_DIM, typename C> class Consumer {
             float largest = maximum[r];
 #pragma unroll
             for (int i = 0; i < step_keys / 2; i += 4) largest = fmaxf(largest, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
-            largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 1));
-            largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, 2));
+            largest = row_max(largest);
             // A row that has seen no key yet must not compute infinity minus infinity.
             float reference = MASKED && largest == -INFINITY ? 0.f : largest;
             correction[r] = exp2_approx((maximum[r] - reference) * scale);
@@ -305,11 +281,11 @@ template <int HEAD_DIM, typename C> class Consumer {
     // Zeros values past the end of the sequence: their weights are zero, but they may hold NaN.
     //
     // Every warpgroup writes all of them, so that none waits for another.
-    __device__ void clear_stale_values(const Item &item) {
+    __device__ void clear_stale_values(const Task &task) {
         barrier_wait(&shared.v_full[v_ring.stage], v_ring.parity);
         int quarters = row_bytes / 16;
-        for (int i = thread; i < (item.stale_to - item.stale_from) * quarters * C::slabs; i += warpgroup) {
-            int slab = i % C::slabs, in_row = i / C::slabs % quarters, row = item.stale_from + i / C::slabs / quarters;
+        for (int i = thread; i < (task.stale_to - task.stale_from) * quarters * C::slabs; i += warpgroup) {
+            int slab = i % C::slabs, in_row = i / C::slabs % quarters, row = task.stale_from + i / C::slabs / quarters;
             unsigned char *at = shared.v[v_ring.stage] + slab * C::kv_slab_bytes + row * row_bytes + in_row * 16;
             *reinterpret_cast<uint4 *>(at) = uint4{0, 0, 0, 0};
         }
@@ -336,55 +312,42 @@ template <int HEAD_DIM, typename C> class Consumer {
         rescale_output();
     }
 
-    __device__ void write(const Item &item) {
+    __device__ void write(const Task &task) {
         int lane = thread % 32, row_of_tile = index * 64 + thread / 32 * 16 + lane / 4;
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
-            float total = sum[r];
-            total += __shfl_xor_sync(~0u, total, 1);
-            total += __shfl_xor_sync(~0u, total, 2);
+            float total = row_sum(sum[r]);
             float inverse = 1.f / total;
             int row = row_of_tile + 8 * r;
-            bool inside = row < item.rows;
-            size_t row_of_batch = item.row + row;
+            bool inside = row < task.rows;
+            size_t row_of_batch = task.row + row;
             if (inside && args.lse && lane % 4 == 0)
-                args.lse[size_t(item.head) * args.num_rows + row_of_batch] = fmaf(maximum[r], args.sm_scale, logf(total));
-            __nv_bfloat16 *out = args.o + (row_of_batch * args.num_q_heads + item.head) * HEAD_DIM;
-            // Four lanes hold two columns each of four groups of eight: transposed, each holds eight adjacent ones.
+                args.lse[size_t(task.head) * args.batch.num_rows + row_of_batch] = fmaf(maximum[r], args.sm_scale, logf(total));
+            __nv_bfloat16 *out = args.o + (row_of_batch * args.batch.num_q_heads + task.head) * HEAD_DIM;
 #pragma unroll
             for (int group = 0; group < HEAD_DIM / 8; group += 4) {
-                uint32_t x[4];
+                uint32_t pairs[4];
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
                     const float *pair = o + 4 * (group + i) + 2 * r;
-                    x[i] = bf16_pair(pair[0] * inverse, pair[1] * inverse);
+                    pairs[i] = bf16_pair(pair[0] * inverse, pair[1] * inverse);
                 }
-                bool odd = lane & 1, high = lane & 2;
-#pragma unroll
-                for (int i = 0; i < 4; i += 2) {
-                    uint32_t got = __shfl_xor_sync(~0u, odd ? x[i] : x[i + 1], 1);
-                    (odd ? x[i] : x[i + 1]) = got;
-                }
-#pragma unroll
-                for (int i = 0; i < 2; ++i) {
-                    uint32_t got = __shfl_xor_sync(~0u, high ? x[i] : x[i + 2], 2);
-                    (high ? x[i] : x[i + 2]) = got;
-                }
-                if (inside) *reinterpret_cast<uint4 *>(out + (group + lane % 4) * 8) = uint4{x[0], x[1], x[2], x[3]};
+                uint4 columns = gather_columns(pairs, lane);
+                if (inside) *reinterpret_cast<uint4 *>(out + (group + lane % 4) * 8) = columns;
             }
         }
     }
 
-    __device__ void run_item(const Item &item) {
+    __device__ void run_task(const Task &task) {
         maximum[0] = maximum[1] = -INFINITY;
         sum[0] = sum[1] = 0.f;
 #pragma unroll
         for (int i = 0; i < HEAD_DIM / 2; ++i) o[i] = 0.f;
         int lane = thread % 32;
-        int position = item.q_start + index * 64 + thread / 32 * 16 + lane / 4;
+        int position = task.q_start + index * 64 + thread / 32 * 16 + lane / 4;
         auto visible = [&](int step) { return position - step * step_keys - lane % 4 * 2 + 1; };
 
-        int at = item.steps - 1;
+        int at = task.steps - 1;
         barrier_wait(&shared.k_full[k_ring.stage], k_ring.parity);
         wgmma_fence();
         start_scores();
@@ -392,8 +355,8 @@ template <int HEAD_DIM, typename C> class Consumer {
         finish_scores();
         softmax<true>(visible(at));
         pack_weights();
-        if (item.stale_from < item.stale_to) clear_stale_values(item);
-        while (--at >= item.whole_steps) step<true>(visible(at));
+        if (task.stale_from < task.stale_to) clear_stale_values(task);
+        while (--at >= task.whole_steps) step<true>(visible(at));
         for (; at >= 0; --at) step<false>(0);
         // No more scores: the producer may replace the queries.
         release(&shared.q_empty);
@@ -403,7 +366,7 @@ template <int HEAD_DIM, typename C> class Consumer {
         start_output();
         wgmma_wait<0>();
         finish_output();
-        write(item);
+        write(task);
     }
 
 public:
@@ -417,9 +380,9 @@ public:
         while (true) {
             barrier_wait(&shared.q_full, q_parity);
             q_parity ^= 1;
-            Item item = shared.item;
-            if (item.head < 0) break;
-            run_item(item);
+            Task task = shared.task;
+            if (task.head < 0) break;
+            run_task(task);
         }
     }
 };

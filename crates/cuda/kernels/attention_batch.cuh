@@ -1,4 +1,4 @@
-// What every attention kernel is told of its batch. Mirrors `src/batch.rs`.
+// What every attention kernel is told of its batch, and the order of its work. Mirrors `src/batch.rs`.
 #pragma once
 #include <cstdint>
 
@@ -16,21 +16,55 @@ struct QueryTile {
     int tile;
 };
 
+struct Batch {
+    const Sequence *sequences;
+    const QueryTile *tiles; // most keys first
+    const int *page_table;
+    int num_tiles, num_rows;
+    int num_q_heads, num_kv_heads;
+    int section_heads; // q heads worked on together, so that their keys stay in the L2 cache; divides num_q_heads
+    int page_shift;    // log2 of kv blocks a page
+};
+
 // Keys of a kv block: the unit of pages, plans and copies.
 constexpr int block_keys = 64;
 
-constexpr float log2_e = 1.4426950408889634f;
-constexpr float ln_2 = 0.6931471805599453f;
+// One query tile of one head.
+struct WorkItem {
+    int head, kv_head;
+    int row;     // of the first query, in q, o and lse
+    int rows;    // queries
+    int q_start; // position of the first query
+    int kv_len;
+    const int *table;
 
-__device__ inline float exp2_approx(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
+    // Keys that some query sees.
+    __device__ int keys() const { return q_start + rows; }
+    __device__ int blocks() const { return (keys() + block_keys - 1) / block_keys; }
+};
+
+// Items in the order of work: sections of heads; in each, the tiles with most keys first; of each tile, all heads of the
+// section, those that share keys beside each other.
+template <int BLOCK_M> __device__ inline WorkItem work_item(const Batch &batch, unsigned index) {
+    unsigned section_items = batch.num_tiles * batch.section_heads;
+    unsigned section = index / section_items, in_section = index % section_items;
+    QueryTile tile = batch.tiles[in_section / batch.section_heads];
+    Sequence sequence = batch.sequences[tile.sequence];
+    int q_row = tile.tile * BLOCK_M;
+    WorkItem item;
+    item.head = section * batch.section_heads + in_section % batch.section_heads;
+    item.kv_head = item.head / (batch.num_q_heads / batch.num_kv_heads);
+    item.row = sequence.q_begin + q_row;
+    item.rows = min(BLOCK_M, sequence.q_len - q_row);
+    item.q_start = sequence.kv_len - sequence.q_len + q_row;
+    item.kv_len = sequence.kv_len;
+    item.table = batch.page_table + sequence.table_begin;
+    return item;
 }
 
-// `low` in the lower half.
-__device__ inline uint32_t bf16_pair(float low, float high) {
-    uint32_t pair;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-    return pair;
+// First row of a kv block in the cache, [page][kv_head][page_size] rows of head_dim.
+__device__ inline int cache_row(const Batch &batch, const int *table, int kv_head, int block) {
+    int page = table[block >> batch.page_shift];
+    int in_page = block & ((1 << batch.page_shift) - 1);
+    return (((page * batch.num_kv_heads + kv_head) << batch.page_shift) + in_page) * block_keys;
 }

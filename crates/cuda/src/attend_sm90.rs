@@ -55,20 +55,14 @@ struct Arguments {
     v: TensorMap,
     o: PointerMut<bf16>,
     lse: PointerMut<f32>,
-    batch: BatchArguments,
     queue: PointerMut<u32>,
-    num_tiles: i32,
-    num_rows: i32,
-    num_q_heads: i32,
-    num_kv_heads: i32,
-    section_heads: i32,
-    page_shift: i32,
+    batch: BatchArguments,
     kv_rows: i32,
     sm_scale: f32,
 }
 
 // As `static_assert`ed in the kernel.
-const _: () = assert!(size_of::<Arguments>() == 512 && std::mem::offset_of!(Arguments, num_tiles) == 432);
+const _: () = assert!(size_of::<Arguments>() == 512 && std::mem::offset_of!(Arguments, kv_rows) == 456);
 
 impl AttendSm90 {
     /// Whether a device has this kernel for heads of `head_dim`.
@@ -98,10 +92,7 @@ impl AttendSm90 {
         self.tile.block_m()
     }
 
-    /// Attends all queries of `batch`.
-    ///
-    /// `q` and `o` are `[row][q_head][head_dim]`, `lse` is `[q_head][row]`, natural logarithm. Keys at or past the end of
-    /// a sequence are not used, whatever its last page holds there.
+    /// Attends all queries of `batch`; see [`Attend::launch`](crate::attend::Attend::launch).
     ///
     /// # Errors
     /// When the shapes do not belong together, or the driver refuses.
@@ -115,13 +106,7 @@ impl AttendSm90 {
     ) -> Result<(), Error> {
         let heads = self.heads;
         let (rows, d) = (batch.num_rows(), heads.head_dim());
-        batch.check(kv, self.block_m())?;
-        Error::check_heads(heads, kv.heads())?;
-        Error::check_len("queries", rows * heads.num_q_heads() * d, q.len())?;
-        Error::check_len("output", rows * heads.num_q_heads() * d, o.len())?;
-        if let Some(lse) = &lse {
-            Error::check_len("lse", rows * heads.num_q_heads(), lse.len())?;
-        }
+        batch.check_operands(heads, self.block_m(), q, kv, o, lse.as_deref())?;
         let items = batch.num_tiles() * heads.num_q_heads();
         let arguments = Arguments {
             q: TensorMap::new(q, [d, heads.num_q_heads(), rows], [64, 1, self.block_m()])?,
@@ -129,14 +114,8 @@ impl AttendSm90 {
             v: TensorMap::new(&kv.v, [d, kv.rows()], [64, BLOCK_N])?,
             o: o.pointer_mut(),
             lse: lse.map_or(PointerMut::null(), |lse| lse.pointer_mut()),
-            batch: batch.arguments(),
             queue: self.queue.pointer_shared(),
-            num_tiles: batch.num_tiles() as i32,
-            num_rows: rows as i32,
-            num_q_heads: heads.num_q_heads() as i32,
-            num_kv_heads: heads.num_kv_heads() as i32,
-            section_heads: self.section_heads(batch.max_kv_len()) as i32,
-            page_shift: kv.page_shift(),
+            batch: batch.arguments(self.kernel.device(), kv),
             kv_rows: kv.rows() as i32,
             sm_scale: heads.sm_scale(),
         };
@@ -147,17 +126,8 @@ impl AttendSm90 {
             shared_bytes: self.tile.shared_bytes as u32,
         };
         // SAFETY: `Arguments` mirrors the kernel's. The kernel reads rows of q and writes rows of o and lse below
-        // `num_rows`, by the batch's construction; reads pages below `num_pages`, checked by `batch.check`; and reads
+        // `num_rows`, by the batch's construction; reads pages below `num_pages`, checked by `check_operands`; and reads
         // tables by the offsets that `Batch::new` made.
         unsafe { self.kernel.launch(grid, &arguments) }
-    }
-
-    /// Query heads worked on at a time: as many as keep their keys and values in five eighths of the cache.
-    fn section_heads(&self, kv_len: usize) -> usize {
-        let heads = self.heads;
-        let head_bytes = (kv_len * heads.head_dim() * 2 * size_of::<bf16>()).max(1);
-        let room = self.kernel.device().properties().l2_bytes * 5 / 8 / head_bytes;
-        let fits = |n: &usize| heads.num_kv_heads().is_multiple_of(*n) && *n <= room.max(1);
-        (1..=heads.num_kv_heads()).rev().find(fits).unwrap_or(1) * heads.group_size()
     }
 }

@@ -3,8 +3,9 @@
 use crate::Error;
 use crate::device::{Buffer, Device, Pointer};
 use crate::kv::KvPages;
-use attention::shape::QueryRange;
+use attention::shape::{HeadShape, QueryRange};
 use bytemuck::{Pod, Zeroable};
+use half::bf16;
 
 /// One sequence of a step: its last `q_len` positions are the queries, all `kv_len` are in the cache.
 #[derive(Clone, Copy, Debug)]
@@ -48,13 +49,19 @@ pub(crate) struct TileRow {
     tile: i32,
 }
 
-/// The part of a kernel's arguments that a batch fills.
+/// `Batch` in `kernels/attention_batch.cuh`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct BatchArguments {
     sequences: Pointer<SequenceRow>,
     tiles: Pointer<TileRow>,
     page_table: Pointer<u32>,
+    num_tiles: i32,
+    num_rows: i32,
+    num_q_heads: i32,
+    num_kv_heads: i32,
+    section_heads: i32,
+    page_shift: i32,
 }
 
 impl Batch {
@@ -129,16 +136,50 @@ impl Batch {
         self.tiles.len()
     }
 
-    pub(crate) fn arguments(&self) -> BatchArguments {
+    /// What kernels are told of the batch, over these pages.
+    pub(crate) fn arguments(&self, device: &Device, kv: &KvPages) -> BatchArguments {
+        let heads = kv.heads();
         BatchArguments {
             sequences: self.sequences.pointer(),
             tiles: self.tiles.pointer(),
             page_table: self.page_table.pointer(),
+            num_tiles: self.num_tiles() as i32,
+            num_rows: self.num_rows as i32,
+            num_q_heads: heads.num_q_heads() as i32,
+            num_kv_heads: heads.num_kv_heads() as i32,
+            section_heads: self.section_heads(device, heads) as i32,
+            page_shift: kv.page_shift(),
         }
     }
 
+    /// Query heads worked on at a time: as many as keep their keys and values in five eighths of the L2 cache.
+    fn section_heads(&self, device: &Device, heads: HeadShape) -> usize {
+        let head_bytes = (self.max_kv_len * heads.head_dim() * 2 * size_of::<bf16>()).max(1);
+        let room = device.properties().l2_bytes * 5 / 8 / head_bytes;
+        let fits = |n: &usize| heads.num_kv_heads().is_multiple_of(*n) && *n <= room.max(1);
+        (1..=heads.num_kv_heads()).rev().find(fits).unwrap_or(1) * heads.group_size()
+    }
+
+    /// Checks that everything belongs together: heads, pages, tiles, and the lengths of `q`, `o` and `lse`.
+    pub(crate) fn check_operands(
+        &self,
+        heads: HeadShape,
+        block_m: usize,
+        q: &Buffer<bf16>,
+        kv: &KvPages,
+        o: &Buffer<bf16>,
+        lse: Option<&Buffer<f32>>,
+    ) -> Result<(), Error> {
+        self.check(kv, block_m)?;
+        Error::check_heads(heads, kv.heads())?;
+        let rows = self.num_rows * heads.num_q_heads();
+        Error::check_len("queries", rows * heads.head_dim(), q.len())?;
+        Error::check_len("output", rows * heads.head_dim(), o.len())?;
+        lse.map_or(Ok(()), |lse| Error::check_len("lse", rows, lse.len()))
+    }
+
     /// Checks that the batch was made for these pages and a kernel of `block_m` queries a tile.
-    pub(crate) fn check(&self, kv: &KvPages, block_m: usize) -> Result<(), Error> {
+    fn check(&self, kv: &KvPages, block_m: usize) -> Result<(), Error> {
         Error::check_len("queries of a tile", block_m, self.block_m)?;
         Error::check_len("tokens of a page", kv.page_size(), self.page_size)?;
         if self.pages_needed > kv.num_pages() {

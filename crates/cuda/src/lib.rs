@@ -3,6 +3,7 @@
 //! * [`device`]: the driver, and nothing else knows it: context, stream, buffers, kernels.
 //! * [`kv`]: keys and values on the device, in pages.
 //! * [`batch`]: the sequences of a step and the order of their query tiles, made once and used by every layer.
+//! * [`attend`]: dense attention, by the best kernel of the device.
 //! * One file for each kernel, of the same name as its source under `kernels/` and its test under `tests/`.
 //!
 //! Building needs no CUDA: kernels are compiled ahead of time by `scripts/build-kernels` and embedded, and the driver is
@@ -11,6 +12,9 @@
 #[allow(unsafe_code)] // calls of the driver
 pub mod device;
 
+pub mod attend;
+#[allow(unsafe_code)] // a launch
+pub mod attend_sm80;
 #[allow(unsafe_code)] // a launch
 pub mod attend_sm90;
 pub mod batch;

@@ -1,114 +1,54 @@
 //! Dense attention of compute capability 9.0 against the f64 oracle.
 
 mod attention_case;
+mod attention_suite;
 mod on_device;
 
-use attention::shape::HeadShape;
-use attention_case::{Case, Operands};
+use attention_suite::Suite;
+use cuda::attend::Attend;
 use cuda::attend_sm90::AttendSm90;
-use cuda::device::Device;
-use on_device::Numbers;
 
-fn device() -> Option<Device> {
+fn suite() -> Option<Suite> {
     let device = on_device::device()?;
-    if AttendSm90::fits(&device, 128) {
-        return Some(device);
+    if !AttendSm90::fits(&device, 128) {
+        on_device::skipped(&format!("needs compute capability 9.0, this is {}", device.properties()));
+        return None;
     }
-    println!("SKIPPED: needs compute capability 9.0, this is {}", device.properties());
-    None
-}
-
-fn launch(attend: &AttendSm90, operands: &mut Operands) {
-    let Operands { q, kv, batch, o, lse } = operands;
-    attend.launch(q, kv, batch, o, Some(lse)).unwrap();
-}
-
-/// Sequences of one batch, (q_len, kv_len) each.
-type Lens<'a> = &'a [(usize, usize)];
-
-fn check(device: &Device, numbers: &mut Numbers, heads: (usize, usize, usize), page_size: usize, lens: Lens) {
-    let heads = HeadShape::new(heads.0, heads.1, heads.2).unwrap();
-    let case = Case::new(numbers, heads, page_size, lens);
-    let attend = AttendSm90::new(device, heads).unwrap();
-    let mut operands = case.upload(device, attend.block_m());
-    launch(&attend, &mut operands);
-    case.check(numbers, &operands, Some(64));
+    let kernel = |device: &_, heads| Attend::Sm90(AttendSm90::new(device, heads).unwrap());
+    Some(Suite { device, kernel, head_dims: &[128, 64] })
 }
 
 #[test]
 fn one_sequence_of_any_size() {
-    let Some(device) = device() else { return };
-    let mut numbers = Numbers::fresh();
-    for head_dim in [128, 64] {
-        for len in [1, 2, 63, 64, 65, 127, 128, 129, 191, 192, 193, 255, 256, 257, 383, 385, 512, 1000] {
-            check(&device, &mut numbers, (2, 1, head_dim), 64, &[(len, len)]);
-        }
+    if let Some(suite) = suite() {
+        suite.one_sequence_of_any_size();
     }
 }
 
 #[test]
 fn queries_behind_a_prefix() {
-    let Some(device) = device() else { return };
-    let mut numbers = Numbers::fresh();
-    for head_dim in [128, 64] {
-        for (q_len, kv_len) in
-            [(1, 2), (1, 64), (1, 65), (1, 4096), (63, 64), (64, 65), (128, 129), (100, 1000), (129, 1152), (384, 500)]
-        {
-            check(&device, &mut numbers, (4, 2, head_dim), 64, &[(q_len, kv_len)]);
-        }
+    if let Some(suite) = suite() {
+        suite.queries_behind_a_prefix();
     }
 }
 
 #[test]
 fn batches_of_sequences_over_pages_of_any_size() {
-    let Some(device) = device() else { return };
-    let mut numbers = Numbers::fresh();
-    for head_dim in [128, 64] {
-        for page_size in [64, 128, 512] {
-            let lens = [(5, 5), (300, 700), (1, 129), (128, 2048), (77, 77), (1, 1)];
-            check(&device, &mut numbers, (6, 2, head_dim), page_size, &lens);
-        }
+    if let Some(suite) = suite() {
+        suite.batches_of_sequences_over_pages_of_any_size();
     }
 }
 
 #[test]
 fn random_batches() {
-    let Some(device) = device() else { return };
-    let mut numbers = Numbers::fresh();
-    for _ in 0..40 {
-        let kv_heads = 1 + numbers.below(4);
-        let heads = (kv_heads * numbers.one_of(&[1, 2, 3, 4, 7]), kv_heads, numbers.one_of(&[64, 128]));
-        let lens: Vec<_> = (0..1 + numbers.below(5))
-            .map(|_| {
-                let q_len = 1 + numbers.below(600);
-                (q_len, q_len + numbers.one_of(&[0, 1, 63, 64, 500]) + numbers.below(3))
-            })
-            .collect();
-        let page_size = numbers.one_of(&[64, 128, 256]);
-        check(&device, &mut numbers, heads, page_size, &lens);
+    if let Some(suite) = suite() {
+        suite.random_batches();
     }
 }
 
-/// Many more items than multiprocessors, and so many keys that heads run in sections; twice, since a launch must leave
-/// the queue as it was.
 #[test]
 fn long_sequences_and_launches_that_follow_each_other() {
-    let Some(device) = device() else { return };
-    let mut numbers = Numbers::fresh();
-    for (heads, lens) in [
-        ((32, 8, 128), &[(3000, 3000)][..]),
-        ((14, 2, 64), &[(2000, 9000), (4097, 4097)]),
-        ((2, 2, 128), &[(1500, 131_072)]),
-        ((4, 2, 64), &[(1000, 131_072)]),
-    ] {
-        let heads = HeadShape::new(heads.0, heads.1, heads.2).unwrap();
-        let case = Case::new(&mut numbers, heads, 64, lens);
-        let attend = AttendSm90::new(&device, heads).unwrap();
-        let mut operands = case.upload(&device, attend.block_m());
-        launch(&attend, &mut operands);
-        case.check(&mut numbers, &operands, Some(4));
-        let first = (operands.o.read().unwrap(), operands.lse.read().unwrap());
-        launch(&attend, &mut operands);
-        assert!(first == (operands.o.read().unwrap(), operands.lse.read().unwrap()), "{}", case.name());
+    if let Some(suite) = suite() {
+        suite.long_sequences_and_launches_that_follow_each_other();
     }
 }

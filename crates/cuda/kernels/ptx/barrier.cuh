@@ -1,8 +1,6 @@
 // Barriers in shared memory (mbarrier) and between warpgroups (named barriers). sm_90.
 #pragma once
-#include <cstdint>
-
-__device__ inline uint32_t shared_address(const void *p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }
+#include "address.cuh"
 
 __device__ inline void barrier_init(uint64_t *barrier, uint32_t arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");

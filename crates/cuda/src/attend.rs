@@ -1,0 +1,68 @@
+//! Dense causal attention with the best kernel that a device has.
+
+use crate::Error;
+use crate::attend_sm80::AttendSm80;
+use crate::attend_sm90::AttendSm90;
+use crate::batch::Batch;
+use crate::device::{Buffer, Device};
+use crate::kv::KvPages;
+use attention::shape::HeadShape;
+use half::bf16;
+
+/// A kernel for one shape of heads. Launches of one `Attend` follow each other on its device.
+pub enum Attend {
+    /// Any device from compute capability 8.0 on.
+    Sm80(AttendSm80),
+    /// Compute capability 9.0, head_dim 64 or 128.
+    Sm90(AttendSm90),
+}
+
+impl Attend {
+    /// The fastest kernel for these heads on this device.
+    ///
+    /// # Errors
+    /// When there is none, or the driver refuses.
+    pub fn new(device: &Device, heads: HeadShape) -> Result<Self, Error> {
+        if AttendSm90::fits(device, heads.head_dim()) {
+            return Ok(Self::Sm90(AttendSm90::new(device, heads)?));
+        }
+        Ok(Self::Sm80(AttendSm80::new(device, heads)?))
+    }
+
+    /// Name of the kernel, for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sm80(_) => "attend_sm80",
+            Self::Sm90(_) => "attend_sm90",
+        }
+    }
+
+    /// Queries of a tile, for [`Batch::new`].
+    pub fn block_m(&self) -> usize {
+        match self {
+            Self::Sm80(attend) => attend.block_m(),
+            Self::Sm90(attend) => attend.block_m(),
+        }
+    }
+
+    /// Attends all queries of `batch`.
+    ///
+    /// `q` and `o` are `[row][q_head][head_dim]`, `lse` is `[q_head][row]`, natural logarithm. Keys at or past the end of
+    /// a sequence are not used, whatever its last page holds there.
+    ///
+    /// # Errors
+    /// When the shapes do not belong together, or the driver refuses.
+    pub fn launch(
+        &self,
+        q: &Buffer<bf16>,
+        kv: &KvPages,
+        batch: &Batch,
+        o: &mut Buffer<bf16>,
+        lse: Option<&mut Buffer<f32>>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Sm80(attend) => attend.launch(q, kv, batch, o, lse),
+            Self::Sm90(attend) => attend.launch(q, kv, batch, o, lse),
+        }
+    }
+}
