@@ -11,6 +11,7 @@
 #include "attention_batch.cuh"
 #include "ptx/mma.cuh"
 #include "softmax.cuh"
+#include "swizzle.cuh"
 #include <cstddef>
 #include <cuda_bf16.h>
 
@@ -48,14 +49,11 @@ template <int PADDED, int M_TILES> class Attention {
     float s[M_TILES][n_tiles][4];
     float maximum[M_TILES][2], sum[M_TILES][2];
 
-    // Chunks of 16 bytes of eight rows in a column would share banks; swizzled, they do not.
-    static __device__ uint32_t offset(int row, int chunk) { return row * row_bytes + ((chunk ^ row % 8) * 16); }
-
     // Copies `ROWS` rows of head_dim, `stride` elements apart; rows from `rows` on become zeros. Eight threads take 128
     // bytes of a row, so that all of a thread's chunks lie at constant distances in shared memory.
     template <int ROWS> __device__ void copy_rows(uint32_t to, const __nv_bfloat16 *from, int stride, int rows) const {
         int row = threadIdx.x / 8, chunk = threadIdx.x % 8;
-        to += offset(row, chunk);
+        to += swizzled<row_bytes>(row, chunk);
         from += row * stride + chunk * 8;
 #pragma unroll
         for (int i = 0; i < ROWS; i += threads / 8) {
@@ -80,17 +78,17 @@ template <int PADDED, int M_TILES> class Attention {
 #pragma unroll
                 for (int i = 0; i < 4; ++i) s[m][n][i] = 0.f;
         // Rows and chunks of the four matrices that a load takes: 16 queries by 16 elements, 16 keys by 16 elements.
-        uint32_t q_at = q_shared + offset(warp_row + lane % 16, lane / 16);
-        uint32_t k_at = k_shared + offset(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+        uint32_t q_at = q_shared + swizzled<row_bytes>(warp_row + lane % 16, lane / 16);
+        uint32_t k_at = k_shared + swizzled<row_bytes>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 #pragma unroll
         for (int d = 0; d < PADDED / 16; ++d) {
             uint32_t q[M_TILES][4];
 #pragma unroll
-            for (int m = 0; m < M_TILES; ++m) load_matrices(q[m], (q_at ^ d * 32) + m * 16 * row_bytes);
+            for (int m = 0; m < M_TILES; ++m) load_matrices(q[m], along_row(q_at, d * 32) + m * 16 * row_bytes);
 #pragma unroll
             for (int n = 0; n < n_tiles; n += 2) {
                 uint32_t k[4];
-                load_matrices(k, (k_at ^ d * 32) + n * 8 * row_bytes);
+                load_matrices(k, along_row(k_at, d * 32) + n * 8 * row_bytes);
 #pragma unroll
                 for (int m = 0; m < M_TILES; ++m) {
                     mma_m16n8k16(s[m][n], q[m], k[0], k[1]);
@@ -145,7 +143,7 @@ template <int PADDED, int M_TILES> class Attention {
     }
 
     __device__ void multiply_output() {
-        uint32_t v_at = v_shared + offset(lane % 16, lane / 16);
+        uint32_t v_at = v_shared + swizzled<row_bytes>(lane % 16, lane / 16);
 #pragma unroll
         for (int n = 0; n < n_tiles; n += 2) {
             uint32_t p[M_TILES][4];
@@ -156,7 +154,7 @@ template <int PADDED, int M_TILES> class Attention {
 #pragma unroll
             for (int d = 0; d < d_tiles; d += 2) {
                 uint32_t v[4];
-                load_matrices_transposed(v, (v_at ^ d * 16) + n * 8 * row_bytes);
+                load_matrices_transposed(v, along_row(v_at, d * 16) + n * 8 * row_bytes);
 #pragma unroll
                 for (int m = 0; m < M_TILES; ++m) {
                     mma_m16n8k16(o[m][d], p[m], v[0], v[1]);

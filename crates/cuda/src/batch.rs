@@ -24,6 +24,12 @@ pub struct Batch {
     pub(crate) sequences: Buffer<SequenceRow>,
     pub(crate) tiles: Buffer<TileRow>,
     pub(crate) page_table: Buffer<u32>,
+    /// Position of every query.
+    pub(crate) positions: Buffer<i32>,
+    /// Where every query's key and value belong: `page * page_size + place in the page`.
+    pub(crate) slots: Buffer<i32>,
+    num_sequences: usize,
+    longest_q_len: usize,
     block_m: usize,
     page_size: usize,
     num_rows: usize,
@@ -73,6 +79,7 @@ impl Batch {
         let mut rows = Vec::with_capacity(sequences.len());
         let mut tiles = Vec::new();
         let mut page_table = Vec::new();
+        let (mut positions, mut slots) = (Vec::new(), Vec::new());
         let mut num_rows = 0;
         for (index, SequencePages { range, pages }) in sequences.iter().enumerate() {
             let needed = range.kv_len().div_ceil(page_size);
@@ -91,6 +98,10 @@ impl Batch {
                 table_begin: page_table.len() as i32,
             });
             page_table.extend_from_slice(pages);
+            for position in range.q_start()..range.kv_len() {
+                positions.push(position as i32);
+                slots.push((pages[position / page_size] as usize * page_size + position % page_size) as i32);
+            }
             for tile in 0..range.q_len().div_ceil(block_m) {
                 let keys = (range.q_start() + (tile + 1) * block_m).min(range.kv_len());
                 tiles.push((keys, TileRow { sequence: index as i32, tile: tile as i32 }));
@@ -109,6 +120,10 @@ impl Batch {
             sequences: device.upload(&rows)?,
             tiles: device.upload(&tiles)?,
             page_table: device.upload(&page_table)?,
+            positions: device.upload(&positions)?,
+            slots: device.upload(&slots)?,
+            num_sequences: rows.len(),
+            longest_q_len: sequences.iter().map(|sequence| sequence.range.q_len()).max().unwrap_or(0),
             block_m,
             page_size,
             num_rows,
@@ -125,6 +140,16 @@ impl Batch {
     /// Queries of all sequences.
     pub fn num_rows(&self) -> usize {
         self.num_rows
+    }
+
+    /// Number of sequences.
+    pub fn num_sequences(&self) -> usize {
+        self.num_sequences
+    }
+
+    /// Most queries that one sequence has.
+    pub fn longest_q_len(&self) -> usize {
+        self.longest_q_len
     }
 
     /// Keys of the longest sequence.
@@ -170,7 +195,8 @@ impl Batch {
         o: &Buffer<bf16>,
         lse: Option<&Buffer<f32>>,
     ) -> Result<(), Error> {
-        self.check(kv, block_m)?;
+        Error::check_len("queries of a tile", block_m, self.block_m)?;
+        self.check_pages(kv)?;
         Error::check_heads(heads, kv.heads())?;
         let rows = self.num_rows * heads.num_q_heads();
         Error::check_len("queries", rows * heads.head_dim(), q.len())?;
@@ -178,9 +204,8 @@ impl Batch {
         lse.map_or(Ok(()), |lse| Error::check_len("lse", rows, lse.len()))
     }
 
-    /// Checks that the batch was made for these pages and a kernel of `block_m` queries a tile.
-    fn check(&self, kv: &KvPages, block_m: usize) -> Result<(), Error> {
-        Error::check_len("queries of a tile", block_m, self.block_m)?;
+    /// Checks that the batch was made for these pages.
+    pub(crate) fn check_pages(&self, kv: &KvPages) -> Result<(), Error> {
         Error::check_len("tokens of a page", kv.page_size(), self.page_size)?;
         if self.pages_needed > kv.num_pages() {
             let message = format!("names page {}, there are {}", self.pages_needed - 1, kv.num_pages());

@@ -74,4 +74,12 @@ impl Error {
         let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
         Err(Error::Unsupported { what: "heads of the cache", expected, found })
     }
+
+    /// Rows are read and written in vectors of eight elements.
+    pub(crate) fn check_features(features: usize) -> Result<(), Error> {
+        if features > 0 && features.is_multiple_of(8) {
+            return Ok(());
+        }
+        Err(Error::Unsupported { what: "features", expected: "a multiple of 8".into(), found: features.to_string() })
+    }
 }

@@ -18,8 +18,20 @@ pub mod attend_sm80;
 #[allow(unsafe_code)] // a launch
 pub mod attend_sm90;
 pub mod batch;
+#[allow(unsafe_code)] // launches
+pub mod decode_attention;
+#[allow(unsafe_code)] // a launch
+pub mod embed;
 mod error;
 pub mod kv;
+#[allow(unsafe_code)] // a launch
+pub mod qkv_rope_store;
+#[allow(unsafe_code)] // a launch
+pub mod rms_norm;
+#[allow(unsafe_code)] // a launch
+pub mod rotations;
+#[allow(unsafe_code)] // a launch
+pub mod silu_gate;
 
 pub use error::Error;
 

@@ -14,7 +14,7 @@ pub struct Buffer<T> {
     element: PhantomData<T>,
 }
 
-/// The address of a buffer that a kernel reads.
+/// The address of a buffer that a kernel reads; may be null.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub(crate) struct Pointer<T>(sys::CUdeviceptr, PhantomData<T>);
@@ -23,6 +23,12 @@ pub(crate) struct Pointer<T>(sys::CUdeviceptr, PhantomData<T>);
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub(crate) struct PointerMut<T>(sys::CUdeviceptr, PhantomData<T>);
+
+impl<T> Pointer<T> {
+    pub(crate) fn null() -> Self {
+        Self(0, PhantomData)
+    }
+}
 
 impl<T> PointerMut<T> {
     pub(crate) fn null() -> Self {

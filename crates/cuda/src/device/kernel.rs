@@ -28,6 +28,13 @@ pub(crate) struct Grid {
     pub shared_bytes: u32,
 }
 
+impl Grid {
+    /// One block of `threads` for each of `rows` rows.
+    pub(crate) fn rows(rows: usize, threads: u32) -> Self {
+        Self { blocks: (rows as u32, 1, 1), threads, shared_bytes: 0 }
+    }
+}
+
 impl Device {
     /// Loads kernel `name` out of `image`, a fat binary as `scripts/build-kernels` makes them; the driver takes the code
     /// that fits the device. `shared_bytes` is the most dynamic shared memory that a launch will ask for.

@@ -1,0 +1,93 @@
+//! Bias, rotation, and keys and values into their pages, in one pass.
+
+use crate::batch::Batch;
+use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut};
+use crate::kv::KvPages;
+use crate::{Error, image};
+use half::bf16;
+
+/// The kernel.
+pub struct QkvRopeStore {
+    kernel: Kernel,
+}
+
+/// Elements that rotate together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pairing {
+    /// Element `i` and element `i + head_dim / 2`.
+    Halves,
+    /// Elements `2 i` and `2 i + 1`.
+    Adjacent,
+}
+
+/// `Arguments` in `kernels/qkv_rope_store.cu`.
+#[repr(C)]
+struct Arguments {
+    qkv: Pointer<bf16>,
+    bias: Pointer<f32>,
+    rotations: Pointer<[f32; 2]>,
+    slots: Pointer<i32>,
+    q: PointerMut<bf16>,
+    k: PointerMut<bf16>,
+    v: PointerMut<bf16>,
+    num_q_heads: i32,
+    num_kv_heads: i32,
+    head_dim: i32,
+    page_size: i32,
+    adjacent: i32,
+}
+
+impl QkvRopeStore {
+    /// Loads the kernel.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn new(device: &Device) -> Result<Self, Error> {
+        Ok(Self { kernel: device.kernel(image!("qkv_rope_store"), "qkv_rope_store", 0)? })
+    }
+
+    /// Takes `qkv`, `[row][q heads, k heads, v heads][head_dim]`, adds `bias`, rotates queries and keys, and writes
+    /// queries to `q`, `[row][q_head][head_dim]`, keys and values to the pages of `batch`.
+    ///
+    /// # Errors
+    /// When the shapes do not belong together, or the driver refuses.
+    #[allow(clippy::too_many_arguments)] // operands, each of another kind
+    pub fn launch(
+        &self,
+        qkv: &Buffer<bf16>,
+        bias: Option<&Buffer<f32>>,
+        rotations: &Buffer<[f32; 2]>,
+        pairing: Pairing,
+        batch: &Batch,
+        q: &mut Buffer<bf16>,
+        kv: &mut KvPages,
+    ) -> Result<(), Error> {
+        let (heads, rows) = (kv.heads(), batch.num_rows());
+        let d = heads.head_dim();
+        let width = (heads.num_q_heads() + 2 * heads.num_kv_heads()) * d;
+        batch.check_pages(kv)?;
+        Error::check_len("queries, keys and values", rows * width, qkv.len())?;
+        Error::check_len("rotations", rows * d / 2, rotations.len())?;
+        Error::check_len("queries", rows * heads.num_q_heads() * d, q.len())?;
+        if let Some(bias) = bias {
+            Error::check_len("bias", width, bias.len())?;
+        }
+        let arguments = Arguments {
+            qkv: qkv.pointer(),
+            bias: bias.map_or(Pointer::null(), Buffer::pointer),
+            rotations: rotations.pointer(),
+            slots: batch.slots.pointer(),
+            q: q.pointer_mut(),
+            k: kv.k.pointer_mut(),
+            v: kv.v.pointer_mut(),
+            num_q_heads: heads.num_q_heads() as i32,
+            num_kv_heads: heads.num_kv_heads() as i32,
+            head_dim: d as i32,
+            page_size: kv.page_size() as i32,
+            adjacent: (pairing == Pairing::Adjacent) as i32,
+        };
+        // SAFETY: `Arguments` mirrors the kernel's; every block reads and writes its row, below the checked lengths, and
+        // its slot, which lies in a page that `check_pages` found in the cache.
+        unsafe { self.kernel.launch(Grid::rows(rows, 256), &arguments) }
+    }
+}

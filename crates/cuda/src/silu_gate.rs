@@ -1,0 +1,45 @@
+//! The gate of an MLP: `silu(gate) * up`.
+
+use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut};
+use crate::{Error, image};
+use half::bf16;
+
+/// The kernel.
+pub struct SiluGate {
+    kernel: Kernel,
+}
+
+/// `Arguments` in `kernels/silu_gate.cu`.
+#[repr(C)]
+struct Arguments {
+    gate_up: Pointer<bf16>,
+    out: PointerMut<bf16>,
+    features: i32,
+}
+
+impl SiluGate {
+    /// Loads the kernel.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn new(device: &Device) -> Result<Self, Error> {
+        Ok(Self { kernel: device.kernel(image!("silu_gate"), "silu_gate", 0)? })
+    }
+
+    /// `out[row][i] = silu(gate_up[row][0][i]) * gate_up[row][1][i]` for rows of `features`.
+    ///
+    /// # Errors
+    /// When lengths do not belong together, `features` is not a multiple of 8, or the driver refuses.
+    pub fn launch(&self, gate_up: &Buffer<bf16>, features: usize, out: &mut Buffer<bf16>) -> Result<(), Error> {
+        Error::check_features(features)?;
+        let rows = out.len() / features;
+        Error::check_len("gated rows", rows * features, out.len())?;
+        Error::check_len("gate and up", 2 * out.len(), gate_up.len())?;
+        if rows == 0 {
+            return Ok(());
+        }
+        let arguments = Arguments { gate_up: gate_up.pointer(), out: out.pointer_mut(), features: features as i32 };
+        // SAFETY: `Arguments` mirrors the kernel's; every block reads and writes its row, below the checked lengths.
+        unsafe { self.kernel.launch(Grid::rows(rows, 256), &arguments) }
+    }
+}
