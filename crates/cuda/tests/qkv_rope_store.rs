@@ -1,0 +1,86 @@
+//! Bias, rotation and page store against f64.
+
+mod on_device;
+
+use attention::shape::{HeadShape, QueryRange};
+use cuda::batch::{Batch, SequencePages};
+use cuda::kv::KvPages;
+use cuda::qkv_rope_store::{Pairing, QkvRopeStore};
+use half::bf16;
+use on_device::Numbers;
+
+#[test]
+fn rotates_and_stores() {
+    let Some(device) = on_device::device() else { return };
+    let mut numbers = Numbers::fresh();
+    let kernel = QkvRopeStore::new(&device).unwrap();
+    for ((q_heads, kv_heads, d), page_size, pairing, with_bias) in [
+        ((4, 2, 64), 64, Pairing::Halves, true),
+        ((3, 1, 128), 128, Pairing::Adjacent, false),
+        ((2, 2, 16), 64, Pairing::Adjacent, true),
+        ((14, 2, 80), 256, Pairing::Halves, false),
+    ] {
+        let heads = HeadShape::new(q_heads, kv_heads, d).unwrap();
+        let ranges = [(70, 70), (1, 300), (130, 200)].map(|(q, kv)| QueryRange::new(q, kv).unwrap());
+        let mut pages: Vec<u32> = (0..20).collect();
+        numbers.shuffle(&mut pages);
+        let tables = [&pages[..5], &pages[5..12], &pages[12..]];
+        let sequences: Vec<_> =
+            ranges.iter().zip(tables).map(|(&range, pages)| SequencePages { range, pages }).collect();
+        let batch = Batch::new(&device, &sequences, 128, page_size).unwrap();
+        let (rows, width) = (batch.num_rows(), (q_heads + 2 * kv_heads) * d);
+
+        let qkv = numbers.bf16s(rows * width, 3.0);
+        let bias: Vec<f32> = (0..width).map(|_| if with_bias { numbers.next() } else { 0.0 }).collect();
+        let angles: Vec<f64> = (0..rows * d / 2).map(|_| numbers.next() as f64 * 3.0).collect();
+        let rotations: Vec<[f32; 2]> = angles.iter().map(|a| [a.cos() as f32, a.sin() as f32]).collect();
+        let mut kv = KvPages::new(&device, heads, page_size, pages.len()).unwrap();
+        let sentinel = vec![bf16::NAN; kv.k.len()];
+        kv.k.write(&sentinel).unwrap();
+        kv.v.write(&sentinel).unwrap();
+        let mut q = device.upload(&vec![bf16::NAN; rows * q_heads * d]).unwrap();
+        let of_bias = with_bias.then(|| device.upload(&bias).unwrap());
+        let (of_qkv, of_rotations) = (device.upload(&qkv).unwrap(), device.upload(&rotations).unwrap());
+        kernel.launch(&of_qkv, of_bias.as_ref(), &of_rotations, pairing, &batch, &mut q, &mut kv).unwrap();
+
+        let (q, k, v) = (q.read().unwrap(), kv.k.read().unwrap(), kv.v.read().unwrap());
+        let mut row = 0;
+        for (range, table) in ranges.iter().zip(tables) {
+            for position in range.q_start()..range.kv_len() {
+                let x = |head: usize, i: usize| qkv[row * width + head * d + i].to_f64() + bias[head * d + i] as f64;
+                let rotated = |head: usize, i: usize| {
+                    let (pair, first, second) = match pairing {
+                        Pairing::Halves => (i % (d / 2), i % (d / 2), i % (d / 2) + d / 2),
+                        Pairing::Adjacent => (i / 2, i / 2 * 2, i / 2 * 2 + 1),
+                    };
+                    let (sin, cos) = angles[row * d / 2 + pair].sin_cos();
+                    let (x, y) = (x(head, first), x(head, second));
+                    if i == first { x * cos - y * sin } else { x * sin + y * cos }
+                };
+                let check = |found: bf16, expected: f64| {
+                    let error = (found.to_f64() - expected).abs();
+                    assert!(
+                        error <= expected.abs() / 250.0 + 1e-5,
+                        "{heads:?}, row {row}: {found}, expected {expected}"
+                    );
+                };
+                for i in 0..d {
+                    for head in 0..q_heads {
+                        check(q[(row * q_heads + head) * d + i], rotated(head, i));
+                    }
+                    for head in 0..kv_heads {
+                        let page = table[position / page_size] as usize;
+                        let at = ((page * kv_heads + head) * page_size + position % page_size) * d + i;
+                        check(k[at], rotated(q_heads + head, i));
+                        check(v[at], x(q_heads + kv_heads + head, i));
+                    }
+                }
+                row += 1;
+            }
+        }
+        // Nothing else was written.
+        let written = rows * kv_heads * d;
+        assert_eq!(k.iter().filter(|x| !x.is_nan()).count(), written);
+        assert_eq!(v.iter().filter(|x| !x.is_nan()).count(), written);
+    }
+}
