@@ -19,6 +19,15 @@ pub enum Error {
         /// CUDA version needed, likewise.
         needed: i32,
     },
+    /// There is no cuBLASLt.
+    #[error(
+        "cuBLASLt was not found by the loader{}: install a CUDA 13 toolkit, or `pip install nvidia-cublas` and set VIRTUAL_ENV or LD_LIBRARY_PATH",
+        places.iter().map(|place| format!(", nor in {place}")).collect::<String>()
+    )]
+    NoCublas {
+        /// Folders searched beside the loader's.
+        places: Vec<String>,
+    },
     /// There is no such device.
     #[error("no CUDA device {ordinal}: the driver sees {count}; choose one below that, or check CUDA_VISIBLE_DEVICES")]
     NoDevice {

@@ -79,6 +79,19 @@ impl<T: Pod> Buffer<T> {
         self.len == 0
     }
 
+    /// Makes the buffer stand for its first `len` elements, of those it was made with: the rows of a shorter chunk.
+    ///
+    /// # Errors
+    /// When it was made with fewer.
+    pub fn set_len(&mut self, len: usize) -> Result<(), Error> {
+        let capacity = self.bytes.len() / size_of::<T>();
+        if len > capacity {
+            return Err(attention::Error::Length { what: "buffer", expected: len, found: capacity }.into());
+        }
+        self.len = len;
+        Ok(())
+    }
+
     /// Replaces all elements.
     ///
     /// # Errors

@@ -1,9 +1,11 @@
-//! The only place that knows the driver: context, stream, buffers, kernels, tensor maps, events.
+//! The only place that knows the driver and its libraries: context, stream, buffers, kernels, matrix products, events.
 //!
 //! Everything of one [`Device`] runs on one stream in the order it was asked for. Copies to the host wait for it; nothing
 //! else does.
 
 mod buffer;
+mod cublas_library;
+mod gemm;
 mod kernel;
 mod tensor_map;
 mod timer;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 
 pub use buffer::Buffer;
 pub(crate) use buffer::{Pointer, PointerMut};
+pub use gemm::Gemm;
 pub(crate) use kernel::{Grid, Kernel};
 pub(crate) use tensor_map::TensorMap;
 pub use timer::Timer;

@@ -1,0 +1,207 @@
+//! Matrix products by cuBLASLt, with the choice of algorithm made once for each shape.
+
+use super::{Buffer, Device, cublas_library};
+use crate::Error;
+use cudarc::cublaslt::result::{self, CublasError};
+use cudarc::cublaslt::sys;
+use half::bf16;
+use std::collections::HashMap;
+use std::ffi::c_void;
+
+/// Products of one device: a handle, room to work in, and the plans made so far.
+///
+/// A plan is made for each number of rows that occurs; its heuristic takes tens of microseconds on the host, once.
+pub struct Gemm {
+    device: Device,
+    handle: sys::cublasLtHandle_t,
+    workspace: Buffer<u8>,
+    plans: HashMap<Shape, Plan>,
+}
+
+/// What NVIDIA recommends for compute capability 9.0.
+const WORKSPACE_BYTES: usize = 32 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Shape {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    /// f32, else bf16.
+    wide: bool,
+}
+
+struct Plan {
+    product: sys::cublasLtMatmulDesc_t,
+    weight: sys::cublasLtMatrixLayout_t,
+    x: sys::cublasLtMatrixLayout_t,
+    out: sys::cublasLtMatrixLayout_t,
+    algorithm: sys::cublasLtMatmulAlgo_t,
+}
+
+impl Gemm {
+    /// Finds cuBLASLt and makes a handle.
+    ///
+    /// # Errors
+    /// [`Error::NoCublas`], or what cuBLASLt says.
+    pub fn new(device: &Device) -> Result<Self, Error> {
+        cublas_library::load()?;
+        device.raw_stream()?;
+        let handle = result::create_handle().map_err(|error| cublas_error("starting cuBLASLt", error))?;
+        Ok(Self { device: device.clone(), handle, workspace: device.zeros(WORKSPACE_BYTES)?, plans: HashMap::new() })
+    }
+
+    /// `out[row] = weight x[row]`: `weight` is `[outputs][inputs]`, `x` `[row][inputs]`, `out` `[row][outputs]`.
+    ///
+    /// # Errors
+    /// When the lengths do not belong together, or cuBLASLt refuses.
+    pub fn multiply(
+        &mut self,
+        weight: &Buffer<bf16>,
+        x: &Buffer<bf16>,
+        inputs: usize,
+        out: &mut Buffer<bf16>,
+    ) -> Result<(), Error> {
+        let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), false)?;
+        self.run(shape, weight, x, out.address(), 0.0)
+    }
+
+    /// [`multiply`](Self::multiply) into f32.
+    ///
+    /// # Errors
+    /// When the lengths do not belong together, or cuBLASLt refuses.
+    pub fn multiply_wide(
+        &mut self,
+        weight: &Buffer<bf16>,
+        x: &Buffer<bf16>,
+        inputs: usize,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), Error> {
+        let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), true)?;
+        self.run(shape, weight, x, out.address(), 0.0)
+    }
+
+    /// `out[row] += weight x[row]`, in f32: a projection back onto the residual stream.
+    ///
+    /// # Errors
+    /// When the lengths do not belong together, or cuBLASLt refuses.
+    pub fn multiply_add(
+        &mut self,
+        weight: &Buffer<bf16>,
+        x: &Buffer<bf16>,
+        inputs: usize,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), Error> {
+        let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), true)?;
+        self.run(shape, weight, x, out.address(), 1.0)
+    }
+
+    fn run(&mut self, shape: Shape, weight: &Buffer<bf16>, x: &Buffer<bf16>, out: u64, keep: f32) -> Result<(), Error> {
+        if shape.rows == 0 {
+            return Ok(());
+        }
+        let stream = self.device.raw_stream()?;
+        if !self.plans.contains_key(&shape) {
+            let plan = Plan::new(self.handle, shape)
+                .map_err(|error| cublas_error(format!("planning the product {shape:?}"), error))?;
+            self.plans.insert(shape, plan);
+        }
+        let plan = &self.plans[&shape];
+        let one = 1f32;
+        // SAFETY: the layouts describe exactly the buffers' lengths, checked by `Shape::new`; scalars are f32 on the host,
+        // as the product says, and read before the call returns; the workspace has the bytes that the plan allows.
+        unsafe {
+            result::matmul(
+                self.handle,
+                plan.product,
+                (&raw const one).cast(),
+                (&raw const keep).cast(),
+                weight.address() as *const c_void,
+                plan.weight,
+                x.address() as *const c_void,
+                plan.x,
+                out as *const c_void,
+                plan.out,
+                out as *mut c_void,
+                plan.out,
+                &plan.algorithm,
+                self.workspace.address() as *mut c_void,
+                WORKSPACE_BYTES,
+                stream.cast(),
+            )
+        }
+        .map_err(|error| cublas_error(format!("multiplying {shape:?}"), error))
+    }
+}
+
+impl Drop for Gemm {
+    fn drop(&mut self) {
+        for plan in self.plans.values() {
+            plan.destroy();
+        }
+        // SAFETY: made by `new`, and nobody else has it.
+        let _ = unsafe { result::destroy_handle(self.handle) };
+    }
+}
+
+// SAFETY: cuBLASLt handles and descriptors belong to no thread, and are used through `&mut self`.
+unsafe impl Send for Gemm {}
+
+impl Shape {
+    fn new(weight_len: usize, x_len: usize, inputs: usize, out_len: usize, wide: bool) -> Result<Self, Error> {
+        let inputs_or_one = inputs.max(1);
+        let (rows, outputs) = (x_len / inputs_or_one, weight_len / inputs_or_one);
+        Error::check_len("rows to multiply", rows * inputs, x_len)?;
+        Error::check_len("weights", outputs * inputs, weight_len)?;
+        Error::check_len("products", rows * outputs, out_len)?;
+        Ok(Self { rows, inputs, outputs, wide })
+    }
+}
+
+impl Plan {
+    /// cuBLASLt counts columns first: to it `weight` is `[inputs][outputs]`, to be transposed, and the product
+    /// `[outputs][row]`.
+    fn new(handle: sys::cublasLtHandle_t, shape: Shape) -> Result<Self, CublasError> {
+        let Shape { rows, inputs, outputs, wide } = shape;
+        let layout =
+            |kind, rows: usize, cols: usize| result::create_matrix_layout(kind, rows as u64, cols as u64, rows as i64);
+        let narrow = sys::cudaDataType_t::CUDA_R_16BF;
+        let single = sys::cudaDataType_t::CUDA_R_32F;
+        let product = result::create_matmul_desc(sys::cublasComputeType_t::CUBLAS_COMPUTE_32F, single)?;
+        let weight = layout(narrow, inputs, outputs)?;
+        let x = layout(narrow, inputs, rows)?;
+        let out = layout(if wide { single } else { narrow }, outputs, rows)?;
+        let transposed = 1i32;
+        let preference = result::create_matmul_pref()?;
+        let workspace = WORKSPACE_BYTES;
+        // SAFETY: the descriptors were made above, and each attribute has the size of its value.
+        let heuristic = unsafe {
+            let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_TRANSA;
+            result::set_matmul_desc_attribute(product, attribute, (&raw const transposed).cast(), size_of::<i32>())?;
+            let attribute = sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+            result::set_matmul_pref_attribute(
+                preference,
+                attribute,
+                (&raw const workspace).cast(),
+                size_of::<usize>(),
+            )?;
+            let heuristic = result::get_matmul_algo_heuristic(handle, product, weight, x, out, out, preference);
+            result::destroy_matmul_pref(preference)?;
+            heuristic?
+        };
+        Ok(Self { product, weight, x, out, algorithm: heuristic.algo })
+    }
+
+    fn destroy(&self) {
+        // SAFETY: made by `new`; the plan is not used again.
+        unsafe {
+            let _ = result::destroy_matmul_desc(self.product);
+            for layout in [self.weight, self.x, self.out] {
+                let _ = result::destroy_matrix_layout(layout);
+            }
+        }
+    }
+}
+
+fn cublas_error(what: impl Into<String>, error: CublasError) -> Error {
+    Error::Driver { what: what.into(), code: format!("{:?}", error.0) }
+}
