@@ -1,10 +1,9 @@
 // What lies between the QKV product and attention, in one pass: bias, rotation of queries and keys, and keys and values
 // into their pages.
 //
-// One block a row; each thread takes pairs of elements that rotate together.
+// One block a row; a thread takes eight pairs of elements that rotate together: two vectors.
 
-#include <cstdint>
-#include <cuda_bf16.h>
+#include "vector.cuh"
 
 struct Arguments {
     const __nv_bfloat16 *qkv; // [row][q heads, k heads, v heads][head_dim]
@@ -13,33 +12,52 @@ struct Arguments {
     const int *slots;         // [row]: page * page_size + place in the page
     __nv_bfloat16 *q;         // [row][q_head][head_dim]
     __nv_bfloat16 *k, *v;     // [page][kv_head][page_size][head_dim]
-    int num_q_heads, num_kv_heads, head_dim;
+    int num_q_heads, num_kv_heads;
+    int head_dim;  // a multiple of 16
     int page_size; // a power of two
     int adjacent;  // whether neighbours rotate together, else elements half a head apart
 };
 
-extern "C" __global__ void __launch_bounds__(256) qkv_rope_store(const __grid_constant__ Arguments args) {
-    int half = args.head_dim / 2, heads = args.num_q_heads + 2 * args.num_kv_heads;
+namespace {
+
+__device__ inline void rotate(float &x, float &y, float2 rotation) {
+    float rotated = x * rotation.x - y * rotation.y;
+    y = x * rotation.y + y * rotation.x;
+    x = rotated;
+}
+
+} // namespace
+
+extern "C" __global__ void __launch_bounds__(128) qkv_rope_store(const __grid_constant__ Arguments args) {
+    int half = args.head_dim / 2, head_units = half / vector_len;
+    int heads = args.num_q_heads + 2 * args.num_kv_heads;
     size_t row = blockIdx.x;
     int slot = args.slots[row], in_page = slot % args.page_size;
     size_t page = slot / args.page_size;
     const __nv_bfloat16 *from = args.qkv + row * heads * args.head_dim;
-    for (int i = threadIdx.x; i < heads * half; i += blockDim.x) {
-        int head = i / half, pair = i % half;
-        int first = args.adjacent ? 2 * pair : pair, second = args.adjacent ? first + 1 : pair + half;
-        int at = head * args.head_dim;
-        float x = __bfloat162float(from[at + first]), y = __bfloat162float(from[at + second]);
+    for (int i = threadIdx.x; i < heads * head_units; i += blockDim.x) {
+        int head = i / head_units, pair = i % head_units * vector_len, at = head * args.head_dim;
+        int first = args.adjacent ? 2 * pair : pair, second = args.adjacent ? first + vector_len : pair + half;
+        Vector x = load_vector(from + at + first), y = load_vector(from + at + second);
         if (args.bias) {
-            x += args.bias[at + first];
-            y += args.bias[at + second];
+            Vector of_x = load_vector(args.bias + at + first), of_y = load_vector(args.bias + at + second);
+#pragma unroll
+            for (int j = 0; j < vector_len; ++j) {
+                x.x[j] += of_x.x[j];
+                y.x[j] += of_y.x[j];
+            }
         }
         int kv_head = head - args.num_q_heads;
         bool is_value = kv_head >= args.num_kv_heads;
         if (!is_value) {
-            float2 rotation = args.rotations[row * half + pair];
-            float rotated = x * rotation.x - y * rotation.y;
-            y = x * rotation.y + y * rotation.x;
-            x = rotated;
+            const float2 *rotations = args.rotations + row * half + pair;
+#pragma unroll
+            for (int j = 0; j < vector_len; ++j) {
+                float2 rotation = rotations[j];
+                if (!args.adjacent) rotate(x.x[j], y.x[j], rotation);
+                else if (j < 4) rotate(x.x[2 * j], x.x[2 * j + 1], rotation);
+                else rotate(y.x[2 * j - 8], y.x[2 * j - 7], rotation);
+            }
         }
         __nv_bfloat16 *to = args.q + (row * args.num_q_heads + head) * args.head_dim;
         if (kv_head >= 0) {
@@ -47,7 +65,7 @@ extern "C" __global__ void __launch_bounds__(256) qkv_rope_store(const __grid_co
             to = (is_value ? args.v : args.k) +
                  ((page * args.num_kv_heads + of_cache) * args.page_size + in_page) * args.head_dim;
         }
-        to[first] = __float2bfloat16(x);
-        to[second] = __float2bfloat16(y);
+        store_vector(to + first, x);
+        store_vector(to + second, y);
     }
 }

@@ -66,6 +66,10 @@ impl QkvRopeStore {
         let d = heads.head_dim();
         let width = (heads.num_q_heads() + 2 * heads.num_kv_heads()) * d;
         batch.check_pages(kv)?;
+        if !d.is_multiple_of(16) {
+            let (expected, found) = ("a multiple of 16".into(), d.to_string());
+            return Err(Error::Unsupported { what: "head_dim", expected, found });
+        }
         Error::check_len("queries, keys and values", rows * width, qkv.len())?;
         Error::check_len("rotations", rows * d / 2, rotations.len())?;
         Error::check_len("queries", rows * heads.num_q_heads() * d, q.len())?;
@@ -88,6 +92,6 @@ impl QkvRopeStore {
         };
         // SAFETY: `Arguments` mirrors the kernel's; every block reads and writes its row, below the checked lengths, and
         // its slot, which lies in a page that `check_pages` found in the cache.
-        unsafe { self.kernel.launch(Grid::rows(rows, 256), &arguments) }
+        unsafe { self.kernel.launch(Grid::rows(rows, 128), &arguments) }
     }
 }
