@@ -141,9 +141,9 @@ template <int PADDED> struct Decode {
         copy_wait();
         __syncthreads();
 
-        // Each warp leaves [16][head_dim] in the buffers, which are free now, and its maxima and sums.
+        // Each warp leaves [16][PADDED] in the buffers, which are free now, and behind them its maxima and sums.
         float *of_warps = reinterpret_cast<float *>(memory);
-        __shared__ float2 weights[warps][rows];
+        float2 (*weights)[rows] = reinterpret_cast<float2 (*)[rows]>(of_warps + warps * rows * PADDED);
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
             int row = lane / 4 + 8 * r;
