@@ -27,6 +27,9 @@ struct Arguments {
 // As `src/attend_sm80.rs` has it.
 static_assert(sizeof(Arguments) == 96 && offsetof(Arguments, head_dim) == 88);
 
+// Outside the namespace: names inside one without a name differ from build to build.
+extern __shared__ __align__(128) unsigned char dynamic_shared[];
+
 namespace {
 
 constexpr int warps = 4;
@@ -241,8 +244,7 @@ public:
 };
 
 template <int PADDED, int M_TILES> __device__ void attend(const Arguments &args) {
-    extern __shared__ __align__(128) unsigned char shared[];
-    Attention<PADDED, M_TILES>(args, shared_address(shared)).run();
+    Attention<PADDED, M_TILES>(args, shared_address(dynamic_shared)).run();
 }
 
 } // namespace

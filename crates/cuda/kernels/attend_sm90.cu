@@ -32,6 +32,9 @@ struct Arguments {
 // As `src/attend_sm90.rs` has it.
 static_assert(sizeof(Arguments) == 512 && offsetof(Arguments, kv_rows) == 456);
 
+// Outside the namespace: names inside one without a name differ from build to build.
+extern __shared__ __align__(128) unsigned char dynamic_shared[];
+
 namespace {
 
 constexpr int warpgroup = 128; // threads
@@ -389,9 +392,8 @@ public:
 
 template <int HEAD_DIM, int CONSUMERS> __device__ void attend(const Arguments &args) {
     using C = Config<HEAD_DIM, CONSUMERS>;
-    extern __shared__ unsigned char raw[];
     // The runtime aligns dynamic shared memory to less than the swizzle wants.
-    Shared<C> &shared = *reinterpret_cast<Shared<C> *>((reinterpret_cast<uintptr_t>(raw) + 1023) & ~uintptr_t(1023));
+    Shared<C> &shared = *reinterpret_cast<Shared<C> *>((reinterpret_cast<uintptr_t>(dynamic_shared) + 1023) & ~uintptr_t(1023));
 
     if (threadIdx.x == 0) {
         tma_prefetch(&args.q);

@@ -25,6 +25,9 @@ struct Arguments {
 // As `src/decode_attention.rs` has it.
 static_assert(sizeof(Arguments) == 112 && offsetof(Arguments, num_splits) == 96);
 
+// Outside the namespace: names inside one without a name differ from build to build.
+extern __shared__ __align__(128) unsigned char dynamic_shared[];
+
 namespace {
 
 constexpr int warps = 4;
@@ -49,7 +52,6 @@ template <int PADDED> struct Decode {
     }
 
     static __device__ void run(const Arguments &args) {
-        extern __shared__ __align__(128) unsigned char memory[];
         const Batch &batch = args.batch;
         int group = batch.num_q_heads / batch.num_kv_heads, group_blocks = (group + rows - 1) / rows;
         int split = blockIdx.x, kv_head = blockIdx.y / group_blocks, first_row = blockIdx.y % group_blocks * rows;
@@ -62,7 +64,7 @@ template <int PADDED> struct Decode {
         int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
         float scale = args.sm_scale * log2_e;
 
-        uint32_t shared = shared_address(memory), q_shared = shared + stages * stage_bytes;
+        uint32_t shared = shared_address(dynamic_shared), q_shared = shared + stages * stage_bytes;
         size_t first_head = size_t(blockIdx.z) * batch.num_q_heads + head;
         copy_rows(q_shared, args.q + first_head * args.head_dim, args.head_dim, rows, heads);
         auto copy_block = [&](int index) {
@@ -142,7 +144,7 @@ template <int PADDED> struct Decode {
         __syncthreads();
 
         // Each warp leaves [16][PADDED] in the buffers, which are free now, and behind them its maxima and sums.
-        float *of_warps = reinterpret_cast<float *>(memory);
+        float *of_warps = reinterpret_cast<float *>(dynamic_shared);
         float2 (*weights)[rows] = reinterpret_cast<float2 (*)[rows]>(of_warps + warps * rows * PADDED);
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
