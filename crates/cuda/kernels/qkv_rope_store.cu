@@ -1,5 +1,5 @@
-// What lies between the QKV product and attention, in one pass: bias, rotation of queries and keys, and keys and values
-// into their pages.
+// What lies between the QKV product and attention, in one pass: bias, RMS norm of each query and key head, rotation, and
+// keys and values into their pages.
 //
 // One block a row; a thread takes eight pairs of elements that rotate together: two vectors.
 
@@ -8,14 +8,17 @@
 struct Arguments {
     const __nv_bfloat16 *qkv; // [row][q heads, k heads, v heads][head_dim]
     const float *bias;        // [q heads, k heads, v heads][head_dim], or null
+    const float *q_norm;      // [head_dim], or null
+    const float *k_norm;      // [head_dim], null as q_norm is
     const float2 *rotations;  // [row][head_dim / 2]: cos, sin
     const int *slots;         // [row]: page * page_size + place in the page
     __nv_bfloat16 *q;         // [row][q_head][head_dim]
     __nv_bfloat16 *k, *v;     // [page][kv_head][page_size][head_dim]
     int num_q_heads, num_kv_heads;
-    int head_dim;  // a multiple of 16
+    int head_dim;  // a multiple of 16; with norms, 16 times a power of two
     int page_size; // a power of two
     int adjacent;  // whether neighbours rotate together, else elements half a head apart
+    float eps;     // of the norms
 };
 
 namespace {
@@ -24,6 +27,14 @@ __device__ inline void rotate(float &x, float &y, float2 rotation) {
     float rotated = x * rotation.x - y * rotation.y;
     y = x * rotation.y + y * rotation.x;
     x = rotated;
+}
+
+// Sum over the threads of a head, which lie side by side in one warp.
+__device__ inline float head_sum(float x, int head_units) {
+    unsigned lane = threadIdx.x % 32, all = head_units == 32 ? ~0u : (1u << head_units) - 1;
+    unsigned mask = all << lane / head_units * head_units;
+    for (int lanes = head_units / 2; lanes > 0; lanes /= 2) x += __shfl_xor_sync(mask, x, lanes);
+    return x;
 }
 
 } // namespace
@@ -49,6 +60,19 @@ extern "C" __global__ void __launch_bounds__(128) qkv_rope_store(const __grid_co
         }
         int kv_head = head - args.num_q_heads;
         bool is_value = kv_head >= args.num_kv_heads;
+        if (args.q_norm && !is_value) {
+            float squares = 0.f;
+#pragma unroll
+            for (int j = 0; j < vector_len; ++j) squares += x.x[j] * x.x[j] + y.x[j] * y.x[j];
+            float scale = rsqrtf(head_sum(squares, head_units) / args.head_dim + args.eps);
+            const float *norm = kv_head < 0 ? args.q_norm : args.k_norm;
+            Vector of_x = load_vector(norm + first), of_y = load_vector(norm + second);
+#pragma unroll
+            for (int j = 0; j < vector_len; ++j) {
+                x.x[j] *= scale * of_x.x[j];
+                y.x[j] *= scale * of_y.x[j];
+            }
+        }
         if (!is_value) {
             const float2 *rotations = args.rotations + row * half + pair;
 #pragma unroll

@@ -1,4 +1,4 @@
-//! Bias, rotation, and keys and values into their pages, in one pass.
+//! Bias, norms of heads, rotation, and keys and values into their pages, in one pass.
 
 use crate::batch::Batch;
 use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut};
@@ -20,11 +20,25 @@ pub enum Pairing {
     Adjacent,
 }
 
+/// What happens to a head before it is rotated.
+#[derive(Clone, Copy, Default)]
+pub struct HeadParameters<'a> {
+    /// Added to queries, keys and values, `[q heads, k heads, v heads][head_dim]`.
+    pub bias: Option<&'a Buffer<f32>>,
+    /// Weights of the RMS norms of each query and of each key head, `[head_dim]` both. head_dim must then be 16 times a
+    /// power of two.
+    pub norms: Option<(&'a Buffer<f32>, &'a Buffer<f32>)>,
+    /// Epsilon of the norms.
+    pub eps: f32,
+}
+
 /// `Arguments` in `kernels/qkv_rope_store.cu`.
 #[repr(C)]
 struct Arguments {
     qkv: Pointer<bf16>,
     bias: Pointer<f32>,
+    q_norm: Pointer<f32>,
+    k_norm: Pointer<f32>,
     rotations: Pointer<[f32; 2]>,
     slots: Pointer<i32>,
     q: PointerMut<bf16>,
@@ -35,6 +49,7 @@ struct Arguments {
     head_dim: i32,
     page_size: i32,
     adjacent: i32,
+    eps: f32,
 }
 
 impl QkvRopeStore {
@@ -46,8 +61,8 @@ impl QkvRopeStore {
         Ok(Self { kernel: device.kernel(image!("qkv_rope_store"), "qkv_rope_store", 0)? })
     }
 
-    /// Takes `qkv`, `[row][q heads, k heads, v heads][head_dim]`, adds `bias`, rotates queries and keys, and writes
-    /// queries to `q`, `[row][q_head][head_dim]`, keys and values to the pages of `batch`.
+    /// Takes `qkv`, `[row][q heads, k heads, v heads][head_dim]`, adds the bias, normalises and rotates queries and
+    /// keys, and writes queries to `q`, `[row][q_head][head_dim]`, keys and values to the pages of `batch`.
     ///
     /// # Errors
     /// When the shapes do not belong together, or the driver refuses.
@@ -55,7 +70,7 @@ impl QkvRopeStore {
     pub fn launch(
         &self,
         qkv: &Buffer<bf16>,
-        bias: Option<&Buffer<f32>>,
+        parameters: HeadParameters,
         rotations: &Buffer<[f32; 2]>,
         pairing: Pairing,
         batch: &Batch,
@@ -66,9 +81,13 @@ impl QkvRopeStore {
         let d = heads.head_dim();
         let width = (heads.num_q_heads() + 2 * heads.num_kv_heads()) * d;
         batch.check_pages(kv)?;
-        if !d.is_multiple_of(16) {
-            let (expected, found) = ("a multiple of 16".into(), d.to_string());
-            return Err(Error::Unsupported { what: "head_dim", expected, found });
+        let HeadParameters { bias, norms, eps } = parameters;
+        let wrong = match norms {
+            None => (!d.is_multiple_of(16)).then_some("a multiple of 16"),
+            Some(_) => (d < 16 || d > 512 || !d.is_power_of_two()).then_some("a power of two from 16 to 512, with norms"),
+        };
+        if let Some(expected) = wrong {
+            return Err(Error::Unsupported { what: "head_dim", expected: expected.into(), found: d.to_string() });
         }
         Error::check_len("queries, keys and values", rows * width, qkv.len())?;
         Error::check_len("rotations", rows * d / 2, rotations.len())?;
@@ -76,9 +95,14 @@ impl QkvRopeStore {
         if let Some(bias) = bias {
             Error::check_len("bias", width, bias.len())?;
         }
+        for norm in norms.into_iter().flat_map(<[_; 2]>::from) {
+            Error::check_len("norm of a head", d, norm.len())?;
+        }
         let arguments = Arguments {
             qkv: qkv.pointer(),
             bias: bias.map_or(Pointer::null(), Buffer::pointer),
+            q_norm: norms.map_or(Pointer::null(), |(q, _)| q.pointer()),
+            k_norm: norms.map_or(Pointer::null(), |(_, k)| k.pointer()),
             rotations: rotations.pointer(),
             slots: batch.slots.pointer(),
             q: q.pointer_mut(),
@@ -89,6 +113,7 @@ impl QkvRopeStore {
             head_dim: d as i32,
             page_size: kv.page_size() as i32,
             adjacent: (pairing == Pairing::Adjacent) as i32,
+            eps,
         };
         // SAFETY: `Arguments` mirrors the kernel's; every block reads and writes its row, below the checked lengths, and
         // its slot, which lies in a page that `check_pages` found in the cache.

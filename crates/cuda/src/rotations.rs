@@ -4,10 +4,9 @@ use crate::batch::Batch;
 use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut};
 use crate::{Error, image};
 
-/// The kernel, and the frequencies of a model.
+/// The kernel.
 pub struct Rotations {
     kernel: Kernel,
-    frequencies: Buffer<f64>,
 }
 
 /// `Arguments` in `kernels/rotations.cu`.
@@ -16,30 +15,38 @@ struct Arguments {
     frequencies: Pointer<f64>,
     positions: Pointer<i32>,
     out: PointerMut<[f32; 2]>,
+    factor: f64,
     half: i32,
 }
 
 impl Rotations {
-    /// For `head_dim / 2` frequencies, in radians a position.
+    /// Loads the kernel.
     ///
     /// # Errors
     /// When the driver refuses.
-    pub fn new(device: &Device, frequencies: &[f64]) -> Result<Self, Error> {
-        let kernel = device.kernel(image!("rotations"), "rotations", 0)?;
-        Ok(Self { kernel, frequencies: device.upload(frequencies)? })
+    pub fn new(device: &Device) -> Result<Self, Error> {
+        Ok(Self { kernel: device.kernel(image!("rotations"), "rotations", 0)? })
     }
 
-    /// Writes cos and sin, `[row][head_dim / 2]`, of the positions of all queries of a batch.
+    /// Writes `factor` times cos and sin, `[row][head_dim / 2]`, of the positions of all queries of a batch;
+    /// `frequencies` are `head_dim / 2` radians a position.
     ///
     /// # Errors
     /// When `out` has another length, or the driver refuses.
-    pub fn launch(&self, batch: &Batch, out: &mut Buffer<[f32; 2]>) -> Result<(), Error> {
-        let half = self.frequencies.len();
+    pub fn launch(
+        &self,
+        frequencies: &Buffer<f64>,
+        factor: f64,
+        batch: &Batch,
+        out: &mut Buffer<[f32; 2]>,
+    ) -> Result<(), Error> {
+        let half = frequencies.len();
         Error::check_len("rotations", batch.num_rows() * half, out.len())?;
         let arguments = Arguments {
-            frequencies: self.frequencies.pointer(),
+            frequencies: frequencies.pointer(),
             positions: batch.positions.pointer(),
             out: out.pointer_mut(),
+            factor,
             half: half as i32,
         };
         // SAFETY: `Arguments` mirrors the kernel's; every block writes its row, below the checked length.

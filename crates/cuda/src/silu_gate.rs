@@ -1,6 +1,6 @@
 //! The gate of an MLP: `silu(gate) * up`.
 
-use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut};
+use crate::device::{Device, Grid, Kernel, Pointer, PointerMut, View, ViewMut};
 use crate::{Error, image};
 use half::bf16;
 
@@ -30,7 +30,13 @@ impl SiluGate {
     ///
     /// # Errors
     /// When lengths do not belong together, `features` is not a multiple of 8, or the driver refuses.
-    pub fn launch(&self, gate_up: &Buffer<bf16>, features: usize, out: &mut Buffer<bf16>) -> Result<(), Error> {
+    pub fn launch<'a>(
+        &self,
+        gate_up: impl Into<View<'a, bf16>>,
+        features: usize,
+        out: impl Into<ViewMut<'a, bf16>>,
+    ) -> Result<(), Error> {
+        let (gate_up, mut out) = (gate_up.into(), out.into());
         Error::check_features(features)?;
         let rows = out.len() / features;
         Error::check_len("gated rows", rows * features, out.len())?;

@@ -1,11 +1,11 @@
-//! Bias, rotation and page store against f64.
+//! Bias, norms, rotation and page store against f64.
 
 mod on_device;
 
 use attention::shape::{HeadShape, QueryRange};
 use cuda::batch::{Batch, SequencePages};
 use cuda::kv::KvPages;
-use cuda::qkv_rope_store::{Pairing, QkvRopeStore};
+use cuda::qkv_rope_store::{HeadParameters, Pairing, QkvRopeStore};
 use half::bf16;
 use on_device::Numbers;
 
@@ -14,11 +14,12 @@ fn rotates_and_stores() {
     let Some(device) = on_device::device() else { return };
     let mut numbers = Numbers::fresh();
     let kernel = QkvRopeStore::new(&device).unwrap();
-    for ((q_heads, kv_heads, d), page_size, pairing, with_bias) in [
-        ((4, 2, 64), 64, Pairing::Halves, true),
-        ((3, 1, 128), 128, Pairing::Adjacent, false),
-        ((2, 2, 16), 64, Pairing::Adjacent, true),
-        ((14, 2, 80), 256, Pairing::Halves, false),
+    for ((q_heads, kv_heads, d), page_size, pairing, with_bias, with_norms) in [
+        ((4, 2, 64), 64, Pairing::Halves, true, false),
+        ((3, 1, 128), 128, Pairing::Adjacent, false, true),
+        ((2, 2, 16), 64, Pairing::Adjacent, true, true),
+        ((14, 2, 80), 256, Pairing::Halves, false, false),
+        ((5, 1, 128), 64, Pairing::Halves, false, true),
     ] {
         let heads = HeadShape::new(q_heads, kv_heads, d).unwrap();
         let ranges = [(70, 70), (1, 300), (130, 200)].map(|(q, kv)| QueryRange::new(q, kv).unwrap());
@@ -32,6 +33,7 @@ fn rotates_and_stores() {
 
         let qkv = numbers.bf16s(rows * width, 3.0);
         let bias: Vec<f32> = (0..width).map(|_| if with_bias { numbers.next() } else { 0.0 }).collect();
+        let norms = [(); 2].map(|()| (0..d).map(|_| if with_norms { numbers.next() } else { 1.0 }).collect::<Vec<f32>>());
         let angles: Vec<f64> = (0..rows * d / 2).map(|_| numbers.next() as f64 * 3.0).collect();
         let rotations: Vec<[f32; 2]> = angles.iter().map(|a| [a.cos() as f32, a.sin() as f32]).collect();
         let mut kv = KvPages::new(&device, heads, page_size, pages.len()).unwrap();
@@ -40,21 +42,32 @@ fn rotates_and_stores() {
         kv.v.write(&sentinel).unwrap();
         let mut q = device.upload(&vec![bf16::NAN; rows * q_heads * d]).unwrap();
         let of_bias = with_bias.then(|| device.upload(&bias).unwrap());
+        let of_norms = norms.each_ref().map(|norm| device.upload(norm).unwrap());
+        let parameters = HeadParameters {
+            bias: of_bias.as_ref(),
+            norms: with_norms.then_some((&of_norms[0], &of_norms[1])),
+            eps: 1e-5,
+        };
         let (of_qkv, of_rotations) = (device.upload(&qkv).unwrap(), device.upload(&rotations).unwrap());
-        kernel.launch(&of_qkv, of_bias.as_ref(), &of_rotations, pairing, &batch, &mut q, &mut kv).unwrap();
+        kernel.launch(&of_qkv, parameters, &of_rotations, pairing, &batch, &mut q, &mut kv).unwrap();
 
         let (q, k, v) = (q.read().unwrap(), kv.k.read().unwrap(), kv.v.read().unwrap());
         let mut row = 0;
         for (range, table) in ranges.iter().zip(tables) {
             for position in range.q_start()..range.kv_len() {
                 let x = |head: usize, i: usize| qkv[row * width + head * d + i].to_f64() + bias[head * d + i] as f64;
+                let normed = |head: usize, i: usize| {
+                    let squares: f64 = (0..d).map(|i| x(head, i).powi(2)).sum();
+                    let scale = if with_norms { (squares / d as f64 + 1e-5).sqrt() } else { 1.0 };
+                    x(head, i) / scale * norms[usize::from(head >= q_heads)][i] as f64
+                };
                 let rotated = |head: usize, i: usize| {
                     let (pair, first, second) = match pairing {
                         Pairing::Halves => (i % (d / 2), i % (d / 2), i % (d / 2) + d / 2),
                         Pairing::Adjacent => (i / 2, i / 2 * 2, i / 2 * 2 + 1),
                     };
                     let (sin, cos) = angles[row * d / 2 + pair].sin_cos();
-                    let (x, y) = (x(head, first), x(head, second));
+                    let (x, y) = (normed(head, first), normed(head, second));
                     if i == first { x * cos - y * sin } else { x * sin + y * cos }
                 };
                 let check = |found: bf16, expected: f64| {

@@ -2,16 +2,18 @@
 
 use crate::config::ModelConfig;
 use crate::kv_cache::{KvCache, Sequence};
-use crate::ops::{AttentionReport, AttentionSpec, Ops, Stacking};
-use crate::weights::{LayerPart, LoadError, ModelWeights, Tensor, TensorName};
+use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
+use crate::weights::{LayerPart, LoadError, ModelWeights, TensorName};
 use attention::planner::Planner;
 use attention::shape::HeadShape;
+use std::sync::Arc;
 
 /// A model on a device.
 pub struct Decoder<O: Ops> {
     ops: O,
-    weights: ModelWeights,
+    config: ModelConfig,
     heads: HeadShape,
+    embedding: O::Embedding,
     layers: Vec<Layer<O>>,
     output_norm: O::Vector,
     output_head: O::Matrix,
@@ -21,22 +23,24 @@ struct Layer<O: Ops> {
     attn_norm: O::Vector,
     /// Rows: all query heads, all key heads, all value heads.
     qkv: O::Matrix,
-    qkv_bias: Option<O::Vector>,
-    /// Norms of each query and of each key head.
-    qk_norm: Option<(O::Vector, O::Vector)>,
+    of_heads: HeadParameters<O::Vector>,
     o: O::Matrix,
     mlp_norm: O::Vector,
     gate_up: O::Matrix,
     down: O::Matrix,
 }
 
-/// The residual stream of a chunk after the last layer.
-pub struct Hidden<O: Ops> {
+/// What layers hand to each other for a chunk of tokens; after the last, the residual stream that logits come from.
+pub struct Activations<O: Ops> {
     x: O::Tokens,
+    normed: O::Operand,
+    qkv: O::Heads,
+    attended: O::Operand,
+    mlp: O::MlpRoom,
     len: usize,
 }
 
-impl<O: Ops> Hidden<O> {
+impl<O: Ops> Activations<O> {
     /// Number of tokens, at least one.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
@@ -48,28 +52,27 @@ impl<O: Ops> Decoder<O> {
     /// Puts the weights on the device; `progress` hears the number of layers done.
     ///
     /// # Errors
-    /// When a tensor is missing or of the wrong shape.
+    /// When a tensor is missing or of the wrong shape, or the device has no room.
     pub fn load(ops: O, weights: ModelWeights, progress: &mut dyn FnMut(usize)) -> Result<Self, LoadError> {
-        let config = weights.config();
-        let heads = HeadShape::new(config.num_q_heads, config.num_kv_heads, config.head_dim)
-            .expect("checked when the config was read");
+        let weights = Arc::new(weights);
+        let config = weights.config().clone();
+        let heads = config.heads();
         let mut layers = Vec::with_capacity(config.num_layers);
         for layer in 0..config.num_layers {
             let part = |part| weights.tensor(TensorName::Layer { layer, part });
             use LayerPart::*;
-            let qkv_bias = match config.qkv_bias {
+            let bias = match config.qkv_bias {
                 true => Some(ops.vector(&[part(QBias)?, part(KBias)?, part(VBias)?])?),
                 false => None,
             };
-            let qk_norm = match config.qk_norm {
+            let norms = match config.qk_norm {
                 true => Some((ops.vector(&[part(QNorm)?])?, ops.vector(&[part(KNorm)?])?)),
                 false => None,
             };
             layers.push(Layer {
                 attn_norm: ops.vector(&[part(AttnNorm)?])?,
                 qkv: ops.matrix(&[part(Q)?, part(K)?, part(V)?], Stacking::Rows)?,
-                qkv_bias,
-                qk_norm,
+                of_heads: HeadParameters { bias, norms, eps: config.rms_norm_eps },
                 o: ops.matrix(&[part(O)?], Stacking::Rows)?,
                 mlp_norm: ops.vector(&[part(MlpNorm)?])?,
                 gate_up: ops.matrix(&[part(Gate)?, part(Up)?], Stacking::GateUp)?,
@@ -79,12 +82,13 @@ impl<O: Ops> Decoder<O> {
         }
         let output_norm = ops.vector(&[weights.tensor(TensorName::OutputNorm)?])?;
         let output_head = ops.matrix(&[weights.tensor(TensorName::OutputHead)?], Stacking::Rows)?;
-        Ok(Self { heads, layers, output_norm, output_head, ops, weights })
+        let embedding = ops.embedding(&weights, &output_head)?;
+        Ok(Self { ops, config, heads, embedding, layers, output_norm, output_head })
     }
 
     /// Shape of the model.
     pub fn config(&self) -> &ModelConfig {
-        self.weights.config()
+        &self.config
     }
 
     /// Heads of every attention layer.
@@ -97,65 +101,79 @@ impl<O: Ops> Decoder<O> {
         &self.ops
     }
 
-    fn embedding(&self) -> Tensor<'_> {
-        self.weights.tensor(TensorName::TokenEmbedding).expect("checked when the weights were opened")
+    /// A cache for `tokens` tokens.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn kv_cache(&self, tokens: usize) -> Result<KvCache<O>, OpsError> {
+        KvCache::new(&self.ops, self.heads, self.config.num_layers, tokens)
+    }
+
+    /// Room for chunks of `len` tokens, used again from chunk to chunk.
+    ///
+    /// # Errors
+    /// When the device has none.
+    pub fn activations(&self, len: usize) -> Result<Activations<O>, OpsError> {
+        let Self { ops, config, heads, .. } = self;
+        Ok(Activations {
+            x: ops.tokens(config.hidden_size, len)?,
+            normed: ops.operand(config.hidden_size, len)?,
+            qkv: ops.heads(*heads, len)?,
+            attended: ops.operand(config.num_q_heads * config.head_dim, len)?,
+            mlp: ops.mlp_room(config.intermediate_size, len)?,
+            len,
+        })
     }
 
     /// Takes tokens through all layers, behind what `sequence` holds, and advances it.
     ///
     /// `planner` decides what attention computes; without one every pair is. The final `last_rows` tokens see every
-    /// key. `ids` must be below the vocabulary size and their pages reserved.
+    /// key. `ids` must be below the vocabulary size, as many as `activations` has room for, and their pages reserved.
     ///
     /// # Errors
-    /// When the cache has no room reserved for the tokens.
+    /// When the cache has no room reserved for the tokens, and what the device says.
     pub fn forward(
         &self,
         ids: &[u32],
-        cache: &mut KvCache,
+        activations: &mut Activations<O>,
+        cache: &mut KvCache<O>,
         sequence: &mut Sequence,
         planner: Option<&dyn Planner>,
         last_rows: usize,
-    ) -> Result<(Hidden<O>, AttentionReport), attention::Error> {
-        let (config, ops, len) = (self.config(), &self.ops, ids.len());
-        let q_width = config.num_q_heads * config.head_dim;
-        let kv_width = config.num_kv_heads * config.head_dim;
-        let mut x = ops.tokens(config.hidden_size, len);
-        let mut normed = ops.operand(config.hidden_size, len);
-        let mut qkv = ops.tokens(q_width + 2 * kv_width, len);
-        let mut attended = ops.operand(q_width, len);
-        let mut gated = ops.operand(config.intermediate_size, len);
-        let rotations = ops.rotations(config, sequence.len(), len, sequence.prompt_len());
+    ) -> Result<AttentionReport, OpsError> {
+        assert_eq!(ids.len(), activations.len, "activations are for chunks of one length");
+        let (config, ops) = (&self.config, &self.ops);
+        let Activations { x, normed, qkv, attended, mlp, len } = activations;
+        let mut positions = ops.positions(config, sequence, *len)?;
         let mut report = AttentionReport::default();
 
-        ops.embed(&self.embedding(), ids, &mut x);
+        ops.embed(&self.embedding, ids, x)?;
         for (index, layer) in self.layers.iter().enumerate() {
-            ops.rms_norm(&x, &layer.attn_norm, config.rms_norm_eps, &mut normed);
-            ops.linear(&layer.qkv, layer.qkv_bias.as_ref(), &normed, &mut qkv);
-            if let Some((q_norm, k_norm)) = &layer.qk_norm {
-                ops.norm_heads(self.heads, q_norm, k_norm, config.rms_norm_eps, &mut qkv);
-            }
+            ops.rms_norm(x, &layer.attn_norm, config.rms_norm_eps, normed)?;
+            ops.project_heads(&layer.qkv, normed, qkv)?;
             let (heads, rope_pairing, window) = (self.heads, config.rope_pairing, config.windows[index]);
             let spec = AttentionSpec { heads, rope_pairing, layer: index, window, planner, last_rows };
-            report += ops.attention(spec, &mut qkv, &rotations, cache, sequence, &mut attended)?;
-            ops.linear_add(&layer.o, &attended, &mut x);
+            let pages = cache.layer_mut(index);
+            report += ops.attention(spec, &layer.of_heads, qkv, &mut positions, pages, sequence, attended)?;
+            ops.linear_add(&layer.o, attended, x)?;
 
-            ops.rms_norm(&x, &layer.mlp_norm, config.rms_norm_eps, &mut normed);
-            ops.gated_linear(&layer.gate_up, &normed, &mut gated);
-            ops.linear_add(&layer.down, &gated, &mut x);
+            ops.rms_norm(x, &layer.mlp_norm, config.rms_norm_eps, normed)?;
+            ops.mlp(&layer.gate_up, &layer.down, normed, mlp, x)?;
         }
-        sequence.advance(len);
-        Ok((Hidden { x, len }, report))
+        sequence.advance(*len);
+        Ok(report)
     }
 
     /// Logits `[vocab_size]` of the token after `token` of the chunk.
-    pub fn logits(&self, hidden: &Hidden<O>, token: usize) -> Vec<f32> {
-        let config = self.config();
-        let mut x = self.ops.tokens(config.hidden_size, 1);
-        let mut normed = self.ops.operand(config.hidden_size, 1);
-        let mut logits = self.ops.tokens(config.vocab_size, 1);
-        self.ops.select(&hidden.x, token, &mut x);
-        self.ops.rms_norm(&x, &self.output_norm, config.rms_norm_eps, &mut normed);
-        self.ops.linear(&self.output_head, None, &normed, &mut logits);
-        self.ops.read(&logits, 0)
+    ///
+    /// # Errors
+    /// What the device says, of this and of everything asked for before.
+    pub fn logits(&self, activations: &Activations<O>, token: usize) -> Result<Vec<f32>, OpsError> {
+        let config = &self.config;
+        let mut x = self.ops.tokens(config.hidden_size, 1)?;
+        let mut normed = self.ops.operand(config.hidden_size, 1)?;
+        self.ops.select(&activations.x, token, &mut x)?;
+        self.ops.rms_norm(&mut x, &self.output_norm, config.rms_norm_eps, &mut normed)?;
+        self.ops.logits(&self.output_head, &normed)
     }
 }

@@ -3,11 +3,12 @@
 use crate::chat_template::{ChatTemplate, Message, TemplateError};
 use crate::config::{ConfigError, ModelConfig, StretchContext};
 use crate::cpu::Cpu;
-use crate::decoder::{Decoder, Hidden};
-use crate::kv_cache::{CacheFull, KvCache, Sequence};
-use crate::memory::{Bytes, MemoryNeed, available_bytes};
+use crate::decoder::Decoder;
+use crate::gpu::Gpu;
+use crate::memory::{Bytes, MemoryNeed};
+use crate::model::{Model, Run};
 use crate::model_files::ModelFiles;
-use crate::ops::Ops;
+use crate::ops::{Ops, OpsError};
 use crate::prefill::prefill;
 use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats};
 use crate::sampling::{Sampler, SamplingError};
@@ -74,9 +75,12 @@ pub enum EngineError {
     /// Attention parameters.
     #[error(transparent)]
     Attention(#[from] attention::Error),
-    /// A device this version has not.
-    #[error("device {0} is not available: this version runs on the CPU only; use --device cpu")]
-    Device(Device),
+    /// The device.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
+    /// The GPU's search is not written yet.
+    #[error("sparse prefill runs on the CPU only as yet: use --attention dense, or --device cpu")]
+    SparseOnGpu,
     /// Threads could not be started.
     #[error("cannot start worker threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -130,14 +134,12 @@ pub enum EngineError {
         /// Predicted for dense attention.
         dense_ms: f64,
     },
-    /// The cache ran out, which the prediction should have prevented.
-    #[error(transparent)]
-    Cache(#[from] CacheFull),
 }
 
 /// A loaded model.
 pub struct Engine {
-    decoder: Decoder<Cpu>,
+    model: Box<dyn Model>,
+    on_gpu: bool,
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     pool: ThreadPool,
@@ -159,9 +161,6 @@ impl Engine {
         options: &EngineOptions,
         progress: &mut (dyn FnMut(LoadProgress) + Send),
     ) -> Result<Self, EngineError> {
-        if let Device::Cuda(_) = options.device {
-            return Err(EngineError::Device(options.device));
-        }
         let files = ModelFiles::locate(model)?;
         let mut weights = ModelWeights::open(&files)?;
         if let Some(stretch) = options.stretch {
@@ -173,32 +172,18 @@ impl Engine {
         };
         let template = chat_template(&files, &weights, &tokenizer)?;
 
-        let cpu = Cpu::new(Simd::detect());
-        let weights_bytes = MemoryNeed::of_weights(&cpu, weights.config());
-        check_memory(
-            options,
-            || format!("loading {}", files.name()),
-            weights_bytes,
-            || Bytes(weights_bytes).to_string(),
-        )?;
-
         let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
-        let total = weights.config().num_layers as u64;
-        let mut report = |done: usize| progress(LoadProgress { done: done as u64, total });
-        let decoder = pool.install(|| Decoder::load(cpu, weights, &mut report))?;
-        let device_name = pool.install(|| decoder.ops().name());
-        let options = options.clone();
-        Ok(Self {
-            decoder,
-            tokenizer,
-            template,
-            pool,
-            options,
-            model_name: files.name(),
-            device_name,
-            weights_bytes,
-            costs: CostModel::default(),
-        })
+        let (options, name) = (options.clone(), files.name());
+        let gpu = open_gpu(options.device, weights.config())?;
+        let on_gpu = gpu.is_some();
+        let model: Box<dyn Model> = pool.install(|| match gpu {
+            Some(gpu) => load_on(gpu, weights, &options, &name, progress),
+            None => load_on(Cpu::new(Simd::detect()), weights, &options, &name, progress),
+        })?;
+        let device_name = pool.install(|| model.device_name());
+        let weights_bytes = model.memory_need(1, 1).weights_bytes;
+        let costs = CostModel::default();
+        Ok(Self { model, on_gpu, tokenizer, template, pool, options, model_name: name, device_name, weights_bytes, costs })
     }
 
     /// Lets the search reckon with the costs of this machine ([`attention::calibration`]) instead of typical ones.
@@ -223,7 +208,7 @@ impl Engine {
 
     /// Shape of the model.
     pub fn config(&self) -> &ModelConfig {
-        self.decoder.config()
+        self.model.config()
     }
 
     /// Token ids of `text`; see [`Tokenizer::encode`].
@@ -249,9 +234,7 @@ impl Engine {
 
     /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included.
     pub fn predicted_memory(&self, tokens: usize) -> MemoryNeed {
-        let decoder = &self.decoder;
-        let chunk = self.options.chunk_tokens;
-        MemoryNeed::of_run(self.weights_bytes, decoder.config(), decoder.heads(), tokens, chunk)
+        self.model.memory_need(tokens, self.options.chunk_tokens)
     }
 
     /// Runs a prompt.
@@ -285,8 +268,9 @@ impl Engine {
         let mut sampler = Sampler::new(request.sampling)?;
         self.check_prompt(prompt, request.max_tokens)?;
         self.pool.install(|| {
-            let mut on_chunk = |_: &Hidden<Cpu>, done_tokens| {
-                events(Event::Prefill { done_tokens, total_tokens: prompt.len() });
+            let mut on_chunk = |run: &dyn Run| {
+                events(Event::Prefill { done_tokens: run.len(), total_tokens: prompt.len() });
+                Ok(())
             };
             let prefilled = self.prefill(prompt, request.max_tokens, planner, accepted, &mut on_chunk)?;
             self.decode_from(prefilled, request, &mut sampler, accepted, events)
@@ -300,7 +284,7 @@ impl Engine {
     pub fn prefill_with(&mut self, prompt: &[u32], planner: &dyn Planner) -> Result<RunStats, EngineError> {
         let accepted = Instant::now();
         self.check_prompt(prompt, 1)?;
-        self.pool.install(|| Ok(self.prefill(prompt, 1, Some(planner), accepted, &mut |_, _| {})?.stats))
+        self.pool.install(|| Ok(self.prefill(prompt, 1, Some(planner), accepted, &mut |_| Ok(()))?.stats))
     }
 
     /// Negative log-likelihood, in nats, of each of the last `tail` tokens of `ids` given all tokens before it, with the
@@ -323,11 +307,12 @@ impl Engine {
         let first = prompt.len().saturating_sub(tail);
         let mut nll = Vec::new();
         let prefilled = self.pool.install(|| {
-            self.prefill(prompt, 1, planner, accepted, &mut |hidden, done| {
-                let start = done - hidden.len();
-                for position in first.max(start)..done {
-                    nll.push(surprise(&self.decoder.logits(hidden, position - start), ids[position + 1]));
+            self.prefill(prompt, 1, planner, accepted, &mut |run| {
+                let start = run.len() - run.chunk_len();
+                for position in first.max(start)..run.len() {
+                    nll.push(surprise(&run.logits(position - start)?, ids[position + 1]));
                 }
+                Ok(())
             })
         })?;
         Ok((nll, prefilled.stats))
@@ -339,16 +324,12 @@ impl Engine {
         max_tokens: usize,
         planner: Option<&dyn Planner>,
         accepted: Instant,
-        on_chunk: &mut dyn FnMut(&Hidden<Cpu>, usize),
-    ) -> Result<Prefilled, EngineError> {
-        let decoder = &self.decoder;
+        on_chunk: &mut dyn FnMut(&dyn Run) -> Result<(), OpsError>,
+    ) -> Result<Prefilled<'_>, EngineError> {
         let tokens = tokens_in_context(prompt, max_tokens);
         let need = self.predicted_memory(tokens);
-        let mut cache = KvCache::new(decoder.heads(), decoder.config().num_layers, tokens);
-        let mut sequence = Sequence::of_prompt(prompt.len());
-        cache.reserve(&mut sequence, tokens)?;
-        let chunk_tokens = self.options.chunk_tokens;
-        let (hidden, report) = prefill(decoder, prompt, chunk_tokens, planner, &mut cache, &mut sequence, on_chunk)?;
+        let mut run = self.model.start(prompt.len(), tokens)?;
+        let report = prefill(&mut *run, prompt, self.options.chunk_tokens, planner, on_chunk)?;
         let stats = RunStats {
             prompt_tokens: prompt.len(),
             peak_memory_bytes: need.total_bytes(),
@@ -360,25 +341,25 @@ impl Engine {
             dropped_at_most: report.dropped_pairs_at_most.map(|pairs| pairs / report.causal_pairs as f64),
             ..RunStats::default()
         };
-        Ok(Prefilled { cache, sequence, hidden, stats })
+        Ok(Prefilled { run, stats })
     }
 
     fn decode_from(
         &self,
-        prefilled: Prefilled,
+        prefilled: Prefilled<'_>,
         request: &Request,
         sampler: &mut Sampler,
         accepted: Instant,
         events: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Generation, EngineError> {
-        let Self { decoder, tokenizer, .. } = self;
-        let Prefilled { mut cache, mut sequence, hidden: mut last, mut stats } = prefilled;
+        let tokenizer = &self.tokenizer;
+        let Prefilled { mut run, mut stats } = prefilled;
         let mut text = String::new();
         let mut new_tokens = Vec::new();
         let mut stream = tokenizer.stream();
         let mut first_at = None;
         while new_tokens.len() < request.max_tokens {
-            let next = sampler.sample(&decoder.logits(&last, last.len() - 1));
+            let next = sampler.sample(&run.logits(run.chunk_len() - 1)?);
             let first_at = *first_at.get_or_insert_with(Instant::now);
             if stats.ttft_ms == 0.0 {
                 stats.ttft_ms = (first_at - accepted).as_secs_f64() * 1e3;
@@ -392,7 +373,7 @@ impl Engine {
                 text.push_str(&piece);
             }
             if new_tokens.len() < request.max_tokens {
-                (last, _) = decoder.forward(&[next], &mut cache, &mut sequence, None, 0)?;
+                run.forward(&[next], None, 0)?;
             }
         }
         if let Some(rest) = stream.finish() {
@@ -413,6 +394,8 @@ impl Engine {
     pub fn search(&self, request: &Request, prompt_len: usize) -> Result<Option<Search>, EngineError> {
         match request.attention {
             AttentionMode::Dense => Ok(None),
+            AttentionMode::Auto if self.on_gpu => Ok(None),
+            AttentionMode::Sparse if self.on_gpu => Err(EngineError::SparseOnGpu),
             AttentionMode::Auto | AttentionMode::Sparse => {
                 let mut search = Search::new(self.target(request.goal, prompt_len)?)?;
                 search.guarantee = request.guarantee;
@@ -466,15 +449,41 @@ impl Engine {
         }
         let need = self.predicted_memory(tokens);
         let run_bytes = need.total_bytes() - self.weights_bytes;
-        check_memory(&self.options, || format!("a run of {tokens} tokens"), run_bytes, || need.to_string())
+        let available = self.model.available_bytes();
+        check_memory(&self.options, available, || format!("a run of {tokens} tokens"), run_bytes, || need.to_string())
     }
 }
 
+/// The GPU that `device` means, if it means one.
+fn open_gpu(device: Device, config: &ModelConfig) -> Result<Option<Gpu>, OpsError> {
+    match device {
+        Device::Cpu => Ok(None),
+        Device::Cuda(ordinal) => Gpu::open(ordinal, config).map(Some),
+        Device::Auto => match Gpu::open(0, config) {
+            Ok(gpu) => Ok(Some(gpu)),
+            // A machine without what a GPU needs, or a model that GPUs have no kernel for.
+            Err(_) => Ok(None),
+        },
+    }
+}
+
+fn load_on<O: Ops>(
+    ops: O,
+    weights: ModelWeights,
+    options: &EngineOptions,
+    name: &str,
+    progress: &mut (dyn FnMut(LoadProgress) + Send),
+) -> Result<Box<dyn Model>, EngineError> {
+    let bytes = MemoryNeed::of_weights(&ops, weights.config());
+    check_memory(options, ops.available_bytes(), || format!("loading {name}"), bytes, || Bytes(bytes).to_string())?;
+    let total = weights.config().num_layers as u64;
+    let decoder = Decoder::load(ops, weights, &mut |done| progress(LoadProgress { done: done as u64, total }))?;
+    Ok(Box::new(decoder))
+}
+
 /// A prompt whose keys and values are cached.
-struct Prefilled {
-    cache: KvCache,
-    sequence: Sequence,
-    hidden: Hidden<Cpu>,
+struct Prefilled<'a> {
+    run: Box<dyn Run + 'a>,
     stats: RunStats,
 }
 
@@ -497,11 +506,12 @@ fn ms(since: Instant) -> f64 {
 /// Refuses what the machine or the user's limit cannot hold.
 fn check_memory(
     options: &EngineOptions,
+    of_device: Option<u64>,
     what: impl Fn() -> String,
     needed: u64,
     need: impl Fn() -> String,
 ) -> Result<(), EngineError> {
-    let available = options.max_memory_bytes.into_iter().chain(available_bytes()).min();
+    let available = options.max_memory_bytes.into_iter().chain(of_device).min();
     match available {
         Some(available) if needed > available => Err(EngineError::Memory { what: what(), need: need(), available }),
         _ => Ok(()),

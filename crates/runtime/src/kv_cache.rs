@@ -1,13 +1,13 @@
 //! Keys and values of running sequences, in pages shared by all layers.
 
+use crate::ops::{Ops, OpsError};
 use attention::BLOCK_N;
-use attention::kv::KvPages;
 use attention::shape::HeadShape;
 
 /// Pages of every layer and who owns them. A page number means the same 64 positions in each layer, so a sequence has
 /// one page table.
-pub struct KvCache {
-    layers: Vec<KvPages>,
+pub struct KvCache<O: Ops> {
+    layers: Vec<O::KvPages>,
     free: Vec<u32>,
 }
 
@@ -29,19 +29,17 @@ pub struct CacheFull {
     pub needed: usize,
 }
 
-impl KvCache {
+impl<O: Ops> KvCache<O> {
     /// Room for `tokens` tokens in `num_layers` layers.
-    pub fn new(heads: HeadShape, num_layers: usize, tokens: usize) -> Self {
+    ///
+    /// # Errors
+    /// When the device has none.
+    pub fn new(ops: &O, heads: HeadShape, num_layers: usize, tokens: usize) -> Result<Self, OpsError> {
         let pages = tokens.div_ceil(BLOCK_N);
-        Self {
-            layers: (0..num_layers).map(|_| KvPages::new(heads, pages)).collect(),
+        Ok(Self {
+            layers: (0..num_layers).map(|_| ops.kv_pages(heads, pages)).collect::<Result<_, _>>()?,
             free: (0..pages as u32).rev().collect(),
-        }
-    }
-
-    /// Bytes of a cache of `tokens` tokens.
-    pub fn bytes(heads: HeadShape, num_layers: usize, tokens: usize) -> u64 {
-        KvPages::page_bytes(heads) * (num_layers * tokens.div_ceil(BLOCK_N)) as u64
+        })
     }
 
     /// Makes room in `sequence` for `tokens` more tokens.
@@ -63,7 +61,7 @@ impl KvCache {
     }
 
     /// Pages of one layer.
-    pub fn layer_mut(&mut self, layer: usize) -> &mut KvPages {
+    pub fn layer_mut(&mut self, layer: usize) -> &mut O::KvPages {
         &mut self.layers[layer]
     }
 }
@@ -104,11 +102,13 @@ impl Sequence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cpu::Cpu;
+    use attention::simd::Simd;
 
     #[test]
     fn pages_are_owned_once_and_come_back() {
         let heads = HeadShape::new(2, 1, 32).unwrap();
-        let mut cache = KvCache::new(heads, 3, 4 * BLOCK_N);
+        let mut cache = KvCache::new(&Cpu::new(Simd::detect()), heads, 3, 4 * BLOCK_N).unwrap();
         let (mut a, mut b) = (Sequence::default(), Sequence::default());
         cache.reserve(&mut a, 65).unwrap();
         cache.reserve(&mut b, 100).unwrap();

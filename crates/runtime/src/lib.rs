@@ -1,7 +1,7 @@
 //! The engine: a model file and a prompt in, tokens out, with dense or dynamic sparse prefill attention.
 //!
 //! ```text
-//! model_files -> weights + config -> decoder (over ops: cpu) -> prefill -> decode -> text
+//! model_files -> weights + config -> decoder (over ops: cpu or gpu) -> prefill -> decode -> text
 //! ```
 
 pub mod chat_template;
@@ -9,8 +9,10 @@ pub mod config;
 pub mod cpu;
 pub mod decoder;
 pub mod engine;
+pub mod gpu;
 pub mod kv_cache;
 pub mod memory;
+pub mod model;
 pub mod model_files;
 pub mod ops;
 pub mod prefill;

@@ -1,10 +1,7 @@
 //! How much memory a run will hold, known before it starts.
 
 use crate::config::ModelConfig;
-use crate::kv_cache::KvCache;
 use crate::ops::Ops;
-use attention::shape::HeadShape;
-use attention::{BLOCK_M, BLOCK_N};
 use std::fmt;
 
 /// Bytes of one run.
@@ -27,36 +24,9 @@ impl MemoryNeed {
             + ops.matrix_bytes(config.hidden_size, q_width)
             + ops.matrix_bytes(2 * config.intermediate_size, config.hidden_size)
             + ops.matrix_bytes(config.hidden_size, config.intermediate_size);
-        layer * config.num_layers as u64 + ops.matrix_bytes(config.vocab_size, config.hidden_size)
-    }
-
-    /// Of a run that ends with `tokens` tokens in the cache and takes its prompt in chunks of `chunk_tokens`.
-    ///
-    /// Scratch is counted at its largest, all heads searched at once.
-    pub fn of_run(
-        weights_bytes: u64,
-        config: &ModelConfig,
-        heads: HeadShape,
-        tokens: usize,
-        chunk_tokens: usize,
-    ) -> Self {
-        let chunk = chunk_tokens.min(tokens);
-        let q_width = config.num_q_heads * config.head_dim;
-        let qkv = q_width + 2 * config.num_kv_heads * config.head_dim;
-        let f32_features = config.hidden_size + qkv + q_width;
-        let bf16_features = config.hidden_size + 2 * q_width + config.intermediate_size;
-        let activations = chunk * (4 * f32_features + 2 * bf16_features) + 4 * (config.vocab_size + config.head_dim);
-
-        let (blocks, tiles) = (tokens.div_ceil(BLOCK_N), chunk.div_ceil(BLOCK_M));
-        let probes = 16 * 4 * tokens * (2 * tiles.div_ceil(32));
-        let gathered = 4 * heads.padded_dim() * (1024 + blocks);
-        let levels_and_plan = tiles * blocks * 5;
-        let search = heads.num_q_heads() * (probes + gathered + levels_and_plan);
-        Self {
-            weights_bytes,
-            kv_cache_bytes: KvCache::bytes(heads, config.num_layers, tokens),
-            scratch_bytes: (activations + search) as u64,
-        }
+        layer * config.num_layers as u64
+            + ops.matrix_bytes(config.vocab_size, config.hidden_size)
+            + ops.embedding_bytes(config)
     }
 
     /// All together.

@@ -1,19 +1,41 @@
 //! The operations a decoder is made of. The model is written once over them; a device implements them once.
 
 use crate::config::{ModelConfig, RopePairing};
-use crate::kv_cache::{KvCache, Sequence};
-use crate::weights::{LoadError, Tensor};
+use crate::kv_cache::Sequence;
+use crate::memory::MemoryNeed;
+use crate::weights::{LoadError, ModelWeights, Tensor};
 use attention::planner::Planner;
 use attention::shape::HeadShape;
+use std::sync::Arc;
 
 /// How the weights of two matrices lie in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stacking {
     /// All rows of the first, then all rows of the next.
     Rows,
-    /// Alternating so that a device finds row `i` of the gate beside row `i` of the up projection, as
-    /// [`Ops::gated_linear`] wants them.
+    /// A gate and an up projection, as [`Ops::mlp`] wants them.
     GateUp,
+}
+
+/// What a device could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpsError {
+    /// Shapes or plans that do not belong together.
+    #[error(transparent)]
+    Attention(#[from] attention::Error),
+    /// The GPU.
+    #[error(transparent)]
+    Cuda(#[from] cuda::Error),
+}
+
+/// What happens to the heads of Q, K and V before they are rotated.
+pub struct HeadParameters<V> {
+    /// Added to all query heads, all key heads, all value heads.
+    pub bias: Option<V>,
+    /// Weights `[head_dim]` of the RMS norms of each query head and of each key head.
+    pub norms: Option<(V, V)>,
+    /// Epsilon of the norms.
+    pub eps: f32,
 }
 
 /// What one attention layer needs to know beside its operands.
@@ -67,86 +89,176 @@ impl std::ops::AddAssign for AttentionReport {
 
 /// A device: where tensors live and what can be done with them.
 ///
-/// *Tokens* are f32 activations, one vector a token; an *operand* is the same in the form the device multiplies. Outputs
-/// are written into buffers the caller owns and reuses from layer to layer.
-pub trait Ops: Send + Sync {
+/// *Tokens* are the residual stream, one f32 vector a token; an *operand* is activations in the form the device
+/// multiplies. Outputs are written into buffers the caller owns and reuses from layer to layer. A device may do what it is
+/// asked later, in order; then its errors come with the next operation that waits, at the latest with
+/// [`logits`](Self::logits).
+pub trait Ops: Send + Sync + 'static {
     /// A weight matrix, ready to multiply.
     type Matrix: Send + Sync;
     /// A norm weight or a bias.
     type Vector: Send + Sync;
-    /// f32 activations of a chunk of tokens.
-    type Tokens;
+    /// The token embedding.
+    type Embedding: Send + Sync;
+    /// The residual stream of a chunk of tokens.
+    type Tokens: Send;
     /// The right operand of a product.
-    type Operand;
-    /// cos and sin of every rotation of a chunk of positions.
-    type Rotations;
+    type Operand: Send;
+    /// Q, K and V of a chunk of tokens.
+    type Heads: Send;
+    /// Room for what is between the products of an MLP.
+    type MlpRoom: Send;
+    /// Where the tokens of a chunk stand in their sequence: rotations, and places in the cache.
+    type Positions: Send;
+    /// Keys and values of one layer.
+    type KvPages: Send;
 
     /// Name and properties, for people.
     fn name(&self) -> String;
 
+    /// Memory of the device that is free; `None` where nobody says.
+    fn available_bytes(&self) -> Option<u64>;
+
+    /// Memory of a run that ends with `tokens` tokens in the cache and takes its prompt in chunks of `chunk_tokens`, weights
+    /// included.
+    fn memory_need(&self, config: &ModelConfig, heads: HeadShape, tokens: usize, chunk_tokens: usize) -> MemoryNeed;
+
     /// Stacks matrices of equal width into one.
+    ///
+    /// # Errors
+    /// When the device has no room.
     fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Self::Matrix, LoadError>;
 
     /// Bytes that [`matrix`](Self::matrix) takes on the device for `rows x cols`.
     fn matrix_bytes(&self, rows: usize, cols: usize) -> u64;
 
     /// Concatenates vectors.
-    fn vector(&self, parts: &[Tensor]) -> Result<Self::Vector, LoadError>;
-
-    /// Zeroed activations of `len` tokens.
-    fn tokens(&self, features: usize, len: usize) -> Self::Tokens;
-
-    /// A zeroed operand of `len` tokens.
-    fn operand(&self, features: usize, len: usize) -> Self::Operand;
-
-    /// Rotations of positions `start .. start + len` behind a prompt of `prompt_len` tokens.
-    fn rotations(&self, config: &ModelConfig, start: usize, len: usize, prompt_len: usize) -> Self::Rotations;
-
-    /// Looks tokens up in the embedding table.
-    fn embed(&self, table: &Tensor, ids: &[u32], out: &mut Self::Tokens);
-
-    /// `out = x / rms(x) * weight`.
-    fn rms_norm(&self, x: &Self::Tokens, weight: &Self::Vector, eps: f32, out: &mut Self::Operand);
-
-    /// `out = matrix * x (+ bias)`.
-    fn linear(&self, matrix: &Self::Matrix, bias: Option<&Self::Vector>, x: &Self::Operand, out: &mut Self::Tokens);
-
-    /// `out += matrix * x`: a projection back onto the residual stream.
-    fn linear_add(&self, matrix: &Self::Matrix, x: &Self::Operand, out: &mut Self::Tokens);
-
-    /// `out = silu(gate * x) . (up * x)`, for a matrix stacked as [`Stacking::GateUp`].
-    fn gated_linear(&self, matrix: &Self::Matrix, x: &Self::Operand, out: &mut Self::Operand);
-
-    /// Makes every query and key head of `qkv` `x / rms(x) * weight`; the weights hold `head_dim` elements.
-    fn norm_heads(
-        &self,
-        heads: HeadShape,
-        q_weight: &Self::Vector,
-        k_weight: &Self::Vector,
-        eps: f32,
-        qkv: &mut Self::Tokens,
-    );
-
-    /// Rotates Q and K of `qkv`, stores K and V of the chunk behind `sequence` in the cache, plans and attends.
-    ///
-    /// `qkv` holds `[q heads | k heads | v heads]` of the tokens at positions `sequence.len() ..`; the caller advances
-    /// the sequence when all layers are done.
     ///
     /// # Errors
-    /// When the cache has no room reserved for the chunk.
+    /// When the device has no room.
+    fn vector(&self, parts: &[Tensor]) -> Result<Self::Vector, LoadError>;
+
+    /// The token embedding; `output_head` is the matrix that shares its weights in a model of tied embeddings.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    fn embedding(
+        &self,
+        weights: &Arc<ModelWeights>,
+        output_head: &Self::Matrix,
+    ) -> Result<Self::Embedding, LoadError>;
+
+    /// Bytes that [`embedding`](Self::embedding) takes on the device.
+    fn embedding_bytes(&self, config: &ModelConfig) -> u64;
+
+    /// Pages of zeros for the keys and values of one layer, each of [`attention::BLOCK_N`] tokens.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<Self::KvPages, OpsError>;
+
+    /// Room for the residual stream of `len` tokens.
+    ///
+    /// # Errors
+    /// When the device has none.
+    fn tokens(&self, features: usize, len: usize) -> Result<Self::Tokens, OpsError>;
+
+    /// Room for an operand of `len` tokens.
+    ///
+    /// # Errors
+    /// When the device has none.
+    fn operand(&self, features: usize, len: usize) -> Result<Self::Operand, OpsError>;
+
+    /// Room for Q, K and V of `len` tokens.
+    ///
+    /// # Errors
+    /// When the device has none.
+    fn heads(&self, heads: HeadShape, len: usize) -> Result<Self::Heads, OpsError>;
+
+    /// Room for an MLP of `len` tokens.
+    ///
+    /// # Errors
+    /// When the device has none.
+    fn mlp_room(&self, intermediate_size: usize, len: usize) -> Result<Self::MlpRoom, OpsError>;
+
+    /// The next `len` positions of `sequence`.
+    ///
+    /// # Errors
+    /// When the sequence has no pages reserved for them.
+    fn positions(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Self::Positions, OpsError>;
+
+    /// Looks tokens up.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn embed(&self, table: &Self::Embedding, ids: &[u32], out: &mut Self::Tokens) -> Result<(), OpsError>;
+
+    /// `out = x / rms(x) * weight`.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn rms_norm(
+        &self,
+        x: &mut Self::Tokens,
+        weight: &Self::Vector,
+        eps: f32,
+        out: &mut Self::Operand,
+    ) -> Result<(), OpsError>;
+
+    /// Q, K and V: `out = matrix * x`.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn project_heads(&self, matrix: &Self::Matrix, x: &Self::Operand, out: &mut Self::Heads) -> Result<(), OpsError>;
+
+    /// Adds biases to `qkv`, normalises and rotates Q and K, stores K and V of the chunk behind `sequence` in the cache,
+    /// plans and attends.
+    ///
+    /// `qkv` holds `[q heads | k heads | v heads]` of the tokens at `positions`; the caller advances the sequence when all
+    /// layers are done.
+    ///
+    /// # Errors
+    /// When the cache has no room reserved for the chunk, and what the device says.
+    #[allow(clippy::too_many_arguments)] // operands, each of another kind
     fn attention(
         &self,
         spec: AttentionSpec,
-        qkv: &mut Self::Tokens,
-        rotations: &Self::Rotations,
-        cache: &mut KvCache,
+        parameters: &HeadParameters<Self::Vector>,
+        qkv: &mut Self::Heads,
+        positions: &mut Self::Positions,
+        pages: &mut Self::KvPages,
         sequence: &Sequence,
         out: &mut Self::Operand,
-    ) -> Result<AttentionReport, attention::Error>;
+    ) -> Result<AttentionReport, OpsError>;
+
+    /// `out += matrix * x`: a projection back onto the residual stream.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn linear_add(&self, matrix: &Self::Matrix, x: &Self::Operand, out: &mut Self::Tokens) -> Result<(), OpsError>;
+
+    /// `out += down * (silu(gate * x) . (up * x))`; `gate_up` is stacked as [`Stacking::GateUp`].
+    ///
+    /// # Errors
+    /// What the device says.
+    fn mlp(
+        &self,
+        gate_up: &Self::Matrix,
+        down: &Self::Matrix,
+        x: &Self::Operand,
+        room: &mut Self::MlpRoom,
+        out: &mut Self::Tokens,
+    ) -> Result<(), OpsError>;
 
     /// Copies token `token` of `x` into a buffer of one token.
-    fn select(&self, x: &Self::Tokens, token: usize, out: &mut Self::Tokens);
+    ///
+    /// # Errors
+    /// What the device says.
+    fn select(&self, x: &Self::Tokens, token: usize, out: &mut Self::Tokens) -> Result<(), OpsError>;
 
-    /// Activations of one token, on the host.
-    fn read(&self, x: &Self::Tokens, token: usize) -> Vec<f32>;
+    /// `matrix * x` of the one token of `x`, on the host.
+    ///
+    /// # Errors
+    /// What the device says, of this and of everything asked for before.
+    fn logits(&self, matrix: &Self::Matrix, x: &Self::Operand) -> Result<Vec<f32>, OpsError>;
 }

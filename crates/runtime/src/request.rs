@@ -46,7 +46,7 @@ impl FromStr for AttentionMode {
 /// Where the model runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
-    /// The best device found; today the CPU.
+    /// The first GPU if there is one that runs the model, else the CPU.
     #[default]
     Auto,
     /// The CPU.

@@ -3,11 +3,12 @@
 //! The models are fetched by `scripts/fetch-model`; without them these tests say so and pass.
 
 use runtime::cpu::Cpu;
-use runtime::decoder::{Decoder, Hidden};
+use runtime::decoder::Decoder;
 use runtime::engine::{Engine, EngineOptions};
-use runtime::kv_cache::{KvCache, Sequence};
+use runtime::gpu::Gpu;
+use runtime::model::Model;
 use runtime::model_files::ModelFiles;
-use runtime::request::{AttentionMode, Request};
+use runtime::request::{AttentionMode, Device, Request};
 use runtime::weights::ModelWeights;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -69,21 +70,27 @@ fn open((model, vectors): (&str, &str)) -> Option<(PathBuf, Vectors)> {
     Some((path, serde_json::from_slice(&json).expect("vectors are as the script writes them")))
 }
 
-fn load(path: &Path) -> Decoder<Cpu> {
-    let weights = ModelWeights::open(&ModelFiles::Gguf(path.into())).expect("a whole model");
-    Decoder::load(Cpu::new(attention::simd::Simd::detect()), weights, &mut |_| {}).expect("a whole model")
+/// The model on every device there is.
+fn load(path: &Path) -> Vec<Box<dyn Model>> {
+    let weights = || ModelWeights::open(&ModelFiles::Gguf(path.into())).expect("a whole model");
+    let cpu = Cpu::new(attention::simd::Simd::detect());
+    let mut models: Vec<Box<dyn Model>> =
+        vec![Box::new(Decoder::load(cpu, weights(), &mut |_| {}).expect("a whole model"))];
+    match Gpu::open(0, weights().config()) {
+        Ok(gpu) => models.push(Box::new(Decoder::load(gpu, weights(), &mut |_| {}).expect("a whole model"))),
+        Err(error) => eprintln!("SKIPPED on the GPU: {error}"),
+    }
+    models
 }
 
 /// Takes `ids` through the model in chunks, calling `each(position, logits)` for every position from `from` on.
-fn logits(decoder: &Decoder<Cpu>, ids: &[u32], chunk: usize, from: usize, mut each: impl FnMut(usize, Vec<f32>)) {
-    let mut cache = KvCache::new(decoder.heads(), decoder.config().num_layers, ids.len());
-    let mut sequence = Sequence::default();
-    cache.reserve(&mut sequence, ids.len()).expect("room");
+fn logits(model: &dyn Model, ids: &[u32], chunk: usize, from: usize, mut each: impl FnMut(usize, Vec<f32>)) {
+    let mut run = model.start(ids.len(), ids.len()).expect("room");
     for (n, part) in ids.chunks(chunk).enumerate() {
-        let (hidden, _): (Hidden<Cpu>, _) = decoder.forward(part, &mut cache, &mut sequence, None, 0).expect("room");
+        run.forward(part, None, 0).expect("room");
         for row in 0..part.len() {
             if n * chunk + row >= from {
-                each(n * chunk + row, decoder.logits(&hidden, row));
+                each(n * chunk + row, run.logits(row).expect("a sound device"));
             }
         }
     }
@@ -101,11 +108,16 @@ fn nll(logits: &[f32], target: u32) -> f64 {
 
 fn agrees_on_text(files: (&str, &str)) {
     let Some((path, Vectors { text, .. })) = open(files) else { return };
-    let decoder = load(&path);
+    for model in load(&path) {
+        agrees_on_text_on(&*model, files.0, &text);
+    }
+}
+
+fn agrees_on_text_on(model: &dyn Model, name: &str, text: &Text) {
     let positions = text.top1.len();
     let (mut agreed, mut ties, mut total, mut worst) = (0, 0, 0.0, 0f64);
     // 200 is no multiple of anything: chunks begin inside tiles and pages.
-    logits(&decoder, &text.ids[..positions], 200, 0, |position, logits| {
+    logits(model, &text.ids[..positions], 200, 0, |position, logits| {
         let same = best(&logits) == text.top1[position];
         agreed += usize::from(same);
         ties += usize::from(!same && text.margin[position] < TIE);
@@ -122,8 +134,8 @@ fn agrees_on_text(files: (&str, &str)) {
     let perplexity = (total / positions as f64).exp();
     let off = perplexity / text.perplexity - 1.0;
     println!(
-        "{}: top-1 {agreed} of {positions} ({ties} of the others are ties), perplexity {perplexity:.4} ({:+.3}%), largest NLL difference {worst:.3}",
-        files.0,
+        "{name} on {}: top-1 {agreed} of {positions} ({ties} of the others are ties), perplexity {perplexity:.4} ({:+.3}%), largest NLL difference {worst:.3}",
+        model.device_name(),
         100.0 * off
     );
     assert!((agreed + ties) * 100 >= positions * 99, "top-1 agrees on {agreed} of {positions}");
@@ -132,25 +144,33 @@ fn agrees_on_text(files: (&str, &str)) {
 
 fn agrees_at_2048(files: (&str, &str)) {
     let Some((path, Vectors { long, .. })) = open(files) else { return };
-    let decoder = load(&path);
     let positions = long.ids.len() - 1;
-    let mut total = 0.0;
-    logits(&decoder, &long.ids[..positions], 768, positions - long.tail, |position, logits| {
-        total += nll(&logits, long.ids[position + 1]);
-    });
-    let mean = total / long.tail as f64;
-    println!("{}: NLL of the last {} of {positions}: {mean:.4}, reference {:.4}", files.0, long.tail, long.tail_nll);
-    assert!((mean - long.tail_nll).abs() < 0.01, "{mean}, reference {}", long.tail_nll);
+    for model in load(&path) {
+        let mut total = 0.0;
+        logits(&*model, &long.ids[..positions], 768, positions - long.tail, |position, logits| {
+            total += nll(&logits, long.ids[position + 1]);
+        });
+        let mean = total / long.tail as f64;
+        let (device, Long { tail, tail_nll, .. }) = (model.device_name(), &long);
+        println!("{} on {device}: NLL of the last {tail} of {positions}: {mean:.4}, reference {tail_nll:.4}", files.0);
+        assert!((mean - long.tail_nll).abs() < 0.01, "{mean}, reference {}", long.tail_nll);
+    }
 }
 
 fn continues_greedily(files: (&str, &str)) {
     let Some((path, Vectors { greedy, .. })) = open(files) else { return };
-    let mut engine =
-        Engine::load(path.to_str().expect("UTF-8"), &EngineOptions::default(), &mut |_| {}).expect("a whole model");
-    let request = Request { max_tokens: greedy.tokens.len(), attention: AttentionMode::Dense, ..Request::default() };
-    let generation = engine.generate(&greedy.prompt, &request, &mut |_| {}).expect("a short prompt");
-    assert_eq!(generation.text, greedy.text);
-    assert_eq!(generation.tokens, greedy.tokens);
+    for device in [Device::Cpu, Device::Cuda(0)] {
+        let options = EngineOptions { device, ..EngineOptions::default() };
+        let mut engine = match Engine::load(path.to_str().expect("UTF-8"), &options, &mut |_| {}) {
+            Ok(engine) => engine,
+            Err(error) if device != Device::Cpu => return eprintln!("SKIPPED on {device}: {error}"),
+            Err(error) => panic!("{error}"),
+        };
+        let request = Request { max_tokens: greedy.tokens.len(), attention: AttentionMode::Dense, ..Request::default() };
+        let generation = engine.generate(&greedy.prompt, &request, &mut |_| {}).expect("a short prompt");
+        assert_eq!(generation.text, greedy.text, "on {device}");
+        assert_eq!(generation.tokens, greedy.tokens, "on {device}");
+    }
 }
 
 #[test]

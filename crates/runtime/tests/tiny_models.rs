@@ -4,8 +4,10 @@
 use attention::simd::Simd;
 use runtime::cpu::Cpu;
 use runtime::decoder::Decoder;
-use runtime::kv_cache::{KvCache, Sequence};
+use runtime::gpu::Gpu;
+use runtime::kv_cache::Sequence;
 use runtime::model_files::ModelFiles;
+use runtime::ops::Ops;
 use runtime::weights::{Encoding, ModelWeights};
 use serde::Deserialize;
 use std::path::Path;
@@ -36,23 +38,35 @@ fn agrees(name: &str) {
 
 fn agrees_in(name: &str, folder: &Path) {
     let vectors: Vectors = serde_json::from_slice(&std::fs::read(folder.join("vectors.json")).unwrap()).unwrap();
-    let last = vectors.ids.len() - 1;
+    let weights = || ModelWeights::open(&ModelFiles::Folder(folder.into())).unwrap();
     for simd in Simd::available() {
-        let weights = ModelWeights::open(&ModelFiles::Folder(folder.into())).unwrap();
-        let decoder = Decoder::load(Cpu::new(simd), weights, &mut |_| {}).unwrap();
-        // Whole, in uneven chunks, and token by token: the cache must make no difference.
-        for chunk in [vectors.ids.len(), 37, 1] {
-            let mut cache = KvCache::new(decoder.heads(), decoder.config().num_layers, vectors.ids.len());
-            let mut sequence = Sequence::of_prompt(vectors.ids.len());
-            cache.reserve(&mut sequence, vectors.ids.len()).unwrap();
-            for part in vectors.ids.chunks(chunk) {
-                let first = sequence.len();
-                let (hidden, _) = decoder.forward(part, &mut cache, &mut sequence, None, 0).unwrap();
-                for (position, want) in [(vectors.middle, &vectors.middle_logits), (last, &vectors.last_logits)] {
-                    if (first..first + part.len()).contains(&position) {
-                        let what = format!("{name}, {}, chunks of {chunk}, position {position}", simd.name());
-                        close(&decoder.logits(&hidden, position - first), want, &what);
-                    }
+        agrees_on(Cpu::new(simd), weights(), &vectors, &format!("{name}, {}", simd.name()));
+    }
+    if weights().config().windows.iter().any(Option::is_some) {
+        return eprintln!("SKIPPED on the GPU, which has no sliding windows yet: {name}");
+    }
+    match Gpu::open(0, weights().config()) {
+        Ok(gpu) => agrees_on(gpu, weights(), &vectors, &format!("{name}, GPU")),
+        Err(error) => eprintln!("SKIPPED on the GPU: {error}"),
+    }
+}
+
+fn agrees_on(ops: impl Ops, weights: ModelWeights, vectors: &Vectors, what: &str) {
+    let last = vectors.ids.len() - 1;
+    let decoder = Decoder::load(ops, weights, &mut |_| {}).unwrap();
+    // Whole, in uneven chunks, and token by token: the cache must make no difference.
+    for chunk in [vectors.ids.len(), 37, 1] {
+        let mut cache = decoder.kv_cache(vectors.ids.len()).unwrap();
+        let mut sequence = Sequence::of_prompt(vectors.ids.len());
+        cache.reserve(&mut sequence, vectors.ids.len()).unwrap();
+        for part in vectors.ids.chunks(chunk) {
+            let first = sequence.len();
+            let mut activations = decoder.activations(part.len()).unwrap();
+            decoder.forward(part, &mut activations, &mut cache, &mut sequence, None, 0).unwrap();
+            for (position, want) in [(vectors.middle, &vectors.middle_logits), (last, &vectors.last_logits)] {
+                if (first..first + part.len()).contains(&position) {
+                    let what = format!("{what}, chunks of {chunk}, position {position}");
+                    close(&decoder.logits(&activations, position - first).unwrap(), want, &what);
                 }
             }
         }

@@ -5,6 +5,7 @@ use crate::Error;
 use bytemuck::{Pod, Zeroable};
 use cudarc::driver::{CudaSlice, DevicePtr, DriverError};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// `len` elements in device memory, freed on drop once the work asked for before is done.
 pub struct Buffer<T> {
@@ -23,6 +24,63 @@ pub(crate) struct Pointer<T>(sys::CUdeviceptr, PhantomData<T>);
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub(crate) struct PointerMut<T>(sys::CUdeviceptr, PhantomData<T>);
+
+/// Some elements of a buffer, to read.
+#[derive(Clone, Copy)]
+pub struct View<'a, T> {
+    address: sys::CUdeviceptr,
+    len: usize,
+    buffer: PhantomData<&'a T>,
+}
+
+/// Some elements of a buffer, to write.
+pub struct ViewMut<'a, T> {
+    address: sys::CUdeviceptr,
+    len: usize,
+    buffer: PhantomData<&'a mut T>,
+}
+
+impl<T> View<'_, T> {
+    /// Number of elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn pointer(&self) -> Pointer<T> {
+        Pointer(self.address, PhantomData)
+    }
+
+    pub(super) fn address(&self) -> sys::CUdeviceptr {
+        self.address
+    }
+}
+
+impl<T> ViewMut<'_, T> {
+    /// Number of elements.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn pointer_mut(&mut self) -> PointerMut<T> {
+        PointerMut(self.address, PhantomData)
+    }
+
+    pub(super) fn address(&self) -> sys::CUdeviceptr {
+        self.address
+    }
+}
+
+impl<'a, T: Pod> From<&'a Buffer<T>> for View<'a, T> {
+    fn from(buffer: &'a Buffer<T>) -> Self {
+        buffer.view(0..buffer.len)
+    }
+}
+
+impl<'a, T: Pod> From<&'a mut Buffer<T>> for ViewMut<'a, T> {
+    fn from(buffer: &'a mut Buffer<T>) -> Self {
+        buffer.view_mut(0..buffer.len)
+    }
+}
 
 impl<T> Pointer<T> {
     pub(crate) fn null() -> Self {
@@ -48,12 +106,24 @@ impl Device {
         Ok(Buffer { device: self.clone(), bytes, len, element: PhantomData })
     }
 
+    /// Room for `len` elements that will be written before they are read: what it holds until then is anything.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] when there is no room.
+    pub fn room<T: Pod>(&self, len: usize) -> Result<Buffer<T>, Error> {
+        let size = len * size_of::<T>();
+        // SAFETY: every bit pattern is a value of a `Pod` type.
+        let bytes =
+            unsafe { self.stream.alloc::<u8>(size.max(1)) }.map_err(|error| self.allocation_error(size, error))?;
+        Ok(Buffer { device: self.clone(), bytes, len, element: PhantomData })
+    }
+
     /// A copy of `values`.
     ///
     /// # Errors
     /// [`Error::Memory`] when there is no room.
     pub fn upload<T: Pod>(&self, values: &[T]) -> Result<Buffer<T>, Error> {
-        let mut buffer = self.zeros(values.len())?;
+        let mut buffer = self.room(values.len())?;
         buffer.write(values)?;
         Ok(buffer)
     }
@@ -79,17 +149,26 @@ impl<T: Pod> Buffer<T> {
         self.len == 0
     }
 
-    /// Makes the buffer stand for its first `len` elements, of those it was made with: the rows of a shorter chunk.
+    /// Elements `range`, to read.
     ///
-    /// # Errors
-    /// When it was made with fewer.
-    pub fn set_len(&mut self, len: usize) -> Result<(), Error> {
-        let capacity = self.bytes.len() / size_of::<T>();
-        if len > capacity {
-            return Err(attention::Error::Length { what: "buffer", expected: len, found: capacity }.into());
-        }
-        self.len = len;
-        Ok(())
+    /// # Panics
+    /// When there are no such elements.
+    pub fn view(&self, range: Range<usize>) -> View<'_, T> {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {} elements", self.len);
+        View { address: self.address_of(range.start), len: range.len(), buffer: PhantomData }
+    }
+
+    /// Elements `range`, to write.
+    ///
+    /// # Panics
+    /// When there are no such elements.
+    pub fn view_mut(&mut self, range: Range<usize>) -> ViewMut<'_, T> {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {} elements", self.len);
+        ViewMut { address: self.address_of(range.start), len: range.len(), buffer: PhantomData }
+    }
+
+    fn address_of(&self, element: usize) -> sys::CUdeviceptr {
+        self.address() + (element * size_of::<T>()) as u64
     }
 
     /// Replaces all elements.
@@ -102,6 +181,18 @@ impl<T: Pod> Buffer<T> {
         stream
             .memcpy_htod(bytemuck::cast_slice::<T, u8>(values), &mut self.bytes)
             .map_err(|error| driver_error("copying to the device", error))
+    }
+
+    /// Replaces all elements by others on the device.
+    ///
+    /// # Errors
+    /// When there are not as many, or the driver refuses.
+    pub fn copy_from(&mut self, from: View<T>) -> Result<(), Error> {
+        Error::check_len("values to copy", self.len, from.len)?;
+        let stream = self.device.raw_stream()?;
+        // SAFETY: both have as many bytes, and different owners: they do not overlap.
+        unsafe { result::memcpy_dtod_async(self.address(), from.address, self.len * size_of::<T>(), stream) }
+            .map_err(|error| driver_error("copying on the device", error))
     }
 
     /// All elements, once the work asked for before is done.

@@ -1,6 +1,6 @@
 //! Matrix products by cuBLASLt, with the choice of algorithm made once for each shape.
 
-use super::{Buffer, Device, cublas_library};
+use super::{Buffer, Device, View, ViewMut, cublas_library};
 use crate::Error;
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys;
@@ -54,13 +54,14 @@ impl Gemm {
     ///
     /// # Errors
     /// When the lengths do not belong together, or cuBLASLt refuses.
-    pub fn multiply(
+    pub fn multiply<'a>(
         &mut self,
         weight: &Buffer<bf16>,
-        x: &Buffer<bf16>,
+        x: impl Into<View<'a, bf16>>,
         inputs: usize,
-        out: &mut Buffer<bf16>,
+        out: impl Into<ViewMut<'a, bf16>>,
     ) -> Result<(), Error> {
+        let (x, out) = (x.into(), out.into());
         let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), false)?;
         self.run(shape, weight, x, out.address(), 0.0)
     }
@@ -69,13 +70,14 @@ impl Gemm {
     ///
     /// # Errors
     /// When the lengths do not belong together, or cuBLASLt refuses.
-    pub fn multiply_wide(
+    pub fn multiply_wide<'a>(
         &mut self,
         weight: &Buffer<bf16>,
-        x: &Buffer<bf16>,
+        x: impl Into<View<'a, bf16>>,
         inputs: usize,
-        out: &mut Buffer<f32>,
+        out: impl Into<ViewMut<'a, f32>>,
     ) -> Result<(), Error> {
+        let (x, out) = (x.into(), out.into());
         let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), true)?;
         self.run(shape, weight, x, out.address(), 0.0)
     }
@@ -84,18 +86,19 @@ impl Gemm {
     ///
     /// # Errors
     /// When the lengths do not belong together, or cuBLASLt refuses.
-    pub fn multiply_add(
+    pub fn multiply_add<'a>(
         &mut self,
         weight: &Buffer<bf16>,
-        x: &Buffer<bf16>,
+        x: impl Into<View<'a, bf16>>,
         inputs: usize,
-        out: &mut Buffer<f32>,
+        out: impl Into<ViewMut<'a, f32>>,
     ) -> Result<(), Error> {
+        let (x, out) = (x.into(), out.into());
         let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), true)?;
         self.run(shape, weight, x, out.address(), 1.0)
     }
 
-    fn run(&mut self, shape: Shape, weight: &Buffer<bf16>, x: &Buffer<bf16>, out: u64, keep: f32) -> Result<(), Error> {
+    fn run(&mut self, shape: Shape, weight: &Buffer<bf16>, x: View<bf16>, out: u64, keep: f32) -> Result<(), Error> {
         if shape.rows == 0 {
             return Ok(());
         }

@@ -17,7 +17,7 @@ use cudarc::driver::{CudaContext, CudaStream};
 use std::fmt;
 use std::sync::Arc;
 
-pub use buffer::Buffer;
+pub use buffer::{Buffer, View, ViewMut};
 pub(crate) use buffer::{Pointer, PointerMut};
 pub use gemm::Gemm;
 pub(crate) use kernel::{Grid, Kernel};

@@ -6,6 +6,7 @@ mod rope;
 
 use crate::weights::LoadError;
 use crate::weights::gguf::GgufError;
+use attention::shape::HeadShape;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -139,6 +140,11 @@ const MAX_SIZE: usize = 1 << 24;
 const MAX_LAYERS: usize = 1 << 12;
 
 impl ModelConfig {
+    /// Heads of every attention layer.
+    pub fn heads(&self) -> HeadShape {
+        HeadShape::new(self.num_q_heads, self.num_kv_heads, self.head_dim).expect("checked when the config was read")
+    }
+
     /// Stretches the context, from what the model was trained for.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
-//! The attention layer: rotate, store, plan, attend.
+//! The attention layer: bias, norms and rotation of the heads; store, plan, attend.
 
 use super::{Operand, Tokens, elementwise};
 use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
-use crate::ops::{AttentionReport, AttentionSpec};
+use crate::ops::{AttentionReport, AttentionSpec, HeadParameters};
 use attention::Error;
 use attention::attend::{Output, attend};
 use attention::bound;
@@ -44,8 +44,7 @@ impl Rotations {
 pub(super) fn run(
     simd: Simd,
     spec: AttentionSpec,
-    qkv: &mut Tokens,
-    rotations: &Rotations,
+    qkv: &Tokens,
     pages: &mut KvPages,
     sequence: &Sequence,
     out: &mut Operand,
@@ -54,7 +53,6 @@ pub(super) fn run(
     let (d, len) = (heads.head_dim(), qkv.len);
     let range = QueryRange::new(len, sequence.len() + len)?;
 
-    rotate(simd, spec, qkv, rotations);
     let mut queries = Queries::zeroed(heads, len);
     let scale = queries.scale();
     let panel_len = attention::simd::packed_len(d);
@@ -124,15 +122,28 @@ pub(super) fn run(
     })
 }
 
-/// Rotates all query and key heads of the chunk in place.
-fn rotate(simd: Simd, spec: AttentionSpec, qkv: &mut Tokens, rotations: &Rotations) {
+/// Adds biases to `qkv`, normalises and rotates Q and K, in place.
+pub(super) fn prepare(
+    simd: Simd,
+    spec: AttentionSpec,
+    parameters: &HeadParameters<Vec<f32>>,
+    qkv: &mut Tokens,
+    rotations: &Rotations,
+) {
     let d = spec.heads.head_dim();
-    let rotated = spec.heads.num_q_heads() + spec.heads.num_kv_heads();
+    let (q_heads, rotated) = (spec.heads.num_q_heads(), spec.heads.num_q_heads() + spec.heads.num_kv_heads());
     let adjacent = spec.rope_pairing == RopePairing::Adjacent;
     let stride = qkv.stride();
     let angles = rotations.cos.par_chunks(rotations.stride).zip(rotations.sin.par_chunks(rotations.stride));
     qkv.panels.par_chunks_mut(stride).zip(angles).for_each(|(panel, (cos, sin))| {
-        for head in panel.chunks_exact_mut(d * LANES).take(rotated) {
+        if let Some(bias) = &parameters.bias {
+            elementwise::add_bias(simd, bias, panel);
+        }
+        for (index, head) in panel.chunks_exact_mut(d * LANES).take(rotated).enumerate() {
+            if let Some((q_norm, k_norm)) = &parameters.norms {
+                let weight = if index < q_heads { q_norm } else { k_norm };
+                elementwise::rms_norm_in_place(simd, weight, parameters.eps, head);
+            }
             elementwise::rotate(simd, head, cos, sin, adjacent);
         }
     });

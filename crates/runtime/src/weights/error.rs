@@ -2,6 +2,7 @@
 
 use super::gguf::GgufError;
 use crate::config::{Architecture, ConfigError};
+use crate::ops::OpsError;
 use std::path::PathBuf;
 
 /// Why a model could not be opened. Every message says what was found and what to do.
@@ -20,6 +21,9 @@ pub enum LoadError {
         /// Why.
         error: std::io::Error,
     },
+    /// The device cannot take the weights.
+    #[error(transparent)]
+    Device(#[from] OpsError),
     /// A GGUF file that does not hold.
     #[error("{}: {error}", path.display())]
     Gguf {

@@ -1,0 +1,309 @@
+//! An NVIDIA GPU as a device: bf16 weights, bf16 activations around an f32 residual stream.
+
+use crate::config::{ModelConfig, RopePairing};
+use crate::kv_cache::Sequence;
+use crate::memory::MemoryNeed;
+use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
+use crate::weights::{LoadError, ModelWeights, Tensor, TensorName};
+use attention::BLOCK_N;
+use attention::shape::{HeadShape, QueryRange};
+use cuda::Error;
+use cuda::attend::Attend;
+use cuda::batch::{Batch, SequencePages};
+use cuda::decode_attention::DecodeAttention;
+use cuda::device::{Buffer, Device, Gemm};
+use cuda::embed::Embed;
+use cuda::kv::KvPages;
+use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore};
+use cuda::rms_norm::RmsNorm;
+use cuda::rotations::Rotations;
+use cuda::silu_gate::SiluGate;
+use half::bf16;
+use rayon::prelude::*;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Rows of an MLP that are between its products at a time: enough to fill the device, few enough that they take little
+/// memory.
+const MLP_ROWS: usize = 4096;
+
+/// One GPU, for models of one shape of heads.
+pub struct Gpu {
+    device: Device,
+    gemm: Mutex<Gemm>,
+    attend: Attend,
+    decode_attention: Mutex<DecodeAttention>,
+    embed: Embed,
+    rms_norm: RmsNorm,
+    qkv_rope_store: QkvRopeStore,
+    rotations: Rotations,
+    silu_gate: SiluGate,
+}
+
+/// bf16 `[rows][cols]`.
+pub struct Matrix {
+    weight: Arc<Buffer<bf16>>,
+    rows: usize,
+    cols: usize,
+}
+
+/// bf16 activations `[token][features]`.
+pub struct Operand {
+    values: Buffer<bf16>,
+    features: usize,
+}
+
+/// Room for the gate and up projections of some rows, and for their product.
+pub struct MlpRoom {
+    gate_up: Buffer<bf16>,
+    gated: Buffer<bf16>,
+    intermediate_size: usize,
+}
+
+/// What the attention layers of a chunk share.
+pub struct Positions {
+    batch: Batch,
+    rotations: Buffer<[f32; 2]>,
+    /// Rotated queries, from layer to layer.
+    q: Buffer<bf16>,
+}
+
+impl Gpu {
+    /// Opens device `ordinal` for a model.
+    ///
+    /// # Errors
+    /// When there is no such device, it has no kernel for these heads, or the driver or cuBLASLt is missing.
+    pub fn open(ordinal: usize, config: &ModelConfig) -> Result<Self, OpsError> {
+        let device = Device::open(ordinal)?;
+        let heads = config.heads();
+        Ok(Self {
+            gemm: Mutex::new(Gemm::new(&device)?),
+            attend: Attend::new(&device, heads)?,
+            decode_attention: Mutex::new(DecodeAttention::new(&device, heads, 1)?),
+            embed: Embed::new(&device)?,
+            rms_norm: RmsNorm::new(&device)?,
+            qkv_rope_store: QkvRopeStore::new(&device)?,
+            rotations: Rotations::new(&device)?,
+            silu_gate: SiluGate::new(&device)?,
+            device,
+        })
+    }
+
+    fn with_gemm<T>(&self, run: impl FnOnce(&mut Gemm) -> Result<T, Error>) -> Result<T, Error> {
+        // Plans are added whole or not at all, so a panic elsewhere leaves nothing half done.
+        run(&mut self.gemm.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn upload_matrix(&self, parts: &[Tensor]) -> Result<Matrix, OpsError> {
+        let cols = parts[0].cols();
+        assert!(parts.iter().all(|part| part.cols() == cols), "parts of one matrix have one width");
+        let sources: Vec<_> = parts.iter().flat_map(|part| (0..part.rows()).map(move |row| (part, row))).collect();
+        let mut values = vec![bf16::ZERO; sources.len() * cols];
+        values.par_chunks_mut(cols).zip(&sources).for_each_init(
+            || vec![0.0; cols],
+            |decoded, (values, (part, row))| {
+                part.read_row(*row, decoded);
+                values.iter_mut().zip(decoded).for_each(|(value, x)| *value = bf16::from_f32(*x));
+            },
+        );
+        Ok(Matrix { weight: Arc::new(self.device.upload(&values)?), rows: sources.len(), cols })
+    }
+}
+
+impl Ops for Gpu {
+    type Matrix = Matrix;
+    type Vector = Buffer<f32>;
+    type Embedding = Matrix;
+    type Tokens = Buffer<f32>;
+    type Operand = Operand;
+    type Heads = Buffer<bf16>;
+    type MlpRoom = MlpRoom;
+    type Positions = Positions;
+    type KvPages = KvPages;
+
+    fn name(&self) -> String {
+        self.device.properties().to_string()
+    }
+
+    fn available_bytes(&self) -> Option<u64> {
+        self.device.memory().ok().map(|(free, _)| free as u64)
+    }
+
+    fn memory_need(&self, config: &ModelConfig, heads: HeadShape, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
+        let chunk = chunk_tokens.min(tokens);
+        let q_width = heads.num_q_heads() * heads.head_dim();
+        let qkv = q_width + 2 * heads.num_kv_heads() * heads.head_dim();
+        // The residual stream and rotations; what is normed, Q, K and V, Q rotated, what is attended.
+        let a_token = 4 * config.hidden_size + 4 * heads.head_dim() + 2 * (config.hidden_size + qkv + 2 * q_width);
+        let mlp = chunk.min(MLP_ROWS) * 2 * 3 * config.intermediate_size;
+        let logits = 6 * config.hidden_size + 4 * config.vocab_size;
+        let pages = tokens.div_ceil(BLOCK_N);
+        MemoryNeed {
+            weights_bytes: MemoryNeed::of_weights(self, config),
+            kv_cache_bytes: KvPages::page_bytes(heads, BLOCK_N) * (config.num_layers * pages) as u64,
+            scratch_bytes: (chunk * a_token + mlp + logits) as u64,
+        }
+    }
+
+    fn matrix(&self, parts: &[Tensor], _: Stacking) -> Result<Matrix, LoadError> {
+        Ok(self.upload_matrix(parts)?)
+    }
+
+    fn matrix_bytes(&self, rows: usize, cols: usize) -> u64 {
+        (rows * cols * size_of::<bf16>()) as u64
+    }
+
+    fn vector(&self, parts: &[Tensor]) -> Result<Buffer<f32>, LoadError> {
+        let values: Vec<f32> = parts.iter().flat_map(|part| part.to_f32()).collect();
+        Ok(self.device.upload(&values).map_err(OpsError::from)?)
+    }
+
+    fn embedding(&self, weights: &Arc<ModelWeights>, output_head: &Matrix) -> Result<Matrix, LoadError> {
+        if weights.config().tie_word_embeddings {
+            let Matrix { weight, rows, cols } = output_head;
+            return Ok(Matrix { weight: weight.clone(), rows: *rows, cols: *cols });
+        }
+        Ok(self.upload_matrix(&[weights.tensor(TensorName::TokenEmbedding)?])?)
+    }
+
+    fn embedding_bytes(&self, config: &ModelConfig) -> u64 {
+        if config.tie_word_embeddings { 0 } else { self.matrix_bytes(config.vocab_size, config.hidden_size) }
+    }
+
+    fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<KvPages, OpsError> {
+        Ok(KvPages::new(&self.device, heads, BLOCK_N, num_pages)?)
+    }
+
+    fn tokens(&self, features: usize, len: usize) -> Result<Buffer<f32>, OpsError> {
+        Ok(self.device.room(features * len)?)
+    }
+
+    fn operand(&self, features: usize, len: usize) -> Result<Operand, OpsError> {
+        Ok(Operand { values: self.device.room(features * len)?, features })
+    }
+
+    fn heads(&self, heads: HeadShape, len: usize) -> Result<Buffer<bf16>, OpsError> {
+        Ok(self.device.room((heads.num_q_heads() + 2 * heads.num_kv_heads()) * heads.head_dim() * len)?)
+    }
+
+    fn mlp_room(&self, intermediate_size: usize, len: usize) -> Result<MlpRoom, OpsError> {
+        let rows = len.min(MLP_ROWS);
+        Ok(MlpRoom {
+            gate_up: self.device.room(rows * 2 * intermediate_size)?,
+            gated: self.device.room(rows * intermediate_size)?,
+            intermediate_size,
+        })
+    }
+
+    fn positions(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Positions, OpsError> {
+        let range = QueryRange::new(len, sequence.len() + len)?;
+        let sequences = [SequencePages { range, pages: sequence.table() }];
+        let batch = Batch::new(&self.device, &sequences, self.attend.block_m(), BLOCK_N)?;
+        let (frequencies, factor) = config.rope.frequencies(config.head_dim, sequence.prompt_len());
+        let mut rotations = self.device.room(len * frequencies.len())?;
+        self.rotations.launch(&self.device.upload(&frequencies)?, factor, &batch, &mut rotations)?;
+        Ok(Positions { batch, rotations, q: self.device.room(len * config.num_q_heads * config.head_dim)? })
+    }
+
+    fn embed(&self, table: &Matrix, ids: &[u32], out: &mut Buffer<f32>) -> Result<(), OpsError> {
+        Ok(self.embed.launch(&table.weight, table.cols, &self.device.upload(ids)?, out)?)
+    }
+
+    fn rms_norm(
+        &self,
+        x: &mut Buffer<f32>,
+        weight: &Buffer<f32>,
+        eps: f32,
+        out: &mut Operand,
+    ) -> Result<(), OpsError> {
+        Ok(self.rms_norm.launch(x, None, weight, eps, &mut out.values)?)
+    }
+
+    fn project_heads(&self, matrix: &Matrix, x: &Operand, out: &mut Buffer<bf16>) -> Result<(), OpsError> {
+        Ok(self.with_gemm(|gemm| gemm.multiply(&matrix.weight, &x.values, x.features, out))?)
+    }
+
+    fn attention(
+        &self,
+        spec: AttentionSpec,
+        parameters: &HeadParameters<Buffer<f32>>,
+        qkv: &mut Buffer<bf16>,
+        positions: &mut Positions,
+        pages: &mut KvPages,
+        sequence: &Sequence,
+        out: &mut Operand,
+    ) -> Result<AttentionReport, OpsError> {
+        let Positions { batch, rotations, q } = positions;
+        let len = batch.num_rows();
+        let range = QueryRange::new(len, sequence.len() + len)?;
+        if let Some(window) = spec.window.filter(|window| *window < range.kv_len()) {
+            let expected = format!("one no shorter than the {} keys; longer prompts run with --device cpu", range.kv_len());
+            return Err(Error::Unsupported { what: "sliding window", expected, found: window.to_string() }.into());
+        }
+        let of_heads = DeviceHeadParameters {
+            bias: parameters.bias.as_ref(),
+            norms: parameters.norms.as_ref().map(|(q, k)| (q, k)),
+            eps: parameters.eps,
+        };
+        let pairing = match spec.rope_pairing {
+            RopePairing::Halves => Pairing::Halves,
+            RopePairing::Adjacent => Pairing::Adjacent,
+        };
+        self.qkv_rope_store.launch(qkv, of_heads, rotations, pairing, batch, q, pages)?;
+        if len == 1 {
+            let mut decode = self.decode_attention.lock().unwrap_or_else(PoisonError::into_inner);
+            decode.launch(q, pages, batch, &mut out.values)?;
+        } else {
+            self.attend.launch(q, pages, batch, &mut out.values, None)?;
+        }
+        let causal_pairs = range.causal_pairs() * spec.heads.num_q_heads() as u64;
+        Ok(AttentionReport {
+            computed_pairs: causal_pairs,
+            causal_pairs,
+            recalled_pairs: causal_pairs as f64,
+            ..AttentionReport::default()
+        })
+    }
+
+    fn linear_add(&self, matrix: &Matrix, x: &Operand, out: &mut Buffer<f32>) -> Result<(), OpsError> {
+        Ok(self.with_gemm(|gemm| gemm.multiply_add(&matrix.weight, &x.values, x.features, out))?)
+    }
+
+    fn mlp(
+        &self,
+        gate_up: &Matrix,
+        down: &Matrix,
+        x: &Operand,
+        room: &mut MlpRoom,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), OpsError> {
+        let (hidden, inner) = (x.features, room.intermediate_size);
+        let len = x.values.len() / hidden;
+        for start in (0..len).step_by(MLP_ROWS) {
+            let end = (start + MLP_ROWS).min(len);
+            let rows = end - start;
+            let of_hidden = start * hidden..end * hidden;
+            self.with_gemm(|gemm| {
+                let to = room.gate_up.view_mut(0..rows * 2 * inner);
+                gemm.multiply(&gate_up.weight, x.values.view(of_hidden.clone()), hidden, to)?;
+                self.silu_gate.launch(
+                    room.gate_up.view(0..rows * 2 * inner),
+                    inner,
+                    room.gated.view_mut(0..rows * inner),
+                )?;
+                gemm.multiply_add(&down.weight, room.gated.view(0..rows * inner), inner, out.view_mut(of_hidden))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn select(&self, x: &Buffer<f32>, token: usize, out: &mut Buffer<f32>) -> Result<(), OpsError> {
+        let features = out.len();
+        Ok(out.copy_from(x.view(token * features..(token + 1) * features))?)
+    }
+
+    fn logits(&self, matrix: &Matrix, x: &Operand) -> Result<Vec<f32>, OpsError> {
+        let mut logits = self.device.room(matrix.rows)?;
+        self.with_gemm(|gemm| gemm.multiply_wide(&matrix.weight, &x.values, x.features, &mut logits))?;
+        Ok(logits.read()?)
+    }
+}
