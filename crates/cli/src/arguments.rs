@@ -91,6 +91,9 @@ pub struct ModelArguments {
     /// Read prompts beyond the model's context: yarn:4, dynamic:2 or linear:2; its card says which it was made for
     #[arg(long, value_name = "KIND:FACTOR")]
     pub rope_scaling: Option<StretchContext>,
+    /// Measure on random weights: the model is a config.json, or a folder with one
+    #[arg(long)]
+    pub random_weights: bool,
     /// Let the search reckon with the costs in this file, which `sparse-accelerate calibrate` wrote on this machine
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
@@ -107,6 +110,7 @@ impl ModelArguments {
             threads: self.threads,
             chunk_tokens: self.chunk_tokens,
             stretch: self.rope_scaling,
+            random_weights: self.random_weights,
             max_memory_bytes: self.max_memory,
         }
     }

@@ -33,7 +33,8 @@ fn rotates_and_stores() {
 
         let qkv = numbers.bf16s(rows * width, 3.0);
         let bias: Vec<f32> = (0..width).map(|_| if with_bias { numbers.next() } else { 0.0 }).collect();
-        let norms = [(); 2].map(|()| (0..d).map(|_| if with_norms { numbers.next() } else { 1.0 }).collect::<Vec<f32>>());
+        let norms =
+            [(); 2].map(|()| (0..d).map(|_| if with_norms { numbers.next() } else { 1.0 }).collect::<Vec<f32>>());
         let angles: Vec<f64> = (0..rows * d / 2).map(|_| numbers.next() as f64 * 3.0).collect();
         let rotations: Vec<[f32; 2]> = angles.iter().map(|a| [a.cos() as f32, a.sin() as f32]).collect();
         let mut kv = KvPages::new(&device, heads, page_size, pages.len()).unwrap();

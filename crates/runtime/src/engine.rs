@@ -19,6 +19,7 @@ use attention::search::{CostModel, Search, Target};
 use attention::shape::QueryRange;
 use attention::simd::Simd;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::path::Path;
 use std::time::Instant;
 
 /// How to load a model.
@@ -32,13 +33,22 @@ pub struct EngineOptions {
     pub chunk_tokens: usize,
     /// Read longer prompts than the model was trained for.
     pub stretch: Option<StretchContext>,
+    /// Weights of no training, of the shape that a `config.json` says; the model is that file, or a folder with one.
+    pub random_weights: bool,
     /// Refuse work that would need more; `None` takes what the machine has free.
     pub max_memory_bytes: Option<u64>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { device: Device::Auto, threads: 0, chunk_tokens: 4096, stretch: None, max_memory_bytes: None }
+        Self {
+            device: Device::Auto,
+            threads: 0,
+            chunk_tokens: 4096,
+            stretch: None,
+            random_weights: false,
+            max_memory_bytes: None,
+        }
     }
 }
 
@@ -161,19 +171,15 @@ impl Engine {
         options: &EngineOptions,
         progress: &mut (dyn FnMut(LoadProgress) + Send),
     ) -> Result<Self, EngineError> {
-        let files = ModelFiles::locate(model)?;
-        let mut weights = ModelWeights::open(&files)?;
+        let Opened { mut weights, tokenizer, template, name } = match options.random_weights {
+            true => Opened::random(Path::new(model))?,
+            false => Opened::files(model)?,
+        };
         if let Some(stretch) = options.stretch {
             weights.stretch(stretch)?;
         }
-        let tokenizer = match (&files, weights.gguf()) {
-            (_, Some(gguf)) => Tokenizer::from_gguf(gguf)?,
-            (ModelFiles::Folder(folder) | ModelFiles::Gguf(folder), None) => Tokenizer::from_folder(folder)?,
-        };
-        let template = chat_template(&files, &weights, &tokenizer)?;
-
         let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
-        let (options, name) = (options.clone(), files.name());
+        let options = options.clone();
         let gpu = open_gpu(options.device, weights.config())?;
         let on_gpu = gpu.is_some();
         let model: Box<dyn Model> = pool.install(|| match gpu {
@@ -183,7 +189,18 @@ impl Engine {
         let device_name = pool.install(|| model.device_name());
         let weights_bytes = model.memory_need(1, 1).weights_bytes;
         let costs = CostModel::default();
-        Ok(Self { model, on_gpu, tokenizer, template, pool, options, model_name: name, device_name, weights_bytes, costs })
+        Ok(Self {
+            model,
+            on_gpu,
+            tokenizer,
+            template,
+            pool,
+            options,
+            model_name: name,
+            device_name,
+            weights_bytes,
+            costs,
+        })
     }
 
     /// Lets the search reckon with the costs of this machine ([`attention::calibration`]) instead of typical ones.
@@ -451,6 +468,35 @@ impl Engine {
         let run_bytes = need.total_bytes() - self.weights_bytes;
         let available = self.model.available_bytes();
         check_memory(&self.options, available, || format!("a run of {tokens} tokens"), run_bytes, || need.to_string())
+    }
+}
+
+/// A model before it is on a device.
+struct Opened {
+    weights: ModelWeights,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    name: String,
+}
+
+impl Opened {
+    fn files(model: &str) -> Result<Self, EngineError> {
+        let files = ModelFiles::locate(model)?;
+        let weights = ModelWeights::open(&files)?;
+        let tokenizer = match (&files, weights.gguf()) {
+            (_, Some(gguf)) => Tokenizer::from_gguf(gguf)?,
+            (ModelFiles::Folder(folder) | ModelFiles::Gguf(folder), None) => Tokenizer::from_folder(folder)?,
+        };
+        let template = chat_template(&files, &weights, &tokenizer)?;
+        Ok(Self { weights, tokenizer, template, name: files.name() })
+    }
+
+    fn random(config: &Path) -> Result<Self, EngineError> {
+        let file = if config.is_dir() { config.join("config.json") } else { config.to_path_buf() };
+        let stem = if config.is_dir() { config.file_name() } else { config.file_stem() };
+        let name = format!("{} (random weights)", stem.unwrap_or_default().to_string_lossy());
+        let weights = ModelWeights::random(ModelConfig::from_json(&file)?);
+        Ok(Self { weights, tokenizer: Tokenizer::of_bytes()?, template: None, name })
     }
 }
 

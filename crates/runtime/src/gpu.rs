@@ -208,13 +208,7 @@ impl Ops for Gpu {
         Ok(self.embed.launch(&table.weight, table.cols, &self.device.upload(ids)?, out)?)
     }
 
-    fn rms_norm(
-        &self,
-        x: &mut Buffer<f32>,
-        weight: &Buffer<f32>,
-        eps: f32,
-        out: &mut Operand,
-    ) -> Result<(), OpsError> {
+    fn rms_norm(&self, x: &mut Buffer<f32>, weight: &Buffer<f32>, eps: f32, out: &mut Operand) -> Result<(), OpsError> {
         Ok(self.rms_norm.launch(x, None, weight, eps, &mut out.values)?)
     }
 
@@ -236,7 +230,8 @@ impl Ops for Gpu {
         let len = batch.num_rows();
         let range = QueryRange::new(len, sequence.len() + len)?;
         if let Some(window) = spec.window.filter(|window| *window < range.kv_len()) {
-            let expected = format!("one no shorter than the {} keys; longer prompts run with --device cpu", range.kv_len());
+            let expected =
+                format!("one no shorter than the {} keys; longer prompts run with --device cpu", range.kv_len());
             return Err(Error::Unsupported { what: "sliding window", expected, found: window.to_string() }.into());
         }
         let of_heads = DeviceHeadParameters {

@@ -142,11 +142,7 @@ pub trait Ops: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the device has no room.
-    fn embedding(
-        &self,
-        weights: &Arc<ModelWeights>,
-        output_head: &Self::Matrix,
-    ) -> Result<Self::Embedding, LoadError>;
+    fn embedding(&self, weights: &Arc<ModelWeights>, output_head: &Self::Matrix) -> Result<Self::Embedding, LoadError>;
 
     /// Bytes that [`embedding`](Self::embedding) takes on the device.
     fn embedding_bytes(&self, config: &ModelConfig) -> u64;

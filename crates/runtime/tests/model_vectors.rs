@@ -166,7 +166,8 @@ fn continues_greedily(files: (&str, &str)) {
             Err(error) if device != Device::Cpu => return eprintln!("SKIPPED on {device}: {error}"),
             Err(error) => panic!("{error}"),
         };
-        let request = Request { max_tokens: greedy.tokens.len(), attention: AttentionMode::Dense, ..Request::default() };
+        let request =
+            Request { max_tokens: greedy.tokens.len(), attention: AttentionMode::Dense, ..Request::default() };
         let generation = engine.generate(&greedy.prompt, &request, &mut |_| {}).expect("a short prompt");
         assert_eq!(generation.text, greedy.text, "on {device}");
         assert_eq!(generation.tokens, greedy.tokens, "on {device}");

@@ -11,9 +11,16 @@ impl ModelConfig {
     /// # Errors
     /// As [`from_gguf`](Self::from_gguf), and when the file is missing or is not such a config.
     pub fn from_folder(folder: &Path) -> Result<Self, LoadError> {
-        let path = folder.join("config.json");
-        let json: HuggingFaceConfig = read_json(&path)?;
-        json.into_config().map_err(|error| LoadError::Config { path, error })
+        Self::from_json(&folder.join("config.json"))
+    }
+
+    /// Reads a `config.json`.
+    ///
+    /// # Errors
+    /// As [`from_folder`](Self::from_folder).
+    pub fn from_json(path: &Path) -> Result<Self, LoadError> {
+        let json: HuggingFaceConfig = read_json(path)?;
+        json.into_config().map_err(|error| LoadError::Config { path: path.into(), error })
     }
 }
 

@@ -9,6 +9,8 @@ mod token_bytes;
 
 use std::path::PathBuf;
 use token_bytes::TokenBytes;
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::tokenizer::Tokenizer as HuggingFace;
 
 pub use gguf::GgufVocabulary;
@@ -67,6 +69,20 @@ impl Tokenizer {
     fn new(inner: HuggingFace, eos_ids: Vec<u32>, bos: Option<u32>, add_bos: bool) -> Result<Self, TokenizerError> {
         let bytes = TokenBytes::of(&inner)?;
         Ok(Self { inner, bytes, eos_ids, bos, add_bos })
+    }
+
+    /// Bytes as tokens, for models without a tokenizer: id `i` is the `i`-th byte in the order of GPT-2's characters.
+    ///
+    /// # Errors
+    /// Never, unless the tokenizer library refuses what it accepted when this was written.
+    pub fn of_bytes() -> Result<Self, TokenizerError> {
+        let characters = token_bytes::byte_characters().into_iter();
+        let vocab: Vocab = characters.zip(0..).map(|(c, id)| (c.to_string(), id)).collect();
+        let bpe = BPE::builder().vocab_and_merges(vocab, Vec::new()).build();
+        let mut inner = HuggingFace::new(bpe.map_err(TokenizerError::tokenize)?);
+        inner.with_pre_tokenizer(Some(ByteLevel::new(false, false, false)));
+        inner.with_decoder(Some(ByteLevel::default()));
+        Self::new(inner, Vec::new(), None, false)
     }
 
     /// Token ids of `text`.

@@ -4,6 +4,7 @@ mod error;
 pub mod gguf;
 mod names;
 mod quant;
+mod random;
 mod safetensors;
 
 use crate::config::{ConfigError, ModelConfig, StretchContext};
@@ -28,6 +29,7 @@ pub struct ModelWeights {
 enum Storage {
     Gguf { file: Mmap, gguf: Gguf },
     Safetensors(safetensors::Shards),
+    Random(random::Random),
 }
 
 /// A stored matrix (or vector, of one row).
@@ -62,6 +64,12 @@ impl ModelWeights {
         Ok(weights)
     }
 
+    /// Weights of the same shape as a model's, random and the same in every run.
+    pub fn random(config: ModelConfig) -> Self {
+        let random = random::Random::new(&config, 0);
+        Self { config, storage: Storage::Random(random) }
+    }
+
     /// Shape of the model.
     pub fn config(&self) -> &ModelConfig {
         &self.config
@@ -79,7 +87,7 @@ impl ModelWeights {
     pub fn gguf(&self) -> Option<&Gguf> {
         match &self.storage {
             Storage::Gguf { gguf, .. } => Some(gguf),
-            Storage::Safetensors(_) => None,
+            Storage::Safetensors(_) | Storage::Random(_) => None,
         }
     }
 
@@ -88,6 +96,7 @@ impl ModelWeights {
         match &self.storage {
             Storage::Gguf { file, .. } => file.len() as u64,
             Storage::Safetensors(shards) => shards.total_bytes(),
+            Storage::Random(_) => 0,
         }
     }
 
@@ -108,6 +117,10 @@ impl ModelWeights {
                 Ok(Tensor { rows: place.rows, cols: place.cols, encoding: place.encoding, bytes })
             }
             Storage::Safetensors(shards) => shards.tensor(&name.in_hugging_face()),
+            Storage::Random(random) => {
+                let (rows, cols) = name.shape(&self.config);
+                Ok(random.tensor(rows, cols, name.place()))
+            }
         }
     }
 
@@ -130,6 +143,7 @@ impl ModelWeights {
         let mut stored: Box<dyn Iterator<Item = &str>> = match &self.storage {
             Storage::Gguf { gguf, .. } => Box::new(gguf.tensors().map(|(name, _)| name)),
             Storage::Safetensors(shards) => Box::new(shards.names()),
+            Storage::Random(_) => Box::new(std::iter::empty()),
         };
         match stored.find(|name| !known.contains(*name) && !is_rope_table(name)) {
             Some(name) => Err(LoadError::UnknownTensor { name: name.into(), architecture: config.architecture }),
@@ -140,7 +154,7 @@ impl ModelWeights {
     fn stored_name(&self, name: TensorName) -> String {
         match self.storage {
             Storage::Gguf { .. } => name.in_gguf(),
-            Storage::Safetensors(_) => name.in_hugging_face(),
+            Storage::Safetensors(_) | Storage::Random(_) => name.in_hugging_face(),
         }
     }
 }

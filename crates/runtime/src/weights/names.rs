@@ -113,6 +113,16 @@ impl TensorName {
         }
     }
 
+    /// A number of its own, for tensors that are made up.
+    pub(super) fn place(self) -> usize {
+        match self {
+            TensorName::TokenEmbedding => 0,
+            TensorName::OutputNorm => 1,
+            TensorName::OutputHead => 2,
+            TensorName::Layer { layer, part } => 3 + layer * LayerPart::ALL.len() + part as usize,
+        }
+    }
+
     /// Rows and columns in a model of this shape.
     pub(super) fn shape(self, config: &ModelConfig) -> (usize, usize) {
         let (hidden, inter) = (config.hidden_size, config.intermediate_size);
