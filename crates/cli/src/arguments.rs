@@ -85,15 +85,18 @@ pub struct ModelArguments {
     /// Worker threads; 0 takes one for each core
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub threads: usize,
-    /// Prompt tokens that go through the layers together
-    #[arg(long, default_value_t = EngineOptions::default().chunk_tokens, value_name = "N", value_parser = at_least_one)]
-    pub chunk_tokens: usize,
+    /// Prompt tokens that go through the layers together; the default suits the device (4096 on a CPU)
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub chunk_tokens: Option<usize>,
     /// Read prompts beyond the model's context: yarn:4, dynamic:2 or linear:2; its card says which it was made for
     #[arg(long, value_name = "KIND:FACTOR")]
     pub rope_scaling: Option<StretchContext>,
     /// Measure on random weights: the model is a config.json, or a folder with one
     #[arg(long)]
     pub random_weights: bool,
+    /// Time matrix products as well as attention (GPUs)
+    #[arg(long)]
+    pub profile: bool,
     /// Let the search reckon with the costs in this file, which `sparse-accelerate calibrate` wrote on this machine
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
@@ -111,6 +114,7 @@ impl ModelArguments {
             chunk_tokens: self.chunk_tokens,
             stretch: self.rope_scaling,
             random_weights: self.random_weights,
+            profile: self.profile,
             max_memory_bytes: self.max_memory,
         }
     }

@@ -33,6 +33,7 @@ namespace {
 constexpr int warps = 4;
 constexpr int threads = 32 * warps;
 constexpr int rows = 16; // query heads of a block
+constexpr int max_splits = 128;
 
 template <int PADDED> struct Decode {
     // Two buffers where they leave room for a second block on the multiprocessor.
@@ -176,17 +177,39 @@ template <int PADDED> struct Decode {
     }
 
     static __device__ void merge(const Arguments &args) {
-        size_t head = blockIdx.x;
-        const float2 *weights = args.weights + head * args.num_splits;
-        float largest = -INFINITY, total = 0.f, x = 0.f;
-        for (int split = 0; split < args.num_splits; ++split) largest = fmaxf(largest, weights[split].x);
-        for (int split = 0; split < args.num_splits; ++split) {
-            float2 of_split = weights[split];
-            float weight = of_split.y > 0.f ? exp2_approx(of_split.x - largest) : 0.f;
-            total += of_split.y * weight;
-            x += args.partial[(head * args.num_splits + split) * PADDED + threadIdx.x] * weight;
+        // Every warp takes the maximum and the sum of all ranges, a few a lane; the first keeps their shares.
+        __shared__ float shares[max_splits];
+        int lane = threadIdx.x % 32;
+        const float2 *weights = args.weights + size_t(blockIdx.x) * args.num_splits;
+        float2 mine[max_splits / 32];
+        float largest = -INFINITY, total = 0.f;
+#pragma unroll
+        for (int i = 0; i < max_splits / 32; ++i) {
+            int split = i * 32 + lane;
+            mine[i] = split < args.num_splits ? weights[split] : float2{-INFINITY, 0.f};
+            largest = fmaxf(largest, mine[i].x);
         }
-        if (threadIdx.x < args.head_dim) args.o[head * args.head_dim + threadIdx.x] = __float2bfloat16(x / total);
+        for (int lanes = 16; lanes > 0; lanes /= 2) largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, lanes));
+#pragma unroll
+        for (int i = 0; i < max_splits / 32; ++i) {
+            // A range without keys weighs nothing and has no largest logit.
+            mine[i].x = mine[i].y > 0.f ? exp2_approx(mine[i].x - largest) : 0.f;
+            total += mine[i].y * mine[i].x;
+        }
+        for (int lanes = 16; lanes > 0; lanes /= 2) total += __shfl_xor_sync(~0u, total, lanes);
+        if (threadIdx.x < 32) {
+#pragma unroll
+            for (int i = 0; i < max_splits / 32; ++i) shares[i * 32 + lane] = mine[i].x / total;
+        }
+        __syncthreads();
+        const float *partial = args.partial + size_t(blockIdx.x) * args.num_splits * PADDED + threadIdx.x;
+        float x = 0.f;
+#pragma unroll 8
+        for (int split = 0; split < args.num_splits; ++split) {
+            // Written by every range, with keys or without.
+            x += partial[size_t(split) * PADDED] * shares[split];
+        }
+        if (threadIdx.x < args.head_dim) args.o[size_t(blockIdx.x) * args.head_dim + threadIdx.x] = __float2bfloat16(x);
     }
 
     // All copies but those of the newest stage have landed.

@@ -1,17 +1,14 @@
-// Residual addition and RMS norm in one pass over the residual stream:
-//
-//     x[row] += delta[row],   out[row] = x[row] / sqrt(mean(x[row]^2) + eps) * weight
+//     out[row] = x[row] / sqrt(mean(x[row]^2) + eps) * weight
 //
 // One block a row.
 
 #include "vector.cuh"
 
 struct Arguments {
-    float *x;                   // [row][features]
-    const __nv_bfloat16 *delta; // [row][features], or null
-    const float *weight;        // [features]
-    __nv_bfloat16 *out;         // [row][features]
-    int features;               // a multiple of 8
+    const float *x;      // [row][features]
+    const float *weight; // [features]
+    __nv_bfloat16 *out;  // [row][features]
+    int features;        // a multiple of 8
     float eps;
 };
 
@@ -20,11 +17,6 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm(const __grid_constant
     float squares = 0.f;
     for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len) {
         Vector x = load_vector(args.x + row + i);
-        if (args.delta) {
-            Vector delta = load_vector(args.delta + row + i);
-            for (int j = 0; j < vector_len; ++j) x.x[j] += delta.x[j];
-            store_vector(args.x + row + i, x);
-        }
         for (int j = 0; j < vector_len; ++j) squares = fmaf(x.x[j], x.x[j], squares);
     }
     for (int lanes = 16; lanes > 0; lanes /= 2) squares += __shfl_xor_sync(~0u, squares, lanes);
@@ -34,7 +26,7 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm(const __grid_constant
     squares = 0.f;
     for (int warp = 0; warp < blockDim.x / 32; ++warp) squares += of_warp[warp];
     float scale = rsqrtf(squares / args.features + args.eps);
-    // Each thread reads again what it wrote itself.
+    // The row is read again, from the first-level cache.
     for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len) {
         Vector x = load_vector(args.x + row + i), weight = load_vector(args.weight + i);
         for (int j = 0; j < vector_len; ++j) x.x[j] *= scale * weight.x[j];

@@ -83,14 +83,14 @@ impl Batch {
         let mut num_rows = 0;
         for (index, SequencePages { range, pages }) in sequences.iter().enumerate() {
             let needed = range.kv_len().div_ceil(page_size);
-            let Some(pages) = pages.get(..needed) else {
+            if pages.len() < needed {
                 let message = format!(
                     "sequence {index}: {} keys need {needed} pages of {page_size} tokens, found {}",
                     range.kv_len(),
                     pages.len()
                 );
                 return Err(attention::Error::PageTable(message).into());
-            };
+            }
             rows.push(SequenceRow {
                 q_begin: num_rows as i32,
                 q_len: range.q_len() as i32,
@@ -130,6 +130,32 @@ impl Batch {
             max_kv_len: sequences.iter().map(|sequence| sequence.range.kv_len()).max().unwrap_or(0),
             pages_needed: page_table.iter().max().map_or(0, |&page| page as usize + 1),
         })
+    }
+
+    /// Moves a batch of one sequence on to `range`, of as many queries as before, over the pages it was made with.
+    ///
+    /// # Errors
+    /// When it has another number of sequences or queries, or too few pages.
+    pub fn advance(&mut self, range: QueryRange, pages: &[u32]) -> Result<(), Error> {
+        Error::check_len("sequences to move on", 1, self.num_sequences)?;
+        Error::check_len("queries to move on to", self.num_rows, range.q_len())?;
+        let needed = range.kv_len().div_ceil(self.page_size);
+        if needed > pages.len() || needed > self.page_table.len() {
+            let found = pages.len().min(self.page_table.len());
+            let message = format!("{} keys need {needed} pages, found {found}", range.kv_len());
+            return Err(attention::Error::PageTable(message).into());
+        }
+        let (q_len, kv_len) = (range.q_len() as i32, range.kv_len() as i32);
+        self.sequences.write(&[SequenceRow { q_begin: 0, q_len, kv_len, table_begin: 0 }])?;
+        let positions: Vec<i32> = (range.q_start()..range.kv_len()).map(|position| position as i32).collect();
+        let slot = |&position: &i32| {
+            let position = position as usize;
+            (pages[position / self.page_size] as usize * self.page_size + position % self.page_size) as i32
+        };
+        self.slots.write(&positions.iter().map(slot).collect::<Vec<_>>())?;
+        self.positions.write(&positions)?;
+        self.max_kv_len = range.kv_len();
+        Ok(())
     }
 
     /// Queries of a tile.

@@ -31,6 +31,10 @@ struct Tile {
 /// Query heads of a block.
 const ROWS: usize = 16;
 const THREADS: u32 = 128;
+/// `max_splits` in the kernel.
+const MAX_SPLITS: usize = 128;
+/// Shared memory that the system takes of every block.
+const RESERVED_BYTES: usize = 1024;
 
 impl Tile {
     fn of(head_dim: usize) -> Option<Self> {
@@ -73,10 +77,12 @@ impl DecodeAttention {
             let (expected, found) = ("a multiple of 16 up to 256".into(), heads.head_dim().to_string());
             return Err(Error::Unsupported { what: "head_dim", expected, found });
         };
-        // About four blocks a multiprocessor when there is one sequence: enough copies in flight to fill the memory's
-        // bandwidth, few enough results to merge.
+        // As many blocks as run at a time when there is one sequence: a second wave would leave most of the device idle. Up
+        // to four a multiprocessor have enough copies in flight to fill the memory's bandwidth.
+        let properties = device.properties();
+        let resident = properties.shared_memory_per_multiprocessor_bytes / (tile.shared_bytes + RESERVED_BYTES);
         let blocks = heads.num_kv_heads() * heads.group_size().div_ceil(ROWS);
-        let num_splits = (4 * device.properties().multiprocessors).div_ceil(blocks).clamp(1, 128);
+        let num_splits = (resident.clamp(1, 4) * properties.multiprocessors / blocks).clamp(1, MAX_SPLITS);
         let results = max_sequences * heads.num_q_heads() * num_splits;
         let image = image!("decode_attention");
         Ok(Self {

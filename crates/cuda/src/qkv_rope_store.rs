@@ -84,9 +84,8 @@ impl QkvRopeStore {
         let HeadParameters { bias, norms, eps } = parameters;
         let wrong = match norms {
             None => (!d.is_multiple_of(16)).then_some("a multiple of 16"),
-            Some(_) => {
-                (d < 16 || d > 512 || !d.is_power_of_two()).then_some("a power of two from 16 to 512, with norms")
-            }
+            Some(_) => (!(16..=512).contains(&d) || !d.is_power_of_two())
+                .then_some("a power of two from 16 to 512, with norms"),
         };
         if let Some(expected) = wrong {
             return Err(Error::Unsupported { what: "head_dim", expected: expected.into(), found: d.to_string() });

@@ -1,4 +1,4 @@
-//! Residual addition and RMS norm in one pass.
+//! RMS norm.
 
 use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut};
 use crate::{Error, image};
@@ -12,8 +12,7 @@ pub struct RmsNorm {
 /// `Arguments` in `kernels/rms_norm.cu`.
 #[repr(C)]
 struct Arguments {
-    x: PointerMut<f32>,
-    delta: Pointer<bf16>,
+    x: Pointer<f32>,
     weight: Pointer<f32>,
     out: PointerMut<bf16>,
     features: i32,
@@ -29,33 +28,22 @@ impl RmsNorm {
         Ok(Self { kernel: device.kernel(image!("rms_norm"), "rms_norm", 0)? })
     }
 
-    /// `x += delta`, then `out = x / sqrt(mean(x^2) + eps) * weight`, row by row: all `[row][features]`, `weight`
+    /// `out = x / sqrt(mean(x^2) + eps) * weight`, row by row: all `[row][features]`, `weight`
     /// `[features]`.
     ///
     /// # Errors
     /// When lengths do not belong together, `features` is not a multiple of 8, or the driver refuses.
-    pub fn launch(
-        &self,
-        x: &mut Buffer<f32>,
-        delta: Option<&Buffer<bf16>>,
-        weight: &Buffer<f32>,
-        eps: f32,
-        out: &mut Buffer<bf16>,
-    ) -> Result<(), Error> {
+    pub fn launch(&self, x: &Buffer<f32>, weight: &Buffer<f32>, eps: f32, out: &mut Buffer<bf16>) -> Result<(), Error> {
         let features = weight.len();
         Error::check_features(features)?;
         let rows = x.len() / features;
         Error::check_len("residual stream", rows * features, x.len())?;
         Error::check_len("normalised rows", x.len(), out.len())?;
-        if let Some(delta) = delta {
-            Error::check_len("rows to add", x.len(), delta.len())?;
-        }
         if rows == 0 {
             return Ok(());
         }
         let arguments = Arguments {
-            x: x.pointer_mut(),
-            delta: delta.map_or(Pointer::null(), Buffer::pointer),
+            x: x.pointer(),
             weight: weight.pointer(),
             out: out.pointer_mut(),
             features: features as i32,

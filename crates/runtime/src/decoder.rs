@@ -37,6 +37,7 @@ pub struct Activations<O: Ops> {
     qkv: O::Heads,
     attended: O::Operand,
     mlp: O::MlpRoom,
+    chunk: O::Chunk,
     len: usize,
 }
 
@@ -109,11 +110,11 @@ impl<O: Ops> Decoder<O> {
         KvCache::new(&self.ops, self.heads, self.config.num_layers, tokens)
     }
 
-    /// Room for chunks of `len` tokens, used again from chunk to chunk.
+    /// Room for chunks of `len` tokens of `sequence`, used again from chunk to chunk.
     ///
     /// # Errors
     /// When the device has none.
-    pub fn activations(&self, len: usize) -> Result<Activations<O>, OpsError> {
+    pub fn activations(&self, sequence: &Sequence, len: usize) -> Result<Activations<O>, OpsError> {
         let Self { ops, config, heads, .. } = self;
         Ok(Activations {
             x: ops.tokens(config.hidden_size, len)?,
@@ -121,6 +122,7 @@ impl<O: Ops> Decoder<O> {
             qkv: ops.heads(*heads, len)?,
             attended: ops.operand(config.num_q_heads * config.head_dim, len)?,
             mlp: ops.mlp_room(config.intermediate_size, len)?,
+            chunk: ops.chunk(config, sequence, len)?,
             len,
         })
     }
@@ -142,38 +144,75 @@ impl<O: Ops> Decoder<O> {
         last_rows: usize,
     ) -> Result<AttentionReport, OpsError> {
         assert_eq!(ids.len(), activations.len, "activations are for chunks of one length");
-        let (config, ops) = (&self.config, &self.ops);
-        let Activations { x, normed, qkv, attended, mlp, len } = activations;
-        let mut positions = ops.positions(config, sequence, *len)?;
-        let mut report = AttentionReport::default();
+        self.ops.advance(&self.config, sequence, ids, &mut activations.chunk)?;
+        let report = self.layers(activations, cache, sequence, planner, last_rows)?;
+        sequence.advance(ids.len());
+        Ok(report)
+    }
 
-        ops.embed(&self.embedding, ids, x)?;
+    /// As [`forward`](Self::forward) for one token and all its keys, replayed where the device can. The recording must see
+    /// no other activations and no other cache.
+    pub(crate) fn forward_one(
+        &self,
+        id: u32,
+        recording: &mut O::Recording,
+        activations: &mut Activations<O>,
+        cache: &mut KvCache<O>,
+        sequence: &mut Sequence,
+    ) -> Result<(), OpsError> {
+        self.ops.advance(&self.config, sequence, &[id], &mut activations.chunk)?;
+        let mut layers = || self.layers(activations, cache, sequence, None, 0).map(drop);
+        self.ops.replay(recording, &mut layers)?;
+        sequence.advance(1);
+        Ok(())
+    }
+
+    fn layers(
+        &self,
+        activations: &mut Activations<O>,
+        cache: &mut KvCache<O>,
+        sequence: &Sequence,
+        planner: Option<&dyn Planner>,
+        last_rows: usize,
+    ) -> Result<AttentionReport, OpsError> {
+        let (config, ops) = (&self.config, &self.ops);
+        let Activations { x, normed, qkv, attended, mlp, chunk, .. } = activations;
+        let mut report = AttentionReport::default();
+        ops.embed(&self.embedding, chunk, x)?;
         for (index, layer) in self.layers.iter().enumerate() {
             ops.rms_norm(x, &layer.attn_norm, config.rms_norm_eps, normed)?;
             ops.project_heads(&layer.qkv, normed, qkv)?;
             let (heads, rope_pairing, window) = (self.heads, config.rope_pairing, config.windows[index]);
             let spec = AttentionSpec { heads, rope_pairing, layer: index, window, planner, last_rows };
             let pages = cache.layer_mut(index);
-            report += ops.attention(spec, &layer.of_heads, qkv, &mut positions, pages, sequence, attended)?;
+            report += ops.attention(spec, &layer.of_heads, qkv, chunk, pages, sequence, attended)?;
             ops.linear_add(&layer.o, attended, x)?;
 
             ops.rms_norm(x, &layer.mlp_norm, config.rms_norm_eps, normed)?;
             ops.mlp(&layer.gate_up, &layer.down, normed, mlp, x)?;
         }
-        sequence.advance(*len);
         Ok(report)
+    }
+
+    /// Room for logits, used again from token to token.
+    ///
+    /// # Errors
+    /// When the device has none.
+    pub fn logits_room(&self) -> Result<O::LogitsRoom, OpsError> {
+        self.ops.logits_room(&self.config)
     }
 
     /// Logits `[vocab_size]` of the token after `token` of the chunk.
     ///
     /// # Errors
     /// What the device says, of this and of everything asked for before.
-    pub fn logits(&self, activations: &Activations<O>, token: usize) -> Result<Vec<f32>, OpsError> {
-        let config = &self.config;
-        let mut x = self.ops.tokens(config.hidden_size, 1)?;
-        let mut normed = self.ops.operand(config.hidden_size, 1)?;
-        self.ops.select(&activations.x, token, &mut x)?;
-        self.ops.rms_norm(&mut x, &self.output_norm, config.rms_norm_eps, &mut normed)?;
-        self.ops.logits(&self.output_head, &normed)
+    pub fn logits(
+        &self,
+        activations: &Activations<O>,
+        token: usize,
+        room: &mut O::LogitsRoom,
+    ) -> Result<Vec<f32>, OpsError> {
+        let Self { ops, config, output_norm, output_head, .. } = self;
+        ops.logits(&activations.x, token, output_norm, config.rms_norm_eps, output_head, room)
     }
 }

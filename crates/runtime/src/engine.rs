@@ -29,12 +29,14 @@ pub struct EngineOptions {
     pub device: Device,
     /// Worker threads; 0 takes one for each core.
     pub threads: usize,
-    /// Prompt tokens that go through the layers together.
-    pub chunk_tokens: usize,
+    /// Prompt tokens that go through the layers together; `None` takes what suits the device.
+    pub chunk_tokens: Option<usize>,
     /// Read longer prompts than the model was trained for.
     pub stretch: Option<StretchContext>,
     /// Weights of no training, of the shape that a `config.json` says; the model is that file, or a folder with one.
     pub random_weights: bool,
+    /// Say what time matrix products take; GPUs only, a few percent slower on short prompts.
+    pub profile: bool,
     /// Refuse work that would need more; `None` takes what the machine has free.
     pub max_memory_bytes: Option<u64>,
 }
@@ -44,9 +46,10 @@ impl Default for EngineOptions {
         Self {
             device: Device::Auto,
             threads: 0,
-            chunk_tokens: 4096,
+            chunk_tokens: None,
             stretch: None,
             random_weights: false,
+            profile: false,
             max_memory_bytes: None,
         }
     }
@@ -154,6 +157,7 @@ pub struct Engine {
     template: Option<ChatTemplate>,
     pool: ThreadPool,
     options: EngineOptions,
+    chunk_tokens: usize,
     model_name: String,
     device_name: String,
     weights_bytes: u64,
@@ -180,7 +184,7 @@ impl Engine {
         }
         let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
         let options = options.clone();
-        let gpu = open_gpu(options.device, weights.config())?;
+        let gpu = open_gpu(&options, weights.config())?;
         let on_gpu = gpu.is_some();
         let model: Box<dyn Model> = pool.install(|| match gpu {
             Some(gpu) => load_on(gpu, weights, &options, &name, progress),
@@ -189,7 +193,9 @@ impl Engine {
         let device_name = pool.install(|| model.device_name());
         let weights_bytes = model.memory_need(1, 1).weights_bytes;
         let costs = CostModel::default();
+        let chunk_tokens = options.chunk_tokens.unwrap_or_else(|| model.chunk_tokens());
         Ok(Self {
+            chunk_tokens,
             model,
             on_gpu,
             tokenizer,
@@ -251,7 +257,7 @@ impl Engine {
 
     /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included.
     pub fn predicted_memory(&self, tokens: usize) -> MemoryNeed {
-        self.model.memory_need(tokens, self.options.chunk_tokens)
+        self.model.memory_need(tokens, self.chunk_tokens)
     }
 
     /// Runs a prompt.
@@ -285,8 +291,8 @@ impl Engine {
         let mut sampler = Sampler::new(request.sampling)?;
         self.check_prompt(prompt, request.max_tokens)?;
         self.pool.install(|| {
-            let mut on_chunk = |run: &dyn Run| {
-                events(Event::Prefill { done_tokens: run.len(), total_tokens: prompt.len() });
+            let mut on_chunk = |run: &mut dyn Run| {
+                events(Event::Prefill { done_tokens: run.tokens_done(), total_tokens: prompt.len() });
                 Ok(())
             };
             let prefilled = self.prefill(prompt, request.max_tokens, planner, accepted, &mut on_chunk)?;
@@ -325,8 +331,8 @@ impl Engine {
         let mut nll = Vec::new();
         let prefilled = self.pool.install(|| {
             self.prefill(prompt, 1, planner, accepted, &mut |run| {
-                let start = run.len() - run.chunk_len();
-                for position in first.max(start)..run.len() {
+                let start = run.tokens_done() - run.chunk_len();
+                for position in first.max(start)..run.tokens_done() {
                     nll.push(surprise(&run.logits(position - start)?, ids[position + 1]));
                 }
                 Ok(())
@@ -341,18 +347,20 @@ impl Engine {
         max_tokens: usize,
         planner: Option<&dyn Planner>,
         accepted: Instant,
-        on_chunk: &mut dyn FnMut(&dyn Run) -> Result<(), OpsError>,
+        on_chunk: &mut dyn FnMut(&mut dyn Run) -> Result<(), OpsError>,
     ) -> Result<Prefilled<'_>, EngineError> {
         let tokens = tokens_in_context(prompt, max_tokens);
         let need = self.predicted_memory(tokens);
         let mut run = self.model.start(prompt.len(), tokens)?;
-        let report = prefill(&mut *run, prompt, self.options.chunk_tokens, planner, on_chunk)?;
+        let report = prefill(&mut *run, prompt, self.chunk_tokens, planner, on_chunk)?;
+        let times = run.times()?;
         let stats = RunStats {
             prompt_tokens: prompt.len(),
             peak_memory_bytes: need.total_bytes(),
             prefill_ms: ms(accepted),
             search_ms: report.search_time.as_secs_f64() * 1e3,
-            attention_ms: report.attend_time.as_secs_f64() * 1e3,
+            attention_ms: (report.attend_time + times.attention).as_secs_f64() * 1e3,
+            products_ms: self.options.profile.then_some(times.products.as_secs_f64() * 1e3),
             density: report.computed_pairs as f64 / report.causal_pairs as f64,
             recall: report.recalled_pairs / report.causal_pairs as f64,
             dropped_at_most: report.dropped_pairs_at_most.map(|pairs| pairs / report.causal_pairs as f64),
@@ -390,7 +398,7 @@ impl Engine {
                 text.push_str(&piece);
             }
             if new_tokens.len() < request.max_tokens {
-                run.forward(&[next], None, 0)?;
+                run.forward_one(next)?;
             }
         }
         if let Some(rest) = stream.finish() {
@@ -430,8 +438,8 @@ impl Engine {
             Goal::AttentionMs(ms) => ms,
         };
         let (mut dense, mut search) = (0.0, 0.0);
-        for start in (0..prompt_len).step_by(self.options.chunk_tokens) {
-            let end = (start + self.options.chunk_tokens).min(prompt_len);
+        for start in (0..prompt_len).step_by(self.chunk_tokens) {
+            let end = (start + self.chunk_tokens).min(prompt_len);
             let range = QueryRange::new(end - start, end)?;
             dense += self.costs.dense(range);
             search += self.costs.search(range);
@@ -501,14 +509,18 @@ impl Opened {
 }
 
 /// The GPU that `device` means, if it means one.
-fn open_gpu(device: Device, config: &ModelConfig) -> Result<Option<Gpu>, OpsError> {
-    match device {
+fn open_gpu(options: &EngineOptions, config: &ModelConfig) -> Result<Option<Gpu>, OpsError> {
+    use cuda::Error;
+    match options.device {
         Device::Cpu => Ok(None),
-        Device::Cuda(ordinal) => Gpu::open(ordinal, config).map(Some),
-        Device::Auto => match Gpu::open(0, config) {
+        Device::Cuda(ordinal) => Gpu::open(ordinal, config, options.profile).map(Some),
+        Device::Auto => match Gpu::open(0, config, options.profile) {
             Ok(gpu) => Ok(Some(gpu)),
-            // A machine without what a GPU needs, or a model that GPUs have no kernel for.
-            Err(_) => Ok(None),
+            // No GPU, or none that can run this model.
+            Err(OpsError::Cuda(
+                Error::NoDriver | Error::NoDevice { .. } | Error::OldDriver { .. } | Error::Unsupported { .. },
+            )) => Ok(None),
+            Err(error) => Err(error),
         },
     }
 }

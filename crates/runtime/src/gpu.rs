@@ -3,7 +3,7 @@
 use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
-use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
+use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Ops, OpsError, Stacking};
 use crate::weights::{LoadError, ModelWeights, Tensor, TensorName};
 use attention::BLOCK_N;
 use attention::shape::{HeadShape, QueryRange};
@@ -11,7 +11,7 @@ use cuda::Error;
 use cuda::attend::Attend;
 use cuda::batch::{Batch, SequencePages};
 use cuda::decode_attention::DecodeAttention;
-use cuda::device::{Buffer, Device, Gemm};
+use cuda::device::{Buffer, Clock, Device, Gemm, Recording};
 use cuda::embed::Embed;
 use cuda::kv::KvPages;
 use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore};
@@ -21,14 +21,24 @@ use cuda::silu_gate::SiluGate;
 use half::bf16;
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Rows of an MLP that are between its products at a time: enough to fill the device, few enough that they take little
 /// memory.
 const MLP_ROWS: usize = 4096;
 
+/// What a chunk may take beside weights and cache.
+const SCRATCH_BYTES: usize = 900 << 20;
+
+/// Working memory of matrix products, partial results of decoding, page tables.
+const FIXED_BYTES: usize = 48 << 20;
+
 /// One GPU, for models of one shape of heads.
 pub struct Gpu {
     device: Device,
+    clock: Mutex<Clock<Work>>,
+    /// Whether products are timed, and not attention alone.
+    profile: bool,
     gemm: Mutex<Gemm>,
     attend: Attend,
     decode_attention: Mutex<DecodeAttention>,
@@ -37,6 +47,14 @@ pub struct Gpu {
     qkv_rope_store: QkvRopeStore,
     rotations: Rotations,
     silu_gate: SiluGate,
+}
+
+/// What a GPU's time goes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Attention,
+    Products,
+    Rest,
 }
 
 /// bf16 `[rows][cols]`.
@@ -59,23 +77,44 @@ pub struct MlpRoom {
     intermediate_size: usize,
 }
 
-/// What the attention layers of a chunk share.
-pub struct Positions {
+/// A chunk of tokens and what its attention layers share.
+pub struct Chunk {
+    ids: Buffer<u32>,
     batch: Batch,
+    frequencies: Buffer<f64>,
+    /// Of cos and sin.
+    factor: f64,
     rotations: Buffer<[f32; 2]>,
     /// Rotated queries, from layer to layer.
     q: Buffer<bf16>,
 }
 
+/// One token on its way to logits.
+pub struct LogitsRoom {
+    x: Buffer<f32>,
+    normed: Buffer<bf16>,
+    logits: Buffer<f32>,
+}
+
+impl Operand {
+    /// Tokens.
+    fn len(&self) -> usize {
+        self.values.len() / self.features
+    }
+}
+
 impl Gpu {
-    /// Opens device `ordinal` for a model.
+    /// Opens device `ordinal` for a model. With `profile` the time of products is taken as well as that of attention, which
+    /// costs short prompts a few percent.
     ///
     /// # Errors
     /// When there is no such device, it has no kernel for these heads, or the driver or cuBLASLt is missing.
-    pub fn open(ordinal: usize, config: &ModelConfig) -> Result<Self, OpsError> {
+    pub fn open(ordinal: usize, config: &ModelConfig, profile: bool) -> Result<Self, OpsError> {
         let device = Device::open(ordinal)?;
         let heads = config.heads();
         Ok(Self {
+            clock: Mutex::new(Clock::new(&device)),
+            profile,
             gemm: Mutex::new(Gemm::new(&device)?),
             attend: Attend::new(&device, heads)?,
             decode_attention: Mutex::new(DecodeAttention::new(&device, heads, 1)?),
@@ -91,6 +130,15 @@ impl Gpu {
     fn with_gemm<T>(&self, run: impl FnOnce(&mut Gemm) -> Result<T, Error>) -> Result<T, Error> {
         // Plans are added whole or not at all, so a panic elsewhere leaves nothing half done.
         run(&mut self.gemm.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is asked for from here on is `work`, for a chunk of `len` tokens: single tokens are replayed and not timed.
+    fn mark(&self, work: Work, len: usize) -> Result<(), Error> {
+        let work = if work == Work::Products && !self.profile { Work::Rest } else { work };
+        match len {
+            1 => Ok(()),
+            _ => self.clock.lock().unwrap_or_else(PoisonError::into_inner).mark(work),
+        }
     }
 
     fn upload_matrix(&self, parts: &[Tensor]) -> Result<Matrix, OpsError> {
@@ -109,6 +157,21 @@ impl Gpu {
     }
 }
 
+/// Activations of a chunk, logits included.
+fn scratch_bytes(config: &ModelConfig, len: usize) -> usize {
+    let q_width = config.num_q_heads * config.head_dim;
+    let qkv = q_width + 2 * config.num_kv_heads * config.head_dim;
+    // The residual stream, rotations, and ids, positions, slots and tiles; what is normed, Q, K and V, Q rotated, what is
+    // attended.
+    let a_token = 4 * (config.hidden_size + config.head_dim + 4) + 2 * (config.hidden_size + qkv + 2 * q_width);
+    len * a_token + mlp_bytes(config, len) + 6 * config.hidden_size + 4 * config.vocab_size
+}
+
+/// Room of an MLP for a chunk.
+fn mlp_bytes(config: &ModelConfig, len: usize) -> usize {
+    len.min(MLP_ROWS) * 3 * config.intermediate_size * size_of::<bf16>()
+}
+
 impl Ops for Gpu {
     type Matrix = Matrix;
     type Vector = Buffer<f32>;
@@ -117,7 +180,9 @@ impl Ops for Gpu {
     type Operand = Operand;
     type Heads = Buffer<bf16>;
     type MlpRoom = MlpRoom;
-    type Positions = Positions;
+    type Chunk = Chunk;
+    type Recording = Recording;
+    type LogitsRoom = LogitsRoom;
     type KvPages = KvPages;
 
     fn name(&self) -> String {
@@ -128,19 +193,20 @@ impl Ops for Gpu {
         self.device.memory().ok().map(|(free, _)| free as u64)
     }
 
+    fn chunk_tokens(&self, config: &ModelConfig) -> usize {
+        let of_one = scratch_bytes(config, 1) - mlp_bytes(config, 1);
+        let fit = SCRATCH_BYTES.saturating_sub(mlp_bytes(config, MLP_ROWS)) / of_one;
+        // At least what fills the device, at most what the longest prompts have; a power of two, so that chunks are equal.
+        let fit = fit.clamp(2048, 1 << 16);
+        1 << fit.ilog2()
+    }
+
     fn memory_need(&self, config: &ModelConfig, heads: HeadShape, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
-        let chunk = chunk_tokens.min(tokens);
-        let q_width = heads.num_q_heads() * heads.head_dim();
-        let qkv = q_width + 2 * heads.num_kv_heads() * heads.head_dim();
-        // The residual stream and rotations; what is normed, Q, K and V, Q rotated, what is attended.
-        let a_token = 4 * config.hidden_size + 4 * heads.head_dim() + 2 * (config.hidden_size + qkv + 2 * q_width);
-        let mlp = chunk.min(MLP_ROWS) * 2 * 3 * config.intermediate_size;
-        let logits = 6 * config.hidden_size + 4 * config.vocab_size;
         let pages = tokens.div_ceil(BLOCK_N);
         MemoryNeed {
             weights_bytes: MemoryNeed::of_weights(self, config),
             kv_cache_bytes: KvPages::page_bytes(heads, BLOCK_N) * (config.num_layers * pages) as u64,
-            scratch_bytes: (chunk * a_token + mlp + logits) as u64,
+            scratch_bytes: (FIXED_BYTES + scratch_bytes(config, chunk_tokens.min(tokens))) as u64,
         }
     }
 
@@ -194,25 +260,51 @@ impl Ops for Gpu {
         })
     }
 
-    fn positions(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Positions, OpsError> {
+    fn chunk(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Chunk, OpsError> {
         let range = QueryRange::new(len, sequence.len() + len)?;
         let sequences = [SequencePages { range, pages: sequence.table() }];
-        let batch = Batch::new(&self.device, &sequences, self.attend.block_m(), BLOCK_N)?;
         let (frequencies, factor) = config.rope.frequencies(config.head_dim, sequence.prompt_len());
-        let mut rotations = self.device.room(len * frequencies.len())?;
-        self.rotations.launch(&self.device.upload(&frequencies)?, factor, &batch, &mut rotations)?;
-        Ok(Positions { batch, rotations, q: self.device.room(len * config.num_q_heads * config.head_dim)? })
+        Ok(Chunk {
+            ids: self.device.room(len)?,
+            batch: Batch::new(&self.device, &sequences, self.attend.block_m(), BLOCK_N)?,
+            rotations: self.device.room(len * frequencies.len())?,
+            frequencies: self.device.upload(&frequencies)?,
+            factor,
+            q: self.device.room(len * config.num_q_heads * config.head_dim)?,
+        })
     }
 
-    fn embed(&self, table: &Matrix, ids: &[u32], out: &mut Buffer<f32>) -> Result<(), OpsError> {
-        Ok(self.embed.launch(&table.weight, table.cols, &self.device.upload(ids)?, out)?)
+    fn advance(&self, _: &ModelConfig, sequence: &Sequence, ids: &[u32], chunk: &mut Chunk) -> Result<(), OpsError> {
+        chunk.ids.write(ids)?;
+        let range = QueryRange::new(ids.len(), sequence.len() + ids.len())?;
+        Ok(chunk.batch.advance(range, sequence.table())?)
     }
 
-    fn rms_norm(&self, x: &mut Buffer<f32>, weight: &Buffer<f32>, eps: f32, out: &mut Operand) -> Result<(), OpsError> {
-        Ok(self.rms_norm.launch(x, None, weight, eps, &mut out.values)?)
+    fn replay(
+        &self,
+        recording: &mut Recording,
+        work: &mut dyn FnMut() -> Result<(), OpsError>,
+    ) -> Result<(), OpsError> {
+        // SAFETY: the trait asks for the same operations on the same buffers, and the recording goes before they do.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.device.replay(recording, work)
+        }
+    }
+
+    fn embed(&self, table: &Matrix, chunk: &mut Chunk, out: &mut Buffer<f32>) -> Result<(), OpsError> {
+        self.mark(Work::Rest, chunk.batch.num_rows())?;
+        self.rotations.launch(&chunk.frequencies, chunk.factor, &chunk.batch, &mut chunk.rotations)?;
+        Ok(self.embed.launch(&table.weight, table.cols, &chunk.ids, out)?)
+    }
+
+    fn rms_norm(&self, x: &Buffer<f32>, weight: &Buffer<f32>, eps: f32, out: &mut Operand) -> Result<(), OpsError> {
+        self.mark(Work::Rest, out.len())?;
+        Ok(self.rms_norm.launch(x, weight, eps, &mut out.values)?)
     }
 
     fn project_heads(&self, matrix: &Matrix, x: &Operand, out: &mut Buffer<bf16>) -> Result<(), OpsError> {
+        self.mark(Work::Products, x.len())?;
         Ok(self.with_gemm(|gemm| gemm.multiply(&matrix.weight, &x.values, x.features, out))?)
     }
 
@@ -221,12 +313,12 @@ impl Ops for Gpu {
         spec: AttentionSpec,
         parameters: &HeadParameters<Buffer<f32>>,
         qkv: &mut Buffer<bf16>,
-        positions: &mut Positions,
+        chunk: &mut Chunk,
         pages: &mut KvPages,
         sequence: &Sequence,
         out: &mut Operand,
     ) -> Result<AttentionReport, OpsError> {
-        let Positions { batch, rotations, q } = positions;
+        let Chunk { batch, rotations, q, .. } = chunk;
         let len = batch.num_rows();
         let range = QueryRange::new(len, sequence.len() + len)?;
         if let Some(window) = spec.window.filter(|window| *window < range.kv_len()) {
@@ -243,11 +335,13 @@ impl Ops for Gpu {
             RopePairing::Halves => Pairing::Halves,
             RopePairing::Adjacent => Pairing::Adjacent,
         };
+        self.mark(Work::Rest, len)?;
         self.qkv_rope_store.launch(qkv, of_heads, rotations, pairing, batch, q, pages)?;
         if len == 1 {
             let mut decode = self.decode_attention.lock().unwrap_or_else(PoisonError::into_inner);
             decode.launch(q, pages, batch, &mut out.values)?;
         } else {
+            self.mark(Work::Attention, len)?;
             self.attend.launch(q, pages, batch, &mut out.values, None)?;
         }
         let causal_pairs = range.causal_pairs() * spec.heads.num_q_heads() as u64;
@@ -260,6 +354,7 @@ impl Ops for Gpu {
     }
 
     fn linear_add(&self, matrix: &Matrix, x: &Operand, out: &mut Buffer<f32>) -> Result<(), OpsError> {
+        self.mark(Work::Products, x.len())?;
         Ok(self.with_gemm(|gemm| gemm.multiply_add(&matrix.weight, &x.values, x.features, out))?)
     }
 
@@ -272,33 +367,62 @@ impl Ops for Gpu {
         out: &mut Buffer<f32>,
     ) -> Result<(), OpsError> {
         let (hidden, inner) = (x.features, room.intermediate_size);
-        let len = x.values.len() / hidden;
+        let len = x.len();
         for start in (0..len).step_by(MLP_ROWS) {
             let end = (start + MLP_ROWS).min(len);
             let rows = end - start;
             let of_hidden = start * hidden..end * hidden;
-            self.with_gemm(|gemm| {
-                let to = room.gate_up.view_mut(0..rows * 2 * inner);
-                gemm.multiply(&gate_up.weight, x.values.view(of_hidden.clone()), hidden, to)?;
-                self.silu_gate.launch(
-                    room.gate_up.view(0..rows * 2 * inner),
-                    inner,
-                    room.gated.view_mut(0..rows * inner),
-                )?;
-                gemm.multiply_add(&down.weight, room.gated.view(0..rows * inner), inner, out.view_mut(of_hidden))
-            })?;
+            let MlpRoom { gate_up: both, gated, .. } = &mut *room;
+            let (of_both, of_gated) = (0..rows * 2 * inner, 0..rows * inner);
+
+            self.mark(Work::Products, len)?;
+            let part = x.values.view(of_hidden.clone());
+            self.with_gemm(|gemm| gemm.multiply(&gate_up.weight, part, hidden, both.view_mut(of_both.clone())))?;
+            self.mark(Work::Rest, len)?;
+            self.silu_gate.launch(both.view(of_both), inner, gated.view_mut(of_gated.clone()))?;
+            self.mark(Work::Products, len)?;
+            let to = out.view_mut(of_hidden);
+            self.with_gemm(|gemm| gemm.multiply_add(&down.weight, gated.view(of_gated), inner, to))?;
         }
         Ok(())
     }
 
-    fn select(&self, x: &Buffer<f32>, token: usize, out: &mut Buffer<f32>) -> Result<(), OpsError> {
-        let features = out.len();
-        Ok(out.copy_from(x.view(token * features..(token + 1) * features))?)
+    fn times(&self) -> Result<DeviceTimes, OpsError> {
+        let mut times = DeviceTimes::default();
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        for (work, ms) in clock.read()? {
+            let of_work = match work {
+                Work::Attention => &mut times.attention,
+                Work::Products => &mut times.products,
+                Work::Rest => &mut times.rest,
+            };
+            *of_work += Duration::from_secs_f64(ms / 1e3);
+        }
+        Ok(times)
     }
 
-    fn logits(&self, matrix: &Matrix, x: &Operand) -> Result<Vec<f32>, OpsError> {
-        let mut logits = self.device.room(matrix.rows)?;
-        self.with_gemm(|gemm| gemm.multiply_wide(&matrix.weight, &x.values, x.features, &mut logits))?;
+    fn logits_room(&self, config: &ModelConfig) -> Result<LogitsRoom, OpsError> {
+        Ok(LogitsRoom {
+            x: self.device.room(config.hidden_size)?,
+            normed: self.device.room(config.hidden_size)?,
+            logits: self.device.room(config.vocab_size)?,
+        })
+    }
+
+    fn logits(
+        &self,
+        x: &Buffer<f32>,
+        token: usize,
+        norm: &Buffer<f32>,
+        eps: f32,
+        matrix: &Matrix,
+        room: &mut LogitsRoom,
+    ) -> Result<Vec<f32>, OpsError> {
+        let LogitsRoom { x: last, normed, logits } = room;
+        let features = last.len();
+        last.copy_from(x.view(token * features..(token + 1) * features))?;
+        self.rms_norm.launch(last, norm, eps, normed)?;
+        self.with_gemm(|gemm| gemm.multiply_wide(&matrix.weight, &*normed, features, &mut *logits))?;
         Ok(logits.read()?)
     }
 }

@@ -4,7 +4,7 @@ use crate::config::ModelConfig;
 use crate::decoder::{Activations, Decoder};
 use crate::kv_cache::{KvCache, Sequence};
 use crate::memory::MemoryNeed;
-use crate::ops::{AttentionReport, Ops, OpsError};
+use crate::ops::{AttentionReport, DeviceTimes, Ops, OpsError};
 use attention::planner::Planner;
 
 /// A loaded model.
@@ -14,6 +14,9 @@ pub trait Model: Send + Sync {
 
     /// The device, with what matters of it.
     fn device_name(&self) -> String;
+
+    /// Tokens of a chunk that suit the device.
+    fn chunk_tokens(&self) -> usize;
 
     /// Memory of the device that is free; `None` where nobody says.
     fn available_bytes(&self) -> Option<u64>;
@@ -32,8 +35,7 @@ pub trait Model: Send + Sync {
 /// One sequence on its way through a model.
 pub trait Run: Send {
     /// Tokens done.
-    #[allow(clippy::len_without_is_empty)] // of no use
-    fn len(&self) -> usize;
+    fn tokens_done(&self) -> usize;
 
     /// Tokens of the last chunk.
     fn chunk_len(&self) -> usize;
@@ -49,6 +51,18 @@ pub trait Run: Send {
         last_rows: usize,
     ) -> Result<AttentionReport, OpsError>;
 
+    /// Takes one more token through all layers, with all its keys.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    fn forward_one(&mut self, id: u32) -> Result<(), OpsError>;
+
+    /// See [`Ops::times`].
+    ///
+    /// # Errors
+    /// As there.
+    fn times(&self) -> Result<DeviceTimes, OpsError>;
+
     /// Logits `[vocab_size]` of the token after `token` of the last chunk.
     ///
     /// # Errors
@@ -56,14 +70,18 @@ pub trait Run: Send {
     ///
     /// # Panics
     /// When nothing went through yet.
-    fn logits(&self, token: usize) -> Result<Vec<f32>, OpsError>;
+    fn logits(&mut self, token: usize) -> Result<Vec<f32>, OpsError>;
 }
 
 struct Running<'a, O: Ops> {
     decoder: &'a Decoder<O>,
+    /// Of one token through the activations and the cache below, which must outlive it: fields go in order.
+    recording: Option<O::Recording>,
     cache: KvCache<O>,
     sequence: Sequence,
+    /// For chunks of the length of the last one.
     activations: Option<Activations<O>>,
+    logits: O::LogitsRoom,
 }
 
 impl<O: Ops> Model for Decoder<O> {
@@ -73,6 +91,10 @@ impl<O: Ops> Model for Decoder<O> {
 
     fn device_name(&self) -> String {
         self.ops().name()
+    }
+
+    fn chunk_tokens(&self) -> usize {
+        self.ops().chunk_tokens(self.config())
     }
 
     fn available_bytes(&self) -> Option<u64> {
@@ -87,12 +109,26 @@ impl<O: Ops> Model for Decoder<O> {
         let mut cache = self.kv_cache(tokens)?;
         let mut sequence = Sequence::of_prompt(prompt_len);
         cache.reserve(&mut sequence, tokens).expect("the cache was made for this sequence");
-        Ok(Box::new(Running { decoder: self, cache, sequence, activations: None }))
+        let logits = self.logits_room()?;
+        Ok(Box::new(Running { decoder: self, recording: None, cache, sequence, activations: None, logits }))
+    }
+}
+
+impl<O: Ops> Running<'_, O> {
+    /// Makes room for chunks of `len` tokens, unless that is what there is.
+    fn make_room(&mut self, len: usize) -> Result<(), OpsError> {
+        if self.chunk_len() != len {
+            // The old ones, and what was recorded of them, go before the new ones come.
+            self.recording = None;
+            self.activations = None;
+            self.activations = Some(self.decoder.activations(&self.sequence, len)?);
+        }
+        Ok(())
     }
 }
 
 impl<O: Ops> Run for Running<'_, O> {
-    fn len(&self) -> usize {
+    fn tokens_done(&self) -> usize {
         self.sequence.len()
     }
 
@@ -106,16 +142,24 @@ impl<O: Ops> Run for Running<'_, O> {
         planner: Option<&dyn Planner>,
         last_rows: usize,
     ) -> Result<AttentionReport, OpsError> {
-        // The old ones go before the new ones come.
-        let activations = match self.activations.take().filter(|activations| activations.len() == ids.len()) {
-            Some(activations) => activations,
-            None => self.decoder.activations(ids.len())?,
-        };
-        let activations = self.activations.insert(activations);
+        self.make_room(ids.len())?;
+        let activations = self.activations.as_mut().expect("room was made");
         self.decoder.forward(ids, activations, &mut self.cache, &mut self.sequence, planner, last_rows)
     }
 
-    fn logits(&self, token: usize) -> Result<Vec<f32>, OpsError> {
-        self.decoder.logits(self.activations.as_ref().expect("some tokens went through"), token)
+    fn forward_one(&mut self, id: u32) -> Result<(), OpsError> {
+        self.make_room(1)?;
+        let activations = self.activations.as_mut().expect("room was made");
+        let recording = self.recording.get_or_insert_default();
+        self.decoder.forward_one(id, recording, activations, &mut self.cache, &mut self.sequence)
+    }
+
+    fn times(&self) -> Result<DeviceTimes, OpsError> {
+        self.decoder.ops().times()
+    }
+
+    fn logits(&mut self, token: usize) -> Result<Vec<f32>, OpsError> {
+        let activations = self.activations.as_ref().expect("some tokens went through");
+        self.decoder.logits(activations, token, &mut self.logits)
     }
 }

@@ -87,6 +87,17 @@ impl std::ops::AddAssign for AttentionReport {
     }
 }
 
+/// Where the time of a device went that does what it is asked later.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeviceTimes {
+    /// Attention.
+    pub attention: std::time::Duration,
+    /// Matrix products; zero unless they are timed.
+    pub products: std::time::Duration,
+    /// Everything else.
+    pub rest: std::time::Duration,
+}
+
 /// A device: where tensors live and what can be done with them.
 ///
 /// *Tokens* are the residual stream, one f32 vector a token; an *operand* is activations in the form the device
@@ -108,8 +119,12 @@ pub trait Ops: Send + Sync + 'static {
     type Heads: Send;
     /// Room for what is between the products of an MLP.
     type MlpRoom: Send;
-    /// Where the tokens of a chunk stand in their sequence: rotations, and places in the cache.
-    type Positions: Send;
+    /// Tokens of a chunk and where they stand in their sequence: ids, rotations, places in the cache.
+    type Chunk: Send;
+    /// Operations that are asked for again and again.
+    type Recording: Send + Default;
+    /// Room for the last norm and the logits of one token.
+    type LogitsRoom: Send;
     /// Keys and values of one layer.
     type KvPages: Send;
 
@@ -118,6 +133,9 @@ pub trait Ops: Send + Sync + 'static {
 
     /// Memory of the device that is free; `None` where nobody says.
     fn available_bytes(&self) -> Option<u64>;
+
+    /// Tokens of a chunk that suit the device: as many as give it enough to do and take little memory.
+    fn chunk_tokens(&self, config: &ModelConfig) -> usize;
 
     /// Memory of a run that ends with `tokens` tokens in the cache and takes its prompt in chunks of `chunk_tokens`, weights
     /// included.
@@ -177,17 +195,40 @@ pub trait Ops: Send + Sync + 'static {
     /// When the device has none.
     fn mlp_room(&self, intermediate_size: usize, len: usize) -> Result<Self::MlpRoom, OpsError>;
 
-    /// The next `len` positions of `sequence`.
+    /// Room for chunks of `len` tokens of `sequence`.
+    ///
+    /// # Errors
+    /// When the device has none.
+    fn chunk(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Self::Chunk, OpsError>;
+
+    /// Makes `chunk` stand for the next tokens of `sequence`, as many as it has room for.
     ///
     /// # Errors
     /// When the sequence has no pages reserved for them.
-    fn positions(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Self::Positions, OpsError>;
+    fn advance(
+        &self,
+        config: &ModelConfig,
+        sequence: &Sequence,
+        ids: &[u32],
+        chunk: &mut Self::Chunk,
+    ) -> Result<(), OpsError>;
 
-    /// Looks tokens up.
+    /// Does `work`, or what it did the last time with this recording: it must ask for the same operations on the same
+    /// buffers each time, and for none that waits for the device or makes buffers.
+    ///
+    /// # Errors
+    /// What the work says, or the device.
+    fn replay(
+        &self,
+        recording: &mut Self::Recording,
+        work: &mut dyn FnMut() -> Result<(), OpsError>,
+    ) -> Result<(), OpsError>;
+
+    /// Looks the tokens of a chunk up, and makes the rotations of their positions.
     ///
     /// # Errors
     /// What the device says.
-    fn embed(&self, table: &Self::Embedding, ids: &[u32], out: &mut Self::Tokens) -> Result<(), OpsError>;
+    fn embed(&self, table: &Self::Embedding, chunk: &mut Self::Chunk, out: &mut Self::Tokens) -> Result<(), OpsError>;
 
     /// `out = x / rms(x) * weight`.
     ///
@@ -195,7 +236,7 @@ pub trait Ops: Send + Sync + 'static {
     /// What the device says.
     fn rms_norm(
         &self,
-        x: &mut Self::Tokens,
+        x: &Self::Tokens,
         weight: &Self::Vector,
         eps: f32,
         out: &mut Self::Operand,
@@ -210,7 +251,7 @@ pub trait Ops: Send + Sync + 'static {
     /// Adds biases to `qkv`, normalises and rotates Q and K, stores K and V of the chunk behind `sequence` in the cache,
     /// plans and attends.
     ///
-    /// `qkv` holds `[q heads | k heads | v heads]` of the tokens at `positions`; the caller advances the sequence when all
+    /// `qkv` holds `[q heads | k heads | v heads]` of the tokens of `chunk`; the caller advances the sequence when all
     /// layers are done.
     ///
     /// # Errors
@@ -221,7 +262,7 @@ pub trait Ops: Send + Sync + 'static {
         spec: AttentionSpec,
         parameters: &HeadParameters<Self::Vector>,
         qkv: &mut Self::Heads,
-        positions: &mut Self::Positions,
+        chunk: &mut Self::Chunk,
         pages: &mut Self::KvPages,
         sequence: &Sequence,
         out: &mut Self::Operand,
@@ -246,15 +287,33 @@ pub trait Ops: Send + Sync + 'static {
         out: &mut Self::Tokens,
     ) -> Result<(), OpsError>;
 
-    /// Copies token `token` of `x` into a buffer of one token.
+    /// Waits for the device, and says where its time went since the last call. Nothing on a device that does what it is
+    /// asked at once: [`AttentionReport`] has those times.
     ///
     /// # Errors
-    /// What the device says.
-    fn select(&self, x: &Self::Tokens, token: usize, out: &mut Self::Tokens) -> Result<(), OpsError>;
+    /// Whatever went wrong.
+    fn times(&self) -> Result<DeviceTimes, OpsError> {
+        Ok(DeviceTimes::default())
+    }
 
-    /// `matrix * x` of the one token of `x`, on the host.
+    /// Room for logits.
+    ///
+    /// # Errors
+    /// When the device has none.
+    fn logits_room(&self, config: &ModelConfig) -> Result<Self::LogitsRoom, OpsError>;
+
+    /// `matrix * norm(x[token])`, on the host.
     ///
     /// # Errors
     /// What the device says, of this and of everything asked for before.
-    fn logits(&self, matrix: &Self::Matrix, x: &Self::Operand) -> Result<Vec<f32>, OpsError>;
+    #[allow(clippy::too_many_arguments)] // operands, each of another kind
+    fn logits(
+        &self,
+        x: &Self::Tokens,
+        token: usize,
+        norm: &Self::Vector,
+        eps: f32,
+        matrix: &Self::Matrix,
+        room: &mut Self::LogitsRoom,
+    ) -> Result<Vec<f32>, OpsError>;
 }

@@ -20,13 +20,13 @@ pub fn prefill(
     ids: &[u32],
     chunk_tokens: usize,
     planner: Option<&dyn Planner>,
-    on_chunk: &mut dyn FnMut(&dyn Run) -> Result<(), OpsError>,
+    on_chunk: &mut dyn FnMut(&mut dyn Run) -> Result<(), OpsError>,
 ) -> Result<AttentionReport, OpsError> {
     let chunk_tokens = chunk_tokens.next_multiple_of(BLOCK_N);
     let mut report = AttentionReport::default();
     let mut done = 0;
     while done < ids.len() {
-        let to_boundary = chunk_tokens - run.len() % chunk_tokens;
+        let to_boundary = chunk_tokens - run.tokens_done() % chunk_tokens;
         let chunk = &ids[done..(done + to_boundary).min(ids.len())];
         done += chunk.len();
         let last_rows = LAST_ROWS.saturating_sub(ids.len() - done);

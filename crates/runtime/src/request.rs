@@ -200,6 +200,9 @@ pub struct RunStats {
     pub search_ms: f64,
     /// Part of the prefill spent executing attention plans (wall time).
     pub attention_ms: f64,
+    /// Milliseconds of matrix products, where they were timed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub products_ms: Option<f64>,
     /// New tokens after the first, per second; 0 when there was only one.
     pub decode_tokens_per_s: f64,
     /// Computed (query, key) pairs / causal pairs over all layers and heads, counted from the plans.

@@ -76,7 +76,7 @@ fn load(path: &Path) -> Vec<Box<dyn Model>> {
     let cpu = Cpu::new(attention::simd::Simd::detect());
     let mut models: Vec<Box<dyn Model>> =
         vec![Box::new(Decoder::load(cpu, weights(), &mut |_| {}).expect("a whole model"))];
-    match Gpu::open(0, weights().config()) {
+    match Gpu::open(0, weights().config(), false) {
         Ok(gpu) => models.push(Box::new(Decoder::load(gpu, weights(), &mut |_| {}).expect("a whole model"))),
         Err(error) => eprintln!("SKIPPED on the GPU: {error}"),
     }

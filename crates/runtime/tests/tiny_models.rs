@@ -45,7 +45,7 @@ fn agrees_in(name: &str, folder: &Path) {
     if weights().config().windows.iter().any(Option::is_some) {
         return eprintln!("SKIPPED on the GPU, which has no sliding windows yet: {name}");
     }
-    match Gpu::open(0, weights().config()) {
+    match Gpu::open(0, weights().config(), false) {
         Ok(gpu) => agrees_on(gpu, weights(), &vectors, &format!("{name}, GPU")),
         Err(error) => eprintln!("SKIPPED on the GPU: {error}"),
     }
@@ -61,12 +61,13 @@ fn agrees_on(ops: impl Ops, weights: ModelWeights, vectors: &Vectors, what: &str
         cache.reserve(&mut sequence, vectors.ids.len()).unwrap();
         for part in vectors.ids.chunks(chunk) {
             let first = sequence.len();
-            let mut activations = decoder.activations(part.len()).unwrap();
+            let mut activations = decoder.activations(&sequence, part.len()).unwrap();
+            let mut room = decoder.logits_room().unwrap();
             decoder.forward(part, &mut activations, &mut cache, &mut sequence, None, 0).unwrap();
             for (position, want) in [(vectors.middle, &vectors.middle_logits), (last, &vectors.last_logits)] {
                 if (first..first + part.len()).contains(&position) {
                     let what = format!("{what}, chunks of {chunk}, position {position}");
-                    close(&decoder.logits(&activations, position - first).unwrap(), want, &what);
+                    close(&decoder.logits(&activations, position - first, &mut room).unwrap(), want, &what);
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use crate::arguments::Doctor;
 use attention::simd::Simd;
+use cuda::device::{Device, Gemm};
 use eval::machine::Machine;
 use runtime::memory::Bytes;
 use serde::Serialize;
@@ -15,18 +16,12 @@ struct Report {
     machine: Machine,
     /// Instruction sets of the CPU kernels that run here, slowest first; the last is used.
     instruction_sets: Vec<&'static str>,
-    gpu_backend: &'static str,
     nvidia_driver: Option<String>,
-    libraries: Vec<Library>,
+    /// GPUs that run models here, or why none does.
+    gpus: Result<Vec<String>, String>,
+    /// Where cuBLASLt was found, or where it was looked for.
+    cublas: Result<(), String>,
     default_model: Option<PathBuf>,
-}
-
-#[derive(Serialize)]
-struct Library {
-    name: &'static str,
-    found: Option<PathBuf>,
-    needed_for: &'static str,
-    get: &'static str,
 }
 
 const DEFAULT_MODEL: &str = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -49,22 +44,9 @@ impl Report {
             version: env!("CARGO_PKG_VERSION"),
             machine: Machine::read(),
             instruction_sets: Simd::available().into_iter().map(Simd::name).collect(),
-            gpu_backend: "not in this version",
             nvidia_driver: driver.and_then(|text| text.lines().next().map(str::to_owned)),
-            libraries: vec![
-                Library {
-                    name: "libcuda.so.1",
-                    found: find_library("libcuda.so.1"),
-                    needed_for: "the GPU backend (coming)",
-                    get: "install the NVIDIA driver",
-                },
-                Library {
-                    name: "libcublasLt.so",
-                    found: find_library("libcublasLt.so"),
-                    needed_for: "the GPU backend (coming)",
-                    get: "pip install nvidia-cublas, or install the CUDA toolkit",
-                },
-            ],
+            gpus: gpus().map_err(|error| error.to_string()),
+            cublas: Gemm::find().map_err(|error| error.to_string()),
             default_model: Path::new(DEFAULT_MODEL).exists().then(|| DEFAULT_MODEL.into()),
         }
     }
@@ -83,13 +65,14 @@ impl Report {
         writeln!(out, "memory        {} free of {}", bytes(free), bytes(total))?;
         let used = self.instruction_sets.last().copied().unwrap_or("none");
         writeln!(out, "CPU kernels   {used} (available: {})", self.instruction_sets.join(", "))?;
-        writeln!(out, "GPU backend   {}; this version computes on the CPU", self.gpu_backend)?;
         writeln!(out, "NVIDIA driver {}", self.nvidia_driver.as_deref().unwrap_or("none found"))?;
-        for library in &self.libraries {
-            match &library.found {
-                Some(path) => writeln!(out, "{:<13} {}", library.name, path.display())?,
-                None => writeln!(out, "{:<13} missing, for {}: {}", library.name, library.needed_for, library.get)?,
-            }
+        match &self.gpus {
+            Ok(gpus) => gpus.iter().try_for_each(|gpu| writeln!(out, "GPU           {gpu}"))?,
+            Err(why) => writeln!(out, "GPU           none: {why}")?,
+        }
+        match &self.cublas {
+            Ok(()) => writeln!(out, "cuBLASLt      found")?,
+            Err(why) => writeln!(out, "cuBLASLt      {why}")?,
         }
         match &self.default_model {
             Some(path) => writeln!(out, "default model {}", path.display()),
@@ -98,14 +81,9 @@ impl Report {
     }
 }
 
-/// Looks where the dynamic loader would: `LD_LIBRARY_PATH`, then the usual folders.
-fn find_library(name: &str) -> Option<PathBuf> {
-    let configured = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let usual = ["/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/cuda/lib64", "/usr/lib/wsl/lib"];
-    let folders = std::env::split_paths(&configured).chain(usual.iter().map(PathBuf::from));
-    folders.filter(|folder| !folder.as_os_str().is_empty()).find_map(|folder| {
-        let entries = std::fs::read_dir(&folder).ok()?;
-        let names = entries.flatten().map(|entry| entry.path());
-        names.into_iter().find(|path| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name)))
-    })
+fn gpus() -> Result<Vec<String>, cuda::Error> {
+    match Device::count()? {
+        0 => Err(cuda::Error::NoDevice { ordinal: 0, count: 0 }),
+        count => (0..count).map(|ordinal| Ok(Device::open(ordinal)?.properties().to_string())).collect(),
+    }
 }

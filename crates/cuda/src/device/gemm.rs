@@ -39,6 +39,14 @@ struct Plan {
 }
 
 impl Gemm {
+    /// Looks for cuBLASLt.
+    ///
+    /// # Errors
+    /// [`Error::NoCublas`], which says where.
+    pub fn find() -> Result<(), Error> {
+        cublas_library::load()
+    }
+
     /// Finds cuBLASLt and makes a handle.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod buffer;
 mod cublas_library;
 mod gemm;
 mod kernel;
+mod recording;
 mod tensor_map;
 mod timer;
 
@@ -21,8 +22,9 @@ pub use buffer::{Buffer, View, ViewMut};
 pub(crate) use buffer::{Pointer, PointerMut};
 pub use gemm::Gemm;
 pub(crate) use kernel::{Grid, Kernel};
+pub use recording::Recording;
 pub(crate) use tensor_map::TensorMap;
-pub use timer::Timer;
+pub use timer::{Clock, Timer};
 
 /// CUDA version of the compiler of the embedded kernels, which the driver must know: `1000 major + 10 minor`.
 const NEEDED_DRIVER: i32 = 13_000;
@@ -52,6 +54,8 @@ pub struct Properties {
     pub l2_bytes: usize,
     /// Shared memory that one block may have.
     pub shared_memory_bytes: usize,
+    /// Shared memory that the blocks of a multiprocessor share.
+    pub shared_memory_per_multiprocessor_bytes: usize,
     /// CUDA version of the driver, `1000 major + 10 minor`.
     pub driver_version: i32,
 }
@@ -91,6 +95,7 @@ impl Device {
         // SAFETY: it would order the uses of a buffer on several streams; here there is one stream.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(opening)?;
+        keep_freed_memory(&context).map_err(opening)?;
         let (major, minor) = context.compute_capability().map_err(opening)?;
         let attribute = |attribute| context.attribute(attribute).map(|x| x as usize).map_err(opening);
         let properties = Properties {
@@ -101,6 +106,9 @@ impl Device {
             memory_bytes: context.total_mem().map_err(opening)?,
             l2_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)?,
             shared_memory_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?,
+            shared_memory_per_multiprocessor_bytes: attribute(
+                Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
+            )?,
             driver_version,
         };
         Ok(Self { context, stream, properties: Arc::new(properties) })
@@ -111,12 +119,38 @@ impl Device {
         &self.properties
     }
 
-    /// Free and total device memory, bytes.
+    /// Free and total device memory, bytes; what freed buffers left to the next ones is free.
     ///
     /// # Errors
     /// What the driver says.
     pub fn memory(&self) -> Result<(usize, usize), Error> {
-        self.context.mem_get_info().map_err(|error| driver_error("asking for free memory", error))
+        let asking = |error| driver_error("asking for free memory", error);
+        let (free, total) = self.context.mem_get_info().map_err(asking)?;
+        let reserved = self.pool(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT).map_err(asking)?;
+        let used = self.pool(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT).map_err(asking)?;
+        Ok((free + (reserved - used.min(reserved)), total))
+    }
+
+    /// Most bytes that buffers held at a time, of all that this process opened on the device.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn peak_memory(&self) -> Result<usize, Error> {
+        self.pool(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
+            .map_err(|error| driver_error("asking for the most memory used", error))
+    }
+
+    /// A property of the pool that buffers come from; zero where the device has none.
+    fn pool(&self, attribute: sys::CUmemPool_attribute) -> Result<usize, DriverError> {
+        let mut value = 0u64;
+        if self.context.has_async_alloc() {
+            // SAFETY: the device is open, its default pool lives as long, and the attributes asked for are u64.
+            unsafe {
+                let pool = result::device::get_default_mem_pool(self.context.cu_device())?;
+                sys::cuMemPoolGetAttribute(pool, attribute, (&raw mut value).cast()).result()?;
+            }
+        }
+        Ok(value as usize)
     }
 
     /// Waits until all work asked for is done.
@@ -143,6 +177,20 @@ impl fmt::Display for Properties {
             f,
             "cuda:{ordinal} ({name}, compute capability {major}.{minor}, {multiprocessors} multiprocessors, {gib:.1} GiB, driver for CUDA {driver}.{minor_driver})"
         )
+    }
+}
+
+/// Lets freed memory wait for the next buffer instead of going back to the driver at every wait.
+fn keep_freed_memory(context: &CudaContext) -> Result<(), DriverError> {
+    if !context.has_async_alloc() {
+        return Ok(());
+    }
+    let mut threshold = u64::MAX;
+    // SAFETY: the device is open, its default pool lives as long, and the attribute is a u64.
+    unsafe {
+        let pool = result::device::get_default_mem_pool(context.cu_device())?;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut threshold).cast()).result()
     }
 }
 

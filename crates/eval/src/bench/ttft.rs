@@ -38,6 +38,9 @@ pub struct Row {
     pub search_ms: f64,
     /// Median time to execute attention.
     pub attention_ms: f64,
+    /// Median time of matrix products, where they were timed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub products_ms: Option<f64>,
     /// Computed pairs over causal pairs.
     pub density: f64,
     /// Estimated attention mass kept.
@@ -96,6 +99,7 @@ impl Ttft {
                     speedup_vs_dense: None,
                     search_ms: spread(|run| run.search_ms).median,
                     attention_ms: spread(|run| run.attention_ms).median,
+                    products_ms: Spread::of(runs.iter().filter_map(|run| run.products_ms)).map(|spread| spread.median),
                     density: spread(|run| run.density).median,
                     recall: spread(|run| run.recall).median,
                     peak_memory_bytes: runs.iter().map(|run| run.peak_memory_bytes).max().unwrap_or(0),

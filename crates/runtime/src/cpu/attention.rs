@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use std::time::Instant;
 
 /// cos and sin, f32 `[panel][head_dim / 2][16]`, of the positions of a chunk.
+#[derive(Default)]
 pub struct Rotations {
     stride: usize,
     cos: Vec<f32>,

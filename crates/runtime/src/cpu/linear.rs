@@ -57,10 +57,6 @@ impl Matrix {
         Self { rows: sources.len(), cols, tiles }
     }
 
-    pub(super) fn rows(&self) -> usize {
-        self.rows
-    }
-
     pub(super) fn bytes(rows: usize, cols: usize) -> u64 {
         (rows.next_multiple_of(ROW_TILE) * cols.next_multiple_of(K_STEP) * size_of::<bf16>()) as u64
     }

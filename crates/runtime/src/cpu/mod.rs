@@ -39,6 +39,19 @@ pub struct Operand {
     panels: Aligned<bf16>,
 }
 
+/// Tokens and their rotations.
+pub struct Chunk {
+    ids: Vec<u32>,
+    rotations: Rotations,
+}
+
+/// One token on its way to logits.
+pub struct LogitsRoom {
+    x: Tokens,
+    normed: Operand,
+    logits: Tokens,
+}
+
 impl Tokens {
     fn new(features: usize, len: usize) -> Self {
         Self { features, len, panels: Aligned::zeroed(Self::stride_of(features) * len.div_ceil(LANES)) }
@@ -80,7 +93,9 @@ impl Ops for Cpu {
     type Operand = Operand;
     type Heads = Tokens;
     type MlpRoom = Operand;
-    type Positions = Rotations;
+    type Chunk = Chunk;
+    type Recording = ();
+    type LogitsRoom = LogitsRoom;
     type KvPages = KvPages;
 
     fn name(&self) -> String {
@@ -89,6 +104,10 @@ impl Ops for Cpu {
 
     fn available_bytes(&self) -> Option<u64> {
         available_bytes()
+    }
+
+    fn chunk_tokens(&self, _: &ModelConfig) -> usize {
+        4096
     }
 
     /// Scratch is counted at its largest, all heads searched at once.
@@ -152,15 +171,32 @@ impl Ops for Cpu {
         Ok(Operand::new(intermediate_size, len))
     }
 
-    fn positions(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Rotations, OpsError> {
-        Ok(Rotations::new(config, sequence.len(), len, sequence.prompt_len()))
+    fn chunk(&self, _: &ModelConfig, _: &Sequence, len: usize) -> Result<Chunk, OpsError> {
+        Ok(Chunk { ids: Vec::with_capacity(len), rotations: Rotations::default() })
     }
 
-    fn embed(&self, weights: &Arc<ModelWeights>, ids: &[u32], out: &mut Tokens) -> Result<(), OpsError> {
+    fn advance(
+        &self,
+        config: &ModelConfig,
+        sequence: &Sequence,
+        ids: &[u32],
+        chunk: &mut Chunk,
+    ) -> Result<(), OpsError> {
+        chunk.ids.clear();
+        chunk.ids.extend_from_slice(ids);
+        chunk.rotations = Rotations::new(config, sequence.len(), ids.len(), sequence.prompt_len());
+        Ok(())
+    }
+
+    fn replay(&self, _: &mut (), work: &mut dyn FnMut() -> Result<(), OpsError>) -> Result<(), OpsError> {
+        work()
+    }
+
+    fn embed(&self, weights: &Arc<ModelWeights>, chunk: &mut Chunk, out: &mut Tokens) -> Result<(), OpsError> {
         let table = weights.tensor(TensorName::TokenEmbedding).expect("checked when the weights were opened");
-        assert!(ids.len() == out.len && table.cols() == out.features);
+        assert!(chunk.ids.len() == out.len && table.cols() == out.features);
         let stride = out.stride();
-        out.panels.par_chunks_mut(stride).zip(ids.par_chunks(LANES)).for_each(|(panel, ids)| {
+        out.panels.par_chunks_mut(stride).zip(chunk.ids.par_chunks(LANES)).for_each(|(panel, ids)| {
             let mut row = vec![0.0; table.cols()];
             for (lane, &id) in ids.iter().enumerate() {
                 table.read_row(id as usize, &mut row);
@@ -172,7 +208,7 @@ impl Ops for Cpu {
         Ok(())
     }
 
-    fn rms_norm(&self, x: &mut Tokens, weight: &Vec<f32>, eps: f32, out: &mut Operand) -> Result<(), OpsError> {
+    fn rms_norm(&self, x: &Tokens, weight: &Vec<f32>, eps: f32, out: &mut Operand) -> Result<(), OpsError> {
         assert!(x.features == weight.len() && x.features == out.features && x.len == out.len);
         let stride = out.stride();
         (x.panels.par_chunks(x.stride()).zip(out.panels.par_chunks_mut(stride))).for_each(|(x, out)| {
@@ -191,12 +227,12 @@ impl Ops for Cpu {
         spec: AttentionSpec,
         parameters: &HeadParameters<Vec<f32>>,
         qkv: &mut Tokens,
-        rotations: &mut Rotations,
+        chunk: &mut Chunk,
         pages: &mut KvPages,
         sequence: &Sequence,
         out: &mut Operand,
     ) -> Result<AttentionReport, OpsError> {
-        attention::prepare(self.simd, spec, parameters, qkv, rotations);
+        attention::prepare(self.simd, spec, parameters, qkv, &chunk.rotations);
         Ok(attention::run(self.simd, spec, qkv, pages, sequence, out)?)
     }
 
@@ -218,17 +254,28 @@ impl Ops for Cpu {
         Ok(())
     }
 
-    fn select(&self, x: &Tokens, token: usize, out: &mut Tokens) -> Result<(), OpsError> {
-        let panel = &x.panels[token / LANES * x.stride()..][..x.stride()];
-        for (out, lanes) in out.panels.chunks_exact_mut(LANES).zip(panel.chunks_exact(LANES)) {
-            out[0] = lanes[token % LANES];
-        }
-        Ok(())
+    fn logits_room(&self, config: &ModelConfig) -> Result<LogitsRoom, OpsError> {
+        let (hidden, vocab) = (config.hidden_size, config.vocab_size);
+        Ok(LogitsRoom { x: Tokens::new(hidden, 1), normed: Operand::new(hidden, 1), logits: Tokens::new(vocab, 1) })
     }
 
-    fn logits(&self, matrix: &Matrix, x: &Operand) -> Result<Vec<f32>, OpsError> {
-        let mut out = Tokens::new(matrix.rows(), 1);
-        matrix.multiply(self.simd, x, &mut out, false);
-        Ok(out.panels.chunks_exact(LANES).take(matrix.rows()).map(|lanes| lanes[0]).collect())
+    fn logits(
+        &self,
+        x: &Tokens,
+        token: usize,
+        norm: &Vec<f32>,
+        eps: f32,
+        matrix: &Matrix,
+        room: &mut LogitsRoom,
+    ) -> Result<Vec<f32>, OpsError> {
+        let LogitsRoom { x: last, normed, logits } = room;
+        let panel = &x.panels[token / LANES * x.stride()..][..x.stride()];
+        for (last, lanes) in last.panels.chunks_exact_mut(LANES).zip(panel.chunks_exact(LANES)) {
+            last[0] = lanes[token % LANES];
+        }
+        self.rms_norm(last, norm, eps, normed)?;
+        matrix.multiply(self.simd, normed, logits, false);
+        let rows = logits.panels.chunks_exact(LANES).take(logits.features);
+        Ok(rows.map(|lanes| lanes[0]).collect())
     }
 }
