@@ -34,6 +34,7 @@ constexpr int warps = 4;
 constexpr int threads = 32 * warps;
 constexpr int rows = 16; // query heads of a block
 constexpr int max_splits = 128;
+constexpr int merge_threads = 4; // of each element of a head
 
 template <int PADDED> struct Decode {
     // Two buffers where they leave room for a second block on the multiprocessor.
@@ -202,14 +203,22 @@ template <int PADDED> struct Decode {
             for (int i = 0; i < max_splits / 32; ++i) shares[i * 32 + lane] = mine[i].x / total;
         }
         __syncthreads();
-        const float *partial = args.partial + size_t(blockIdx.x) * args.num_splits * PADDED + threadIdx.x;
+        // The threads of an element share its ranges, so that their results are on their way at the same time.
+        __shared__ float sums[merge_threads * PADDED];
+        int element = threadIdx.x % PADDED, first = threadIdx.x / PADDED;
+        const float *partial = args.partial + size_t(blockIdx.x) * args.num_splits * PADDED + element;
         float x = 0.f;
 #pragma unroll 8
-        for (int split = 0; split < args.num_splits; ++split) {
+        for (int split = first; split < args.num_splits; split += merge_threads) {
             // Written by every range, with keys or without.
             x += partial[size_t(split) * PADDED] * shares[split];
         }
-        if (threadIdx.x < args.head_dim) args.o[size_t(blockIdx.x) * args.head_dim + threadIdx.x] = __float2bfloat16(x);
+        sums[threadIdx.x] = x;
+        __syncthreads();
+        if (threadIdx.x >= args.head_dim) return;
+#pragma unroll
+        for (int i = 1; i < merge_threads; ++i) x += sums[i * PADDED + threadIdx.x];
+        args.o[size_t(blockIdx.x) * args.head_dim + threadIdx.x] = __float2bfloat16(x);
     }
 
     // All copies but those of the newest stage have landed.
@@ -230,14 +239,14 @@ extern "C" __global__ void __launch_bounds__(threads) decode_attention_d256(cons
     Decode<256>::run(args);
 }
 
-extern "C" __global__ void __launch_bounds__(64) decode_merge_d64(const __grid_constant__ Arguments args) {
+extern "C" __global__ void __launch_bounds__(merge_threads * 64) decode_merge_d64(const __grid_constant__ Arguments args) {
     Decode<64>::merge(args);
 }
 
-extern "C" __global__ void __launch_bounds__(128) decode_merge_d128(const __grid_constant__ Arguments args) {
+extern "C" __global__ void __launch_bounds__(merge_threads * 128) decode_merge_d128(const __grid_constant__ Arguments args) {
     Decode<128>::merge(args);
 }
 
-extern "C" __global__ void __launch_bounds__(256) decode_merge_d256(const __grid_constant__ Arguments args) {
+extern "C" __global__ void __launch_bounds__(merge_threads * 256) decode_merge_d256(const __grid_constant__ Arguments args) {
     Decode<256>::merge(args);
 }

@@ -31,6 +31,8 @@ struct Tile {
 /// Query heads of a block.
 const ROWS: usize = 16;
 const THREADS: u32 = 128;
+/// `merge_threads` in the kernel.
+const MERGE_THREADS: u32 = 4;
 /// `max_splits` in the kernel.
 const MAX_SPLITS: usize = 128;
 /// Shared memory that the system takes of every block.
@@ -130,7 +132,7 @@ impl DecodeAttention {
             threads: THREADS,
             shared_bytes: self.tile.shared_bytes as u32,
         };
-        let of_heads = Grid::rows(sequences * heads.num_q_heads(), self.tile.padded as u32);
+        let of_heads = Grid::rows(sequences * heads.num_q_heads(), MERGE_THREADS * self.tile.padded as u32);
         // SAFETY: `Arguments` mirrors the kernels'. They read rows of q and write rows of o below `sequences`, read pages
         // that `check_operands` found in the cache, and use the partial results of `max_sequences` sequences or fewer;
         // the second runs after the first.

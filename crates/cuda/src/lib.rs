@@ -26,6 +26,8 @@ mod error;
 pub mod kv;
 #[allow(unsafe_code)] // a launch
 pub mod qkv_rope_store;
+#[allow(unsafe_code)] // launches
+pub mod quantised;
 #[allow(unsafe_code)] // a launch
 pub mod rms_norm;
 #[allow(unsafe_code)] // a launch

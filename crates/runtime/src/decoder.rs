@@ -2,6 +2,7 @@
 
 use crate::config::ModelConfig;
 use crate::kv_cache::{KvCache, Sequence};
+use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
 use crate::weights::{LayerPart, LoadError, ModelWeights, TensorName};
 use attention::planner::Planner;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub struct Decoder<O: Ops> {
     ops: O,
     config: ModelConfig,
+    weights_bytes: u64,
     heads: HeadShape,
     embedding: O::Embedding,
     layers: Vec<Layer<O>>,
@@ -57,6 +59,7 @@ impl<O: Ops> Decoder<O> {
     pub fn load(ops: O, weights: ModelWeights, progress: &mut dyn FnMut(usize)) -> Result<Self, LoadError> {
         let weights = Arc::new(weights);
         let config = weights.config().clone();
+        let weights_bytes = MemoryNeed::of_weights(&ops, &weights)?;
         let heads = config.heads();
         let mut layers = Vec::with_capacity(config.num_layers);
         for layer in 0..config.num_layers {
@@ -84,7 +87,7 @@ impl<O: Ops> Decoder<O> {
         let output_norm = ops.vector(&[weights.tensor(TensorName::OutputNorm)?])?;
         let output_head = ops.matrix(&[weights.tensor(TensorName::OutputHead)?], Stacking::Rows)?;
         let embedding = ops.embedding(&weights, &output_head)?;
-        Ok(Self { ops, config, heads, embedding, layers, output_norm, output_head })
+        Ok(Self { ops, config, weights_bytes, heads, embedding, layers, output_norm, output_head })
     }
 
     /// Shape of the model.
@@ -95,6 +98,11 @@ impl<O: Ops> Decoder<O> {
     /// Heads of every attention layer.
     pub fn heads(&self) -> HeadShape {
         self.heads
+    }
+
+    /// Bytes of the weights on the device.
+    pub fn weights_bytes(&self) -> u64 {
+        self.weights_bytes
     }
 
     /// The device.

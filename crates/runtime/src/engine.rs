@@ -532,7 +532,7 @@ fn load_on<O: Ops>(
     name: &str,
     progress: &mut (dyn FnMut(LoadProgress) + Send),
 ) -> Result<Box<dyn Model>, EngineError> {
-    let bytes = MemoryNeed::of_weights(&ops, weights.config());
+    let bytes = MemoryNeed::of_weights(&ops, &weights)?;
     check_memory(options, ops.available_bytes(), || format!("loading {name}"), bytes, || Bytes(bytes).to_string())?;
     let total = weights.config().num_layers as u64;
     let decoder = Decoder::load(ops, weights, &mut |done| progress(LoadProgress { done: done as u64, total }))?;

@@ -4,17 +4,18 @@ use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Ops, OpsError, Stacking};
-use crate::weights::{LoadError, ModelWeights, Tensor, TensorName};
+use crate::weights::{Encoding, LoadError, ModelWeights, Tensor, TensorName};
 use attention::BLOCK_N;
 use attention::shape::{HeadShape, QueryRange};
 use cuda::Error;
 use cuda::attend::Attend;
 use cuda::batch::{Batch, SequencePages};
 use cuda::decode_attention::DecodeAttention;
-use cuda::device::{Buffer, Clock, Device, Gemm, Recording};
+use cuda::device::{Buffer, Clock, Device, Gemm, Recording, View, ViewMut};
 use cuda::embed::Embed;
 use cuda::kv::KvPages;
 use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore};
+use cuda::quantised::{Encoding as OnDevice, Product, Quantised, QuantisedMatrix};
 use cuda::rms_norm::RmsNorm;
 use cuda::rotations::Rotations;
 use cuda::silu_gate::SiluGate;
@@ -47,6 +48,9 @@ pub struct Gpu {
     qkv_rope_store: QkvRopeStore,
     rotations: Rotations,
     silu_gate: SiluGate,
+    quantised: Quantised,
+    /// A quantised matrix while many rows are multiplied by it: room for the largest.
+    dequantised: Mutex<Buffer<bf16>>,
 }
 
 /// What a GPU's time goes to.
@@ -57,11 +61,17 @@ enum Work {
     Rest,
 }
 
-/// bf16 `[rows][cols]`.
+/// A weight matrix as its file stores it.
+#[derive(Clone)]
 pub struct Matrix {
-    weight: Arc<Buffer<bf16>>,
-    rows: usize,
+    parts: Arc<Vec<Part>>,
     cols: usize,
+}
+
+/// Some rows of a matrix.
+enum Part {
+    Plain(Buffer<bf16>),
+    Quantised(QuantisedMatrix),
 }
 
 /// bf16 activations `[token][features]`.
@@ -123,6 +133,8 @@ impl Gpu {
             qkv_rope_store: QkvRopeStore::new(&device)?,
             rotations: Rotations::new(&device)?,
             silu_gate: SiluGate::new(&device)?,
+            quantised: Quantised::new(&device),
+            dequantised: Mutex::new(device.room(0)?),
             device,
         })
     }
@@ -141,9 +153,101 @@ impl Gpu {
         }
     }
 
+    fn dequantised_bytes(&self) -> usize {
+        self.dequantised.lock().unwrap_or_else(PoisonError::into_inner).len() * size_of::<bf16>()
+    }
+
+    /// `out = matrix x`, row by row of x.
+    fn multiply(&self, matrix: &Matrix, x: View<bf16>, mut out: ViewMut<bf16>) -> Result<(), Error> {
+        if let [Part::Plain(weight)] = &matrix.parts[..] {
+            return self.with_gemm(|gemm| gemm.multiply(weight, x, matrix.cols, out));
+        }
+        if x.len() > matrix.cols {
+            return self.with_dequantised(matrix, |gemm, weight| gemm.multiply(weight, x, matrix.cols, out));
+        }
+        let mut start = 0;
+        for part in &matrix.parts[..] {
+            let rows = part.rows(matrix.cols);
+            let to = out.part(start..start + rows);
+            match part {
+                Part::Plain(weight) => self.with_gemm(|gemm| gemm.multiply(weight, x, matrix.cols, to))?,
+                Part::Quantised(part) => self.quantised.multiply(part, x, Product::Narrow(to))?,
+            }
+            start += rows;
+        }
+        Ok(())
+    }
+
+    /// `out += matrix x`, row by row of x.
+    fn multiply_add(&self, matrix: &Matrix, x: View<bf16>, out: ViewMut<f32>) -> Result<(), Error> {
+        match &matrix.parts[..] {
+            [Part::Plain(weight)] => self.with_gemm(|gemm| gemm.multiply_add(weight, x, matrix.cols, out)),
+            [Part::Quantised(part)] if x.len() == matrix.cols => self.quantised.multiply(part, x, Product::Add(out)),
+            _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_add(weight, x, matrix.cols, out)),
+        }
+    }
+
+    /// `out = matrix x` for one row of x, in f32.
+    fn multiply_wide(&self, matrix: &Matrix, x: View<bf16>, out: ViewMut<f32>) -> Result<(), Error> {
+        match &matrix.parts[..] {
+            [Part::Plain(weight)] => self.with_gemm(|gemm| gemm.multiply_wide(weight, x, matrix.cols, out)),
+            [Part::Quantised(part)] => self.quantised.multiply(part, x, Product::Wide(out)),
+            _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_wide(weight, x, matrix.cols, out)),
+        }
+    }
+
+    /// Runs a product with the matrix in bf16. Products follow each other on the device, so one room serves all.
+    fn with_dequantised(
+        &self,
+        matrix: &Matrix,
+        run: impl FnOnce(&mut Gemm, View<bf16>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut room = self.dequantised.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut start = 0;
+        for part in &matrix.parts[..] {
+            let elements = part.rows(matrix.cols) * matrix.cols;
+            let mut to = room.view_mut(start..start + elements);
+            match part {
+                Part::Plain(weight) => to.copy_from(weight.into())?,
+                Part::Quantised(part) => self.quantised.dequantise(part, to)?,
+            }
+            start += elements;
+        }
+        self.with_gemm(|gemm| run(gemm, room.view(0..start)))
+    }
+
+    /// Takes a matrix to the device: what is quantised there stays so, all else becomes bf16.
     fn upload_matrix(&self, parts: &[Tensor]) -> Result<Matrix, OpsError> {
         let cols = parts[0].cols();
         assert!(parts.iter().all(|part| part.cols() == cols), "parts of one matrix have one width");
+        let uploaded = match parts.iter().all(|part| quantised(part.encoding()).is_none()) {
+            true => vec![Part::Plain(self.upload_plain(parts)?)],
+            false => parts.iter().map(|part| self.upload_part(part)).collect::<Result<_, OpsError>>()?,
+        };
+        let rows: usize = parts.iter().map(Tensor::rows).sum();
+        if !matches!(uploaded[..], [Part::Plain(_)]) {
+            let mut room = self.dequantised.lock().unwrap_or_else(PoisonError::into_inner);
+            if room.len() < rows * cols {
+                // The smaller one goes first.
+                *room = self.device.room(0)?;
+                *room = self.device.room(rows * cols)?;
+            }
+        }
+        Ok(Matrix { parts: Arc::new(uploaded), cols })
+    }
+
+    fn upload_part(&self, part: &Tensor) -> Result<Part, OpsError> {
+        let Some(encoding) = quantised(part.encoding()) else {
+            return Ok(Part::Plain(self.upload_plain(std::slice::from_ref(part))?));
+        };
+        // A recording cannot load code.
+        self.quantised.load(encoding)?;
+        let matrix = QuantisedMatrix::new(&self.device, encoding, part.rows(), part.cols(), part.bytes())?;
+        Ok(Part::Quantised(matrix))
+    }
+
+    fn upload_plain(&self, parts: &[Tensor]) -> Result<Buffer<bf16>, OpsError> {
+        let cols = parts[0].cols();
         let sources: Vec<_> = parts.iter().flat_map(|part| (0..part.rows()).map(move |row| (part, row))).collect();
         let mut values = vec![bf16::ZERO; sources.len() * cols];
         values.par_chunks_mut(cols).zip(&sources).for_each_init(
@@ -153,8 +257,32 @@ impl Gpu {
                 values.iter_mut().zip(decoded).for_each(|(value, x)| *value = bf16::from_f32(*x));
             },
         );
-        Ok(Matrix { weight: Arc::new(self.device.upload(&values)?), rows: sources.len(), cols })
+        Ok(self.device.upload(&values)?)
     }
+}
+
+impl Part {
+    fn rows(&self, cols: usize) -> usize {
+        match self {
+            Part::Plain(weight) => weight.len() / cols,
+            Part::Quantised(part) => part.rows(),
+        }
+    }
+}
+
+/// The encodings that weights keep on the device.
+fn quantised(encoding: Encoding) -> Option<OnDevice> {
+    Some(match encoding {
+        Encoding::F32 | Encoding::F16 | Encoding::BF16 => return None,
+        Encoding::Q4_0 => OnDevice::Q4_0,
+        Encoding::Q4_1 => OnDevice::Q4_1,
+        Encoding::Q5_0 => OnDevice::Q5_0,
+        Encoding::Q5_1 => OnDevice::Q5_1,
+        Encoding::Q8_0 => OnDevice::Q8_0,
+        Encoding::Q4_K => OnDevice::Q4_K,
+        Encoding::Q5_K => OnDevice::Q5_K,
+        Encoding::Q6_K => OnDevice::Q6_K,
+    })
 }
 
 /// Activations of a chunk, logits included.
@@ -194,19 +322,22 @@ impl Ops for Gpu {
     }
 
     fn chunk_tokens(&self, config: &ModelConfig) -> usize {
-        let of_one = scratch_bytes(config, 1) - mlp_bytes(config, 1);
+        // From here on the room of an MLP does not grow.
+        let of_one = scratch_bytes(config, MLP_ROWS + 1) - scratch_bytes(config, MLP_ROWS);
         let fit = SCRATCH_BYTES.saturating_sub(mlp_bytes(config, MLP_ROWS)) / of_one;
         // At least what fills the device, at most what the longest prompts have; a power of two, so that chunks are equal.
         let fit = fit.clamp(2048, 1 << 16);
         1 << fit.ilog2()
     }
 
-    fn memory_need(&self, config: &ModelConfig, heads: HeadShape, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
+    fn memory_need(&self, config: &ModelConfig, weights_bytes: u64, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
+        let heads = config.heads();
         let pages = tokens.div_ceil(BLOCK_N);
         MemoryNeed {
-            weights_bytes: MemoryNeed::of_weights(self, config),
+            weights_bytes,
             kv_cache_bytes: KvPages::page_bytes(heads, BLOCK_N) * (config.num_layers * pages) as u64,
-            scratch_bytes: (FIXED_BYTES + scratch_bytes(config, chunk_tokens.min(tokens))) as u64,
+            scratch_bytes: (FIXED_BYTES + self.dequantised_bytes() + scratch_bytes(config, chunk_tokens.min(tokens)))
+                as u64,
         }
     }
 
@@ -214,8 +345,12 @@ impl Ops for Gpu {
         Ok(self.upload_matrix(parts)?)
     }
 
-    fn matrix_bytes(&self, rows: usize, cols: usize) -> u64 {
-        (rows * cols * size_of::<bf16>()) as u64
+    fn matrix_bytes(&self, parts: &[Tensor]) -> u64 {
+        let bytes = |part: &Tensor| match quantised(part.encoding()) {
+            Some(_) => part.bytes().len(),
+            None => part.rows() * part.cols() * size_of::<bf16>(),
+        };
+        parts.iter().map(bytes).sum::<usize>() as u64
     }
 
     fn vector(&self, parts: &[Tensor]) -> Result<Buffer<f32>, LoadError> {
@@ -225,14 +360,13 @@ impl Ops for Gpu {
 
     fn embedding(&self, weights: &Arc<ModelWeights>, output_head: &Matrix) -> Result<Matrix, LoadError> {
         if weights.config().tie_word_embeddings {
-            let Matrix { weight, rows, cols } = output_head;
-            return Ok(Matrix { weight: weight.clone(), rows: *rows, cols: *cols });
+            return Ok(output_head.clone());
         }
         Ok(self.upload_matrix(&[weights.tensor(TensorName::TokenEmbedding)?])?)
     }
 
-    fn embedding_bytes(&self, config: &ModelConfig) -> u64 {
-        if config.tie_word_embeddings { 0 } else { self.matrix_bytes(config.vocab_size, config.hidden_size) }
+    fn embedding_bytes(&self, table: &Tensor) -> u64 {
+        self.matrix_bytes(std::slice::from_ref(table))
     }
 
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<KvPages, OpsError> {
@@ -295,7 +429,12 @@ impl Ops for Gpu {
     fn embed(&self, table: &Matrix, chunk: &mut Chunk, out: &mut Buffer<f32>) -> Result<(), OpsError> {
         self.mark(Work::Rest, chunk.batch.num_rows())?;
         self.rotations.launch(&chunk.frequencies, chunk.factor, &chunk.batch, &mut chunk.rotations)?;
-        Ok(self.embed.launch(&table.weight, table.cols, &chunk.ids, out)?)
+        match &table.parts[..] {
+            [Part::Plain(weight)] => self.embed.launch(weight, table.cols, &chunk.ids, out)?,
+            [Part::Quantised(part)] => self.quantised.embed(part, &chunk.ids, out)?,
+            _ => unreachable!("an embedding is one tensor"),
+        }
+        Ok(())
     }
 
     fn rms_norm(&self, x: &Buffer<f32>, weight: &Buffer<f32>, eps: f32, out: &mut Operand) -> Result<(), OpsError> {
@@ -305,7 +444,7 @@ impl Ops for Gpu {
 
     fn project_heads(&self, matrix: &Matrix, x: &Operand, out: &mut Buffer<bf16>) -> Result<(), OpsError> {
         self.mark(Work::Products, x.len())?;
-        Ok(self.with_gemm(|gemm| gemm.multiply(&matrix.weight, &x.values, x.features, out))?)
+        Ok(self.multiply(matrix, (&x.values).into(), out.into())?)
     }
 
     fn attention(
@@ -355,7 +494,7 @@ impl Ops for Gpu {
 
     fn linear_add(&self, matrix: &Matrix, x: &Operand, out: &mut Buffer<f32>) -> Result<(), OpsError> {
         self.mark(Work::Products, x.len())?;
-        Ok(self.with_gemm(|gemm| gemm.multiply_add(&matrix.weight, &x.values, x.features, out))?)
+        Ok(self.multiply_add(matrix, (&x.values).into(), out.into())?)
     }
 
     fn mlp(
@@ -377,12 +516,12 @@ impl Ops for Gpu {
 
             self.mark(Work::Products, len)?;
             let part = x.values.view(of_hidden.clone());
-            self.with_gemm(|gemm| gemm.multiply(&gate_up.weight, part, hidden, both.view_mut(of_both.clone())))?;
+            self.multiply(gate_up, part, both.view_mut(of_both.clone()))?;
             self.mark(Work::Rest, len)?;
             self.silu_gate.launch(both.view(of_both), inner, gated.view_mut(of_gated.clone()))?;
             self.mark(Work::Products, len)?;
             let to = out.view_mut(of_hidden);
-            self.with_gemm(|gemm| gemm.multiply_add(&down.weight, gated.view(of_gated), inner, to))?;
+            self.multiply_add(down, gated.view(of_gated), to)?;
         }
         Ok(())
     }
@@ -420,9 +559,9 @@ impl Ops for Gpu {
     ) -> Result<Vec<f32>, OpsError> {
         let LogitsRoom { x: last, normed, logits } = room;
         let features = last.len();
-        last.copy_from(x.view(token * features..(token + 1) * features))?;
+        ViewMut::from(&mut *last).copy_from(x.view(token * features..(token + 1) * features))?;
         self.rms_norm.launch(last, norm, eps, normed)?;
-        self.with_gemm(|gemm| gemm.multiply_wide(&matrix.weight, &*normed, features, &mut *logits))?;
+        self.multiply_wide(matrix, (&*normed).into(), (&mut *logits).into())?;
         Ok(logits.read()?)
     }
 }

@@ -1,7 +1,7 @@
 //! How much memory a run will hold, known before it starts.
 
-use crate::config::ModelConfig;
 use crate::ops::Ops;
+use crate::weights::{LayerPart, LoadError, ModelWeights, TensorName};
 use std::fmt;
 
 /// Bytes of one run.
@@ -16,17 +16,24 @@ pub struct MemoryNeed {
 }
 
 impl MemoryNeed {
-    /// Of weights alone.
-    pub fn of_weights<O: Ops>(ops: &O, config: &ModelConfig) -> u64 {
-        let q_width = config.num_q_heads * config.head_dim;
-        let qkv = q_width + 2 * config.num_kv_heads * config.head_dim;
-        let layer = ops.matrix_bytes(qkv, config.hidden_size)
-            + ops.matrix_bytes(config.hidden_size, q_width)
-            + ops.matrix_bytes(2 * config.intermediate_size, config.hidden_size)
-            + ops.matrix_bytes(config.hidden_size, config.intermediate_size);
-        layer * config.num_layers as u64
-            + ops.matrix_bytes(config.vocab_size, config.hidden_size)
-            + ops.embedding_bytes(config)
+    /// Bytes of the weights of a model on a device.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    pub fn of_weights<O: Ops>(ops: &O, weights: &ModelWeights) -> Result<u64, LoadError> {
+        let config = weights.config();
+        let mut bytes = ops.matrix_bytes(&[weights.tensor(TensorName::OutputHead)?]);
+        if !config.tie_word_embeddings {
+            bytes += ops.embedding_bytes(&weights.tensor(TensorName::TokenEmbedding)?);
+        }
+        for layer in 0..config.num_layers {
+            use LayerPart::*;
+            for parts in [&[Q, K, V][..], &[O], &[Gate, Up], &[Down]] {
+                let tensor = |part: &LayerPart| weights.tensor(TensorName::Layer { layer, part: *part });
+                bytes += ops.matrix_bytes(&parts.iter().map(tensor).collect::<Result<Vec<_>, _>>()?);
+            }
+        }
+        Ok(bytes)
     }
 
     /// All together.

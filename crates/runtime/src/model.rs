@@ -102,7 +102,7 @@ impl<O: Ops> Model for Decoder<O> {
     }
 
     fn memory_need(&self, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
-        self.ops().memory_need(self.config(), self.heads(), tokens, chunk_tokens)
+        self.ops().memory_need(self.config(), self.weights_bytes(), tokens, chunk_tokens)
     }
 
     fn start(&self, prompt_len: usize, tokens: usize) -> Result<Box<dyn Run + '_>, OpsError> {

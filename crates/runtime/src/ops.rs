@@ -137,9 +137,9 @@ pub trait Ops: Send + Sync + 'static {
     /// Tokens of a chunk that suit the device: as many as give it enough to do and take little memory.
     fn chunk_tokens(&self, config: &ModelConfig) -> usize;
 
-    /// Memory of a run that ends with `tokens` tokens in the cache and takes its prompt in chunks of `chunk_tokens`, weights
-    /// included.
-    fn memory_need(&self, config: &ModelConfig, heads: HeadShape, tokens: usize, chunk_tokens: usize) -> MemoryNeed;
+    /// Memory of a run that ends with `tokens` tokens in the cache and takes its prompt in chunks of `chunk_tokens`, beside
+    /// `weights_bytes` of weights.
+    fn memory_need(&self, config: &ModelConfig, weights_bytes: u64, tokens: usize, chunk_tokens: usize) -> MemoryNeed;
 
     /// Stacks matrices of equal width into one.
     ///
@@ -147,8 +147,8 @@ pub trait Ops: Send + Sync + 'static {
     /// When the device has no room.
     fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Self::Matrix, LoadError>;
 
-    /// Bytes that [`matrix`](Self::matrix) takes on the device for `rows x cols`.
-    fn matrix_bytes(&self, rows: usize, cols: usize) -> u64;
+    /// Bytes that [`matrix`](Self::matrix) takes on the device.
+    fn matrix_bytes(&self, parts: &[Tensor]) -> u64;
 
     /// Concatenates vectors.
     ///
@@ -162,8 +162,8 @@ pub trait Ops: Send + Sync + 'static {
     /// When the device has no room.
     fn embedding(&self, weights: &Arc<ModelWeights>, output_head: &Self::Matrix) -> Result<Self::Embedding, LoadError>;
 
-    /// Bytes that [`embedding`](Self::embedding) takes on the device.
-    fn embedding_bytes(&self, config: &ModelConfig) -> u64;
+    /// Bytes that [`embedding`](Self::embedding) takes on the device for a table of its own.
+    fn embedding_bytes(&self, table: &Tensor) -> u64;
 
     /// Pages of zeros for the keys and values of one layer, each of [`attention::BLOCK_N`] tokens.
     ///

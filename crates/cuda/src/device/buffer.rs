@@ -26,7 +26,6 @@ pub(crate) struct Pointer<T>(sys::CUdeviceptr, PhantomData<T>);
 pub(crate) struct PointerMut<T>(sys::CUdeviceptr, PhantomData<T>);
 
 /// Some elements of a buffer, to read.
-#[derive(Clone, Copy)]
 pub struct View<'a, T> {
     address: sys::CUdeviceptr,
     len: usize,
@@ -35,15 +34,29 @@ pub struct View<'a, T> {
 
 /// Some elements of a buffer, to write.
 pub struct ViewMut<'a, T> {
+    device: &'a Device,
     address: sys::CUdeviceptr,
     len: usize,
     buffer: PhantomData<&'a mut T>,
 }
 
+impl<T> Clone for View<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for View<'_, T> {}
+
 impl<T> View<'_, T> {
     /// Number of elements.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     pub(crate) fn pointer(&self) -> Pointer<T> {
@@ -52,6 +65,30 @@ impl<T> View<'_, T> {
 
     pub(super) fn address(&self) -> sys::CUdeviceptr {
         self.address
+    }
+}
+
+impl<T: Pod> ViewMut<'_, T> {
+    /// Elements `range` of these.
+    ///
+    /// # Panics
+    /// When there are no such elements.
+    pub fn part(&mut self, range: Range<usize>) -> ViewMut<'_, T> {
+        assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {} elements", self.len);
+        let address = self.address + (range.start * size_of::<T>()) as u64;
+        ViewMut { address, len: range.len(), device: self.device, buffer: PhantomData }
+    }
+
+    /// Replaces all elements by others on the device.
+    ///
+    /// # Errors
+    /// When there are not as many, or the driver refuses.
+    pub fn copy_from(&mut self, from: View<T>) -> Result<(), Error> {
+        Error::check_len("values to copy", self.len, from.len)?;
+        let stream = self.device.raw_stream()?;
+        // SAFETY: both have as many bytes, and one is borrowed to be written: they do not overlap.
+        unsafe { result::memcpy_dtod_async(self.address, from.address, self.len * size_of::<T>(), stream) }
+            .map_err(|error| driver_error("copying on the device", error))
     }
 }
 
@@ -164,7 +201,7 @@ impl<T: Pod> Buffer<T> {
     /// When there are no such elements.
     pub fn view_mut(&mut self, range: Range<usize>) -> ViewMut<'_, T> {
         assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {} elements", self.len);
-        ViewMut { address: self.address_of(range.start), len: range.len(), buffer: PhantomData }
+        ViewMut { device: &self.device, address: self.address_of(range.start), len: range.len(), buffer: PhantomData }
     }
 
     fn address_of(&self, element: usize) -> sys::CUdeviceptr {
@@ -181,18 +218,6 @@ impl<T: Pod> Buffer<T> {
         stream
             .memcpy_htod(bytemuck::cast_slice::<T, u8>(values), &mut self.bytes)
             .map_err(|error| driver_error("copying to the device", error))
-    }
-
-    /// Replaces all elements by others on the device.
-    ///
-    /// # Errors
-    /// When there are not as many, or the driver refuses.
-    pub fn copy_from(&mut self, from: View<T>) -> Result<(), Error> {
-        Error::check_len("values to copy", self.len, from.len)?;
-        let stream = self.device.raw_stream()?;
-        // SAFETY: both have as many bytes, and different owners: they do not overlap.
-        unsafe { result::memcpy_dtod_async(self.address(), from.address, self.len * size_of::<T>(), stream) }
-            .map_err(|error| driver_error("copying on the device", error))
     }
 
     /// All elements, once the work asked for before is done.

@@ -64,12 +64,12 @@ impl Gemm {
     /// When the lengths do not belong together, or cuBLASLt refuses.
     pub fn multiply<'a>(
         &mut self,
-        weight: &Buffer<bf16>,
+        weight: impl Into<View<'a, bf16>>,
         x: impl Into<View<'a, bf16>>,
         inputs: usize,
         out: impl Into<ViewMut<'a, bf16>>,
     ) -> Result<(), Error> {
-        let (x, out) = (x.into(), out.into());
+        let (weight, x, out) = (weight.into(), x.into(), out.into());
         let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), false)?;
         self.run(shape, weight, x, out.address(), 0.0)
     }
@@ -80,12 +80,12 @@ impl Gemm {
     /// When the lengths do not belong together, or cuBLASLt refuses.
     pub fn multiply_wide<'a>(
         &mut self,
-        weight: &Buffer<bf16>,
+        weight: impl Into<View<'a, bf16>>,
         x: impl Into<View<'a, bf16>>,
         inputs: usize,
         out: impl Into<ViewMut<'a, f32>>,
     ) -> Result<(), Error> {
-        let (x, out) = (x.into(), out.into());
+        let (weight, x, out) = (weight.into(), x.into(), out.into());
         let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), true)?;
         self.run(shape, weight, x, out.address(), 0.0)
     }
@@ -96,17 +96,17 @@ impl Gemm {
     /// When the lengths do not belong together, or cuBLASLt refuses.
     pub fn multiply_add<'a>(
         &mut self,
-        weight: &Buffer<bf16>,
+        weight: impl Into<View<'a, bf16>>,
         x: impl Into<View<'a, bf16>>,
         inputs: usize,
         out: impl Into<ViewMut<'a, f32>>,
     ) -> Result<(), Error> {
-        let (x, out) = (x.into(), out.into());
+        let (weight, x, out) = (weight.into(), x.into(), out.into());
         let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), true)?;
         self.run(shape, weight, x, out.address(), 1.0)
     }
 
-    fn run(&mut self, shape: Shape, weight: &Buffer<bf16>, x: View<bf16>, out: u64, keep: f32) -> Result<(), Error> {
+    fn run(&mut self, shape: Shape, weight: View<bf16>, x: View<bf16>, out: u64, keep: f32) -> Result<(), Error> {
         if shape.rows == 0 {
             return Ok(());
         }

@@ -111,7 +111,8 @@ impl Ops for Cpu {
     }
 
     /// Scratch is counted at its largest, all heads searched at once.
-    fn memory_need(&self, config: &ModelConfig, heads: HeadShape, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
+    fn memory_need(&self, config: &ModelConfig, weights_bytes: u64, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
+        let heads = config.heads();
         let chunk = chunk_tokens.min(tokens);
         let q_width = config.num_q_heads * config.head_dim;
         let qkv = q_width + 2 * config.num_kv_heads * config.head_dim;
@@ -125,7 +126,7 @@ impl Ops for Cpu {
         let levels_and_plan = tiles * blocks * 5;
         let search = heads.num_q_heads() * (probes + gathered + levels_and_plan);
         MemoryNeed {
-            weights_bytes: MemoryNeed::of_weights(self, config),
+            weights_bytes,
             kv_cache_bytes: KvPages::page_bytes(heads) * (config.num_layers * blocks) as u64,
             scratch_bytes: (activations + search) as u64,
         }
@@ -135,8 +136,8 @@ impl Ops for Cpu {
         Ok(Matrix::pack(parts, stacking))
     }
 
-    fn matrix_bytes(&self, rows: usize, cols: usize) -> u64 {
-        Matrix::bytes(rows, cols)
+    fn matrix_bytes(&self, parts: &[Tensor]) -> u64 {
+        Matrix::bytes(parts.iter().map(Tensor::rows).sum(), parts[0].cols())
     }
 
     fn vector(&self, parts: &[Tensor]) -> Result<Vec<f32>, LoadError> {
@@ -147,7 +148,7 @@ impl Ops for Cpu {
         Ok(weights.clone())
     }
 
-    fn embedding_bytes(&self, _: &ModelConfig) -> u64 {
+    fn embedding_bytes(&self, _: &Tensor) -> u64 {
         0
     }
 

@@ -193,6 +193,11 @@ impl<'a> Tensor<'a> {
         self.encoding
     }
 
+    /// What is stored, row after row.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// Decodes one row.
     ///
     /// # Panics
