@@ -5,6 +5,7 @@ use clap_complete::Shell;
 use runtime::config::StretchContext;
 use runtime::engine::EngineOptions;
 use runtime::request::{AttentionMode, Device, Goal};
+use runtime::weights::RandomWeights;
 use std::path::PathBuf;
 
 /// Long prompts start sooner: dynamic sparse prefill attention for open language models.
@@ -91,9 +92,9 @@ pub struct ModelArguments {
     /// Read prompts beyond the model's context: yarn:4, dynamic:2 or linear:2; its card says which it was made for
     #[arg(long, value_name = "KIND:FACTOR")]
     pub rope_scaling: Option<StretchContext>,
-    /// Measure on random weights: the model is a config.json, or a folder with one
-    #[arg(long)]
-    pub random_weights: bool,
+    /// Measure on random weights, bf16 or q4_0: the model is a config.json, or a folder with one
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "bf16")]
+    pub random_weights: Option<RandomWeights>,
     /// Time matrix products as well as attention (GPUs)
     #[arg(long)]
     pub profile: bool,

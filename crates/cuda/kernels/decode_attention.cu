@@ -179,7 +179,7 @@ template <int PADDED> struct Decode {
 
     static __device__ void merge(const Arguments &args) {
         // Every warp takes the maximum and the sum of all ranges, a few a lane; the first keeps their shares.
-        __shared__ float shares[max_splits];
+        float *shares = reinterpret_cast<float *>(dynamic_shared), *sums = shares + max_splits;
         int lane = threadIdx.x % 32;
         const float2 *weights = args.weights + size_t(blockIdx.x) * args.num_splits;
         float2 mine[max_splits / 32];
@@ -204,7 +204,6 @@ template <int PADDED> struct Decode {
         }
         __syncthreads();
         // The threads of an element share its ranges, so that their results are on their way at the same time.
-        __shared__ float sums[merge_threads * PADDED];
         int element = threadIdx.x % PADDED, first = threadIdx.x / PADDED;
         const float *partial = args.partial + size_t(blockIdx.x) * args.num_splits * PADDED + element;
         float x = 0.f;

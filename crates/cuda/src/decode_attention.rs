@@ -32,7 +32,7 @@ struct Tile {
 const ROWS: usize = 16;
 const THREADS: u32 = 128;
 /// `merge_threads` in the kernel.
-const MERGE_THREADS: u32 = 4;
+const MERGE_THREADS: usize = 4;
 /// `max_splits` in the kernel.
 const MAX_SPLITS: usize = 128;
 /// Shared memory that the system takes of every block.
@@ -48,6 +48,13 @@ impl Tile {
         };
         let shared_bytes = (stages * 2 * BLOCK_N + ROWS) * padded * size_of::<bf16>();
         head_dim.is_multiple_of(16).then_some(Self { attend, merge, padded, shared_bytes })
+    }
+}
+
+impl Tile {
+    /// The share of each split, and a sum of each thread.
+    fn merge_shared_bytes(&self) -> usize {
+        (MAX_SPLITS + MERGE_THREADS * self.padded) * size_of::<f32>()
     }
 }
 
@@ -89,7 +96,7 @@ impl DecodeAttention {
         let image = image!("decode_attention");
         Ok(Self {
             attend: device.kernel(image, tile.attend, tile.shared_bytes)?,
-            merge: device.kernel(image, tile.merge, 0)?,
+            merge: device.kernel(image, tile.merge, tile.merge_shared_bytes())?,
             heads,
             max_sequences,
             num_splits,
@@ -132,7 +139,10 @@ impl DecodeAttention {
             threads: THREADS,
             shared_bytes: self.tile.shared_bytes as u32,
         };
-        let of_heads = Grid::rows(sequences * heads.num_q_heads(), MERGE_THREADS * self.tile.padded as u32);
+        let of_heads = Grid {
+            shared_bytes: self.tile.merge_shared_bytes() as u32,
+            ..Grid::rows(sequences * heads.num_q_heads(), (MERGE_THREADS * self.tile.padded) as u32)
+        };
         // SAFETY: `Arguments` mirrors the kernels'. They read rows of q and write rows of o below `sequences`, read pages
         // that `check_operands` found in the cache, and use the partial results of `max_sequences` sequences or fewer;
         // the second runs after the first.

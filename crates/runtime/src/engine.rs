@@ -13,7 +13,7 @@ use crate::prefill::prefill;
 use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats};
 use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
-use crate::weights::{LoadError, ModelWeights};
+use crate::weights::{LoadError, ModelWeights, RandomWeights};
 use attention::planner::Planner;
 use attention::search::{CostModel, Search, Target};
 use attention::shape::QueryRange;
@@ -34,7 +34,7 @@ pub struct EngineOptions {
     /// Read longer prompts than the model was trained for.
     pub stretch: Option<StretchContext>,
     /// Weights of no training, of the shape that a `config.json` says; the model is that file, or a folder with one.
-    pub random_weights: bool,
+    pub random_weights: Option<RandomWeights>,
     /// Say what time matrix products take; GPUs only, a few percent slower on short prompts.
     pub profile: bool,
     /// Refuse work that would need more; `None` takes what the machine has free.
@@ -48,7 +48,7 @@ impl Default for EngineOptions {
             threads: 0,
             chunk_tokens: None,
             stretch: None,
-            random_weights: false,
+            random_weights: None,
             profile: false,
             max_memory_bytes: None,
         }
@@ -176,8 +176,8 @@ impl Engine {
         progress: &mut (dyn FnMut(LoadProgress) + Send),
     ) -> Result<Self, EngineError> {
         let Opened { mut weights, tokenizer, template, name } = match options.random_weights {
-            true => Opened::random(Path::new(model))?,
-            false => Opened::files(model)?,
+            Some(kind) => Opened::random(Path::new(model), kind)?,
+            None => Opened::files(model)?,
         };
         if let Some(stretch) = options.stretch {
             weights.stretch(stretch)?;
@@ -405,6 +405,7 @@ impl Engine {
             events(Event::Text(&rest));
             text.push_str(&rest);
         }
+        stats.measured_memory_bytes = self.model.peak_bytes();
         stats.generated_tokens = new_tokens.len();
         if let (Some(first_at), 2..) = (first_at, new_tokens.len()) {
             stats.decode_tokens_per_s = (new_tokens.len() - 1) as f64 / first_at.elapsed().as_secs_f64();
@@ -499,11 +500,11 @@ impl Opened {
         Ok(Self { weights, tokenizer, template, name: files.name() })
     }
 
-    fn random(config: &Path) -> Result<Self, EngineError> {
+    fn random(config: &Path, kind: RandomWeights) -> Result<Self, EngineError> {
         let file = if config.is_dir() { config.join("config.json") } else { config.to_path_buf() };
         let stem = if config.is_dir() { config.file_name() } else { config.file_stem() };
         let name = format!("{} (random weights)", stem.unwrap_or_default().to_string_lossy());
-        let weights = ModelWeights::random(ModelConfig::from_json(&file)?);
+        let weights = ModelWeights::random(ModelConfig::from_json(&file)?, kind);
         Ok(Self { weights, tokenizer: Tokenizer::of_bytes()?, template: None, name })
     }
 }

@@ -321,6 +321,10 @@ impl Ops for Gpu {
         self.device.memory().ok().map(|(free, _)| free as u64)
     }
 
+    fn peak_bytes(&self) -> Option<u64> {
+        self.device.peak_memory().ok().map(|bytes| bytes as u64)
+    }
+
     fn chunk_tokens(&self, config: &ModelConfig) -> usize {
         // From here on the room of an MLP does not grow.
         let of_one = scratch_bytes(config, MLP_ROWS + 1) - scratch_bytes(config, MLP_ROWS);

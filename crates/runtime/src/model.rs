@@ -21,6 +21,9 @@ pub trait Model: Send + Sync {
     /// Memory of the device that is free; `None` where nobody says.
     fn available_bytes(&self) -> Option<u64>;
 
+    /// Most memory that was held on the device; `None` where nobody says.
+    fn peak_bytes(&self) -> Option<u64>;
+
     /// Memory of a run of `tokens` tokens, prompt and new ones, whose prompt comes in chunks of `chunk_tokens`; weights
     /// included.
     fn memory_need(&self, tokens: usize, chunk_tokens: usize) -> MemoryNeed;
@@ -99,6 +102,10 @@ impl<O: Ops> Model for Decoder<O> {
 
     fn available_bytes(&self) -> Option<u64> {
         self.ops().available_bytes()
+    }
+
+    fn peak_bytes(&self) -> Option<u64> {
+        self.ops().peak_bytes()
     }
 
     fn memory_need(&self, tokens: usize, chunk_tokens: usize) -> MemoryNeed {

@@ -134,6 +134,11 @@ pub trait Ops: Send + Sync + 'static {
     /// Memory of the device that is free; `None` where nobody says.
     fn available_bytes(&self) -> Option<u64>;
 
+    /// Most memory that was held on the device; `None` where nobody says.
+    fn peak_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Tokens of a chunk that suit the device: as many as give it enough to do and take little memory.
     fn chunk_tokens(&self, config: &ModelConfig) -> usize;
 

@@ -47,6 +47,9 @@ pub struct Row {
     pub recall: f64,
     /// Memory held.
     pub peak_memory_bytes: u64,
+    /// Most memory that was held on the device up to then, where it can be measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured_memory_bytes: Option<u64>,
 }
 
 /// Tokens of the untimed first run.
@@ -102,6 +105,7 @@ impl Ttft {
                     products_ms: Spread::of(runs.iter().filter_map(|run| run.products_ms)).map(|spread| spread.median),
                     density: spread(|run| run.density).median,
                     recall: spread(|run| run.recall).median,
+                    measured_memory_bytes: runs.iter().filter_map(|run| run.measured_memory_bytes).max(),
                     peak_memory_bytes: runs.iter().map(|run| run.peak_memory_bytes).max().unwrap_or(0),
                 }
             })

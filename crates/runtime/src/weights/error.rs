@@ -21,6 +21,14 @@ pub enum LoadError {
         /// Why.
         error: std::io::Error,
     },
+    /// Rows that are no whole number of blocks.
+    #[error("rows of {cols} weights are no multiple of {elements}: take --random-weights bf16")]
+    RandomRow {
+        /// Elements of a row.
+        cols: usize,
+        /// Elements of a block.
+        elements: usize,
+    },
     /// The device cannot take the weights.
     #[error(transparent)]
     Device(#[from] OpsError),

@@ -18,6 +18,7 @@ use std::path::Path;
 pub use error::LoadError;
 pub use names::{LayerPart, TensorName};
 pub use quant::Encoding;
+pub use random::RandomWeights;
 pub(crate) use safetensors::{SHARD_INDEX, shard_names};
 
 /// The tensors of a model, mapped, not read.
@@ -65,8 +66,8 @@ impl ModelWeights {
     }
 
     /// Weights of the same shape as a model's, random and the same in every run.
-    pub fn random(config: ModelConfig) -> Self {
-        let random = random::Random::new(&config, 0);
+    pub fn random(config: ModelConfig, kind: RandomWeights) -> Self {
+        let random = random::Random::new(&config, kind, 0);
         Self { config, storage: Storage::Random(random) }
     }
 
@@ -119,7 +120,7 @@ impl ModelWeights {
             Storage::Safetensors(shards) => shards.tensor(&name.in_hugging_face()),
             Storage::Random(random) => {
                 let (rows, cols) = name.shape(&self.config);
-                Ok(random.tensor(rows, cols, name.place()))
+                random.tensor(rows, cols, name.place())
             }
         }
     }

@@ -1,48 +1,91 @@
 //! Weights of no training: a model of a given shape to measure on, where its real weights cannot be had.
 
-use super::{Encoding, Tensor};
+use super::{Encoding, LoadError, Tensor};
 use crate::config::ModelConfig;
-use half::bf16;
+use half::{bf16, f16};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
+use std::str::FromStr;
+
+/// How random matrices are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RandomWeights {
+    /// bf16.
+    Bf16,
+    /// Four bits, as GGUF's Q4_0.
+    Q4_0,
+}
+
+impl FromStr for RandomWeights {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "bf16" => Ok(Self::Bf16),
+            "q4_0" => Ok(Self::Q4_0),
+            _ => Err(format!("random weights are bf16 or q4_0, not `{s}`")),
+        }
+    }
+}
 
 /// Numbers that all tensors share: each takes as many as it needs from a place of its own.
 pub(super) struct Random {
+    encoding: Encoding,
     matrix: Vec<u8>,
     ones: Vec<u8>,
 }
 
 /// Standard deviation of the matrices, as models begin their training with.
 const DEVIATION: f32 = 0.02;
+/// Elements of a stream of random numbers, whole blocks of every encoding.
 const CHUNK: usize = 1 << 16;
 
 impl Random {
-    pub(super) fn new(config: &ModelConfig, seed: u64) -> Self {
+    pub(super) fn new(config: &ModelConfig, kind: RandomWeights, seed: u64) -> Self {
+        let encoding = match kind {
+            RandomWeights::Bf16 => Encoding::BF16,
+            RandomWeights::Q4_0 => Encoding::Q4_0,
+        };
         let largest = config.vocab_size.max(config.intermediate_size).max(config.num_q_heads * config.head_dim);
         let elements = (largest * config.hidden_size).next_multiple_of(CHUNK) + CHUNK;
-        let mut matrix = vec![0; 2 * elements];
-        matrix.par_chunks_mut(2 * CHUNK).enumerate().for_each(|(stream, bytes)| {
+        let bytes_of = |elements: usize| encoding.row_bytes(elements).expect("whole blocks");
+        let mut matrix = vec![0; bytes_of(elements)];
+        matrix.par_chunks_mut(bytes_of(CHUNK)).enumerate().for_each(|(stream, bytes)| {
             let mut random = ChaCha8Rng::seed_from_u64(seed);
             random.set_stream(stream as u64);
-            for bytes in bytes.chunks_exact_mut(2) {
-                // Four bytes, uniform: their sum is near enough to normal, with a standard deviation of 147.8.
-                let sum: i32 = random.next_u32().to_le_bytes().into_iter().map(i32::from).sum();
-                let x = (sum - 510) as f32 * (DEVIATION / 147.8);
-                bytes.copy_from_slice(&bf16::from_f32(x).to_le_bytes());
+            match kind {
+                RandomWeights::Bf16 => bytes.chunks_exact_mut(2).for_each(|x| {
+                    x.copy_from_slice(&bf16::from_f32(DEVIATION * nearly_normal(random.next_u32())).to_le_bytes())
+                }),
+                RandomWeights::Q4_0 => bytes.chunks_exact_mut(Encoding::Q4_0.block().1).for_each(|block| {
+                    // Sixteen steps, uniform, have a standard deviation of 4.6.
+                    block[..2].copy_from_slice(&f16::from_f32(DEVIATION / 4.6).to_le_bytes());
+                    random.fill_bytes(&mut block[2..]);
+                }),
             }
         });
         let ones = 1f32.to_le_bytes().repeat(largest.max(config.hidden_size));
-        Self { matrix, ones }
+        Self { encoding, matrix, ones }
     }
 
     /// A tensor of this shape: ones where it is a vector, else random.
-    pub(super) fn tensor(&self, rows: usize, cols: usize, place: usize) -> Tensor<'_> {
+    pub(super) fn tensor(&self, rows: usize, cols: usize, place: usize) -> Result<Tensor<'_>, LoadError> {
         if rows == 1 {
-            return Tensor { rows, cols, encoding: Encoding::F32, bytes: &self.ones[..4 * cols] };
+            return Ok(Tensor { rows, cols, encoding: Encoding::F32, bytes: &self.ones[..4 * cols] });
         }
-        let spare = self.matrix.len() / 2 - rows * cols;
-        let start = place.wrapping_mul(7919) % (spare + 1);
-        Tensor { rows, cols, encoding: Encoding::BF16, bytes: &self.matrix[2 * start..2 * (start + rows * cols)] }
+        let (elements, block_bytes) = self.encoding.block();
+        let Some(row_bytes) = self.encoding.row_bytes(cols) else {
+            return Err(LoadError::RandomRow { cols, elements });
+        };
+        let bytes = rows * row_bytes;
+        let spare = (self.matrix.len() - bytes) / block_bytes;
+        let start = place.wrapping_mul(7919) % (spare + 1) * block_bytes;
+        Ok(Tensor { rows, cols, encoding: self.encoding, bytes: &self.matrix[start..start + bytes] })
     }
+}
+
+/// The sum of four uniform bytes is near enough to normal; theirs has a mean of 510 and a standard deviation of 147.8.
+fn nearly_normal(bits: u32) -> f32 {
+    let sum: i32 = bits.to_le_bytes().into_iter().map(i32::from).sum();
+    (sum - 510) as f32 / 147.8
 }
