@@ -384,6 +384,8 @@ public:
             barrier_wait(&shared.q_full, q_parity);
             q_parity ^= 1;
             Task task = shared.task;
+            // Every lane has read before one of them tells the producer so for its warp.
+            __syncwarp();
             if (task.head < 0) break;
             run_task(task);
         }

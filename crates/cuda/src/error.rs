@@ -6,7 +6,7 @@ use attention::shape::HeadShape;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// There is no NVIDIA driver on this machine.
-    #[error("no NVIDIA driver: libcuda was not found; install the driver, or run on the CPU")]
+    #[error("no NVIDIA driver: libcuda was not found; install the driver, or run on the CPU with --device cpu")]
     NoDriver,
     /// The driver is older than the compiler of the kernels.
     #[error(

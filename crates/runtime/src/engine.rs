@@ -349,6 +349,9 @@ impl Engine {
         accepted: Instant,
         on_chunk: &mut dyn FnMut(&mut dyn Run) -> Result<(), OpsError>,
     ) -> Result<Prefilled<'_>, EngineError> {
+        if planner.is_some() && self.on_gpu {
+            return Err(EngineError::SparseOnGpu);
+        }
         let tokens = tokens_in_context(prompt, max_tokens);
         let need = self.predicted_memory(tokens);
         let mut run = self.model.start(prompt.len(), tokens)?;
