@@ -1,38 +1,32 @@
-//! An NVIDIA GPU as a device: bf16 weights, bf16 activations around an f32 residual stream.
+//! An NVIDIA GPU as a device: bf16 activations around an f32 residual stream.
+
+mod memory;
+mod products;
 
 use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Ops, OpsError, Stacking};
-use crate::weights::{Encoding, LoadError, ModelWeights, Tensor, TensorName};
+use crate::weights::{LoadError, ModelWeights, Tensor, TensorName};
 use attention::BLOCK_N;
 use attention::shape::{HeadShape, QueryRange};
 use cuda::Error;
 use cuda::attend::Attend;
 use cuda::batch::{Batch, SequencePages};
 use cuda::decode_attention::DecodeAttention;
-use cuda::device::{Buffer, Clock, Device, Gemm, Recording, View, ViewMut};
-use cuda::embed::Embed;
+use cuda::device::{Buffer, Clock, Device, Recording, ViewMut};
 use cuda::kv::KvPages;
 use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore};
-use cuda::quantised::{Encoding as OnDevice, Product, Quantised, QuantisedMatrix};
 use cuda::rms_norm::RmsNorm;
 use cuda::rotations::Rotations;
 use cuda::silu_gate::SiluGate;
 use half::bf16;
-use rayon::prelude::*;
+use memory::{FIXED_BYTES, MLP_ROWS, chunk_tokens, scratch_bytes};
+use products::Products;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Rows of an MLP that are between its products at a time: enough to fill the device, few enough that they take little
-/// memory.
-const MLP_ROWS: usize = 4096;
-
-/// What a chunk may take beside weights and cache.
-const SCRATCH_BYTES: usize = 900 << 20;
-
-/// Working memory of matrix products, partial results of decoding, page tables.
-const FIXED_BYTES: usize = 48 << 20;
+pub use products::Matrix;
 
 /// One GPU, for models of one shape of heads.
 pub struct Gpu {
@@ -40,17 +34,13 @@ pub struct Gpu {
     clock: Mutex<Clock<Work>>,
     /// Whether products are timed, and not attention alone.
     profile: bool,
-    gemm: Mutex<Gemm>,
+    products: Products,
     attend: Attend,
     decode_attention: Mutex<DecodeAttention>,
-    embed: Embed,
     rms_norm: RmsNorm,
     qkv_rope_store: QkvRopeStore,
     rotations: Rotations,
     silu_gate: SiluGate,
-    quantised: Quantised,
-    /// A quantised matrix while many rows are multiplied by it: room for the largest.
-    dequantised: Mutex<Buffer<bf16>>,
 }
 
 /// What a GPU's time goes to.
@@ -59,19 +49,6 @@ enum Work {
     Attention,
     Products,
     Rest,
-}
-
-/// A weight matrix as its file stores it.
-#[derive(Clone)]
-pub struct Matrix {
-    parts: Arc<Vec<Part>>,
-    cols: usize,
-}
-
-/// Some rows of a matrix.
-enum Part {
-    Plain(Buffer<bf16>),
-    Quantised(QuantisedMatrix),
 }
 
 /// bf16 activations `[token][features]`.
@@ -125,23 +102,15 @@ impl Gpu {
         Ok(Self {
             clock: Mutex::new(Clock::new(&device)),
             profile,
-            gemm: Mutex::new(Gemm::new(&device)?),
+            products: Products::new(&device)?,
             attend: Attend::new(&device, heads)?,
             decode_attention: Mutex::new(DecodeAttention::new(&device, heads, 1)?),
-            embed: Embed::new(&device)?,
             rms_norm: RmsNorm::new(&device)?,
             qkv_rope_store: QkvRopeStore::new(&device)?,
             rotations: Rotations::new(&device)?,
             silu_gate: SiluGate::new(&device)?,
-            quantised: Quantised::new(&device),
-            dequantised: Mutex::new(device.room(0)?),
             device,
         })
-    }
-
-    fn with_gemm<T>(&self, run: impl FnOnce(&mut Gemm) -> Result<T, Error>) -> Result<T, Error> {
-        // Plans are added whole or not at all, so a panic elsewhere leaves nothing half done.
-        run(&mut self.gemm.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What is asked for from here on is `work`, for a chunk of `len` tokens: single tokens are replayed and not timed.
@@ -152,152 +121,6 @@ impl Gpu {
             _ => self.clock.lock().unwrap_or_else(PoisonError::into_inner).mark(work),
         }
     }
-
-    fn dequantised_bytes(&self) -> usize {
-        self.dequantised.lock().unwrap_or_else(PoisonError::into_inner).len() * size_of::<bf16>()
-    }
-
-    /// `out = matrix x`, row by row of x.
-    fn multiply(&self, matrix: &Matrix, x: View<bf16>, mut out: ViewMut<bf16>) -> Result<(), Error> {
-        if let [Part::Plain(weight)] = &matrix.parts[..] {
-            return self.with_gemm(|gemm| gemm.multiply(weight, x, matrix.cols, out));
-        }
-        if x.len() > matrix.cols {
-            return self.with_dequantised(matrix, |gemm, weight| gemm.multiply(weight, x, matrix.cols, out));
-        }
-        let mut start = 0;
-        for part in &matrix.parts[..] {
-            let rows = part.rows(matrix.cols);
-            let to = out.part(start..start + rows);
-            match part {
-                Part::Plain(weight) => self.with_gemm(|gemm| gemm.multiply(weight, x, matrix.cols, to))?,
-                Part::Quantised(part) => self.quantised.multiply(part, x, Product::Narrow(to))?,
-            }
-            start += rows;
-        }
-        Ok(())
-    }
-
-    /// `out += matrix x`, row by row of x.
-    fn multiply_add(&self, matrix: &Matrix, x: View<bf16>, out: ViewMut<f32>) -> Result<(), Error> {
-        match &matrix.parts[..] {
-            [Part::Plain(weight)] => self.with_gemm(|gemm| gemm.multiply_add(weight, x, matrix.cols, out)),
-            [Part::Quantised(part)] if x.len() == matrix.cols => self.quantised.multiply(part, x, Product::Add(out)),
-            _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_add(weight, x, matrix.cols, out)),
-        }
-    }
-
-    /// `out = matrix x` for one row of x, in f32.
-    fn multiply_wide(&self, matrix: &Matrix, x: View<bf16>, out: ViewMut<f32>) -> Result<(), Error> {
-        match &matrix.parts[..] {
-            [Part::Plain(weight)] => self.with_gemm(|gemm| gemm.multiply_wide(weight, x, matrix.cols, out)),
-            [Part::Quantised(part)] => self.quantised.multiply(part, x, Product::Wide(out)),
-            _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_wide(weight, x, matrix.cols, out)),
-        }
-    }
-
-    /// Runs a product with the matrix in bf16. Products follow each other on the device, so one room serves all.
-    fn with_dequantised(
-        &self,
-        matrix: &Matrix,
-        run: impl FnOnce(&mut Gemm, View<bf16>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let mut room = self.dequantised.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut start = 0;
-        for part in &matrix.parts[..] {
-            let elements = part.rows(matrix.cols) * matrix.cols;
-            let mut to = room.view_mut(start..start + elements);
-            match part {
-                Part::Plain(weight) => to.copy_from(weight.into())?,
-                Part::Quantised(part) => self.quantised.dequantise(part, to)?,
-            }
-            start += elements;
-        }
-        self.with_gemm(|gemm| run(gemm, room.view(0..start)))
-    }
-
-    /// Takes a matrix to the device: what is quantised there stays so, all else becomes bf16.
-    fn upload_matrix(&self, parts: &[Tensor]) -> Result<Matrix, OpsError> {
-        let cols = parts[0].cols();
-        assert!(parts.iter().all(|part| part.cols() == cols), "parts of one matrix have one width");
-        let uploaded = match parts.iter().all(|part| quantised(part.encoding()).is_none()) {
-            true => vec![Part::Plain(self.upload_plain(parts)?)],
-            false => parts.iter().map(|part| self.upload_part(part)).collect::<Result<_, OpsError>>()?,
-        };
-        let rows: usize = parts.iter().map(Tensor::rows).sum();
-        if !matches!(uploaded[..], [Part::Plain(_)]) {
-            let mut room = self.dequantised.lock().unwrap_or_else(PoisonError::into_inner);
-            if room.len() < rows * cols {
-                // The smaller one goes first.
-                *room = self.device.room(0)?;
-                *room = self.device.room(rows * cols)?;
-            }
-        }
-        Ok(Matrix { parts: Arc::new(uploaded), cols })
-    }
-
-    fn upload_part(&self, part: &Tensor) -> Result<Part, OpsError> {
-        let Some(encoding) = quantised(part.encoding()) else {
-            return Ok(Part::Plain(self.upload_plain(std::slice::from_ref(part))?));
-        };
-        // A recording cannot load code.
-        self.quantised.load(encoding)?;
-        let matrix = QuantisedMatrix::new(&self.device, encoding, part.rows(), part.cols(), part.bytes())?;
-        Ok(Part::Quantised(matrix))
-    }
-
-    fn upload_plain(&self, parts: &[Tensor]) -> Result<Buffer<bf16>, OpsError> {
-        let cols = parts[0].cols();
-        let sources: Vec<_> = parts.iter().flat_map(|part| (0..part.rows()).map(move |row| (part, row))).collect();
-        let mut values = vec![bf16::ZERO; sources.len() * cols];
-        values.par_chunks_mut(cols).zip(&sources).for_each_init(
-            || vec![0.0; cols],
-            |decoded, (values, (part, row))| {
-                part.read_row(*row, decoded);
-                values.iter_mut().zip(decoded).for_each(|(value, x)| *value = bf16::from_f32(*x));
-            },
-        );
-        Ok(self.device.upload(&values)?)
-    }
-}
-
-impl Part {
-    fn rows(&self, cols: usize) -> usize {
-        match self {
-            Part::Plain(weight) => weight.len() / cols,
-            Part::Quantised(part) => part.rows(),
-        }
-    }
-}
-
-/// The encodings that weights keep on the device.
-fn quantised(encoding: Encoding) -> Option<OnDevice> {
-    Some(match encoding {
-        Encoding::F32 | Encoding::F16 | Encoding::BF16 => return None,
-        Encoding::Q4_0 => OnDevice::Q4_0,
-        Encoding::Q4_1 => OnDevice::Q4_1,
-        Encoding::Q5_0 => OnDevice::Q5_0,
-        Encoding::Q5_1 => OnDevice::Q5_1,
-        Encoding::Q8_0 => OnDevice::Q8_0,
-        Encoding::Q4_K => OnDevice::Q4_K,
-        Encoding::Q5_K => OnDevice::Q5_K,
-        Encoding::Q6_K => OnDevice::Q6_K,
-    })
-}
-
-/// Activations of a chunk, logits included.
-fn scratch_bytes(config: &ModelConfig, len: usize) -> usize {
-    let q_width = config.num_q_heads * config.head_dim;
-    let qkv = q_width + 2 * config.num_kv_heads * config.head_dim;
-    // The residual stream, rotations, and ids, positions, slots and tiles; what is normed, Q, K and V, Q rotated, what is
-    // attended.
-    let a_token = 4 * (config.hidden_size + config.head_dim + 4) + 2 * (config.hidden_size + qkv + 2 * q_width);
-    len * a_token + mlp_bytes(config, len) + 6 * config.hidden_size + 4 * config.vocab_size
-}
-
-/// Room of an MLP for a chunk.
-fn mlp_bytes(config: &ModelConfig, len: usize) -> usize {
-    len.min(MLP_ROWS) * 3 * config.intermediate_size * size_of::<bf16>()
 }
 
 impl Ops for Gpu {
@@ -326,12 +149,7 @@ impl Ops for Gpu {
     }
 
     fn chunk_tokens(&self, config: &ModelConfig) -> usize {
-        // From here on the room of an MLP does not grow.
-        let of_one = scratch_bytes(config, MLP_ROWS + 1) - scratch_bytes(config, MLP_ROWS);
-        let fit = SCRATCH_BYTES.saturating_sub(mlp_bytes(config, MLP_ROWS)) / of_one;
-        // At least what fills the device, at most what the longest prompts have; a power of two, so that chunks are equal.
-        let fit = fit.clamp(2048, 1 << 16);
-        1 << fit.ilog2()
+        chunk_tokens(config)
     }
 
     fn memory_need(&self, config: &ModelConfig, weights_bytes: u64, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
@@ -340,21 +158,18 @@ impl Ops for Gpu {
         MemoryNeed {
             weights_bytes,
             kv_cache_bytes: KvPages::page_bytes(heads, BLOCK_N) * (config.num_layers * pages) as u64,
-            scratch_bytes: (FIXED_BYTES + self.dequantised_bytes() + scratch_bytes(config, chunk_tokens.min(tokens)))
-                as u64,
+            scratch_bytes: (FIXED_BYTES
+                + self.products.dequantised_bytes()
+                + scratch_bytes(config, chunk_tokens.min(tokens))) as u64,
         }
     }
 
     fn matrix(&self, parts: &[Tensor], _: Stacking) -> Result<Matrix, LoadError> {
-        Ok(self.upload_matrix(parts)?)
+        Ok(self.products.upload(parts)?)
     }
 
     fn matrix_bytes(&self, parts: &[Tensor]) -> u64 {
-        let bytes = |part: &Tensor| match quantised(part.encoding()) {
-            Some(_) => part.bytes().len(),
-            None => part.rows() * part.cols() * size_of::<bf16>(),
-        };
-        parts.iter().map(bytes).sum::<usize>() as u64
+        products::bytes(parts)
     }
 
     fn vector(&self, parts: &[Tensor]) -> Result<Buffer<f32>, LoadError> {
@@ -366,7 +181,7 @@ impl Ops for Gpu {
         if weights.config().tie_word_embeddings {
             return Ok(output_head.clone());
         }
-        Ok(self.upload_matrix(&[weights.tensor(TensorName::TokenEmbedding)?])?)
+        Ok(self.products.upload(&[weights.tensor(TensorName::TokenEmbedding)?])?)
     }
 
     fn embedding_bytes(&self, table: &Tensor) -> u64 {
@@ -433,12 +248,7 @@ impl Ops for Gpu {
     fn embed(&self, table: &Matrix, chunk: &mut Chunk, out: &mut Buffer<f32>) -> Result<(), OpsError> {
         self.mark(Work::Rest, chunk.batch.num_rows())?;
         self.rotations.launch(&chunk.frequencies, chunk.factor, &chunk.batch, &mut chunk.rotations)?;
-        match &table.parts[..] {
-            [Part::Plain(weight)] => self.embed.launch(weight, table.cols, &chunk.ids, out)?,
-            [Part::Quantised(part)] => self.quantised.embed(part, &chunk.ids, out)?,
-            _ => unreachable!("an embedding is one tensor"),
-        }
-        Ok(())
+        Ok(self.products.embed(table, &chunk.ids, out)?)
     }
 
     fn rms_norm(&self, x: &Buffer<f32>, weight: &Buffer<f32>, eps: f32, out: &mut Operand) -> Result<(), OpsError> {
@@ -448,7 +258,7 @@ impl Ops for Gpu {
 
     fn project_heads(&self, matrix: &Matrix, x: &Operand, out: &mut Buffer<bf16>) -> Result<(), OpsError> {
         self.mark(Work::Products, x.len())?;
-        Ok(self.multiply(matrix, (&x.values).into(), out.into())?)
+        Ok(self.products.multiply(matrix, (&x.values).into(), out.into())?)
     }
 
     fn attention(
@@ -498,7 +308,7 @@ impl Ops for Gpu {
 
     fn linear_add(&self, matrix: &Matrix, x: &Operand, out: &mut Buffer<f32>) -> Result<(), OpsError> {
         self.mark(Work::Products, x.len())?;
-        Ok(self.multiply_add(matrix, (&x.values).into(), out.into())?)
+        Ok(self.products.multiply_add(matrix, (&x.values).into(), out.into())?)
     }
 
     fn mlp(
@@ -520,12 +330,12 @@ impl Ops for Gpu {
 
             self.mark(Work::Products, len)?;
             let part = x.values.view(of_hidden.clone());
-            self.multiply(gate_up, part, both.view_mut(of_both.clone()))?;
+            self.products.multiply(gate_up, part, both.view_mut(of_both.clone()))?;
             self.mark(Work::Rest, len)?;
             self.silu_gate.launch(both.view(of_both), inner, gated.view_mut(of_gated.clone()))?;
             self.mark(Work::Products, len)?;
             let to = out.view_mut(of_hidden);
-            self.multiply_add(down, gated.view(of_gated), to)?;
+            self.products.multiply_add(down, gated.view(of_gated), to)?;
         }
         Ok(())
     }
@@ -565,7 +375,7 @@ impl Ops for Gpu {
         let features = last.len();
         ViewMut::from(&mut *last).copy_from(x.view(token * features..(token + 1) * features))?;
         self.rms_norm.launch(last, norm, eps, normed)?;
-        self.multiply_wide(matrix, (&*normed).into(), (&mut *logits).into())?;
+        self.products.multiply_wide(matrix, (&*normed).into(), (&mut *logits).into())?;
         Ok(logits.read()?)
     }
 }

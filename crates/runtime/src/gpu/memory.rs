@@ -1,0 +1,39 @@
+//! What a run takes beside weights and cache, and how long chunks may be for it.
+
+use crate::config::ModelConfig;
+use half::bf16;
+
+/// Rows of an MLP that are between its products at a time: enough to fill the device, few enough that they take little
+/// memory.
+pub(super) const MLP_ROWS: usize = 4096;
+
+/// What a chunk may take beside weights and cache.
+const SCRATCH_BYTES: usize = 900 << 20;
+
+/// Working memory of matrix products, partial results of decoding, page tables.
+pub(super) const FIXED_BYTES: usize = 48 << 20;
+
+/// Tokens of a chunk that leave the device busy and its memory to others.
+pub(super) fn chunk_tokens(config: &ModelConfig) -> usize {
+    // From here on the room of an MLP does not grow.
+    let of_one = scratch_bytes(config, MLP_ROWS + 1) - scratch_bytes(config, MLP_ROWS);
+    let fit = SCRATCH_BYTES.saturating_sub(mlp_bytes(config, MLP_ROWS)) / of_one;
+    // At least what fills the device, at most what the longest prompts have; a power of two, so that chunks are equal.
+    let fit = fit.clamp(2048, 1 << 16);
+    1 << fit.ilog2()
+}
+
+/// Activations of a chunk, logits included.
+pub(super) fn scratch_bytes(config: &ModelConfig, len: usize) -> usize {
+    let q_width = config.num_q_heads * config.head_dim;
+    let qkv = q_width + 2 * config.num_kv_heads * config.head_dim;
+    // The residual stream, rotations, and ids, positions, slots and tiles; what is normed, Q, K and V, Q rotated, what is
+    // attended.
+    let a_token = 4 * (config.hidden_size + config.head_dim + 4) + 2 * (config.hidden_size + qkv + 2 * q_width);
+    len * a_token + mlp_bytes(config, len) + 6 * config.hidden_size + 4 * config.vocab_size
+}
+
+/// Room of an MLP for a chunk.
+fn mlp_bytes(config: &ModelConfig, len: usize) -> usize {
+    len.min(MLP_ROWS) * 3 * config.intermediate_size * size_of::<bf16>()
+}

@@ -1,0 +1,201 @@
+//! Weights on the device, and products with them.
+
+use crate::ops::OpsError;
+use crate::weights::{Encoding, Tensor};
+use cuda::Error;
+use cuda::device::{Buffer, Device, Gemm, View, ViewMut};
+use cuda::embed::Embed;
+use cuda::quantised::{Encoding as OnDevice, Product, Quantised, QuantisedMatrix};
+use half::bf16;
+use rayon::prelude::*;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A weight matrix as its file stores it.
+#[derive(Clone)]
+pub struct Matrix {
+    parts: Arc<Vec<Part>>,
+    cols: usize,
+}
+
+/// Some rows of a matrix.
+enum Part {
+    Plain(Buffer<bf16>),
+    Quantised(QuantisedMatrix),
+}
+
+/// What multiplies.
+pub(super) struct Products {
+    device: Device,
+    gemm: Mutex<Gemm>,
+    embed: Embed,
+    quantised: Quantised,
+    /// A quantised matrix while many rows are multiplied by it: room for the largest.
+    dequantised: Mutex<Buffer<bf16>>,
+}
+
+impl Products {
+    pub(super) fn new(device: &Device) -> Result<Self, Error> {
+        Ok(Self {
+            gemm: Mutex::new(Gemm::new(device)?),
+            embed: Embed::new(device)?,
+            quantised: Quantised::new(device),
+            dequantised: Mutex::new(device.room(0)?),
+            device: device.clone(),
+        })
+    }
+
+    fn with_gemm<T>(&self, run: impl FnOnce(&mut Gemm) -> Result<T, Error>) -> Result<T, Error> {
+        // Plans are added whole or not at all, so a panic elsewhere leaves nothing half done.
+        run(&mut self.gemm.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Bytes of the room for dequantised matrices.
+    pub(super) fn dequantised_bytes(&self) -> usize {
+        self.dequantised.lock().unwrap_or_else(PoisonError::into_inner).len() * size_of::<bf16>()
+    }
+
+    /// `out = matrix x`, row by row of x.
+    pub(super) fn multiply(&self, matrix: &Matrix, x: View<bf16>, mut out: ViewMut<bf16>) -> Result<(), Error> {
+        if let [Part::Plain(weight)] = &matrix.parts[..] {
+            return self.with_gemm(|gemm| gemm.multiply(weight, x, matrix.cols, out));
+        }
+        if x.len() > matrix.cols {
+            return self.with_dequantised(matrix, |gemm, weight| gemm.multiply(weight, x, matrix.cols, out));
+        }
+        let mut start = 0;
+        for part in &matrix.parts[..] {
+            let rows = part.rows(matrix.cols);
+            let to = out.part(start..start + rows);
+            match part {
+                Part::Plain(weight) => self.with_gemm(|gemm| gemm.multiply(weight, x, matrix.cols, to))?,
+                Part::Quantised(part) => self.quantised.multiply(part, x, Product::Narrow(to))?,
+            }
+            start += rows;
+        }
+        Ok(())
+    }
+
+    /// `out += matrix x`, row by row of x.
+    pub(super) fn multiply_add(&self, matrix: &Matrix, x: View<bf16>, out: ViewMut<f32>) -> Result<(), Error> {
+        match &matrix.parts[..] {
+            [Part::Plain(weight)] => self.with_gemm(|gemm| gemm.multiply_add(weight, x, matrix.cols, out)),
+            [Part::Quantised(part)] if x.len() == matrix.cols => self.quantised.multiply(part, x, Product::Add(out)),
+            _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_add(weight, x, matrix.cols, out)),
+        }
+    }
+
+    /// `out = matrix x` for one row of x, in f32.
+    pub(super) fn multiply_wide(&self, matrix: &Matrix, x: View<bf16>, out: ViewMut<f32>) -> Result<(), Error> {
+        match &matrix.parts[..] {
+            [Part::Plain(weight)] => self.with_gemm(|gemm| gemm.multiply_wide(weight, x, matrix.cols, out)),
+            [Part::Quantised(part)] => self.quantised.multiply(part, x, Product::Wide(out)),
+            _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_wide(weight, x, matrix.cols, out)),
+        }
+    }
+
+    /// Runs a product with the matrix in bf16. Products follow each other on the device, so one room serves all.
+    fn with_dequantised(
+        &self,
+        matrix: &Matrix,
+        run: impl FnOnce(&mut Gemm, View<bf16>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut room = self.dequantised.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut start = 0;
+        for part in &matrix.parts[..] {
+            let elements = part.rows(matrix.cols) * matrix.cols;
+            let mut to = room.view_mut(start..start + elements);
+            match part {
+                Part::Plain(weight) => to.copy_from(weight.into())?,
+                Part::Quantised(part) => self.quantised.dequantise(part, to)?,
+            }
+            start += elements;
+        }
+        self.with_gemm(|gemm| run(gemm, room.view(0..start)))
+    }
+
+    /// Takes a matrix to the device: what is quantised there stays so, all else becomes bf16.
+    pub(super) fn upload(&self, parts: &[Tensor]) -> Result<Matrix, OpsError> {
+        let cols = parts[0].cols();
+        assert!(parts.iter().all(|part| part.cols() == cols), "parts of one matrix have one width");
+        let uploaded = match parts.iter().all(|part| quantised(part.encoding()).is_none()) {
+            true => vec![Part::Plain(self.upload_plain(parts)?)],
+            false => parts.iter().map(|part| self.upload_part(part)).collect::<Result<_, OpsError>>()?,
+        };
+        let rows: usize = parts.iter().map(Tensor::rows).sum();
+        if !matches!(uploaded[..], [Part::Plain(_)]) {
+            let mut room = self.dequantised.lock().unwrap_or_else(PoisonError::into_inner);
+            if room.len() < rows * cols {
+                // The smaller one goes first.
+                *room = self.device.room(0)?;
+                *room = self.device.room(rows * cols)?;
+            }
+        }
+        Ok(Matrix { parts: Arc::new(uploaded), cols })
+    }
+
+    fn upload_part(&self, part: &Tensor) -> Result<Part, OpsError> {
+        let Some(encoding) = quantised(part.encoding()) else {
+            return Ok(Part::Plain(self.upload_plain(std::slice::from_ref(part))?));
+        };
+        // A recording cannot load code.
+        self.quantised.load(encoding)?;
+        let matrix = QuantisedMatrix::new(&self.device, encoding, part.rows(), part.cols(), part.bytes())?;
+        Ok(Part::Quantised(matrix))
+    }
+
+    fn upload_plain(&self, parts: &[Tensor]) -> Result<Buffer<bf16>, OpsError> {
+        let cols = parts[0].cols();
+        let sources: Vec<_> = parts.iter().flat_map(|part| (0..part.rows()).map(move |row| (part, row))).collect();
+        let mut values = vec![bf16::ZERO; sources.len() * cols];
+        values.par_chunks_mut(cols).zip(&sources).for_each_init(
+            || vec![0.0; cols],
+            |decoded, (values, (part, row))| {
+                part.read_row(*row, decoded);
+                values.iter_mut().zip(decoded).for_each(|(value, x)| *value = bf16::from_f32(*x));
+            },
+        );
+        Ok(self.device.upload(&values)?)
+    }
+
+    /// Rows of a table, by token id.
+    pub(super) fn embed(&self, table: &Matrix, ids: &Buffer<u32>, out: &mut Buffer<f32>) -> Result<(), Error> {
+        match &table.parts[..] {
+            [Part::Plain(weight)] => self.embed.launch(weight, table.cols, ids, out),
+            [Part::Quantised(part)] => self.quantised.embed(part, ids, out),
+            _ => unreachable!("an embedding is one tensor"),
+        }
+    }
+}
+
+/// Bytes of a matrix of these parts on the device.
+pub(super) fn bytes(parts: &[Tensor]) -> u64 {
+    let bytes = |part: &Tensor| match quantised(part.encoding()) {
+        Some(_) => part.bytes().len(),
+        None => part.rows() * part.cols() * size_of::<bf16>(),
+    };
+    parts.iter().map(bytes).sum::<usize>() as u64
+}
+
+impl Part {
+    fn rows(&self, cols: usize) -> usize {
+        match self {
+            Part::Plain(weight) => weight.len() / cols,
+            Part::Quantised(part) => part.rows(),
+        }
+    }
+}
+
+/// The encodings that weights keep on the device.
+fn quantised(encoding: Encoding) -> Option<OnDevice> {
+    Some(match encoding {
+        Encoding::F32 | Encoding::F16 | Encoding::BF16 => return None,
+        Encoding::Q4_0 => OnDevice::Q4_0,
+        Encoding::Q4_1 => OnDevice::Q4_1,
+        Encoding::Q5_0 => OnDevice::Q5_0,
+        Encoding::Q5_1 => OnDevice::Q5_1,
+        Encoding::Q8_0 => OnDevice::Q8_0,
+        Encoding::Q4_K => OnDevice::Q4_K,
+        Encoding::Q5_K => OnDevice::Q5_K,
+        Encoding::Q6_K => OnDevice::Q6_K,
+    })
+}
