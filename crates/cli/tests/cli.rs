@@ -11,6 +11,8 @@ fn run(arguments: &[&str]) -> Output {
 fn run_with_input(arguments: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_sparse-accelerate"))
         .args(arguments)
+        // The CPU is what is tested here, and it is everywhere.
+        .env("CUDA_VISIBLE_DEVICES", "")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -29,7 +29,9 @@ pub enum Error {
         places: Vec<String>,
     },
     /// There is no such device.
-    #[error("no CUDA device {ordinal}: the driver sees {count}; choose one below that, or check CUDA_VISIBLE_DEVICES")]
+    #[error(
+        "no CUDA device {ordinal}: the driver sees {count}; choose one below that, check CUDA_VISIBLE_DEVICES, or run on the CPU with --device cpu"
+    )]
     NoDevice {
         /// Device asked for.
         ordinal: usize,
