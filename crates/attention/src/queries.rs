@@ -76,6 +76,11 @@ impl Queries {
         self.len.div_ceil(LANES)
     }
 
+    /// One packed panel of 16 queries, `[padded_dim / 2][16][2]`: a right operand of [`multiply`](crate::simd::multiply).
+    pub fn panel(&self, head: usize, panel: usize) -> &[bf16] {
+        self.panels(head, panel, 1)
+    }
+
     /// One packed panel, to be filled by [`pack`] with [`scale`](Self::scale).
     pub fn panel_mut(&mut self, head: usize, panel: usize) -> &mut [bf16] {
         let (len, panels) = (self.panel_len(), self.num_panels());

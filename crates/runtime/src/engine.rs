@@ -321,9 +321,21 @@ impl Engine {
         tail: usize,
         request: &Request,
     ) -> Result<(Vec<f64>, RunStats), EngineError> {
-        let accepted = Instant::now();
         let search = self.search(request, ids.len())?;
-        let planner = search.as_ref().map(|search| search as &dyn Planner);
+        self.tail_nll_with(ids, tail, search.as_ref().map(|search| search as &dyn Planner))
+    }
+
+    /// As [`tail_nll`](Self::tail_nll), under a planner of the caller's; `None` computes every pair.
+    ///
+    /// # Errors
+    /// As there, and what the planner refuses.
+    pub fn tail_nll_with(
+        &mut self,
+        ids: &[u32],
+        tail: usize,
+        planner: Option<&dyn Planner>,
+    ) -> Result<(Vec<f64>, RunStats), EngineError> {
+        let accepted = Instant::now();
         let (_, prompt) = ids.split_last().ok_or(EngineError::EmptyPrompt)?;
         self.check_prompt(ids, 1)?;
         self.check_prompt(prompt, 1)?;

@@ -23,6 +23,7 @@ mod cost;
 mod fixed;
 mod offline;
 mod probe;
+mod stages;
 
 use crate::pattern::{BlockCluster, BlockLevels, HeadPattern, IntervalSlash, Selector, Triangular};
 use crate::plan::{HeadPlan, Plan, SparsePlan};
@@ -33,11 +34,13 @@ use candidates::{Candidate, Candidates, Family};
 use probe::Probes;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use stages::Stopwatch;
 
 pub use calibrate::calibrate;
 pub use cost::CostModel;
 pub(crate) use fixed::fixed_block_cluster;
 pub use offline::{HeadReport, OfflineSearch, Tried};
+pub use stages::StageTimes;
 
 /// What the search aims at, for every head of every chunk.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -112,6 +115,25 @@ impl Search {
         self.target
     }
 
+    /// As [`plan`](Planner::plan), and what each stage took, all heads together; nothing where the answer was dense at once.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn plan_timed(&self, scene: &Scene) -> Result<(Planned, StageTimes), Error> {
+        let heads = scene.queries.heads();
+        if self.is_dense(scene.range, scene.last_rows) {
+            return Ok((Planned::dense(heads.num_q_heads()), StageTimes::default()));
+        }
+        let found = (0..heads.num_q_heads())
+            .into_par_iter()
+            .with_max_len(1)
+            .map(|head| HeadSearch { search: self, scene, head }.run())
+            .collect::<Result<Vec<_>, Error>>()?;
+        let times = found.iter().map(|(.., times)| *times).sum();
+        let (plans, choices) = found.into_iter().map(|(plan, choice, _)| (plan, choice)).unzip();
+        Ok((Planned { plan: Plan { heads: plans }, choices }, times))
+    }
+
     fn is_dense(&self, range: QueryRange, last_rows: usize) -> bool {
         let (Target::Recall(share) | Target::Density(share) | Target::Cost(share)) = self.target;
         share >= 1.0 || !self.cost.search_can_pay(range, last_rows)
@@ -121,18 +143,7 @@ impl Search {
 impl Planner for Search {
     /// Returns dense at once where the cost model says that no plan could earn back the search.
     fn plan(&self, scene: &Scene) -> Result<Planned, Error> {
-        let heads = scene.queries.heads();
-        if self.is_dense(scene.range, scene.last_rows) {
-            return Ok(Planned::dense(heads.num_q_heads()));
-        }
-        let (plans, choices) = (0..heads.num_q_heads())
-            .into_par_iter()
-            .with_max_len(1)
-            .map(|head| HeadSearch { search: self, scene, head }.run())
-            .collect::<Result<Vec<_>, Error>>()?
-            .into_iter()
-            .unzip();
-        Ok(Planned { plan: Plan { heads: plans }, choices })
+        Ok(self.plan_timed(scene)?.0)
     }
 
     fn guarantee(&self) -> Option<f32> {
@@ -148,16 +159,24 @@ struct HeadSearch<'a> {
 }
 
 impl HeadSearch<'_> {
-    fn run(&self) -> Result<(HeadPlan, HeadChoice), Error> {
+    fn run(&self) -> Result<(HeadPlan, HeadChoice, StageTimes), Error> {
         let Scene { simd, queries, kv, range, last_rows, .. } = *self.scene;
         let selector = self.search.selector;
+        // A head's search takes many times as long as reading the clock at every stage.
+        let (mut times, mut watch) = (StageTimes::default(), Stopwatch::start());
         let levels = match self.search.families.contains(&PatternFamily::BlockCluster) {
             true => Some(BlockLevels::measure(simd, selector, queries, self.head, kv, range)?),
             false => None,
         };
-        Probes::measure(simd, queries, kv, range, self.head, |probes| {
-            self.choose(Candidates::evaluate(simd, self.search, range, last_rows, levels.as_ref(), probes))
-        })
+        times.scores = watch.lap();
+        let (plan, choice) = Probes::measure(simd, queries, kv, range, self.head, |probes| {
+            times.probes = watch.lap();
+            let candidates = Candidates::evaluate(simd, self.search, range, last_rows, levels.as_ref(), probes);
+            times.candidates = watch.lap();
+            self.choose(candidates)
+        })?;
+        times.lowering = watch.lap();
+        Ok((plan, choice, times))
     }
 
     fn choose(&self, candidates: Candidates) -> Result<(HeadPlan, HeadChoice), Error> {
