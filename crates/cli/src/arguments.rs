@@ -1,5 +1,7 @@
 //! Every flag, in one place.
 
+mod bench;
+
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use runtime::config::StretchContext;
@@ -7,6 +9,8 @@ use runtime::engine::EngineOptions;
 use runtime::request::{AttentionMode, Device, Goal};
 use runtime::weights::RandomWeights;
 use std::path::PathBuf;
+
+pub use bench::*;
 
 /// Long prompts start sooner: dynamic sparse prefill attention for open language models.
 #[derive(Parser)]
@@ -50,14 +54,6 @@ pub enum Command {
         /// Shell to complete for
         shell: Shell,
     },
-}
-
-#[derive(Subcommand)]
-pub enum BenchCommand {
-    /// Time to first token over prompt lengths, attention modes interleaved
-    Ttft(BenchTtft),
-    /// What each way to choose blocks and columns keeps for the pairs it computes
-    Selectors(BenchSelectors),
 }
 
 #[derive(Subcommand)]
@@ -188,51 +184,6 @@ pub struct Generate {
     /// Print one JSON object instead of streaming text
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Args)]
-#[command(after_help = "Example:
-  sparse-accelerate bench ttft --model model.gguf --lengths 512,2048,8192 --attention dense,sparse --runs 5 --json ttft.json")]
-pub struct BenchTtft {
-    #[command(flatten)]
-    pub model: ModelArguments,
-    /// Prompt lengths in tokens
-    #[arg(long, value_delimiter = ',', default_value = "512,2048,8192", value_name = "L,..", value_parser = at_least_one)]
-    pub lengths: Vec<usize>,
-    /// Attention modes
-    #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
-    pub attention: Vec<AttentionMode>,
-    /// Rounds; each runs every length with every mode
-    #[arg(long, default_value_t = 5, value_name = "N", value_parser = at_least_one)]
-    pub runs: usize,
-    #[command(flatten)]
-    pub goal: GoalArguments,
-    /// Write the rows to a file
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-}
-
-#[derive(Args)]
-#[command(after_help = "Example:
-  sparse-accelerate bench selectors --model model.gguf --texts prose.txt,code.txt --lengths 4096,8192 --json selectors.json")]
-pub struct BenchSelectors {
-    #[command(flatten)]
-    pub model: ModelArguments,
-    /// UTF-8 files; prompts are cut from their beginnings
-    #[arg(long, value_delimiter = ',', value_name = "FILE,..", required = true)]
-    pub texts: Vec<PathBuf>,
-    /// Prompt lengths in tokens
-    #[arg(long, value_delimiter = ',', default_value = "4096,8192", value_name = "L,..", value_parser = at_least_one)]
-    pub lengths: Vec<usize>,
-    /// Recall targets, reached by a threshold of each head
-    #[arg(long, value_delimiter = ',', default_value = "0.8,0.9,0.95", value_name = "R,..", value_parser = share)]
-    pub recalls: Vec<f32>,
-    /// Look at every so many layers
-    #[arg(long, default_value_t = 4, value_name = "N", value_parser = at_least_one)]
-    pub layer_step: usize,
-    /// Write the rows to a file
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -386,6 +337,13 @@ fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n) if n > 0 => Ok(n),
         _ => Err("expected a whole number above 0".into()),
+    }
+}
+
+fn rounds(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n >= eval::LEAST_ROUNDS => Ok(n),
+        _ => Err(format!("expected a whole number of at least {}, for an interval", eval::LEAST_ROUNDS)),
     }
 }
 

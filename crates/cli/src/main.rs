@@ -31,6 +31,9 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Generate(generate) => commands::generate::run(generate),
         Command::Bench(BenchCommand::Ttft(ttft)) => commands::bench_ttft::run(ttft),
+        Command::Bench(BenchCommand::Crossover(crossover)) => commands::bench_crossover::run(crossover),
+        Command::Bench(BenchCommand::Overhead(overhead)) => commands::bench_overhead::run(overhead),
+        Command::Bench(BenchCommand::Growth(growth)) => commands::bench_growth::run(growth),
         Command::Bench(BenchCommand::Selectors(selectors)) => commands::bench_selectors::run(selectors),
         Command::Eval(EvalCommand::Passkey(flags)) => commands::eval_retrieval::run(Task::Passkey, flags),
         Command::Eval(EvalCommand::Needle(flags)) => commands::eval_retrieval::run(Task::Needle, flags),

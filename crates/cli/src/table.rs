@@ -1,5 +1,6 @@
 //! Tables for people.
 
+use eval::statistics::Estimate;
 use std::io::{self, Write};
 
 /// Prints columns as wide as their widest cell, right-aligned except the first.
@@ -23,7 +24,17 @@ pub fn print(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     rows.iter().try_for_each(|row| line(row.iter().map(String::as_str).collect()))
 }
 
-/// `812 ms` or `3.46 s`.
+/// `7.31 ms`, `812 ms` or `3.46 s`.
 pub fn time(ms: f64) -> String {
-    if ms < 1000.0 { format!("{ms:.0} ms") } else { format!("{:.2} s", ms / 1e3) }
+    match ms {
+        ..10.0 => format!("{ms:.2} ms"),
+        10.0..1000.0 => format!("{ms:.0} ms"),
+        _ => format!("{:.2} s", ms / 1e3),
+    }
+}
+
+/// `1.23 (1.10 .. 1.31)`: a value and its interval, so many digits after the point.
+pub fn estimate(estimate: &Estimate, digits: usize) -> String {
+    let Estimate { value, ci95: [low, high] } = estimate;
+    format!("{value:.digits$} ({low:.digits$} .. {high:.digits$})")
 }

@@ -2,6 +2,9 @@
 
 use runtime::engine::EngineError;
 
+/// Rounds that a result with an interval takes at least.
+pub const LEAST_ROUNDS: usize = 3;
+
 /// Why an evaluation could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
@@ -39,6 +42,20 @@ pub enum EvalError {
     /// Nothing to do: an empty list or a count of zero.
     #[error("nothing to measure: {0} is empty or zero")]
     Nothing(&'static str),
+    /// Too few rounds to say how far the result may be off.
+    #[error("{runs} runs say nothing about how far a result may be off: ask for at least {LEAST_ROUNDS}")]
+    TooFewRounds {
+        /// Rounds asked for.
+        runs: usize,
+    },
+    /// A range of lengths that has none in it.
+    #[error("no length from {from} to {to}: give a first length above 0 and a longer last one")]
+    NoLengths {
+        /// Shortest length asked for.
+        from: usize,
+        /// Longest.
+        to: usize,
+    },
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),

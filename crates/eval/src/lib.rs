@@ -34,7 +34,7 @@ mod completer;
 mod error;
 
 pub use completer::Completer;
-pub use error::EvalError;
+pub use error::{EvalError, LEAST_ROUNDS};
 
 #[cfg(test)]
 mod scripted_model;

@@ -1,6 +1,12 @@
 //! The little arithmetic that results need.
 
+mod bootstrap;
+mod power_law;
+
 use serde::Serialize;
+
+pub use bootstrap::{Estimate, bootstrap95, bootstrap95_by};
+pub use power_law::growth_exponent;
 
 /// Two-sided 95% quantile of the normal distribution.
 const Z_95: f64 = 1.959_963_984_540_054;

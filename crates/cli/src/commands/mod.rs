@@ -1,5 +1,8 @@
 //! One file a command.
 
+pub mod bench_crossover;
+pub mod bench_growth;
+pub mod bench_overhead;
 pub mod bench_selectors;
 pub mod bench_ttft;
 pub mod calibrate;

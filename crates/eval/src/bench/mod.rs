@@ -1,4 +1,12 @@
 //! Measurements: what takes how long, and what keeps how much.
 
+pub mod crossover;
+pub mod growth;
+pub mod overhead;
+pub mod search_cost;
 pub mod selectors;
 pub mod ttft;
+
+mod interleaved;
+#[cfg(test)]
+mod scripted_times;

@@ -1,12 +1,11 @@
 //! Time to first token, dense beside sparse.
 //!
-//! Each round runs every length with every attention mode before the next round begins, so that a machine that grows
-//! slower or faster treats all alike. The text is a passkey prompt; its own first words warm the machine up once.
+//! Each round runs every length with every attention mode before the next round begins, every other one backwards.
 
+use super::interleaved::{Case, Interleaved};
 use crate::statistics::Spread;
-use crate::tasks::passkey;
 use crate::{Completer, EvalError};
-use runtime::request::{AttentionMode, Goal, Request};
+use runtime::request::{AttentionMode, Goal};
 use serde::Serialize;
 
 /// What to time.
@@ -52,42 +51,22 @@ pub struct Row {
     pub measured_memory_bytes: Option<u64>,
 }
 
-/// Tokens of the untimed first run.
-const WARM_UP_TOKENS: usize = 256;
-
 impl Ttft {
     /// Times everything. `done` hears the number of runs finished, of `lengths x attention x runs`.
     ///
     /// # Errors
     /// When there is nothing to time, a length is beyond the model's context, or the engine refuses.
     pub fn run(&self, model: &mut impl Completer, done: &mut dyn FnMut(usize)) -> Result<Vec<Row>, EvalError> {
-        for (empty, what) in [
-            (self.lengths.is_empty() || self.lengths.contains(&0), "the list of lengths"),
-            (self.attention.is_empty(), "the list of attention modes"),
-            (self.runs == 0, "the number of runs"),
-        ] {
-            if empty {
-                return Err(EvalError::Nothing(what));
-            }
+        if self.attention.is_empty() {
+            return Err(EvalError::Nothing("the list of attention modes"));
         }
-        let longest = self.lengths.iter().copied().max().unwrap_or(0);
-        if longest > model.max_context() {
-            return Err(EvalError::BeyondContext { length: longest, max_context: model.max_context() });
-        }
-        // A little longer than needed, then cut: every length is met to the token.
-        let text = passkey::prompt(model, longest.max(WARM_UP_TOKENS) + 256, 0.5, "12345")?;
-        let request = |attention| Request { max_tokens: 1, attention, goal: self.goal, ..Request::default() };
-        model.complete(&text[..WARM_UP_TOKENS.min(model.max_context())], &request(AttentionMode::Auto))?;
-
-        let cases: Vec<(usize, AttentionMode)> =
+        let cases: Vec<Case> =
             self.lengths.iter().flat_map(|&length| self.attention.iter().map(move |&mode| (length, mode))).collect();
-        let mut stats = vec![Vec::new(); cases.len()];
-        for round in 0..self.runs {
-            for (n, &(length, attention)) in cases.iter().enumerate() {
-                stats[n].push(model.complete(&text[..length], &request(attention))?.stats);
-                done(round * cases.len() + n + 1);
-            }
-        }
+        let mut finished = 0;
+        let stats = Interleaved::new(model, &self.lengths, self.goal)?.time(&cases, self.runs, &mut || {
+            finished += 1;
+            done(finished);
+        })?;
         let mut rows: Vec<Row> = cases
             .iter()
             .zip(&stats)
@@ -137,7 +116,8 @@ mod tests {
         let rows = bench.run(&mut model, &mut |n| heard.push(n)).unwrap();
         assert_eq!(heard, (1..=8).collect::<Vec<_>>());
         let round = [(300, Dense), (300, Sparse), (1000, Dense), (1000, Sparse)];
-        assert_eq!(model.requests[1..], [round, round].concat());
+        let back = [round[3], round[2], round[1], round[0]];
+        assert_eq!(model.requests[1..], [round, back].concat());
         assert_eq!(rows[3].ttft_ms.median, 500.0);
         assert_eq!(rows[3].speedup_vs_dense, Some(2.0));
         let json = serde_json::to_value(&rows[0]).unwrap();

@@ -1,0 +1,97 @@
+//! The one way in which everything here is timed.
+//!
+//! Each *round* runs every case once before the next round begins, every other round backwards: a machine that grows slower
+//! or faster, evenly or now and then, treats all cases alike, and times of one round may be compared as pairs. The text is
+//! a passkey prompt, cut to each length; its own first words warm the machine up once, untimed.
+
+use crate::tasks::passkey;
+use crate::{Completer, EvalError, LEAST_ROUNDS};
+use runtime::request::{AttentionMode, Goal, Request, RunStats};
+
+/// Something to time: a prompt of so many tokens under an attention mode.
+pub(super) type Case = (usize, AttentionMode);
+
+/// Tokens of the untimed first run.
+const WARM_UP_TOKENS: usize = 256;
+
+/// A warm model and a text.
+pub(super) struct Interleaved<'a, M> {
+    model: &'a mut M,
+    text: Vec<u32>,
+    goal: Goal,
+}
+
+impl<'a, M: Completer> Interleaved<'a, M> {
+    /// Makes ready for prompts of these lengths.
+    pub(super) fn new(model: &'a mut M, lengths: &[usize], goal: Goal) -> Result<Self, EvalError> {
+        if lengths.is_empty() || lengths.contains(&0) {
+            return Err(EvalError::Nothing("the list of lengths"));
+        }
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        if longest > model.max_context() {
+            return Err(EvalError::BeyondContext { length: longest, max_context: model.max_context() });
+        }
+        // A little longer than needed, then cut: every length is met to the token.
+        let text = passkey::prompt(model, longest.max(WARM_UP_TOKENS) + 256, 0.5, "12345")?;
+        let mut ready = Self { model, text, goal };
+        ready.run((WARM_UP_TOKENS.min(ready.model.max_context()), AttentionMode::Auto))?;
+        Ok(ready)
+    }
+
+    /// Times every case `runs` times; `done` is told after each run. For each case its runs, in the order of the rounds.
+    pub(super) fn time(
+        &mut self,
+        cases: &[Case],
+        runs: usize,
+        done: &mut dyn FnMut(),
+    ) -> Result<Vec<Vec<RunStats>>, EvalError> {
+        if runs == 0 {
+            return Err(EvalError::Nothing("the number of runs"));
+        }
+        let mut stats = vec![Vec::new(); cases.len()];
+        for round in 0..runs {
+            for step in 0..cases.len() {
+                let n = if round % 2 == 0 { step } else { cases.len() - 1 - step };
+                stats[n].push(self.run(cases[n])?);
+                done();
+            }
+        }
+        Ok(stats)
+    }
+
+    fn run(&mut self, (length, attention): Case) -> Result<RunStats, EvalError> {
+        let request = Request { max_tokens: 1, attention, goal: self.goal, ..Request::default() };
+        Ok(self.model.complete(&self.text[..length], &request)?.stats)
+    }
+}
+
+/// Times to first token, by round.
+pub(super) fn ttft_ms(runs: &[RunStats]) -> Vec<f64> {
+    runs.iter().map(|run| run.ttft_ms).collect()
+}
+
+/// Fails where an interval would mean nothing.
+pub(super) fn check_rounds(runs: usize) -> Result<(), EvalError> {
+    if runs < LEAST_ROUNDS { Err(EvalError::TooFewRounds { runs }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scripted_model::ScriptedModel;
+    use AttentionMode::{Dense, Sparse};
+
+    #[test]
+    fn rounds_go_there_and_back() {
+        let mut model = ScriptedModel::default();
+        let cases = [(300, Dense), (300, Sparse), (1000, Dense)];
+        let mut heard = 0;
+        let stats = Interleaved::new(&mut model, &[300, 1000], Goal::default())
+            .and_then(|mut timing| timing.time(&cases, 3, &mut || heard += 1))
+            .unwrap();
+        assert_eq!((heard, stats.len(), stats[2].len()), (9, 3, 3));
+        let back = [cases[2], cases[1], cases[0]];
+        assert_eq!(model.requests[1..], [cases, back, cases].concat());
+        assert_eq!(ttft_ms(&stats[1]), [150.0; 3]);
+    }
+}
