@@ -1,6 +1,7 @@
 //! Every flag, in one place.
 
 mod bench;
+mod inspect;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -8,9 +9,11 @@ use runtime::config::StretchContext;
 use runtime::engine::EngineOptions;
 use runtime::request::{AttentionMode, Device, Goal};
 use runtime::weights::RandomWeights;
+use std::fmt;
 use std::path::PathBuf;
 
 pub use bench::*;
+pub use inspect::*;
 
 /// Long prompts start sooner: dynamic sparse prefill attention for open language models.
 #[derive(Parser)]
@@ -39,6 +42,8 @@ pub enum Command {
     Eval(EvalCommand),
     /// Show which pattern each head of each layer gets for a prompt, and what else was considered
     Explain(Explain),
+    /// Draw what heads attend to and what their plans keep of it: a page to browse, and a picture of each head
+    Inspect(Inspect),
     /// Find one pattern for each head on sample prompts, to run without searching
     Search(Search),
     /// Measure what the parts of attention and search cost on this machine
@@ -68,6 +73,8 @@ pub enum EvalCommand {
     Needle(EvalRetrieval),
     /// Negative log-likelihood of the end of long texts
     Perplexity(EvalPerplexity),
+    /// What each family and part of the patterns contributes, one left out at a time
+    Ablation(EvalAblation),
 }
 
 /// Which model, and where it runs.
@@ -127,6 +134,18 @@ pub struct GoalArguments {
     /// `time=500ms` for attention and search (needs --calibration)
     #[arg(long, value_name = "KIND=SIZE", conflicts_with = "recall")]
     budget: Option<Goal>,
+}
+
+/// In words.
+impl fmt::Display for GoalArguments {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self.goal() {
+            Goal::Recall(share) => write!(f, "a recall of {share}"),
+            Goal::Density(share) => write!(f, "a density of {share}"),
+            Goal::Cost(share) => write!(f, "{share} of dense attention's predicted time"),
+            Goal::AttentionMs(ms) => write!(f, "{ms} ms of attention"),
+        }
+    }
 }
 
 impl GoalArguments {

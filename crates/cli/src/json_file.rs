@@ -1,4 +1,4 @@
-//! `--json FILE`: refused before the work when it cannot be written, written whole after it.
+//! Files that results go to, like `--json FILE`: refused before the work when they cannot be written, written whole after it.
 
 use anyhow::Context;
 use eval::results;
@@ -16,4 +16,11 @@ pub fn check(path: &Option<PathBuf>) -> anyhow::Result<()> {
 pub fn write(path: &Option<PathBuf>, value: &impl Serialize) -> anyhow::Result<()> {
     path.as_ref()
         .map_or(Ok(()), |path| results::write(path, value).with_context(|| format!("cannot write {}", path.display())))
+}
+
+/// Writes a page, if one was asked for.
+pub fn write_text(path: &Option<PathBuf>, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+    path.as_ref().map_or(Ok(()), |path| {
+        results::write_text(path, &text()).with_context(|| format!("cannot write {}", path.display()))
+    })
 }

@@ -56,6 +56,22 @@ pub enum EvalError {
         /// Longest.
         to: usize,
     },
+    /// A layer or a head that the model lacks.
+    #[error("{what} {index} is not there: the model has {count}, numbered from 0")]
+    NotThere {
+        /// Layer or head.
+        what: &'static str,
+        /// Asked for.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// A layer without patterns.
+    #[error("layer {layer} has a sliding window shorter than the prompt, so nothing is searched there: leave it out")]
+    NotPlanned {
+        /// Layer.
+        layer: usize,
+    },
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),

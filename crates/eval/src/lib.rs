@@ -5,6 +5,7 @@
 //!
 //! - [`tasks`] ask a model something whose right answer is known and count the right answers.
 //! - [`bench`](mod@bench) times it.
+//! - [`inspect`] draws what heads attend to, and what their plans keep of it; [`report`] are the pages and pictures.
 //! - [`results`] is the file format of both; [`statistics`] the arithmetic; [`machine`] says where it was measured.
 //!
 //! Both run over a [`Completer`], which is the engine in the product and a scripted model in the tests.
@@ -25,7 +26,9 @@
 //! ```
 
 pub mod bench;
+pub mod inspect;
 pub mod machine;
+pub mod report;
 pub mod results;
 pub mod statistics;
 pub mod tasks;

@@ -18,6 +18,7 @@ pub use top_blocks::TopBlocks;
 pub use triangular::Triangular;
 
 use serde::Serialize;
+use std::fmt;
 
 /// The pattern of a head, as reported.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -63,6 +64,29 @@ impl HeadPattern {
             HeadPattern::BlockCluster { .. } => "block_cluster",
             HeadPattern::TopBlocks { .. } => "top_blocks",
         }
+    }
+}
+
+/// For people: `window 512 + 64 columns`.
+impl fmt::Display for HeadPattern {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let columns = match self {
+            HeadPattern::Dense => return f.write_str("dense"),
+            HeadPattern::TopBlocks { blocks } => return write!(f, "top {blocks} blocks"),
+            HeadPattern::Triangular { window, columns } => {
+                write!(f, "window {window}")?;
+                columns
+            }
+            HeadPattern::IntervalSlash { intervals, columns } => {
+                write!(f, "{intervals} slashes")?;
+                columns
+            }
+            HeadPattern::BlockCluster { threshold, columns } => {
+                write!(f, "blocks >= {threshold:.4}")?;
+                columns
+            }
+        };
+        if *columns > 0 { write!(f, " + {columns} columns") } else { Ok(()) }
     }
 }
 

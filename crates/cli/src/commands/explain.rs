@@ -2,7 +2,6 @@
 
 use crate::arguments::Explain;
 use crate::{progress, prompt, table};
-use attention::pattern::HeadPattern;
 use attention::planner::{HeadChoice, Planned, Planner, Scene};
 use attention::search::Search;
 use runtime::request::{Goal, Request, RunStats};
@@ -115,7 +114,7 @@ fn print(layer: &Layer) -> io::Result<()> {
             .step_us
             .map_or(String::new(), |us| format!(", a dense head {:.1} ms on one thread", us * dense_cost / 1e3))
     )?;
-    let cell = |choice: &HeadChoice| format!("{:.2} {}", choice.cost / dense_cost, describe(&choice.pattern));
+    let cell = |choice: &HeadChoice| format!("{:.2} {}", choice.cost / dense_cost, choice.pattern);
     let rows: Vec<Vec<String>> = (layer.heads.iter().enumerate())
         .map(|(head, choice)| {
             let mut others: Vec<&HeadChoice> = Vec::new();
@@ -128,20 +127,9 @@ fn print(layer: &Layer) -> io::Result<()> {
             }
             let considered = others.into_iter().map(cell).collect::<Vec<_>>().join("; ");
             let cost = if choice.cost.is_finite() { format!("{:.2}", choice.cost / dense_cost) } else { "1".into() };
-            vec![head.to_string(), describe(&choice.pattern), cost, format!("{:.3}", choice.recall), considered]
+            vec![head.to_string(), choice.pattern.to_string(), cost, format!("{:.3}", choice.recall), considered]
         })
         .collect();
     table::print(&["head", "pattern", "cost", "recall", "others that meet the goal (cost, pattern)"], &rows)?;
     writeln!(io::stdout())
-}
-
-fn describe(pattern: &HeadPattern) -> String {
-    let with = |columns: &usize| if *columns > 0 { format!(" + {columns} columns") } else { String::new() };
-    match pattern {
-        HeadPattern::Dense => "dense".into(),
-        HeadPattern::Triangular { window, columns } => format!("window {window}{}", with(columns)),
-        HeadPattern::IntervalSlash { intervals, columns } => format!("{intervals} slashes{}", with(columns)),
-        HeadPattern::BlockCluster { threshold, columns } => format!("blocks >= {threshold:.4}{}", with(columns)),
-        HeadPattern::TopBlocks { blocks } => format!("top {blocks} blocks"),
-    }
 }

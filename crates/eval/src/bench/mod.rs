@@ -1,5 +1,6 @@
 //! Measurements: what takes how long, and what keeps how much.
 
+pub mod ablation;
 pub mod crossover;
 pub mod growth;
 pub mod overhead;
@@ -7,6 +8,7 @@ pub mod search_cost;
 pub mod selectors;
 pub mod ttft;
 
+mod contest;
 mod interleaved;
 #[cfg(test)]
 mod scripted_times;

@@ -1,20 +1,15 @@
 //! Which selector keeps most for the pairs it computes?
 //!
-//! A prompt goes through the model densely. In some layers every contestant, which is the online search restricted to one
-//! selector or family, also plans and executes the attention of each chunk, and its output is compared with the dense one.
-//! Thresholds are fitted to each head by the search itself, on probe rows, so all contestants aim at the same recall.
+//! In some layers of a dense prefill every contestant, which is the online search restricted to one selector or family, plans
+//! and executes attention too (`contest`). Thresholds are fitted to each head by the search itself, on probe rows, so all contestants aim at the same recall.
 
+use super::contest::{Contest, HeadSums, Outcome};
 use crate::EvalError;
 use crate::statistics::mean;
-use attention::attend::{Output, attend};
 use attention::pattern::{BlockRule, BlockScore, Selector};
-use attention::plan::Plan;
-use attention::planner::{Planned, Planner, Scene};
 use attention::search::{PatternFamily, Search, Target};
 use runtime::engine::{Engine, EngineError};
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 /// What to compare.
 #[derive(Clone, Debug)]
@@ -118,110 +113,61 @@ impl Selectors {
                 return Err(EvalError::Nothing(what));
             }
         }
-        let mut rows = Vec::new();
+        let contestants = all_contestants(&self.recalls)?;
+        let mut found = Vec::new();
         for (n, (name, text)) in self.texts.iter().enumerate() {
             let ids = engine.encode(text)?;
             for (m, &length) in self.lengths.iter().enumerate() {
                 let Some(prompt) = ids.get(..length) else {
                     return Err(EvalError::TextTooShort { name: name.clone(), length, tokens: ids.len() });
                 };
-                let study = Study::new(&self.recalls, self.layer_step)?;
-                engine.prefill_with(prompt, &study)?;
-                rows.extend(study.rows(name, length));
+                let contest =
+                    Contest::new(contestants.iter().map(|(_, it)| it.search.clone()).collect(), self.layer_step);
+                engine.prefill_with(prompt, &contest)?;
+                found.extend(rows(name, length, &contestants, &contest.finish()));
                 done(n * self.lengths.len() + m + 1);
             }
         }
-        Ok(rows)
+        Ok(found)
     }
 }
 
-/// Plans densely, and beside it what every contestant would have done.
-struct Study {
-    contestants: Vec<(f32, Contestant)>,
-    layer_step: usize,
-    /// By contestant, layer and head.
-    sums: Mutex<BTreeMap<(usize, usize, usize), Sums>>,
-}
-
-/// Of one head under one contestant, over all chunks.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sums {
-    computed_pairs: u64,
-    causal_pairs: u64,
-    recalled_pairs: f64,
-    squared_error: f64,
-    squared_output: f64,
-}
-
-impl Study {
-    fn new(recalls: &[f32], layer_step: usize) -> Result<Self, EngineError> {
-        let mut all = Vec::new();
-        for &recall in recalls {
-            all.extend(contestants(recall)?.into_iter().map(|contestant| (recall, contestant)));
-        }
-        Ok(Self { contestants: all, layer_step, sums: Mutex::default() })
+fn all_contestants(recalls: &[f32]) -> Result<Vec<(f32, Contestant)>, EngineError> {
+    let mut all = Vec::new();
+    for &recall in recalls {
+        all.extend(contestants(recall)?.into_iter().map(|contestant| (recall, contestant)));
     }
+    Ok(all)
+}
 
-    fn rows(&self, text: &str, length: usize) -> Vec<Row> {
-        let sums = self.sums.lock().expect("no contestant panicked");
-        let of_contestant = |n: usize| sums.range((n, 0, 0)..(n + 1, 0, 0)).map(|(_, sums)| *sums);
-        let row = |(n, (target, contestant)): (usize, &(f32, Contestant))| {
-            let total = |value: fn(&Sums) -> f64| of_contestant(n).map(|sums| value(&sums)).sum::<f64>();
-            let mut errors: Vec<f64> =
-                of_contestant(n).map(|sums| (sums.squared_error / sums.squared_output.max(1e-30)).sqrt()).collect();
-            errors.sort_by(f64::total_cmp);
-            Row {
-                text: text.into(),
-                length,
-                selector: contestant.name.into(),
-                target: *target,
-                recall: total(|sums| sums.recalled_pairs) / total(|sums| sums.causal_pairs as f64),
-                density: total(|sums| sums.computed_pairs as f64) / total(|sums| sums.causal_pairs as f64),
-                error: mean(errors.iter().copied()),
-                error_p95: errors.get((errors.len() * 95 / 100).min(errors.len() - 1)).copied().unwrap_or(0.0),
-            }
+fn rows(text: &str, length: usize, contestants: &[(f32, Contestant)], outcome: &Outcome) -> Vec<Row> {
+    let row = |(n, (target, contestant)): (usize, &(f32, Contestant))| {
+        let pairs = || outcome.heads(n).map(|(.., head)| head.causal_pairs() as f64).sum::<f64>();
+        let total = |share: fn(&HeadSums) -> f64| {
+            outcome.heads(n).map(|(.., head)| share(head) * head.causal_pairs() as f64).sum::<f64>() / pairs()
         };
-        self.contestants.iter().enumerate().map(row).collect()
-    }
-}
-
-impl Planner for Study {
-    fn plan(&self, scene: &Scene) -> Result<Planned, attention::Error> {
-        let heads = scene.queries.heads();
-        if scene.layer % self.layer_step == self.layer_step / 2 {
-            let run = |plan: &Plan| -> Result<Output, attention::Error> {
-                let mut output = Output::new(heads, scene.range.q_len());
-                attend(scene.simd, scene.queries, scene.kv, scene.range, plan, &mut output)?;
-                Ok(output)
-            };
-            let dense = run(&Plan::dense(heads.num_q_heads()))?;
-            for (n, (_, contestant)) in self.contestants.iter().enumerate() {
-                let planned = contestant.search.plan(scene)?;
-                let output = run(&planned.plan)?;
-                let mut sums = self.sums.lock().expect("no contestant panicked");
-                for (head, (plan, choice)) in planned.plan.heads.iter().zip(&planned.choices).enumerate() {
-                    let sums = sums.entry((n, scene.layer, head)).or_default();
-                    let causal_pairs = scene.range.causal_pairs();
-                    sums.computed_pairs += plan.pairs(scene.range);
-                    sums.causal_pairs += causal_pairs;
-                    sums.recalled_pairs += choice.recall * causal_pairs as f64;
-                    for row in 0..scene.range.q_len() {
-                        for (got, want) in output.row(head, row).iter().zip(dense.row(head, row)) {
-                            sums.squared_error += (*got as f64 - want as f64).powi(2);
-                            sums.squared_output += (want as f64).powi(2);
-                        }
-                    }
-                }
-            }
+        let mut errors: Vec<f64> = outcome.heads(n).map(|(.., head)| head.error()).collect();
+        errors.sort_by(f64::total_cmp);
+        Row {
+            text: text.into(),
+            length,
+            selector: contestant.name.into(),
+            target: *target,
+            recall: total(HeadSums::recall),
+            density: total(HeadSums::density),
+            error: mean(errors.iter().copied()),
+            error_p95: errors.get((errors.len() * 95 / 100).min(errors.len() - 1)).copied().unwrap_or(0.0),
         }
-        Ok(Planned::dense(heads.num_q_heads()))
-    }
+    };
+    contestants.iter().enumerate().map(row).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use attention::kv::KvPages;
+    use attention::plan::Plan;
+    use attention::planner::{Planner, Scene};
     use attention::queries::Queries;
     use attention::shape::{HeadShape, QueryRange};
     use attention::simd::Simd;
@@ -236,16 +182,19 @@ mod tests {
         let table: Vec<u32> = (0..24).collect();
         pages.append_rows(&table, 0, &rows(1, 32), &rows(2, 32)).unwrap();
         let queries = Queries::from_rows(Simd::detect(), heads, &rows(3, 64)).unwrap();
-        let study = Study::new(&[0.5, 0.99], 2).unwrap();
+        let contestants = all_contestants(&[0.5, 0.99]).unwrap();
+        let contest = Contest::new(contestants.iter().map(|(_, it)| it.search.clone()).collect(), 2);
         let range = QueryRange::new(len, len).unwrap();
         for layer in 0..4 {
             let kv = &pages.view(&table, len).unwrap();
             let scene = Scene { simd: Simd::detect(), layer, queries: &queries, kv, range, last_rows: 64 };
-            assert_eq!(study.plan(&scene).unwrap().plan, Plan::dense(2));
+            assert_eq!(contest.plan(&scene).unwrap().plan, Plan::dense(2));
         }
-        let rows = study.rows("noise", len);
-        assert_eq!(rows.len(), 2 * contestants(0.5).unwrap().len());
-        assert_eq!(study.sums.lock().unwrap().len(), rows.len() * 2 * 2, "two layers of two heads");
+        let outcome = contest.finish();
+        let rows = super::rows("noise", len, &contestants, &outcome);
+        assert_eq!(rows.len(), contestants.len());
+        assert!((0..rows.len()).all(|n| outcome.heads(n).count() == 2 * 2), "two layers of two heads");
+        assert!((0..rows.len()).all(|n| outcome.times_ms(n).len() == 2) && outcome.dense_times_ms().len() == 2);
         for (low, high) in rows.iter().zip(&rows[rows.len() / 2..]) {
             assert_eq!(low.selector, high.selector);
             assert!(low.density <= high.density && low.recall >= 0.5 && high.recall >= 0.98, "{low:?} {high:?}");

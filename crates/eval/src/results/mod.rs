@@ -5,4 +5,4 @@ mod meta;
 mod write;
 
 pub use meta::Meta;
-pub use write::{check_writable, write};
+pub use write::{check_writable, write, write_text};

@@ -15,17 +15,25 @@ pub fn check_writable(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes `value` as JSON, one row a line, to a new file beside `path` and moves it there. A pipe or a device is
-/// written directly.
+/// Writes `value` as JSON, one row a line, as [`write_text`] does.
 pub fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let mut json = Vec::new();
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut json, RowPerLine::default()))?;
     json.push(b'\n');
+    write_bytes(path, &json)
+}
+
+/// Writes a page or a picture to a new file beside `path` and moves it there. A pipe or a device is written directly.
+pub fn write_text(path: &Path, text: &str) -> io::Result<()> {
+    write_bytes(path, text.as_bytes())
+}
+
+fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match destination(path) {
-        Destination::Stream => fs::OpenOptions::new().write(true).open(path)?.write_all(&json),
+        Destination::Stream => fs::OpenOptions::new().write(true).open(path)?.write_all(bytes),
         Destination::Replace(target) => {
             let mut file = temporary_beside(&target)?;
-            file.write_all(&json)?;
+            file.write_all(bytes)?;
             file.as_file().sync_all()?;
             file.persist(&target).map_err(|e| e.error)?;
             Ok(())

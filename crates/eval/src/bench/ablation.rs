@@ -1,0 +1,374 @@
+//! What does each part of a pattern contribute? Everything, and everything but one family or part, at the same goal.
+//!
+//! Density, recall, output error and time come from a contest on the same queries and keys (`contest`); the negative
+//! log-likelihood of the text's end from one run of the model under each variant, where what a layer does changes what
+//! the next one sees. Every number is paired with that of the full search: heads, layers and tokens are the same.
+
+use super::contest::{Contest, HeadSums, Outcome};
+use crate::EvalError;
+use crate::report::{HeadCell, HeadGrid, Page};
+use crate::statistics::{Estimate, bootstrap95, mean};
+use attention::planner::Planner;
+use attention::search::{PatternFamily, Search};
+use runtime::engine::Engine;
+use runtime::request::{Goal, Request};
+use serde::Serialize;
+
+/// What to compare.
+#[derive(Clone, Debug)]
+pub struct Ablation {
+    /// Name and content of each text; each must hold the longest length.
+    pub texts: Vec<(String, String)>,
+    /// Prompt lengths, in tokens.
+    pub lengths: Vec<usize>,
+    /// Tokens at the end whose likelihood is rated.
+    pub tail: usize,
+    /// What every variant aims at.
+    pub goal: Goal,
+}
+
+/// One variant on one text. Intervals *vs all* resample layers, those of the likelihood resample tokens.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Name of the text.
+    pub text: String,
+    /// Prompt length.
+    pub length: usize,
+    /// `all`, `no ...` or `dense`.
+    pub variant: &'static str,
+    /// Computed pairs over causal pairs.
+    pub density: f64,
+    /// Density over that of all.
+    pub density_vs_all: Estimate,
+    /// Recall that the search expected.
+    pub recall: f64,
+    /// Relative L2 error of the attention output, mean over heads.
+    pub error: f64,
+    /// Error over that of all; nothing for dense, which has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_vs_all: Option<Estimate>,
+    /// Search and attention of all layers.
+    pub attention_ms: f64,
+    /// Time over that of all.
+    pub attention_vs_all: Estimate,
+    /// Mean negative log-likelihood of the tail, nats a token.
+    pub nll: f64,
+    /// NLL over that of dense attention, minus one.
+    pub nll_vs_dense: Estimate,
+    /// Tokens rated.
+    pub n: usize,
+}
+
+/// What the full search chose for one head.
+#[derive(Clone, Debug, Serialize)]
+pub struct HeadRow {
+    /// Name of the text.
+    pub text: String,
+    /// Prompt length.
+    pub length: usize,
+    /// Layer.
+    pub layer: usize,
+    /// Query head.
+    pub head: usize,
+    /// Kind of pattern, that of most pairs where chunks differ.
+    pub pattern: &'static str,
+    /// Computed pairs over causal pairs.
+    pub density: f64,
+    /// Recall that the search expected.
+    pub recall: f64,
+    /// Relative L2 error of the output.
+    pub error: f64,
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Findings {
+    /// One for each text, length and variant.
+    pub rows: Vec<Row>,
+    /// One for each text, length, layer and head.
+    pub atlas: Vec<HeadRow>,
+}
+
+/// The full search, and the same without each of its parts; the full one first.
+pub fn variants(full: &Search) -> Vec<(&'static str, Search)> {
+    let but = |change: &dyn Fn(&mut Search)| {
+        let mut search = full.clone();
+        change(&mut search);
+        search
+    };
+    let without = |family: PatternFamily| but(&|search| search.families.retain(|kept| *kept != family));
+    vec![
+        ("all", full.clone()),
+        ("no block-cluster", without(PatternFamily::BlockCluster)),
+        ("no interval-slash", without(PatternFamily::IntervalSlash)),
+        ("no triangular", without(PatternFamily::Triangular)),
+        ("no columns", but(&|search| search.column_counts = vec![0])),
+        ("no centres", but(&|search| search.centres = false)),
+    ]
+}
+
+impl Ablation {
+    /// Prefills that there will be: the contest, dense and each variant.
+    pub fn prefills(&self) -> usize {
+        self.texts.len() * self.lengths.len() * (2 + 6)
+    }
+
+    /// Compares on every text at every length; `done` is told after each prefill.
+    ///
+    /// # Errors
+    /// When there is nothing to compare, a text is too short, the engine runs on a GPU or refuses.
+    pub fn run(&self, engine: &mut Engine, done: &mut dyn FnMut()) -> Result<Findings, EvalError> {
+        for (empty, what) in [
+            (self.texts.is_empty(), "the list of texts"),
+            (self.lengths.is_empty() || self.lengths.iter().any(|length| *length < 2), "the list of lengths"),
+            (self.tail == 0, "the number of tokens to rate"),
+        ] {
+            if empty {
+                return Err(EvalError::Nothing(what));
+            }
+        }
+        let mut findings = Findings::default();
+        for (name, text) in &self.texts {
+            let ids = engine.encode(text)?;
+            for &length in &self.lengths {
+                let Some(prompt) = ids.get(..length) else {
+                    return Err(EvalError::TextTooShort { name: name.clone(), length, tokens: ids.len() });
+                };
+                let request = Request { goal: self.goal, ..Request::default() };
+                let full = engine.search(&request, length)?.expect("only dense attention needs no search");
+                let variants = variants(&full);
+
+                let contest = Contest::new(variants.iter().map(|(_, search)| search.clone()).collect(), 1);
+                engine.prefill_with(prompt, &contest)?;
+                let outcome = contest.finish();
+                done();
+
+                let mut rate = |planner: Option<&dyn Planner>| -> Result<Vec<f64>, EvalError> {
+                    let (nll, _) = engine.tail_nll_with(prompt, self.tail, planner)?;
+                    done();
+                    Ok(nll)
+                };
+                let dense_nll = rate(None)?;
+                let nlls: Vec<Vec<f64>> =
+                    variants.iter().map(|(_, search)| rate(Some(search))).collect::<Result<_, _>>()?;
+                let of = |variant, measured, nll| row((name, length, variant), measured, &outcome, nll, &dense_nll);
+                findings.rows.push(of("dense", None, &dense_nll));
+                for (n, ((variant, _), nll)) in variants.iter().zip(&nlls).enumerate() {
+                    findings.rows.push(of(variant, Some(n), nll));
+                }
+                findings.atlas.extend(atlas(name, length, &outcome));
+            }
+        }
+        Ok(findings)
+    }
+}
+
+/// Of one layer under one variant.
+struct Layer {
+    density: f64,
+    recall: f64,
+    error: f64,
+    ms: f64,
+}
+
+/// All layers of a contestant, or of dense.
+fn layers(outcome: &Outcome, contestant: Option<usize>) -> Vec<Layer> {
+    let Some(n) = contestant else {
+        return outcome
+            .dense_times_ms()
+            .iter()
+            .map(|&ms| Layer { density: 1.0, recall: 1.0, error: 0.0, ms })
+            .collect();
+    };
+    let heads: Vec<(usize, &HeadSums)> = outcome.heads(n).map(|(layer, _, sums)| (layer, sums)).collect();
+    let by_layer = heads.chunk_by(|(a, _), (b, _)| a == b).zip(outcome.times_ms(n));
+    by_layer
+        .map(|(heads, ms)| {
+            // All heads of a layer have as many pairs.
+            let mean = |value: fn(&HeadSums) -> f64| mean(heads.iter().map(|(_, sums)| value(sums)));
+            Layer { density: mean(HeadSums::density), recall: mean(HeadSums::recall), error: mean(HeadSums::error), ms }
+        })
+        .collect()
+}
+
+fn row(
+    (text, length, variant): (&str, usize, &'static str),
+    contestant: Option<usize>,
+    outcome: &Outcome,
+    nll: &[f64],
+    dense_nll: &[f64],
+) -> Row {
+    let (own, all) = (layers(outcome, contestant), layers(outcome, Some(0)));
+    let versus = |value: fn(&Layer) -> f64| {
+        let sum = |layers: &[Layer], some: &[usize]| some.iter().map(|&layer| value(&layers[layer])).sum::<f64>();
+        bootstrap95(own.len(), |some| sum(&own, some) / sum(&all, some))
+    };
+    let over_layers = |value: fn(&Layer) -> f64| mean(own.iter().map(value));
+    Row {
+        text: text.into(),
+        length,
+        variant,
+        density: over_layers(|layer| layer.density),
+        density_vs_all: versus(|layer| layer.density),
+        recall: over_layers(|layer| layer.recall),
+        error: over_layers(|layer| layer.error),
+        error_vs_all: contestant.map(|_| versus(|layer| layer.error)),
+        attention_ms: own.iter().map(|layer| layer.ms).sum(),
+        attention_vs_all: versus(|layer| layer.ms),
+        nll: mean(nll.iter().copied()),
+        nll_vs_dense: relative_change(nll, dense_nll),
+        n: nll.len(),
+    }
+}
+
+/// Mean over mean of the paired base, minus one.
+fn relative_change(values: &[f64], base: &[f64]) -> Estimate {
+    let sum = |values: &[f64], some: &[usize]| some.iter().map(|&n| values[n]).sum::<f64>();
+    bootstrap95(values.len(), |some| sum(values, some) / sum(base, some) - 1.0)
+}
+
+fn atlas(text: &str, length: usize, outcome: &Outcome) -> Vec<HeadRow> {
+    let row = |(layer, head, sums): (usize, usize, &HeadSums)| HeadRow {
+        text: text.into(),
+        length,
+        layer,
+        head,
+        pattern: sums.pattern(),
+        density: sums.density(),
+        recall: sums.recall(),
+        error: sums.error(),
+    };
+    outcome.heads(0).map(row).collect()
+}
+
+impl Row {
+    /// Names of [`cells`](Self::cells).
+    pub const HEADER: [&str; 9] = [
+        "density",
+        "over all's (95%)",
+        "recall",
+        "output error",
+        "over all's (95%)",
+        "attention",
+        "over all's (95%)",
+        "NLL",
+        "over dense's (95%)",
+    ];
+
+    /// The figures, for people.
+    pub fn cells(&self) -> [String; 9] {
+        let ratio = |Estimate { value, ci95: [low, high] }: Estimate| format!("{value:.2} ({low:.2} .. {high:.2})");
+        let Estimate { value, ci95: [low, high] } = self.nll_vs_dense;
+        [
+            format!("{:.3}", self.density),
+            ratio(self.density_vs_all),
+            format!("{:.3}", self.recall),
+            format!("{:.4}", self.error),
+            self.error_vs_all.map_or(String::new(), ratio),
+            format!("{:.0} ms", self.attention_ms),
+            ratio(self.attention_vs_all),
+            format!("{:.4}", self.nll),
+            format!("{:+.2}% ({:+.2} .. {:+.2})", 100.0 * value, 100.0 * low, 100.0 * high),
+        ]
+    }
+}
+
+/// A page with the figures, and the atlas of heads as a picture for each text and length.
+pub fn page(model: &str, goal: &str, findings: &Findings) -> String {
+    let mut page = Page::new(&format!("What each part contributes: {model}"));
+    page.paragraph(&format!(
+        "Every variant aims at {goal}. Density, output error and time are of the same queries and keys, NLL of one run of the \
+         model under each variant. Intervals resample layers, those of NLL the tokens of the text's end."
+    ));
+    let same_prompt = |a: &HeadRow, b: &HeadRow| (&a.text, a.length) == (&b.text, b.length);
+    for (n, heads) in findings.atlas.chunk_by(same_prompt).enumerate() {
+        let (text, length) = (&heads[0].text, heads[0].length);
+        page.heading(&format!("prompt-{n}"), &format!("{text}, {length} tokens"));
+        let of_prompt = findings.rows.iter().filter(|row| &row.text == text && row.length == length);
+        let cells: Vec<Vec<String>> =
+            of_prompt.map(|row| [row.variant.to_string()].into_iter().chain(row.cells()).collect()).collect();
+        page.table(&["variant"].into_iter().chain(Row::HEADER).collect::<Vec<_>>(), &cells);
+        page.heading(&format!("atlas-{n}"), "What the full search chose for each head");
+        let cells: Vec<HeadCell> = heads.iter().map(HeadRow::cell).collect();
+        page.markup(&HeadGrid::key(&cells));
+        page.begin_figures();
+        page.figure(&format!("grid-{n}"), &HeadGrid(&cells).draw(), "Density", "is how far a cell is filled.");
+        page.end_figures();
+    }
+    page.finish()
+}
+
+impl HeadRow {
+    fn cell(&self) -> HeadCell {
+        let Self { layer, head, pattern, density, recall, error, .. } = self;
+        let name = pattern.replace('_', "-");
+        let label = format!(
+            "layer {layer}, head {head}: {name}, density {density:.3}, recall {recall:.3}, output error {error:.3}"
+        );
+        HeadCell { layer: *layer, head: *head, pattern, density: *density, label }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use attention::kv::KvPages;
+    use attention::planner::Scene;
+    use attention::queries::Queries;
+    use attention::search::Target;
+    use attention::shape::{HeadShape, QueryRange};
+    use attention::simd::Simd;
+
+    #[test]
+    fn each_variant_lacks_one_part() {
+        let full = Search::new(Target::Recall(0.9)).unwrap();
+        let variants = variants(&full);
+        assert_eq!(variants[0].1, full);
+        for (name, search) in &variants[1..] {
+            let lacks =
+                [search.families.len() == full.families.len() - 1, search.column_counts == [0], !search.centres];
+            assert_eq!(lacks.iter().filter(|lacks| **lacks).count(), 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn rows_are_paired_with_the_full_search() {
+        let (heads, len) = (HeadShape::new(2, 1, 32).unwrap(), 3000);
+        let rows = |seed: usize, width: usize| -> Vec<f32> {
+            (0..len * width).map(|n| ((n * 2654435761 + seed) >> 9) as f32 % 1000.0 / 250.0 - 2.0).collect()
+        };
+        let mut pages = KvPages::new(heads, 47);
+        let table: Vec<u32> = (0..47).collect();
+        pages.append_rows(&table, 0, &rows(1, 32), &rows(2, 32)).unwrap();
+        let queries = Queries::from_rows(Simd::detect(), heads, &rows(3, 64)).unwrap();
+        let mut search = Search::new(Target::Recall(0.8)).unwrap();
+        search.cost.margin = f64::INFINITY;
+        let variants = variants(&search);
+        let contest = Contest::new(variants.iter().map(|(_, search)| search.clone()).collect(), 1);
+        for layer in 0..3 {
+            let kv = &pages.view(&table, len).unwrap();
+            let range = QueryRange::new(len, len).unwrap();
+            let scene = Scene { simd: Simd::detect(), layer, queries: &queries, kv, range, last_rows: 64 };
+            contest.plan(&scene).unwrap();
+        }
+        let outcome = contest.finish();
+        let of = |variant, n, nll: &[f64]| row(("noise", len, variant), n, &outcome, nll, &[2.0, 4.0]);
+        let all = of("all", Some(0), &[2.1, 4.2]);
+        assert_eq!((all.density_vs_all.value, all.error_vs_all.unwrap().value), (1.0, 1.0));
+        assert!((all.nll_vs_dense.value - 0.05).abs() < 1e-12 && all.recall >= 0.8 && all.n == 2);
+        let dense = of("dense", None, &[2.0, 4.0]);
+        assert_eq!((dense.density, dense.error, dense.nll_vs_dense.value), (1.0, 0.0, 0.0));
+        assert!((dense.density_vs_all.value - 1.0 / all.density).abs() < 1e-9 && dense.error_vs_all.is_none());
+        // The same keys in each layer: nothing varies over layers.
+        let [low, high] = of("no centres", Some(5), &[2.0, 4.0]).error_vs_all.unwrap().ci95;
+        assert!((high - low).abs() < 1e-9 && low > 1.0, "{low} {high}");
+        let atlas = atlas("noise", len, &outcome);
+        assert_eq!(
+            atlas.iter().map(|row| (row.layer, row.head)).collect::<Vec<_>>(),
+            [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
+        );
+        assert!(atlas.iter().all(|row| row.pattern != "dense" && row.density < 1.0));
+        let page = super::page("<model>", "a recall of 0.8", &Findings { rows: vec![all, dense], atlas });
+        assert!(page.contains("&lt;model&gt;") && page.contains("noise, 3000 tokens") && page.contains("head 1: "));
+    }
+}

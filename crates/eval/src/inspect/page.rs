@@ -1,0 +1,141 @@
+//! The page to browse.
+
+use super::{HeadView, Mark, Pool};
+use crate::report::{HeatMap, Page, Svg, escape};
+
+/// What the page is about.
+#[derive(Clone, Debug)]
+pub struct Source<'a> {
+    /// Model as the engine names it.
+    pub model: &'a str,
+    /// Where the prompt came from.
+    pub prompt: &'a str,
+    /// Tokens of the prompt.
+    pub tokens: usize,
+    /// What the search aimed at, in words.
+    pub goal: &'a str,
+    /// How pairs became cells.
+    pub pool: Pool,
+}
+
+/// Of each [`Mark`].
+const MARK_COLOURS: [[u8; 4]; 4] = [[0, 0, 0, 0], [226, 146, 20, 150], [16, 150, 130, 64], [40, 100, 220, 72]];
+
+impl HeadView {
+    /// The attention of the head with its plan over it.
+    pub fn draw(&self) -> Svg {
+        let values = self.map.values();
+        let map = HeatMap {
+            side: self.map.side(),
+            cell: self.map.cell(),
+            values: &values,
+            marks: self.map.marks(),
+            mark_colours: &MARK_COLOURS,
+        };
+        map.draw(&format!("layer {}, head {}: {}", self.layer, self.head, self.caption()))
+    }
+
+    fn caption(&self) -> String {
+        format!(
+            "{}; density {:.3}, recall {:.3} (estimated {:.3}; a twentieth of the queries keep less than {:.3})",
+            self.choice.pattern, self.density, self.exact_recall, self.choice.recall, self.exact_recall_p5,
+        )
+    }
+}
+
+/// One page with all heads, in order of layers. It needs no other file.
+pub fn page(source: &Source, views: &[HeadView]) -> String {
+    let mut page = Page::new(&format!("Attention of {}", source.model));
+    page.paragraph(&format!(
+        "Prompt {}, {} tokens; the search aimed at {}.",
+        source.prompt, source.tokens, source.goal
+    ));
+    let cell = views.first().map_or(1, |view| view.map.cell());
+    let pooled = match source.pool {
+        _ if cell == 1 => String::from("Each dot is the attention of one query to one key"),
+        Pool::Max => format!("Each dot is the largest attention among {cell} queries and {cell} keys"),
+        Pool::Mean => format!("Each dot is the mean attention of {cell} queries to {cell} keys"),
+    };
+    page.paragraph(&format!(
+        "Queries run down, keys across. {pooled}, on a logarithmic scale: the strongest of a map is darkest (brightest in a \
+         dark theme), a hundred-thousandth of it is blank. Recall is the attention that the plan keeps, exactly, as a mean \
+         over queries; centres count nothing in it."
+    ));
+    page.markup(&key());
+    for views in views.chunk_by(|a, b| a.layer == b.layer) {
+        let layer = views[0].layer;
+        page.heading(&format!("layer-{layer}"), &format!("Layer {layer}"));
+        page.begin_figures();
+        for view in views {
+            let anchor = format!("layer-{layer}-head-{}", view.head);
+            page.figure(&anchor, &view.draw(), &format!("Head {}", view.head), &view.caption());
+        }
+        page.end_figures();
+    }
+    page.heading("figures", "Figures");
+    let rows: Vec<Vec<String>> = views.iter().map(row).collect();
+    page.table(&["layer", "head", "pattern", "density", "recall", "estimated", "worst twentieth"], &rows);
+    page.finish()
+}
+
+fn row(view: &HeadView) -> Vec<String> {
+    let share = |share: f64| format!("{share:.3}");
+    vec![
+        view.layer.to_string(),
+        view.head.to_string(),
+        view.choice.pattern.to_string(),
+        share(view.density),
+        share(view.exact_recall),
+        share(view.choice.recall),
+        share(view.exact_recall_p5),
+    ]
+}
+
+/// What the colours of the plan mean, and a switch that takes the plan away.
+fn key() -> String {
+    let entry = |mark: Mark, what: &str| {
+        let [r, g, b, opacity] = MARK_COLOURS[mark as usize];
+        let opacity = opacity as f64 / 255.0;
+        format!(
+            "<span><span class=\"key\" style=\"background:rgb({r} {g} {b} / {opacity:.2})\"></span> {}</span>",
+            escape(what)
+        )
+    };
+    format!(
+        "<p>{} &nbsp; {} &nbsp; {} &nbsp; What is computed as blocks has no tint.</p>\n\
+         <fieldset><label><input type=\"radio\" name=\"plan\" checked> attention and plan</label>\
+         <label><input type=\"radio\" name=\"plan\" id=\"without-plan\"> attention alone</label></fieldset>\n",
+        entry(Mark::Column, "single columns that are computed"),
+        entry(Mark::Centre, "left out, represented by block centres"),
+        entry(Mark::LeftOut, "left out"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PooledMap;
+    use super::*;
+    use attention::pattern::HeadPattern;
+    use attention::planner::HeadChoice;
+
+    #[test]
+    fn a_page_has_every_head_and_escapes_names() {
+        let view = |layer, head| HeadView {
+            layer,
+            head,
+            choice: HeadChoice::new(HeadPattern::Triangular { window: 512, columns: 64 }, 0.9, 1.0),
+            density: 0.25,
+            exact_recall: 0.91,
+            exact_recall_p5: 0.5,
+            map: PooledMap::new(700, Pool::Max),
+        };
+        let source =
+            Source { model: "<b>model</b>", prompt: "a&b.txt", tokens: 700, goal: "recall 0.98", pool: Pool::Max };
+        let html = page(&source, &[view(1, 0), view(1, 2), view(5, 0)]);
+        assert!(!html.contains("<b>model") && html.contains("a&amp;b.txt"));
+        assert_eq!((html.matches("<figure ").count(), html.matches("<h2 ").count()), (3, 3));
+        for text in ["id=\"layer-1-head-2\"", "window 512 + 64 columns; density 0.250, recall 0.910", "2 keys"] {
+            assert!(html.contains(text), "{text}");
+        }
+    }
+}
