@@ -34,6 +34,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Bench(BenchCommand::Crossover(crossover)) => commands::bench_crossover::run(crossover),
         Command::Bench(BenchCommand::Overhead(overhead)) => commands::bench_overhead::run(overhead),
         Command::Bench(BenchCommand::Growth(growth)) => commands::bench_growth::run(growth),
+        Command::Bench(BenchCommand::Memory(memory)) => commands::bench_memory::run(memory),
         Command::Bench(BenchCommand::Selectors(selectors)) => commands::bench_selectors::run(selectors),
         Command::Eval(EvalCommand::Passkey(flags)) => commands::eval_retrieval::run(Task::Passkey, flags),
         Command::Eval(EvalCommand::Needle(flags)) => commands::eval_retrieval::run(Task::Needle, flags),

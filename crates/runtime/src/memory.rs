@@ -84,6 +84,14 @@ pub fn available_bytes() -> Option<u64> {
     }
 }
 
+/// Most memory of the machine that this process ever held at a time: its own and pages of files it mapped. Known on Linux.
+pub fn peak_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +100,15 @@ mod tests {
     fn bytes_read_well() {
         let printed: Vec<String> = [0, 1023, 1024, 1 << 20, 3 << 29, 5 << 40].map(|n| Bytes(n).to_string()).to_vec();
         assert_eq!(printed, ["0 B", "1023 B", "1.0 KiB", "1.0 MiB", "1.5 GiB", "5.0 TiB"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_was_held_once_stays_counted() {
+        let held = vec![1u8; 32 << 20];
+        assert!(held.iter().all(|byte| *byte == 1));
+        drop(held);
+        assert!(peak_resident_bytes().unwrap() > 32 << 20);
     }
 
     #[test]

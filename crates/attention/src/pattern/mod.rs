@@ -78,7 +78,7 @@ impl fmt::Display for HeadPattern {
                 columns
             }
             HeadPattern::IntervalSlash { intervals, columns } => {
-                write!(f, "{intervals} slashes")?;
+                write!(f, "{intervals} slash{}", if *intervals == 1 { "" } else { "es" })?;
                 columns
             }
             HeadPattern::BlockCluster { threshold, columns } => {

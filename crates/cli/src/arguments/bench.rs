@@ -15,6 +15,8 @@ pub enum BenchCommand {
     Overhead(BenchOverhead),
     /// How fast time to first token grows with the prompt, and what the stages of the search take
     Growth(BenchGrowth),
+    /// Peak memory over prompt lengths, predicted and measured, each point in a process of its own
+    Memory(BenchMemory),
     /// What each way to choose blocks and columns keeps for the pairs it computes
     Selectors(BenchSelectors),
 }
@@ -133,6 +135,33 @@ pub struct BenchGrowth {
     /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:
+  sparse-accelerate bench memory --model model.gguf --lengths 1024,8192 --json memory.json")]
+pub struct BenchMemory {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Prompt lengths in tokens
+    #[arg(long, value_delimiter = ',', default_value = "1024,2048,4096,8192", value_name = "L,..", value_parser = at_least_one)]
+    pub lengths: Vec<usize>,
+    /// Attention modes
+    #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
+    pub attention: Vec<AttentionMode>,
+    #[command(flatten)]
+    pub goal: GoalArguments,
+    /// Write the points to a file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Measure this length and mode alone, in this process, and print the point as JSON: what the command starts for each
+    #[arg(long, hide = true, value_name = "L:MODE", value_parser = point)]
+    pub one_point: Option<(usize, AttentionMode)>,
+}
+
+fn point(text: &str) -> Result<(usize, AttentionMode), String> {
+    let (length, mode) = text.split_once(':').ok_or("expected a length and a mode, like 8192:dense")?;
+    Ok((at_least_one(length)?, mode.parse()?))
 }
 
 fn gain(text: &str) -> Result<f64, String> {

@@ -85,10 +85,10 @@ fn print(views: &[HeadView]) -> io::Result<()> {
             vec![
                 view.layer.to_string(),
                 view.head.to_string(),
-                view.choice.pattern.to_string(),
+                view.pattern.to_string(),
                 share(view.density),
                 share(view.exact_recall),
-                share(view.choice.recall),
+                share(view.estimated_recall),
                 share(view.exact_recall_p5),
             ]
         })

@@ -89,6 +89,11 @@ pub struct Findings {
     pub atlas: Vec<HeadRow>,
 }
 
+/// The variant that has every part, which the others are compared with.
+const ALL: &str = "all";
+/// The variant that computes every pair.
+const DENSE: &str = "dense";
+
 /// The full search, and the same without each of its parts; the full one first.
 pub fn variants(full: &Search) -> Vec<(&'static str, Search)> {
     let but = |change: &dyn Fn(&mut Search)| {
@@ -98,7 +103,7 @@ pub fn variants(full: &Search) -> Vec<(&'static str, Search)> {
     };
     let without = |family: PatternFamily| but(&|search| search.families.retain(|kept| *kept != family));
     vec![
-        ("all", full.clone()),
+        (ALL, full.clone()),
         ("no block-cluster", without(PatternFamily::BlockCluster)),
         ("no interval-slash", without(PatternFamily::IntervalSlash)),
         ("no triangular", without(PatternFamily::Triangular)),
@@ -152,7 +157,7 @@ impl Ablation {
                 let nlls: Vec<Vec<f64>> =
                     variants.iter().map(|(_, search)| rate(Some(search))).collect::<Result<_, _>>()?;
                 let of = |variant, measured, nll| row((name, length, variant), measured, &outcome, nll, &dense_nll);
-                findings.rows.push(of("dense", None, &dense_nll));
+                findings.rows.push(of(DENSE, None, &dense_nll));
                 for (n, ((variant, _), nll)) in variants.iter().zip(&nlls).enumerate() {
                     findings.rows.push(of(variant, Some(n), nll));
                 }
@@ -257,8 +262,15 @@ impl Row {
 
     /// The figures, for people.
     pub fn cells(&self) -> [String; 9] {
-        let ratio = |Estimate { value, ci95: [low, high] }: Estimate| format!("{value:.2} ({low:.2} .. {high:.2})");
-        let Estimate { value, ci95: [low, high] } = self.nll_vs_dense;
+        // Nothing beside itself.
+        let (is_all, is_dense) = (self.variant == ALL, self.variant == DENSE);
+        let ratio = |ratio: Estimate| match ratio {
+            _ if is_all => String::new(),
+            Estimate { value, ci95: [low, high] } => format!("{value:.2} ({low:.2} .. {high:.2})"),
+        };
+        let change = |Estimate { value, ci95: [low, high] }: Estimate| {
+            format!("{:+.2}% ({:+.2} .. {:+.2})", 100.0 * value, 100.0 * low, 100.0 * high)
+        };
         [
             format!("{:.3}", self.density),
             ratio(self.density_vs_all),
@@ -268,7 +280,7 @@ impl Row {
             format!("{:.0} ms", self.attention_ms),
             ratio(self.attention_vs_all),
             format!("{:.4}", self.nll),
-            format!("{:+.2}% ({:+.2} .. {:+.2})", 100.0 * value, 100.0 * low, 100.0 * high),
+            if is_dense { String::new() } else { change(self.nll_vs_dense) },
         ]
     }
 }
@@ -291,9 +303,8 @@ pub fn page(model: &str, goal: &str, findings: &Findings) -> String {
         page.heading(&format!("atlas-{n}"), "What the full search chose for each head");
         let cells: Vec<HeadCell> = heads.iter().map(HeadRow::cell).collect();
         page.markup(&HeadGrid::key(&cells));
-        page.begin_figures();
-        page.figure(&format!("grid-{n}"), &HeadGrid(&cells).draw(), "Density", "is how far a cell is filled.");
-        page.end_figures();
+        let caption = "Layers down, heads across; density is how far a cell is filled.";
+        page.figure(&format!("grid-{n}"), &HeadGrid(&cells).draw(), "", caption);
     }
     page.finish()
 }

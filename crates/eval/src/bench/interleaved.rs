@@ -24,15 +24,7 @@ pub(super) struct Interleaved<'a, M> {
 impl<'a, M: Completer> Interleaved<'a, M> {
     /// Makes ready for prompts of these lengths.
     pub(super) fn new(model: &'a mut M, lengths: &[usize], goal: Goal) -> Result<Self, EvalError> {
-        if lengths.is_empty() || lengths.contains(&0) {
-            return Err(EvalError::Nothing("the list of lengths"));
-        }
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        if longest > model.max_context() {
-            return Err(EvalError::BeyondContext { length: longest, max_context: model.max_context() });
-        }
-        // A little longer than needed, then cut: every length is met to the token.
-        let text = passkey::prompt(model, longest.max(WARM_UP_TOKENS) + 256, 0.5, "12345")?;
+        let text = prompt(model, lengths)?;
         let mut ready = Self { model, text, goal };
         ready.run((WARM_UP_TOKENS.min(ready.model.max_context()), AttentionMode::Auto))?;
         Ok(ready)
@@ -63,6 +55,19 @@ impl<'a, M: Completer> Interleaved<'a, M> {
         let request = Request { max_tokens: 1, attention, goal: self.goal, ..Request::default() };
         Ok(self.model.complete(&self.text[..length], &request)?.stats)
     }
+}
+
+/// A text that holds prompts of these lengths, and one to warm up on.
+pub(super) fn prompt(model: &impl Completer, lengths: &[usize]) -> Result<Vec<u32>, EvalError> {
+    if lengths.is_empty() || lengths.contains(&0) {
+        return Err(EvalError::Nothing("the list of lengths"));
+    }
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    if longest > model.max_context() {
+        return Err(EvalError::BeyondContext { length: longest, max_context: model.max_context() });
+    }
+    // A little longer than needed, then cut: every length is met to the token.
+    passkey::prompt(model, longest.max(WARM_UP_TOKENS) + 256, 0.5, "12345")
 }
 
 /// Times to first token, by round.

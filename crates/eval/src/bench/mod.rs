@@ -3,6 +3,7 @@
 pub mod ablation;
 pub mod crossover;
 pub mod growth;
+pub mod memory;
 pub mod overhead;
 pub mod search_cost;
 pub mod selectors;

@@ -1,8 +1,8 @@
 //! What finding patterns costs, stage by stage (the paper's overhead of pattern selection).
 
+use super::interleaved::prompt;
 use crate::EvalError;
 use crate::statistics::Spread;
-use crate::tasks::passkey;
 use attention::planner::{Planned, Planner, Scene};
 use attention::search::{Search, StageTimes};
 use runtime::engine::Engine;
@@ -69,19 +69,10 @@ impl SearchCost {
     /// # Errors
     /// When there is nothing to time, a length is beyond the model's context, or the engine refuses.
     pub fn run(&self, engine: &mut Engine, done: &mut dyn FnMut()) -> Result<Vec<Row>, EvalError> {
-        for (empty, what) in [
-            (self.lengths.is_empty() || self.lengths.contains(&0), "the list of lengths"),
-            (self.runs == 0, "the number of runs"),
-        ] {
-            if empty {
-                return Err(EvalError::Nothing(what));
-            }
+        if self.runs == 0 {
+            return Err(EvalError::Nothing("the number of runs"));
         }
-        let (longest, max_context) = (self.lengths.iter().copied().max().unwrap_or(0), engine.config().max_context);
-        if longest > max_context {
-            return Err(EvalError::BeyondContext { length: longest, max_context });
-        }
-        let text = passkey::prompt(engine, longest + 256, 0.5, "12345")?;
+        let text = prompt(engine, &self.lengths)?;
         let request = Request { attention: AttentionMode::Sparse, goal: self.goal, ..Request::default() };
         let mut measured: Vec<Vec<(RunStats, StageTimes)>> = vec![Vec::new(); self.lengths.len()];
         for _ in 0..self.runs {

@@ -9,7 +9,8 @@ mod page;
 mod pooled;
 
 use crate::EvalError;
-use attention::planner::{HeadChoice, Planned, Planner, Scene};
+use attention::pattern::HeadPattern;
+use attention::planner::{Planned, Planner, Scene};
 use attention::search::Search;
 use runtime::engine::Engine;
 use runtime::request::{Goal, Request, RunStats};
@@ -63,11 +64,13 @@ pub struct HeadView {
     pub layer: usize,
     /// Query head.
     pub head: usize,
-    /// Pattern of the last chunk, with the recall that the search expected there.
+    /// Pattern, that of the last chunk.
     #[serde(flatten)]
-    pub choice: HeadChoice,
+    pub pattern: HeadPattern,
     /// Computed pairs over causal pairs.
     pub density: f64,
+    /// Attention mass kept, as the search estimated it, mean over all queries.
+    pub estimated_recall: f64,
     /// Attention mass kept, exact mean over all queries; centres count nothing.
     pub exact_recall: f64,
     /// A twentieth of the queries keep less than this.
@@ -151,8 +154,9 @@ impl View {
         let view = HeadView {
             layer,
             head,
-            choice: HeadChoice::dense(f64::NAN),
+            pattern: HeadPattern::Dense,
             density: 1.0,
+            estimated_recall: 0.0,
             exact_recall: 1.0,
             exact_recall_p5: 1.0,
             map: PooledMap::new(onlooker.len, onlooker.wanted.pool),
@@ -165,12 +169,15 @@ impl View {
         self.computed_pairs += plan.pairs(scene.range);
         self.causal_pairs += scene.range.causal_pairs();
         self.recall_of_rows.extend(self.view.map.add(scene, self.view.head, plan));
-        self.view.choice = HeadChoice { considered: Vec::new(), ..planned.choices[self.view.head].clone() };
+        let choice = &planned.choices[self.view.head];
+        self.view.estimated_recall += choice.recall * scene.range.q_len() as f64;
+        self.view.pattern = choice.pattern.clone();
     }
 
     fn finish(mut self) -> HeadView {
         let mut rows: Vec<f64> = self.recall_of_rows.into_iter().map(f64::from).collect();
         rows.sort_by(f64::total_cmp);
+        self.view.estimated_recall /= rows.len() as f64;
         self.view.exact_recall = crate::statistics::mean(rows.iter().copied());
         self.view.exact_recall_p5 = rows.get(rows.len() / 20).copied().unwrap_or(1.0);
         self.view.density = self.computed_pairs as f64 / self.causal_pairs as f64;

@@ -19,7 +19,7 @@ pub struct Source<'a> {
 }
 
 /// Of each [`Mark`].
-const MARK_COLOURS: [[u8; 4]; 4] = [[0, 0, 0, 0], [226, 146, 20, 150], [16, 150, 130, 64], [40, 100, 220, 72]];
+const MARK_COLOURS: [[u8; 4]; 4] = [[0, 0, 0, 0], [230, 120, 0, 120], [0, 150, 130, 70], [40, 90, 230, 80]];
 
 impl HeadView {
     /// The attention of the head with its plan over it.
@@ -38,7 +38,7 @@ impl HeadView {
     fn caption(&self) -> String {
         format!(
             "{}; density {:.3}, recall {:.3} (estimated {:.3}; a twentieth of the queries keep less than {:.3})",
-            self.choice.pattern, self.density, self.exact_recall, self.choice.recall, self.exact_recall_p5,
+            self.pattern, self.density, self.exact_recall, self.estimated_recall, self.exact_recall_p5,
         )
     }
 }
@@ -58,8 +58,9 @@ pub fn page(source: &Source, views: &[HeadView]) -> String {
     };
     page.paragraph(&format!(
         "Queries run down, keys across. {pooled}, on a logarithmic scale: the strongest of a map is darkest (brightest in a \
-         dark theme), a hundred-thousandth of it is blank. Recall is the attention that the plan keeps, exactly, as a mean \
-         over queries; centres count nothing in it."
+         dark theme), a ten-thousandth of it is blank. Recall is the attention that the plan keeps, exactly, as a mean \
+         over queries; centres count nothing in it. Where a prompt takes several chunks, each has plans of its own; the \
+         pattern named is that of the last."
     ));
     page.markup(&key());
     for views in views.chunk_by(|a, b| a.layer == b.layer) {
@@ -83,10 +84,10 @@ fn row(view: &HeadView) -> Vec<String> {
     vec![
         view.layer.to_string(),
         view.head.to_string(),
-        view.choice.pattern.to_string(),
+        view.pattern.to_string(),
         share(view.density),
         share(view.exact_recall),
-        share(view.choice.recall),
+        share(view.estimated_recall),
         share(view.exact_recall_p5),
     ]
 }
@@ -116,15 +117,15 @@ mod tests {
     use super::super::PooledMap;
     use super::*;
     use attention::pattern::HeadPattern;
-    use attention::planner::HeadChoice;
 
     #[test]
     fn a_page_has_every_head_and_escapes_names() {
         let view = |layer, head| HeadView {
             layer,
             head,
-            choice: HeadChoice::new(HeadPattern::Triangular { window: 512, columns: 64 }, 0.9, 1.0),
+            pattern: HeadPattern::Triangular { window: 512, columns: 64 },
             density: 0.25,
+            estimated_recall: 0.9,
             exact_recall: 0.91,
             exact_recall_p5: 0.5,
             map: PooledMap::new(700, Pool::Max),

@@ -62,7 +62,6 @@ impl HeadGrid<'_> {
             let y = middle + layer * CELL + 4;
             add(format_args!("<text x=\"{}\" y=\"{y}\" text-anchor=\"end\">{layer}</text>", MARGIN - 6));
         }
-        add(format_args!("<text x=\"{MARGIN}\" y=\"11\">head</text><text x=\"0\" y=\"11\">layer</text>"));
         let (width, height) = (MARGIN + heads * CELL, MARGIN + layers * CELL);
         Svg::new(width as f64, height as f64, "patterns of all heads", &inside)
     }

@@ -10,7 +10,7 @@ pub struct HeatMap<'a> {
     pub side: usize,
     /// Positions in a cell.
     pub cell: usize,
-    /// Values, row by row; 0 and below are white.
+    /// Values, row by row; 0 and below show the paper.
     pub values: &'a [f32],
     /// What lies over each cell: an index into `mark_colours`.
     pub marks: &'a [u8],
@@ -18,12 +18,8 @@ pub struct HeatMap<'a> {
     pub mark_colours: &'a [[u8; 4]],
 }
 
-/// Values this far below the largest one are as white as 0.
-pub const DECADES: f32 = 5.0;
-
-/// White to black by way of red: the darker, the more. In a dark theme the page inverts it.
-const ANCHORS: [[f32; 3]; 5] =
-    [[255.0, 255.0, 255.0], [253.0, 214.0, 158.0], [236.0, 98.0, 69.0], [150.0, 15.0, 72.0], [28.0, 0.0, 38.0]];
+/// Values so many powers of ten below the largest one are as light as 0.
+pub const DECADES: f32 = 4.0;
 
 /// Units of the drawing's map and the margins for numbers.
 const SIDE: f64 = 360.0;
@@ -79,15 +75,9 @@ fn shade(value: f32, top: f32) -> u8 {
     (255.0 * (1.0 + (value / top).log10() / DECADES)).clamp(0.0, 255.0) as u8
 }
 
+/// Greys, so that colour is left to the plan: from nothing to black, which a dark theme turns to white.
 fn shades() -> Vec<[u8; 4]> {
-    let shade = |n: usize| {
-        let place = n as f32 / 255.0 * (ANCHORS.len() - 1) as f32;
-        let low = (place as usize).min(ANCHORS.len() - 2);
-        let part = place - low as f32;
-        let [r, g, b] = std::array::from_fn(|i| ANCHORS[low][i] * (1.0 - part) + ANCHORS[low + 1][i] * part);
-        [r as u8, g as u8, b as u8, 255]
-    };
-    (0..256).map(shade).collect()
+    (0..=255).map(|n| [255 - n, 255 - n, 255 - n, if n == 0 { 0 } else { 255 }]).collect()
 }
 
 #[cfg(test)]
@@ -97,10 +87,8 @@ mod tests {
     #[test]
     fn shades_are_logarithmic_and_get_darker() {
         assert_eq!((shade(1.0, 1.0), shade(0.0, 1.0), shade(1e-9, 1.0), shade(1.0, 0.0)), (255, 0, 0, 0));
-        assert_eq!(shade(0.2 * 1e-2, 0.2), (255.0 * 3.0 / 5.0) as u8);
-        let light = |[r, g, b, _]: [u8; 4]| 2 * r as u32 + 5 * g as u32 + b as u32;
-        assert!(shades().windows(2).all(|pair| light(pair[0]) >= light(pair[1])));
-        assert_eq!((shades()[0], shades()[255]), ([255, 255, 255, 255], [28, 0, 38, 255]));
+        assert_eq!(shade(0.2 * 1e-2, 0.2), (255.0 * 2.0 / 4.0) as u8);
+        assert_eq!((shades().len(), shades()[0], shades()[255]), (256, [255, 255, 255, 0], [0, 0, 0, 255]));
     }
 
     #[test]

@@ -12,7 +12,7 @@ impl Svg {
     pub(super) fn new(width: f64, height: f64, label: &str, inside: &str) -> Self {
         let label = super::escape(label);
         Self(format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
              aria-label=\"{label}\">{inside}</svg>"
         ))
     }
