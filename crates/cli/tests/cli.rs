@@ -49,9 +49,11 @@ fn default_model() -> Option<PathBuf> {
 #[test]
 fn help_shows_examples() {
     for arguments in
-        [&["--help"][..], &["generate", "--help"], &["bench", "ttft", "--help"], &["eval", "passkey", "--help"]]
+        ["", "generate", "inspect", "bench ttft", "bench crossover", "bench overhead", "bench growth", "bench memory"]
+            .into_iter()
+            .chain(["eval passkey", "eval ablation"])
     {
-        let output = run(arguments);
+        let output = run(&arguments.split(' ').filter(|word| !word.is_empty()).chain(["--help"]).collect::<Vec<_>>());
         assert!(output.status.success());
         assert!(String::from_utf8_lossy(&output.stdout).contains("Example"), "{arguments:?}");
     }
@@ -91,6 +93,19 @@ fn wrong_usage_is_said_before_anything_is_loaded() {
     refuses(bench(&["--attention", "dense,magic"]), 2, &["auto, dense or sparse"]);
     refuses(bench(&["--runs", "0"]), 2, &["--runs"]);
     refuses(run(&["eval", "passkey", "--model", "nowhere.gguf", "--samples", "0"]), 2, &["--samples"]);
+    refuses(run(&["bench", "crossover", "--model", "nowhere.gguf", "--gain", "1"]), 2, &["--gain", "below 1"]);
+    refuses(run(&["bench", "overhead", "--model", "nowhere.gguf", "--runs", "2"]), 2, &["--runs", "at least 3"]);
+    refuses(
+        run(&["bench", "growth", "--model", "nowhere.gguf", "--attention", "magic"]),
+        2,
+        &["auto, dense or sparse"],
+    );
+    refuses(run(&["inspect", "--model", "nowhere.gguf", "--prompt", "x"]), 2, &["--out"]);
+    refuses(
+        run(&["inspect", "--model", "nowhere.gguf", "--prompt", "x", "--out", "y", "--pool", "median"]),
+        2,
+        &["max or mean"],
+    );
 }
 
 #[test]
@@ -214,6 +229,79 @@ fn a_real_model_explains_its_plans_and_takes_others() {
     assert_eq!(String::from_utf8_lossy(&rated.stdout).lines().count(), 3, "a header, dense, sparse");
     let longer = ["eval", "perplexity", "--model", model, "--texts", &text, "--lengths", "8000"];
     refuses(run(&longer), 1, &["text", "8000", "longer text"]);
+}
+
+#[test]
+fn a_real_model_is_timed_in_every_way() {
+    let Some(path) = default_model() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let json = folder.path().join("result.json");
+    let json = json.to_str().expect("UTF-8");
+    let bench = |arguments: &[&str]| {
+        let model = ["--model", path.to_str().expect("UTF-8"), "--json", json];
+        let output = run(&[&["bench"], arguments, &model].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let result: serde_json::Value = serde_json::from_slice(&std::fs::read(json).expect("written")).expect("JSON");
+        assert!(result["meta"]["date"].is_string() && result["goal"]["recall"].is_number());
+        (result, String::from_utf8(output.stdout).expect("UTF-8"))
+    };
+    let (crossover, said) =
+        bench(&["crossover", "--from", "32", "--to", "100", "--runs", "3", "--gain", "0.9", "--refinements", "1"]);
+    assert_eq!(
+        (&crossover["break_even"]["value"], crossover["points"].as_array().map(Vec::len)),
+        (&"none".into(), Some(3))
+    );
+    assert!(said.contains("No break-even up to 100 tokens"), "{said}");
+    let (overhead, _) = bench(&["overhead", "--lengths", "1,16", "--runs", "3"]);
+    assert!(overhead["rows"][1]["ratio"]["ci95"][0].is_number() && overhead["rows"][1]["density"] == 1.0);
+    let (growth, said) = bench(&["growth", "--lengths", "64,1500", "--runs", "3", "--recall", "0.8"]);
+    assert_eq!(growth["rows"].as_array().map(Vec::len), Some(2));
+    assert!(growth["search"][0]["scores_ms"] == 0.0 && growth["search"][1]["probes_ms"].as_f64() > Some(0.0));
+    assert!(said.contains("exponent") && said.contains("candidates"), "{said}");
+    let (memory, _) = bench(&["memory", "--lengths", "64,100", "--attention", "dense"]);
+    let point = &memory["points"][1];
+    assert!(point["length"] == 100 && point["predicted_bytes"].as_u64() > Some(100 << 20), "{point}");
+    if cfg!(target_os = "linux") {
+        assert!(point["measured_bytes"].as_u64() > Some(100 << 20), "{point}");
+    }
+    let too_long = ["bench", "memory", "--model", path.to_str().expect("UTF-8"), "--lengths", "9000"];
+    refuses(run(&too_long), 1, &["9000", "8192"]);
+    let one_length = ["bench", "growth", "--model", path.to_str().expect("UTF-8"), "--lengths", "64,64"];
+    refuses(run(&one_length), 1, &["two or more different lengths"]);
+}
+
+#[test]
+fn a_real_model_is_looked_into() {
+    let Some(path) = default_model() else { return };
+    let model = path.to_str().expect("UTF-8");
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = folder.path().join("a & <b>.txt");
+    std::fs::write(&text, "The grass is green. The sky is blue. Where is the sea? ".repeat(120)).expect("written");
+    let (text, out) = (text.to_str().expect("UTF-8"), folder.path().join("new/pictures"));
+    let read = |path: &Path| std::fs::read_to_string(path).expect("written");
+
+    let inspect = ["inspect", "--model", model, "--prompt-file", text, "--out", out.to_str().expect("UTF-8")];
+    let inspect = |more: &[&str]| run(&[&inspect, more].concat());
+    let output = inspect(&["--layers", "0,5", "--heads", "3", "--recall", "0.8"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let page = read(&out.join("index.html"));
+    assert!(page.contains("a &amp; &lt;b&gt;.txt") && !page.contains("<b>.txt") && page.contains("layer-5-head-3"));
+    assert_eq!(page.matches("data:image/png").count(), 2 * 2);
+    assert!(read(&out.join("layer-05-head-03.svg")).contains("<svg"));
+    let heads: serde_json::Value = serde_json::from_str(&read(&out.join("inspect.json"))).expect("JSON");
+    assert!(heads["heads"][1]["exact_recall"].as_f64() > Some(0.7), "{heads}");
+    refuses(inspect(&["--layers", "30"]), 1, &["layer 30", "has 30"]);
+    refuses(inspect(&["--heads", "9"]), 1, &["head 9", "has 9"]);
+
+    let (json, html) = (folder.path().join("ablation.json"), folder.path().join("ablation.html"));
+    let ablation = ["eval", "ablation", "--model", model, "--texts", text, "--lengths", "1200", "--tail", "16"];
+    let files = ["--json", json.to_str().expect("UTF-8"), "--html", html.to_str().expect("UTF-8")];
+    let output = run(&[&ablation[..], &files].concat());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("no centres"), "{output:?}");
+    let findings: serde_json::Value = serde_json::from_str(&read(&json)).expect("JSON");
+    let count = |key: &str| findings[key].as_array().map(Vec::len);
+    assert_eq!((count("rows"), count("atlas")), (Some(7), Some(270)));
+    assert!(read(&html).contains("a &amp; &lt;b&gt;, 1200 tokens"));
 }
 
 #[test]

@@ -82,5 +82,48 @@ fn print(points: &[Point]) -> io::Result<()> {
             ]
         })
         .collect();
-    table::print(&["length", "attention", "predicted", "measured", "measured / predicted"], &cells)
+    table::print(&["length", "attention", "predicted", "measured", "measured / predicted"], &cells)?;
+    writeln!(io::stdout())?;
+    growth(points).into_iter().try_for_each(|line| writeln!(io::stdout(), "{line}"))
+}
+
+/// For each mode, what a further token takes between the shortest and the longest prompt.
+fn growth(points: &[Point]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for mode in [AttentionMode::Auto, AttentionMode::Dense, AttentionMode::Sparse] {
+        let of_mode = || points.iter().filter(|point| point.attention == mode);
+        let ends = of_mode().min_by_key(|point| point.length).zip(of_mode().max_by_key(|point| point.length));
+        let Some((first, last)) = ends.filter(|(first, last)| first.length < last.length) else { continue };
+        let tokens = (last.length - first.length) as u64;
+        let of_token = |from: u64, to: u64| Bytes(to.saturating_sub(from) / tokens);
+        let measured = first.measured_bytes.zip(last.measured_bytes);
+        let measured = measured.map_or(String::new(), |(from, to)| format!(", {} measured", of_token(from, to)));
+        let predicted = of_token(first.predicted_bytes, last.predicted_bytes);
+        let (from, to) = (first.length, last.length);
+        lines.push(format!("A further token between {from} and {to} takes {predicted} predicted{measured} ({mode})."));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_is_that_of_one_token() {
+        let point = |length, attention, predicted_bytes, measured_bytes| Point {
+            length,
+            attention,
+            predicted_bytes,
+            measured_bytes,
+        };
+        let points = [
+            point(3000, AttentionMode::Dense, 5000 << 10, Some(7000 << 10)),
+            point(1000, AttentionMode::Dense, 1000 << 10, Some(1000 << 10)),
+            point(1000, AttentionMode::Sparse, 1, None),
+        ];
+        let line = "A further token between 1000 and 3000 takes 2.0 KiB predicted, 3.0 KiB measured (dense).";
+        assert_eq!(growth(&points), [line]);
+        assert_eq!(growth(&points[1..]), [""; 0]);
+    }
 }

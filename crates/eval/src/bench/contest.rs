@@ -1,7 +1,8 @@
 //! Searches that compete on the same queries and keys.
 //!
 //! A prompt goes through the model densely, so that every layer sees what it would see without any of them. Beside it each
-//! contestant plans and executes the attention of the layer as well, and its output is compared with the dense one.
+//! contestant plans and executes the attention of the layer as well, and its output is compared with the dense one, which
+//! comes first.
 
 use attention::attend::{Output, attend};
 use attention::plan::Plan;
@@ -112,7 +113,7 @@ impl Planner for Contest {
         let started = Instant::now();
         let dense = run(&Plan::dense(heads.num_q_heads()))?;
         let dense_time = started.elapsed();
-        // Nobody always runs first.
+        // No contestant always runs first.
         for step in 0..self.searches.len() {
             let n = (step + scene.layer) % self.searches.len();
             let started = Instant::now();
