@@ -68,3 +68,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn patterns_are_named_for_people() {
+    let text = |pattern: HeadPattern| pattern.to_string();
+    assert_eq!(text(HeadPattern::Dense), "dense");
+    assert_eq!(text(HeadPattern::Triangular { window: 512, columns: 64 }), "window 512 + 64 columns");
+    assert_eq!(text(HeadPattern::IntervalSlash { intervals: 1, columns: 0 }), "1 slash");
+    assert_eq!(text(HeadPattern::BlockCluster { threshold: 0.125, columns: 0 }), "blocks >= 0.1250");
+    assert_eq!(text(HeadPattern::TopBlocks { blocks: 3 }), "top 3 blocks");
+}

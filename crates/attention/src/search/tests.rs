@@ -96,6 +96,29 @@ fn short_prompts_are_dense_without_a_search() {
 }
 
 #[test]
+fn stages_are_timed_where_there_is_a_search() {
+    let planted = Planted::new(6000);
+    let times = |q_len: usize, families: &[PatternFamily]| {
+        let range = QueryRange::new(q_len, planted.len).unwrap();
+        let queries =
+            Queries::from_rows(Simd::detect(), planted.heads, &planted.q[range.q_start() * 2 * DIM..]).unwrap();
+        let kv = &planted.pages.view(&planted.table, planted.len).unwrap();
+        let scene = Scene { simd: Simd::detect(), layer: 0, queries: &queries, kv, range, last_rows: 64 };
+        let mut search = Search::new(Target::Recall(0.9)).unwrap();
+        search.families = families.to_vec();
+        let (planned, times) = search.plan_timed(&scene).unwrap();
+        assert_eq!(planned.plan, search.plan(&scene).unwrap().plan);
+        times
+    };
+    let all = times(2000, &[PatternFamily::BlockCluster, PatternFamily::Triangular]);
+    assert!([all.scores, all.probes, all.candidates, all.lowering].iter().all(|time| !time.is_zero()), "{all:?}");
+    assert_eq!(all.total(), all.scores + all.probes + all.candidates + all.lowering);
+    // A family that scores nothing takes no time for it but that of reading the clock.
+    assert!(times(2000, &[PatternFamily::Triangular]).scores < all.scores);
+    assert_eq!(times(1, &[PatternFamily::BlockCluster]), StageTimes::default(), "one query cannot earn back a search");
+}
+
+#[test]
 fn any_range_gets_a_plan_that_the_kernel_accepts() {
     let planted = Planted::new(5003);
     for q_len in [1, 63, 64, 65, 640, 1000, 2049, 5003] {

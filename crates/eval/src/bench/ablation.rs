@@ -4,15 +4,18 @@
 //! log-likelihood of the text's end from one run of the model under each variant, where what a layer does changes what
 //! the next one sees. Every number is paired with that of the full search: heads, layers and tokens are the same.
 
+mod page;
+
 use super::contest::{Contest, HeadSums, Outcome};
 use crate::EvalError;
-use crate::report::{HeadCell, HeadGrid, Page};
 use crate::statistics::{Estimate, bootstrap95, mean};
 use attention::planner::Planner;
 use attention::search::{PatternFamily, Search};
 use runtime::engine::Engine;
 use runtime::request::{Goal, Request};
 use serde::Serialize;
+
+pub use page::page;
 
 /// What to compare.
 #[derive(Clone, Debug)]
@@ -244,80 +247,6 @@ fn atlas(text: &str, length: usize, outcome: &Outcome) -> Vec<HeadRow> {
         error: sums.error(),
     };
     outcome.heads(0).map(row).collect()
-}
-
-impl Row {
-    /// Names of [`cells`](Self::cells).
-    pub const HEADER: [&str; 9] = [
-        "density",
-        "over all's (95%)",
-        "recall",
-        "output error",
-        "over all's (95%)",
-        "attention",
-        "over all's (95%)",
-        "NLL",
-        "over dense's (95%)",
-    ];
-
-    /// The figures, for people.
-    pub fn cells(&self) -> [String; 9] {
-        // Nothing beside itself.
-        let (is_all, is_dense) = (self.variant == ALL, self.variant == DENSE);
-        let ratio = |ratio: Estimate| match ratio {
-            _ if is_all => String::new(),
-            Estimate { value, ci95: [low, high] } => format!("{value:.2} ({low:.2} .. {high:.2})"),
-        };
-        let change = |Estimate { value, ci95: [low, high] }: Estimate| {
-            format!("{:+.2}% ({:+.2} .. {:+.2})", 100.0 * value, 100.0 * low, 100.0 * high)
-        };
-        [
-            format!("{:.3}", self.density),
-            ratio(self.density_vs_all),
-            format!("{:.3}", self.recall),
-            format!("{:.4}", self.error),
-            self.error_vs_all.map_or(String::new(), ratio),
-            format!("{:.0} ms", self.attention_ms),
-            ratio(self.attention_vs_all),
-            format!("{:.4}", self.nll),
-            if is_dense { String::new() } else { change(self.nll_vs_dense) },
-        ]
-    }
-}
-
-/// A page with the figures, and the atlas of heads as a picture for each text and length.
-pub fn page(model: &str, goal: &str, findings: &Findings) -> String {
-    let mut page = Page::new(&format!("What each part contributes: {model}"));
-    page.paragraph(&format!(
-        "Every variant aims at {goal}. Density, output error and time are of the same queries and keys, NLL of one run of the \
-         model under each variant. Intervals resample layers, those of NLL the tokens of the text's end."
-    ));
-    let same_prompt = |a: &HeadRow, b: &HeadRow| (&a.text, a.length) == (&b.text, b.length);
-    for (n, heads) in findings.atlas.chunk_by(same_prompt).enumerate() {
-        let (text, length) = (&heads[0].text, heads[0].length);
-        page.heading(&format!("prompt-{n}"), &format!("{text}, {length} tokens"));
-        let of_prompt = findings.rows.iter().filter(|row| &row.text == text && row.length == length);
-        let cells: Vec<Vec<String>> =
-            of_prompt.map(|row| [row.variant.to_string()].into_iter().chain(row.cells()).collect()).collect();
-        page.table(&["variant"].into_iter().chain(Row::HEADER).collect::<Vec<_>>(), &cells);
-        page.heading(&format!("atlas-{n}"), "What the full search chose for each head");
-        let cells: Vec<HeadCell> = heads.iter().map(HeadRow::cell).collect();
-        page.markup(&HeadGrid::key(&cells));
-        let caption = "Layers down, heads across; density is how far a cell is filled.";
-        page.figure(&format!("grid-{n}"), &HeadGrid(&cells).draw(), "", caption);
-    }
-    page.finish()
-}
-
-impl HeadRow {
-    fn cell(&self) -> HeadCell {
-        let Self { layer, head, pattern, density, recall, error, .. } = self;
-        let name = pattern.replace('_', "-");
-        let label = format!(
-            "layer {layer}, head {head}: {name}, density {density:.3}, recall {recall:.3}, output error {error:.3}"
-        );
-        HeadCell { layer: *layer, head: *head, pattern, density: *density, label }
-    }
 }
 
 #[cfg(test)]
