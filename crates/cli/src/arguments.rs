@@ -2,6 +2,7 @@
 
 mod bench;
 mod inspect;
+mod reproduce;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 pub use bench::*;
 pub use inspect::*;
+pub use reproduce::*;
 
 /// Long prompts start sooner: dynamic sparse prefill attention for open language models.
 #[derive(Parser)]
@@ -44,6 +46,8 @@ pub enum Command {
     Explain(Explain),
     /// Draw what heads attend to and what their plans keep of it: a page to browse, and a picture of each head
     Inspect(Inspect),
+    /// Answer the paper's experiments and open questions for a model on this machine: a report, and every number behind it
+    Reproduce(Reproduce),
     /// Find one pattern for each head on sample prompts, to run without searching
     Search(Search),
     /// Measure what the parts of attention and search cost on this machine

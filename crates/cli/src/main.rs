@@ -44,6 +44,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Search(search) => commands::search::run(search),
         Command::Explain(explain) => commands::explain::run(explain),
         Command::Inspect(inspect) => commands::inspect::run(inspect),
+        Command::Reproduce(reproduce) => commands::reproduce::run(reproduce),
         Command::Demo(demo) => commands::demo::run(demo),
         Command::Doctor(doctor) => commands::doctor::run(doctor),
         Command::Completions { shell } => commands::completions::run(shell).context("cannot write the completions"),

@@ -72,6 +72,14 @@ pub enum EvalError {
         /// Layer.
         layer: usize,
     },
+    /// A result file that does not hold what its name says.
+    #[error("cannot read {}: {source}; delete it, and its step will be measured again", path.display())]
+    ResultFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),

@@ -29,6 +29,7 @@ pub mod bench;
 pub mod inspect;
 pub mod machine;
 pub mod report;
+pub mod reproduction;
 pub mod results;
 pub mod statistics;
 pub mod tasks;

@@ -3,7 +3,7 @@
 mod bootstrap;
 mod power_law;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use bootstrap::{Estimate, bootstrap95, bootstrap95_by};
 pub use power_law::growth_exponent;
@@ -87,7 +87,7 @@ impl Proportion {
 }
 
 /// Smallest, middle and largest of repeated measurements.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Smallest.
     pub min: f64,

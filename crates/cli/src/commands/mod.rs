@@ -16,4 +16,5 @@ pub mod eval_retrieval;
 pub mod explain;
 pub mod generate;
 pub mod inspect;
+pub mod reproduce;
 pub mod search;

@@ -10,7 +10,7 @@ use crate::statistics::{Estimate, Spread, bootstrap95_by};
 use crate::{Completer, EvalError};
 use attention::BLOCK_N;
 use runtime::request::{AttentionMode, Goal, RunStats};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
 /// What to time.
@@ -32,7 +32,7 @@ pub struct Crossover {
 }
 
 /// Where sparse begins to be faster, and stays it up to the longest length.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakEven {
     /// It is at every length timed.
@@ -44,7 +44,7 @@ pub enum BreakEven {
 }
 
 /// Both modes at one length.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Point {
     /// Tokens of the prompt.
     pub length: usize,
@@ -59,7 +59,7 @@ pub struct Point {
 }
 
 /// The answer, and what it rests on.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
     /// The answer; its interval resamples rounds.
     pub break_even: Estimate<BreakEven>,

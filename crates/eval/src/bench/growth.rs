@@ -8,7 +8,7 @@ use super::interleaved::{Case, Interleaved, check_rounds, ttft_ms};
 use crate::statistics::{Estimate, Spread, bootstrap95, growth_exponent};
 use crate::{Completer, EvalError};
 use runtime::request::{AttentionMode, Goal};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What to time.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Growth {
 }
 
 /// Growth of one attention mode between two lengths. All intervals resample rounds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Attention mode.
     pub attention: AttentionMode,

@@ -7,7 +7,7 @@ use super::interleaved::{Case, Interleaved, check_rounds, ttft_ms};
 use crate::statistics::{Estimate, Spread, bootstrap95};
 use crate::{Completer, EvalError};
 use runtime::request::{AttentionMode, Goal};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What to time.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Overhead {
 }
 
 /// One length.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Tokens of the prompt.
     pub length: usize,

@@ -7,7 +7,7 @@ use attention::planner::{Planned, Planner, Scene};
 use attention::search::{Search, StageTimes};
 use runtime::engine::Engine;
 use runtime::request::{AttentionMode, Goal, Request, RunStats};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct SearchCost {
 }
 
 /// One length. Times are medians over rounds, of all layers and heads.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Tokens of the prompt.
     pub length: usize,

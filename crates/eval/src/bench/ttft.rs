@@ -6,7 +6,7 @@ use super::interleaved::{Case, Interleaved};
 use crate::statistics::Spread;
 use crate::{Completer, EvalError};
 use runtime::request::{AttentionMode, Goal};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What to time.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Ttft {
 }
 
 /// One length with one attention mode.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Tokens of the prompt.
     pub length: usize,

@@ -6,11 +6,13 @@
 mod escape;
 mod head_grid;
 mod heat_map;
+mod line_plot;
 mod page;
 mod picture;
 
 pub use escape::escape;
 pub use head_grid::{HeadCell, HeadGrid};
 pub use heat_map::HeatMap;
+pub use line_plot::{Line, LinePlot, Point};
 pub use page::Page;
 pub use picture::{IndexedPicture, Svg};

@@ -1,13 +1,13 @@
 //! Intervals by resampling, for statistics that have no formula.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
 /// Resamples: the ends of an interval then wander by about a hundredth of its width.
 const RESAMPLES: usize = 2000;
 
 /// A measured value and its 95% interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate<T = f64> {
     /// The value, of all measurements.
     pub value: T,

@@ -8,7 +8,7 @@ use crate::statistics::{Proportion, exact_sign_test, mean};
 use crate::{Completer, EvalError};
 use runtime::request::{AttentionMode, Goal, Request};
 use runtime::sampling::Sampling;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// New tokens an answer may take: five digits, one token each in the worst tokenizer, and what stands around them.
 pub const ANSWER_TOKENS: usize = 12;
@@ -65,7 +65,7 @@ pub struct Outcome {
 }
 
 /// Score of one attention mode at one length.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// Prompt length asked for; prompts have up to this many tokens.
     pub length: usize,
@@ -84,7 +84,7 @@ pub struct Row {
 }
 
 /// How often a mode answered what dense answered on the same prompt.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Agreement {
     /// Prompt length.
     pub length: usize,

@@ -1,0 +1,35 @@
+//! Flags of `reproduce`.
+
+use super::at_least_one;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  sparse-accelerate reproduce --model model.gguf --texts prose.txt,code.txt --out report --quick
+  sparse-accelerate reproduce --model Qwen/Qwen2.5-0.5B-Instruct --texts prose.txt --to 32768 --out report
+
+Then open report/index.html. Started again after an interruption, it goes on where it was.")]
+pub struct Reproduce {
+    /// GGUF file, Hugging Face folder, or Hugging Face id
+    #[arg(long, value_name = "MODEL")]
+    pub model: String,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// Worker threads; 0 takes one for each core
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
+    /// Long UTF-8 texts, for the likelihood of real text and the study of patterns; without them those steps are left out
+    #[arg(long, value_delimiter = ',', value_name = "FILE,..")]
+    pub texts: Vec<PathBuf>,
+    /// Longest prompt, in tokens [default: the model's context, at most 8192]
+    #[arg(long, value_name = "L", value_parser = at_least_one)]
+    pub to: Option<usize>,
+    /// Fewer rounds, samples and lengths: intervals are wide, and a small model takes minutes
+    #[arg(long)]
+    pub quick: bool,
+    /// Folder for the report and the result files; made if it is not there
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
+}

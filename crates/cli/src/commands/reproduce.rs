@@ -1,0 +1,159 @@
+//! All experiments, one command after the other, and a report of what they found.
+
+mod steps;
+
+use crate::arguments::Reproduce;
+use anyhow::Context;
+use eval::reproduction::{self, Step};
+use eval::results;
+use runtime::engine::{Engine, EngineOptions};
+use serde::{Deserialize, Serialize};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// What was asked for, and how far it is.
+#[derive(Serialize, Deserialize)]
+struct Progress {
+    model: String,
+    steps: Vec<Step>,
+}
+
+pub fn run(arguments: Reproduce) -> anyhow::Result<()> {
+    let out = &arguments.out;
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
+    let (model, context) = look_at(&arguments)?;
+    let planned = steps::plan(&arguments, context)?;
+    let mut progress = Progress { steps: resume(out, planned.iter().map(|planned| planned.step.clone()))?, model };
+    let count = progress.steps.len();
+    let (mut spent, mut weight_done) = (0.0, 0.0);
+    for n in 0..count {
+        let left: f64 = (n..count).filter(|n| progress.steps[*n].seconds.is_none()).map(|n| planned[n].weight).sum();
+        let step = &progress.steps[n];
+        if step.seconds.is_some() {
+            say(&format!("[{}/{count}] {}: done before", n + 1, step.name))?;
+            continue;
+        }
+        // What was done in this run says how long a unit of weight takes here.
+        let forecast = if weight_done > 0.0 { about(left * spent / weight_done) } else { String::new() };
+        say(&format!("[{}/{count}] {}{forecast}", n + 1, step.name))?;
+        let started = Instant::now();
+        execute(step)?;
+        let seconds = started.elapsed().as_secs_f64();
+        (spent, weight_done) = (spent + seconds, weight_done + planned[n].weight);
+        progress.steps[n].seconds = Some(seconds);
+        save(out, &progress)?;
+        say("")?;
+    }
+    save(out, &progress)?;
+    say(&format!("The report is in {}, its numbers are beside it.", out.join("index.html").display()))
+}
+
+/// Name of the model, and the longest prompt it takes.
+fn look_at(arguments: &Reproduce) -> anyhow::Result<(String, usize)> {
+    let options = EngineOptions {
+        device: arguments.device.parse().map_err(anyhow::Error::msg)?,
+        threads: arguments.threads,
+        ..EngineOptions::default()
+    };
+    let engine = Engine::load(&arguments.model, &options, &mut |_| {})
+        .with_context(|| format!("cannot load the model `{}`", arguments.model))?;
+    Ok((engine.model_name().to_owned(), engine.config().max_context))
+}
+
+fn progress_file(out: &Path) -> PathBuf {
+    out.join("reproduce.json")
+}
+
+/// The steps, those of an earlier run with the same command and a result file as done.
+fn resume(out: &Path, steps: impl Iterator<Item = Step>) -> anyhow::Result<Vec<Step>> {
+    let path = progress_file(out);
+    let earlier = match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let progress: Progress = serde_json::from_str(&text).with_context(|| {
+                format!("{} is not of a reproduction: give another --out, or delete it", path.display())
+            })?;
+            progress.steps
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let seconds = |step: &Step| {
+        let before = earlier.iter().find(|before| before.name == step.name && before.command == step.command)?;
+        before.seconds.filter(|_| out.join(step.file()).is_file())
+    };
+    Ok(steps.map(|step| Step { seconds: seconds(&step), ..step }).collect())
+}
+
+/// Runs a step as a program of its own, so that the report's command is what ran, and memory is that of the step alone.
+fn execute(step: &Step) -> anyhow::Result<()> {
+    let program = std::env::current_exe().context("cannot find this program to start it again")?;
+    let status = Command::new(program)
+        .args(&step.command)
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot start this program again")?;
+    anyhow::ensure!(
+        status.success(),
+        "the step `{}` ended with {status}: what is done is kept, start again to go on",
+        step.name
+    );
+    Ok(())
+}
+
+/// Writes how far it is, and the report of what is there.
+fn save(out: &Path, progress: &Progress) -> anyhow::Result<()> {
+    let report = reproduction::report(&progress.model, out, &progress.steps)?;
+    let write = |name: &str, text: &str| {
+        let path = out.join(name);
+        results::write_text(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    write("index.html", &report.html)?;
+    write("report.md", &report.markdown)?;
+    let path = progress_file(out);
+    results::write(&path, progress).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn about(seconds: f64) -> String {
+    match seconds {
+        ..60.0 => format!(", about {seconds:.0} s left"),
+        60.0..7200.0 => format!(", about {:.0} min left", seconds / 60.0),
+        _ => format!(", about {:.1} h left", seconds / 3600.0),
+    }
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout(), "{line}")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_command_with_a_result_counts_as_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let step = |name: &str, flag: &str| Step { name: name.into(), command: vec![flag.into()], seconds: None };
+        let fresh = |steps: &[Step]| resume(folder.path(), steps.iter().cloned()).unwrap();
+        assert_eq!(fresh(&[step("a", "x")]), [step("a", "x")]);
+        let done = |name: &str, flag: &str| Step { seconds: Some(3.0), ..step(name, flag) };
+        let progress = Progress { model: "m".into(), steps: vec![done("a", "x"), done("b", "x"), done("c", "x")] };
+        results::write(&progress_file(folder.path()), &progress).unwrap();
+        std::fs::write(folder.path().join("a.json"), "{}").unwrap();
+        std::fs::write(folder.path().join("b.json"), "{}").unwrap();
+        let steps = fresh(&[step("a", "x"), step("b", "other"), step("c", "x"), step("d", "x")]);
+        let seconds: Vec<Option<f64>> = steps.iter().map(|step| step.seconds).collect();
+        assert_eq!(seconds, [Some(3.0), None, None, None], "b ran with other flags, c left no file");
+        std::fs::write(progress_file(folder.path()), "{\"rows\": []}").unwrap();
+        let error = resume(folder.path(), [step("a", "x")].into_iter()).unwrap_err();
+        assert!(format!("{error:#}").contains("not of a reproduction"), "{error:#}");
+    }
+
+    #[test]
+    fn forecasts_read_well() {
+        assert_eq!(about(42.4), ", about 42 s left");
+        assert_eq!(about(600.0), ", about 10 min left");
+        assert_eq!(about(9000.0), ", about 2.5 h left");
+    }
+}

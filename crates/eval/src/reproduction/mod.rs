@@ -1,0 +1,71 @@
+//! The report of a reproduction: the paper's experiments and open questions, answered from the result files of one model on one
+//! machine.
+//!
+//! Each step of a reproduction is a command of the program that writes one result file; the report reads the files that are
+//! there, and says which are not. It comes as a self-contained page and as Markdown.
+
+mod document;
+mod sections;
+
+use crate::EvalError;
+use document::Document;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// One step: a command, and where its results are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Name, and stem of its result file.
+    pub name: String,
+    /// Its command line, after the program's name.
+    pub command: Vec<String>,
+    /// Seconds it took; nothing before it is done.
+    pub seconds: Option<f64>,
+}
+
+impl Step {
+    /// Name of its result file.
+    pub fn file(&self) -> String {
+        format!("{}.json", self.name)
+    }
+}
+
+/// A report.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// One page, self-contained.
+    pub html: String,
+    /// The same without pictures.
+    pub markdown: String,
+}
+
+/// Writes the report of what is in `folder`.
+///
+/// # Errors
+/// When a result file that is there cannot be read.
+pub fn report(model: &str, folder: &Path, steps: &[Step]) -> Result<Report, EvalError> {
+    let mut document = Document::new(&format!("{model}: sparse prefill, measured"));
+    document.paragraph(
+        "The experiments and open questions of SparseAccelerate (arXiv 2412.06198), answered on this machine. Dense and sparse \
+         attention saw the same prompts. Every section names the command that made its numbers; the numbers themselves are in \
+         the file beside it.",
+    );
+    for step in steps {
+        let path = folder.join(step.file());
+        let (title, question) = sections::title(&step.name);
+        document.heading(&step.name, title);
+        document.paragraph(question);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                let wrong = |source| EvalError::ResultFile { path: path.clone(), source };
+                sections::write(&step.name, &text, &mut document).map_err(wrong)?;
+            }
+            Err(_) => document.paragraph("Not measured yet."),
+        }
+        document.command(&step.command);
+    }
+    Ok(document.finish())
+}
+
+#[cfg(test)]
+mod tests;

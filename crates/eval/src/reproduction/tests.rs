@@ -1,0 +1,65 @@
+use super::*;
+use crate::results;
+use serde_json::json;
+
+fn step(name: &str) -> Step {
+    Step { name: name.into(), command: vec!["bench".into(), name.into(), "<&>".into()], seconds: None }
+}
+
+fn estimate(value: f64) -> serde_json::Value {
+    json!({"value": value, "ci95": [value * 0.9, value * 1.1]})
+}
+
+fn spread(median: f64) -> serde_json::Value {
+    json!({"min": median * 0.9, "median": median, "max": median * 1.2})
+}
+
+#[test]
+fn what_is_there_is_told_and_what_is_not_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, value: serde_json::Value| results::write(&folder.path().join(name), &value).unwrap();
+    let ttft = |attention, ms: f64, speedup: f64, density: f64| {
+        json!({"length": 4096, "attention": attention, "ttft_ms": spread(ms), "speedup_vs_dense": speedup, "search_ms": 1.0,
+            "attention_ms": 2.0, "density": density, "recall": 0.98, "peak_memory_bytes": 5})
+    };
+    put("ttft.json", json!({"meta": {}, "rows": [ttft("dense", 100.0, 1.0, 1.0), ttft("sparse", 50.0, 2.0, 0.25)]}));
+    let point = |ratio: f64| json!({"length": 512, "dense_ms": spread(9.0), "sparse_ms": spread(8.0), "ratio": estimate(ratio), "density": 0.5});
+    put(
+        "crossover.json",
+        json!({"meta": {}, "break_even": {"value": {"tokens": 1360.4}, "ci95": ["every_length", "none"]},
+        "gain": 0.02, "n": 3, "points": [point(0.9)]}),
+    );
+    put(
+        "passkey.json",
+        json!({"rows": [
+        {"length": 512, "attention": "sparse", "score": 0.5, "n": 2, "ci95": [0.1, 0.9], "density": 0.4, "ttft_ms": 9.0}],
+        "agreement": [{"length": 512, "attention": "sparse", "agreement": 0.5, "lost": 1, "won": 0, "p_value": 1.0, "n": 2,
+            "ci95": [0.1, 0.9]}]}),
+    );
+    let steps = [step("ttft"), step("crossover"), step("passkey"), step("overhead")];
+    let Report { html, markdown } = report("a <model>", folder.path(), &steps).unwrap();
+    for text in [&html, &markdown] {
+        for said in [
+            "At 4096 tokens 2.00 times as fast as dense, at a density of 0.25.",
+            "from 1360 tokens on (95%: the shortest length tried to none of the lengths tried)",
+            "Of 2 prompts sparse attention lost 1 that dense answered, and won 0",
+            "Not measured yet.",
+        ] {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+    }
+    assert!(
+        html.contains("a &lt;model&gt;")
+            && html.contains("bench ttft &lt;&amp;&gt;")
+            && html.matches("<svg").count() == 2
+    );
+    assert!(markdown.contains("| 4096 | sparse | 50 ms |") && markdown.contains("$ sparse-accelerate bench ttft <&>"));
+}
+
+#[test]
+fn a_file_of_another_kind_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ttft.json"), "{\"rows\": 3}").unwrap();
+    let error = report("m", folder.path(), &[step("ttft")]).unwrap_err().to_string();
+    assert!(error.contains("ttft.json") && error.contains("invalid type"), "{error}");
+}
