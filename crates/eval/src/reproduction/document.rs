@@ -48,6 +48,12 @@ impl Document {
         self.page.figure(anchor, svg, name, caption);
     }
 
+    /// A link to a file beside the report.
+    pub(super) fn link(&mut self, file: &str, text: &str) {
+        self.page.markup(&format!("<p><a href=\"{}\">{}</a></p>\n", escape(file), escape(text)));
+        self.add(format_args!("\n[{text}]({file})\n"));
+    }
+
     pub(super) fn command(&mut self, command: &[String]) {
         let line = format!("sparse-accelerate {}", command.join(" "));
         self.page.markup(&format!("<p class=\"command\"><code>{}</code></p>\n", escape(&line)));

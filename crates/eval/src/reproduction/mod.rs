@@ -50,6 +50,9 @@ pub fn report(model: &str, folder: &Path, steps: &[Step]) -> Result<Report, Eval
          attention saw the same prompts. Every section names the command that made its numbers; the numbers themselves are in \
          the file beside it.",
     );
+    if let Some(origin) = steps.iter().find_map(|step| origin(&folder.join(step.file()))) {
+        document.paragraph(&origin);
+    }
     for step in steps {
         let path = folder.join(step.file());
         let (title, question) = sections::title(&step.name);
@@ -65,6 +68,27 @@ pub fn report(model: &str, folder: &Path, steps: &[Step]) -> Result<Report, Eval
         document.command(&step.command);
     }
     Ok(document.finish())
+}
+
+/// What a result file says of the machine, the program and the day; nothing where it cannot be read.
+fn origin(path: &Path) -> Option<String> {
+    #[derive(Deserialize)]
+    struct File {
+        meta: Meta,
+    }
+    #[derive(Deserialize)]
+    struct Meta {
+        device: String,
+        cpu: Option<String>,
+        commit: Option<String>,
+        version: String,
+        date: String,
+    }
+    let File { meta } = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+    let cpu = meta.cpu.map_or(String::new(), |cpu| format!(", {cpu}"));
+    let commit =
+        meta.commit.map_or(String::new(), |commit| format!(", commit {}", commit.get(..12).unwrap_or(&commit)));
+    Some(format!("Measured on {}{cpu}, with version {}{commit}, from {} on.", meta.device, meta.version, meta.date))
 }
 
 #[cfg(test)]

@@ -368,6 +368,7 @@ fn ablation(rows: Vec<Variant>, document: &mut Document) {
         "NLL over dense's (95%)",
     ];
     document.table(&header, &cells);
+    document.link("ablation.html", "Which pattern every head of every layer got");
 }
 
 #[derive(Deserialize)]

@@ -22,7 +22,11 @@ fn what_is_there_is_told_and_what_is_not_is_said() {
         json!({"length": 4096, "attention": attention, "ttft_ms": spread(ms), "speedup_vs_dense": speedup, "search_ms": 1.0,
             "attention_ms": 2.0, "density": density, "recall": 0.98, "peak_memory_bytes": 5})
     };
-    put("ttft.json", json!({"meta": {}, "rows": [ttft("dense", 100.0, 1.0, 1.0), ttft("sparse", 50.0, 2.0, 0.25)]}));
+    put(
+        "ttft.json",
+        json!({"meta": {"device": "cpu (x)", "cpu": null, "commit": "0123456789abcdef", "version": "0.1.0",
+        "date": "2026-01-31T12:00:00Z"}, "rows": [ttft("dense", 100.0, 1.0, 1.0), ttft("sparse", 50.0, 2.0, 0.25)]}),
+    );
     let point = |ratio: f64| json!({"length": 512, "dense_ms": spread(9.0), "sparse_ms": spread(8.0), "ratio": estimate(ratio), "density": 0.5});
     put(
         "crossover.json",
@@ -44,6 +48,7 @@ fn what_is_there_is_told_and_what_is_not_is_said() {
             "from 1360 tokens on (95%: the shortest length tried to none of the lengths tried)",
             "Of 2 prompts sparse attention lost 1 that dense answered, and won 0",
             "Not measured yet.",
+            "Measured on cpu (x), with version 0.1.0, commit 0123456789ab, from 2026-01-31T12:00:00Z on.",
         ] {
             assert!(text.contains(said), "{said}: {text}");
         }

@@ -67,7 +67,9 @@ pub(super) fn plan(arguments: &Reproduce, context: usize) -> anyhow::Result<Vec<
         let count = texts.len() as f64;
         steps.add("perplexity", &["eval", "perplexity"], &with_tail(&read), 3.0 * count * units(&read))?;
         let studied = [longest.div_ceil(2)];
-        steps.add("ablation", &["eval", "ablation"], &with_tail(&studied), 12.0 * count * units(&studied))?;
+        let page = utf8(&arguments.out.join("ablation.html"))?;
+        let flags = [with_tail(&studied), vec![("--html", page)]].concat();
+        steps.add("ablation", &["eval", "ablation"], &flags, 12.0 * count * units(&studied))?;
         let step = [("--layer-step", either(8, 4).to_string())];
         let flags = [of_texts(&studied), step.to_vec()].concat();
         steps.add("selectors", &["bench", "selectors"], &flags, either(8, 16) as f64 * count * units(&studied))?;
