@@ -67,8 +67,7 @@ fn measure(
     let d = heads.head_dim();
     let pages: Vec<u32> = (0..len.div_ceil(PAGE_SIZE) as u32).collect();
     let mut kv = KvPages::new(device, heads, PAGE_SIZE, pages.len())?;
-    kv.k.write(&noise(kv.k.len()))?;
-    kv.v.write(&noise(kv.v.len()))?;
+    kv.write(&noise(kv.len()), &noise(kv.len()))?;
     let q = device.upload(&noise(len * heads.num_q_heads() * d))?;
     let mut o = device.zeros::<bf16>(q.len())?;
     let mut lse = device.zeros::<f32>(len * heads.num_q_heads())?;

@@ -94,6 +94,7 @@ impl AttendSm80 {
         lse: Option<&mut Buffer<f32>>,
     ) -> Result<(), Error> {
         let heads = self.heads;
+        self.kernel.check_device([("batch", batch.device())])?;
         batch.check_operands(heads, self.block_m(), q, kv, o, lse.as_deref())?;
         let arguments = Arguments {
             q: q.pointer(),

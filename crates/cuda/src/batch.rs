@@ -24,6 +24,8 @@ pub struct Batch {
     pub(crate) sequences: Buffer<SequenceRow>,
     pub(crate) tiles: Buffer<TileRow>,
     pub(crate) page_table: Buffer<u32>,
+    /// What the table on the device holds.
+    pages: Vec<u32>,
     /// Position of every query.
     pub(crate) positions: Buffer<i32>,
     /// Where every query's key and value belong: `page * page_size + place in the page`.
@@ -34,6 +36,7 @@ pub struct Batch {
     page_size: usize,
     num_rows: usize,
     max_kv_len: usize,
+    /// One more than the highest page of the table.
     pages_needed: usize,
 }
 
@@ -76,11 +79,16 @@ impl Batch {
     /// # Errors
     /// When there is no sequence, one has fewer pages than its keys need, or there are too many for 31 bits.
     pub fn new(device: &Device, sequences: &[SequencePages], block_m: usize, page_size: usize) -> Result<Self, Error> {
+        if block_m == 0 || page_size == 0 {
+            let (expected, found) = ("at least 1 of each".into(), format!("{block_m} and {page_size}"));
+            return Err(Error::Unsupported { what: "queries of a tile and tokens of a page", expected, found });
+        }
         let mut rows = Vec::with_capacity(sequences.len());
         let mut tiles = Vec::new();
         let mut page_table = Vec::new();
         let (mut positions, mut slots) = (Vec::new(), Vec::new());
         let mut num_rows = 0;
+        let max_rows = i32::MAX as usize;
         for (index, SequencePages { range, pages }) in sequences.iter().enumerate() {
             let needed = range.kv_len().div_ceil(page_size);
             if pages.len() < needed {
@@ -100,7 +108,7 @@ impl Batch {
             page_table.extend_from_slice(pages);
             for position in range.q_start()..range.kv_len() {
                 positions.push(position as i32);
-                slots.push((pages[position / page_size] as usize * page_size + position % page_size) as i32);
+                slots.push(slot(pages, page_size, position)?);
             }
             for tile in 0..range.q_len().div_ceil(block_m) {
                 let keys = (range.q_start() + (tile + 1) * block_m).min(range.kv_len());
@@ -108,7 +116,7 @@ impl Batch {
             }
             num_rows += range.q_len();
         }
-        if rows.is_empty() || num_rows > i32::MAX as usize || page_table.len() > i32::MAX as usize {
+        if rows.is_empty() || num_rows > max_rows || page_table.len() > max_rows {
             let expected = "at least one sequence and fewer than 2^31 queries and pages".to_string();
             let found = format!("{} sequences, {num_rows} queries, {} pages", rows.len(), page_table.len());
             return Err(Error::Unsupported { what: "batch", expected, found });
@@ -129,33 +137,42 @@ impl Batch {
             num_rows,
             max_kv_len: sequences.iter().map(|sequence| sequence.range.kv_len()).max().unwrap_or(0),
             pages_needed: page_table.iter().max().map_or(0, |&page| page as usize + 1),
+            pages: page_table,
         })
     }
 
-    /// Moves a batch of one sequence on to `range`, of as many queries as before, over the pages it was made with.
+    /// Moves a batch of one sequence on to `range`, of as many queries as before, over the pages it was made with: `pages`
+    /// are the same, as far as the keys reach.
     ///
     /// # Errors
-    /// When it has another number of sequences or queries, or too few pages.
+    /// When it has another number of sequences or queries, too few pages, or others.
     pub fn advance(&mut self, range: QueryRange, pages: &[u32]) -> Result<(), Error> {
         Error::check_len("sequences to move on", 1, self.num_sequences)?;
         Error::check_len("queries to move on to", self.num_rows, range.q_len())?;
         let needed = range.kv_len().div_ceil(self.page_size);
-        if needed > pages.len() || needed > self.page_table.len() {
-            let found = pages.len().min(self.page_table.len());
+        if needed > pages.len() || needed > self.pages.len() {
+            let found = pages.len().min(self.pages.len());
             let message = format!("{} keys need {needed} pages, found {found}", range.kv_len());
+            return Err(attention::Error::PageTable(message).into());
+        }
+        // Attention reads by the table on the device, and only the pages in it were checked against the cache.
+        if let Some(at) = (0..needed).find(|&at| pages[at] != self.pages[at]) {
+            let message = format!("page {at} was {} when the batch was made, is {}", self.pages[at], pages[at]);
             return Err(attention::Error::PageTable(message).into());
         }
         let (q_len, kv_len) = (range.q_len() as i32, range.kv_len() as i32);
         self.sequences.write(&[SequenceRow { q_begin: 0, q_len, kv_len, table_begin: 0 }])?;
         let positions: Vec<i32> = (range.q_start()..range.kv_len()).map(|position| position as i32).collect();
-        let slot = |&position: &i32| {
-            let position = position as usize;
-            (pages[position / self.page_size] as usize * self.page_size + position % self.page_size) as i32
-        };
-        self.slots.write(&positions.iter().map(slot).collect::<Vec<_>>())?;
+        let slots = (range.q_start()..range.kv_len()).map(|position| slot(pages, self.page_size, position));
+        self.slots.write(&slots.collect::<Result<Vec<_>, _>>()?)?;
         self.positions.write(&positions)?;
         self.max_kv_len = range.kv_len();
         Ok(())
+    }
+
+    /// Where it lies.
+    pub(crate) fn device(&self) -> &Device {
+        self.sequences.device()
     }
 
     /// Queries of a tile.
@@ -188,7 +205,11 @@ impl Batch {
     }
 
     /// What kernels are told of the batch, over these pages.
+    ///
+    /// # Panics
+    /// When the batch lies on another device.
     pub(crate) fn arguments(&self, device: &Device, kv: &KvPages) -> BatchArguments {
+        assert!(device.check_owns([("batch", self.device())]).is_ok(), "launches check where their batch lies");
         let heads = kv.heads();
         BatchArguments {
             sequences: self.sequences.pointer(),
@@ -211,7 +232,8 @@ impl Batch {
         (1..=heads.num_kv_heads()).rev().find(fits).unwrap_or(1) * heads.group_size()
     }
 
-    /// Checks that everything belongs together: heads, pages, tiles, and the lengths of `q`, `o` and `lse`.
+    /// Checks that everything belongs together: heads, pages, tiles, the lengths of `q`, `o` and `lse`, and the device of all
+    /// of them.
     pub(crate) fn check_operands(
         &self,
         heads: HeadShape,
@@ -224,7 +246,13 @@ impl Batch {
         Error::check_len("queries of a tile", block_m, self.block_m)?;
         self.check_pages(kv)?;
         Error::check_heads(heads, kv.heads())?;
+        self.device().check_owns([("queries", q.device()), ("output", o.device())])?;
+        self.device().check_owns(lse.map(|lse| ("lse", lse.device())))?;
         let rows = self.num_rows * heads.num_q_heads();
+        if self.num_tiles() * heads.num_q_heads() > i32::MAX as usize {
+            let (expected, found) = ("fewer than 2^31 over all heads".into(), self.num_tiles().to_string());
+            return Err(Error::Unsupported { what: "tiles of a batch", expected, found });
+        }
         Error::check_len("queries", rows * heads.head_dim(), q.len())?;
         Error::check_len("output", rows * heads.head_dim(), o.len())?;
         lse.map_or(Ok(()), |lse| Error::check_len("lse", rows, lse.len()))
@@ -232,11 +260,35 @@ impl Batch {
 
     /// Checks that the batch was made for these pages.
     pub(crate) fn check_pages(&self, kv: &KvPages) -> Result<(), Error> {
+        self.device().check_owns([("keys and values", kv.device())])?;
         Error::check_len("tokens of a page", kv.page_size(), self.page_size)?;
         if self.pages_needed > kv.num_pages() {
             let message = format!("names page {}, there are {}", self.pages_needed - 1, kv.num_pages());
             return Err(attention::Error::PageTable(message).into());
         }
         Ok(())
+    }
+}
+
+/// Where the key of a position belongs in a cache.
+fn slot(pages: &[u32], page_size: usize, position: usize) -> Result<i32, Error> {
+    let page = pages[position / page_size];
+    let slot = (page as usize).checked_mul(page_size).and_then(|first| first.checked_add(position % page_size));
+    slot.and_then(|slot| i32::try_from(slot).ok()).ok_or_else(|| {
+        let message = format!("page {page} of {page_size} tokens is beyond what a kernel can count");
+        attention::Error::PageTable(message).into()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_counted_or_refused() {
+        assert_eq!(slot(&[7, 2], 64, 65).unwrap(), 2 * 64 + 1);
+        assert_eq!(slot(&[(1 << 25) - 1], 64, 63).unwrap(), i32::MAX);
+        assert!(slot(&[1 << 25], 64, 0).is_err());
+        assert!(slot(&[u32::MAX], usize::MAX, 0).is_err());
     }
 }

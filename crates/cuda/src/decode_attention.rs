@@ -35,6 +35,8 @@ const THREADS: u32 = 128;
 const MERGE_THREADS: usize = 4;
 /// `max_splits` in the kernel.
 const MAX_SPLITS: usize = 128;
+/// Blocks of a grid along the sequences.
+const MAX_SEQUENCES: usize = 65_535;
 /// Shared memory that the system takes of every block.
 const RESERVED_BYTES: usize = 1024;
 
@@ -80,12 +82,16 @@ impl DecodeAttention {
     /// Loads the kernels and reserves room for `max_sequences` sequences at a time.
     ///
     /// # Errors
-    /// When head_dim is not a multiple of 16 up to 256, or the driver refuses.
+    /// When head_dim is not a multiple of 16 up to 256, there are more sequences than a grid is deep, or the driver refuses.
     pub fn new(device: &Device, heads: HeadShape, max_sequences: usize) -> Result<Self, Error> {
         let Some(tile) = Tile::of(heads.head_dim()) else {
             let (expected, found) = ("a multiple of 16 up to 256".into(), heads.head_dim().to_string());
             return Err(Error::Unsupported { what: "head_dim", expected, found });
         };
+        if max_sequences > MAX_SEQUENCES {
+            let (expected, found) = (format!("up to {MAX_SEQUENCES}"), max_sequences.to_string());
+            return Err(Error::Unsupported { what: "sequences", expected, found });
+        }
         // As many blocks as run at a time when there is one sequence: a second wave would leave most of the device idle. Up
         // to four a multiprocessor have enough copies in flight to fill the memory's bandwidth.
         let properties = device.properties();
@@ -120,6 +126,7 @@ impl DecodeAttention {
                 found: format!("{sequences}, one of {} queries", batch.longest_q_len()),
             });
         }
+        self.attend.check_device([("batch", batch.device())])?;
         batch.check_operands(heads, batch.block_m(), q, kv, o, None)?;
         let arguments = Arguments {
             q: q.pointer(),

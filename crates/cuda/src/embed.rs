@@ -32,7 +32,7 @@ impl Embed {
     /// reads its last row: check ids where they come in.
     ///
     /// # Errors
-    /// When lengths do not belong together, `features` is not a multiple of 8, or the driver refuses.
+    /// When lengths or devices do not belong together, `features` is not a multiple of 8, or the driver refuses.
     pub fn launch(
         &self,
         table: &Buffer<bf16>,
@@ -44,6 +44,8 @@ impl Embed {
         let vocab_size = table.len() / features;
         Error::check_len("embedding table", vocab_size.max(1) * features, table.len())?;
         Error::check_len("embedded rows", ids.len() * features, out.len())?;
+        let operands = [("embedding table", table.device()), ("ids", ids.device()), ("embedded rows", out.device())];
+        self.kernel.check_device(operands)?;
         if ids.is_empty() {
             return Ok(());
         }

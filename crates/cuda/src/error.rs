@@ -68,6 +68,16 @@ pub enum Error {
         /// What was asked for.
         found: String,
     },
+    /// An operand lies on another device than the one that is to use it.
+    #[error("{what}: expected on {expected}, found on {found}; a device that is opened twice counts as two")]
+    OtherDevice {
+        /// Operand.
+        what: &'static str,
+        /// Device that is to use it.
+        expected: String,
+        /// Device that it lies on.
+        found: String,
+    },
     /// Shapes, lengths or page tables that do not belong together.
     #[error(transparent)]
     Shape(#[from] attention::Error),
@@ -86,11 +96,12 @@ impl Error {
         Err(Error::Unsupported { what: "heads of the cache", expected, found })
     }
 
-    /// Rows are read and written in vectors of eight elements.
+    /// Rows are read and written in vectors of eight elements, which kernels count in 32 bits.
     pub(crate) fn check_features(features: usize) -> Result<(), Error> {
-        if features > 0 && features.is_multiple_of(8) {
+        if features > 0 && features.is_multiple_of(8) && features <= 1 << 24 {
             return Ok(());
         }
-        Err(Error::Unsupported { what: "features", expected: "a multiple of 8".into(), found: features.to_string() })
+        let (expected, found) = ("a multiple of 8 up to 2^24".into(), features.to_string());
+        Err(Error::Unsupported { what: "features", expected, found })
     }
 }

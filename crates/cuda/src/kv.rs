@@ -13,23 +13,38 @@ pub struct KvPages {
     heads: HeadShape,
     page_size: usize,
     num_pages: usize,
-    /// Keys.
-    pub k: Buffer<bf16>,
-    /// Values.
-    pub v: Buffer<bf16>,
+    // Only these lengths fit the counts above, which is all that launches check.
+    pub(crate) k: Buffer<bf16>,
+    pub(crate) v: Buffer<bf16>,
 }
+
+/// Rows of keys or of values, over all pages and heads.
+const MAX_ROWS: usize = i32::MAX as usize;
+/// Elements of the query heads of a token.
+const MAX_TOKEN_ELEMENTS: usize = 1 << 20;
 
 impl KvPages {
     /// `num_pages` pages of zeros; `page_size` in tokens.
     ///
     /// # Errors
-    /// When `page_size` is not 64 times a power of two, or there is no room.
+    /// When `page_size` is not 64 times a power of two, kernels could not count the rows or the elements of a token, or
+    /// there is no room.
     pub fn new(device: &Device, heads: HeadShape, page_size: usize, num_pages: usize) -> Result<Self, Error> {
         if !page_size.is_power_of_two() || page_size < BLOCK_N {
             let (expected, found) = (format!("a power of two, at least {BLOCK_N}"), page_size.to_string());
             return Err(Error::Unsupported { what: "tokens of a page", expected, found });
         }
-        let len = num_pages * page_size * heads.num_kv_heads() * heads.head_dim();
+        // Kernels count both in 32 bits.
+        let rows = num_pages.checked_mul(page_size).and_then(|tokens| tokens.checked_mul(heads.num_kv_heads()));
+        let of_token = heads.num_q_heads().checked_mul(heads.head_dim());
+        let (Some(rows @ ..=MAX_ROWS), Some(..=MAX_TOKEN_ELEMENTS)) = (rows, of_token) else {
+            return Err(Error::Unsupported {
+                what: "pages of keys and values",
+                expected: format!("up to {MAX_ROWS} keys over all heads, of up to {MAX_TOKEN_ELEMENTS} query elements"),
+                found: format!("{num_pages} pages of {page_size} tokens of {heads:?}"),
+            });
+        };
+        let len = rows * heads.head_dim();
         Ok(Self { heads, page_size, num_pages, k: device.zeros(len)?, v: device.zeros(len)? })
     }
 
@@ -51,6 +66,37 @@ impl KvPages {
     /// Number of pages.
     pub fn num_pages(&self) -> usize {
         self.num_pages
+    }
+
+    /// Replaces all keys and values.
+    ///
+    /// # Errors
+    /// When there are not as many, or the driver refuses.
+    pub fn write(&mut self, k: &[bf16], v: &[bf16]) -> Result<(), Error> {
+        self.k.write(k)?;
+        self.v.write(v)
+    }
+
+    /// All keys and all values, once the work asked for before is done.
+    ///
+    /// # Errors
+    /// Whatever went wrong in that work, or in the copy.
+    pub fn read(&self) -> Result<(Vec<bf16>, Vec<bf16>), Error> {
+        Ok((self.k.read()?, self.v.read()?))
+    }
+
+    /// Elements of all keys, as many as of all values.
+    pub fn len(&self) -> usize {
+        self.k.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.k.is_empty()
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        self.k.device()
     }
 
     /// Rows of `head_dim` elements, of keys or values.

@@ -90,6 +90,15 @@ impl QkvRopeStore {
         if let Some(expected) = wrong {
             return Err(Error::Unsupported { what: "head_dim", expected: expected.into(), found: d.to_string() });
         }
+        let operands = [
+            ("batch", batch.device()),
+            ("queries, keys and values", qkv.device()),
+            ("rotations", rotations.device()),
+            ("queries", q.device()),
+        ];
+        let of_norms = norms.into_iter().flat_map(<[_; 2]>::from).map(|norm| ("norm of a head", norm.device()));
+        let of_bias = bias.map(|bias| ("bias", bias.device()));
+        self.kernel.check_device(operands.into_iter().chain(of_bias).chain(of_norms))?;
         Error::check_len("queries, keys and values", rows * width, qkv.len())?;
         Error::check_len("rotations", rows * d / 2, rotations.len())?;
         Error::check_len("queries", rows * heads.num_q_heads() * d, q.len())?;

@@ -67,7 +67,8 @@ impl QuantisedMatrix {
     /// When `cols` is no multiple of a block's elements, there are not as many bytes, or there is no room.
     pub fn new(device: &Device, encoding: Encoding, rows: usize, cols: usize, blocks: &[u8]) -> Result<Self, Error> {
         let (elements, bytes) = encoding.block();
-        if rows == 0 || cols == 0 || !cols.is_multiple_of(elements) || rows * cols / 8 > i32::MAX as usize {
+        let countable = rows.checked_mul(cols).is_some_and(|all| all / UNIT <= i32::MAX as usize);
+        if rows == 0 || cols == 0 || !cols.is_multiple_of(elements) || !countable {
             let expected = format!("at least one row of a multiple of {elements} elements, and fewer than 2^34 in all");
             return Err(Error::Unsupported { what: "quantised matrix", expected, found: format!("{rows} x {cols}") });
         }
@@ -175,11 +176,14 @@ impl Quantised {
     /// The matrix in bf16, `[rows][cols]`.
     ///
     /// # Errors
-    /// When `out` has another length, or the driver refuses.
+    /// When `out` has another length or lies on another device, or the driver refuses.
     pub fn dequantise(&self, matrix: &QuantisedMatrix, mut out: ViewMut<bf16>) -> Result<(), Error> {
         let elements = matrix.rows * matrix.cols;
         Error::check_len("dequantised weights", elements, out.len())?;
         let units = elements / UNIT;
+        self.device
+            .check_owns([("quantised matrix", matrix.blocks.device()), ("dequantised weights", out.device())])?;
+        out.check_vectors("dequantised weights")?;
         let arguments =
             DequantiseArguments { blocks: matrix.blocks.pointer(), out: out.pointer_mut(), units: units as u32 };
         let [kernel, ..] = self.kernels(matrix.encoding)?;
@@ -191,7 +195,7 @@ impl Quantised {
     /// `matrix * x`, for one vector.
     ///
     /// # Errors
-    /// When lengths do not belong together, or the driver refuses.
+    /// When lengths or devices do not belong together, or the driver refuses.
     pub fn multiply<'a>(
         &self,
         matrix: &QuantisedMatrix,
@@ -200,6 +204,14 @@ impl Quantised {
     ) -> Result<(), Error> {
         let x = x.into();
         Error::check_len("vector to multiply", matrix.cols, x.len())?;
+        x.check_vectors("vector to multiply")?;
+        let to = match &out {
+            Product::Narrow(out) => out.device(),
+            Product::Wide(out) | Product::Add(out) => out.device(),
+        };
+        let operands =
+            [("quantised matrix", matrix.blocks.device()), ("vector to multiply", x.device()), ("product", to)];
+        self.device.check_owns(operands)?;
         let (len, narrow, wide, add) = match out {
             Product::Narrow(mut out) => (out.len(), out.pointer_mut(), PointerMut::null(), 0),
             Product::Wide(mut out) => (out.len(), PointerMut::null(), out.pointer_mut(), 0),
@@ -225,9 +237,12 @@ impl Quantised {
     /// `out[row] = table[ids[row]]`. An id past the table reads its last row: check ids where they come in.
     ///
     /// # Errors
-    /// When lengths do not belong together, or the driver refuses.
+    /// When lengths or devices do not belong together, or the driver refuses.
     pub fn embed(&self, table: &QuantisedMatrix, ids: &Buffer<u32>, out: &mut Buffer<f32>) -> Result<(), Error> {
         Error::check_len("embedded rows", ids.len() * table.cols, out.len())?;
+        let operands =
+            [("embedding table", table.blocks.device()), ("ids", ids.device()), ("embedded rows", out.device())];
+        self.device.check_owns(operands)?;
         if ids.is_empty() {
             return Ok(());
         }

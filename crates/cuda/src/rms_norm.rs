@@ -32,13 +32,15 @@ impl RmsNorm {
     /// `[features]`.
     ///
     /// # Errors
-    /// When lengths do not belong together, `features` is not a multiple of 8, or the driver refuses.
+    /// When lengths or devices do not belong together, `features` is not a multiple of 8, or the driver refuses.
     pub fn launch(&self, x: &Buffer<f32>, weight: &Buffer<f32>, eps: f32, out: &mut Buffer<bf16>) -> Result<(), Error> {
         let features = weight.len();
         Error::check_features(features)?;
         let rows = x.len() / features;
         Error::check_len("residual stream", rows * features, x.len())?;
         Error::check_len("normalised rows", x.len(), out.len())?;
+        let operands = [("residual stream", x.device()), ("norm", weight.device()), ("normalised rows", out.device())];
+        self.kernel.check_device(operands)?;
         if rows == 0 {
             return Ok(());
         }

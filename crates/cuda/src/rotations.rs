@@ -9,6 +9,9 @@ pub struct Rotations {
     kernel: Kernel,
 }
 
+/// More than a head has, and few enough for a kernel to count.
+const MAX_FREQUENCIES: usize = 1 << 16;
+
 /// `Arguments` in `kernels/rotations.cu`.
 #[repr(C)]
 struct Arguments {
@@ -32,7 +35,7 @@ impl Rotations {
     /// `frequencies` are `head_dim / 2` radians a position.
     ///
     /// # Errors
-    /// When `out` has another length, or the driver refuses.
+    /// When `out` has another length or devices differ, there are too many frequencies, or the driver refuses.
     pub fn launch(
         &self,
         frequencies: &Buffer<f64>,
@@ -41,6 +44,12 @@ impl Rotations {
         out: &mut Buffer<[f32; 2]>,
     ) -> Result<(), Error> {
         let half = frequencies.len();
+        if half > MAX_FREQUENCIES {
+            let (expected, found) = (format!("up to {MAX_FREQUENCIES}"), half.to_string());
+            return Err(Error::Unsupported { what: "frequencies", expected, found });
+        }
+        let operands = [("frequencies", frequencies.device()), ("batch", batch.device()), ("rotations", out.device())];
+        self.kernel.check_device(operands)?;
         Error::check_len("rotations", batch.num_rows() * half, out.len())?;
         let arguments = Arguments {
             frequencies: frequencies.pointer(),

@@ -29,7 +29,7 @@ impl SiluGate {
     /// `out[row][i] = silu(gate_up[row][0][i]) * gate_up[row][1][i]` for rows of `features`.
     ///
     /// # Errors
-    /// When lengths do not belong together, `features` is not a multiple of 8, or the driver refuses.
+    /// When lengths or devices do not belong together, `features` is not a multiple of 8, or the driver refuses.
     pub fn launch<'a>(
         &self,
         gate_up: impl Into<View<'a, bf16>>,
@@ -41,6 +41,9 @@ impl SiluGate {
         let rows = out.len() / features;
         Error::check_len("gated rows", rows * features, out.len())?;
         Error::check_len("gate and up", 2 * out.len(), gate_up.len())?;
+        self.kernel.check_device([("gate and up", gate_up.device()), ("gated rows", out.device())])?;
+        gate_up.check_vectors("gate and up")?;
+        out.check_vectors("gated rows")?;
         if rows == 0 {
             return Ok(());
         }

@@ -38,9 +38,8 @@ fn rotates_and_stores() {
         let angles: Vec<f64> = (0..rows * d / 2).map(|_| numbers.next() as f64 * 3.0).collect();
         let rotations: Vec<[f32; 2]> = angles.iter().map(|a| [a.cos() as f32, a.sin() as f32]).collect();
         let mut kv = KvPages::new(&device, heads, page_size, pages.len()).unwrap();
-        let sentinel = vec![bf16::NAN; kv.k.len()];
-        kv.k.write(&sentinel).unwrap();
-        kv.v.write(&sentinel).unwrap();
+        let sentinel = vec![bf16::NAN; kv.len()];
+        kv.write(&sentinel, &sentinel).unwrap();
         let mut q = device.upload(&vec![bf16::NAN; rows * q_heads * d]).unwrap();
         let of_bias = with_bias.then(|| device.upload(&bias).unwrap());
         let of_norms = norms.each_ref().map(|norm| device.upload(norm).unwrap());
@@ -52,7 +51,7 @@ fn rotates_and_stores() {
         let (of_qkv, of_rotations) = (device.upload(&qkv).unwrap(), device.upload(&rotations).unwrap());
         kernel.launch(&of_qkv, parameters, &of_rotations, pairing, &batch, &mut q, &mut kv).unwrap();
 
-        let (q, k, v) = (q.read().unwrap(), kv.k.read().unwrap(), kv.v.read().unwrap());
+        let (q, (k, v)) = (q.read().unwrap(), kv.read().unwrap());
         let mut row = 0;
         for (range, table) in ranges.iter().zip(tables) {
             for position in range.q_start()..range.kv_len() {

@@ -27,6 +27,7 @@ pub(crate) struct PointerMut<T>(sys::CUdeviceptr, PhantomData<T>);
 
 /// Some elements of a buffer, to read.
 pub struct View<'a, T> {
+    device: &'a Device,
     address: sys::CUdeviceptr,
     len: usize,
     buffer: PhantomData<&'a T>,
@@ -63,8 +64,31 @@ impl<T> View<'_, T> {
         Pointer(self.address, PhantomData)
     }
 
+    pub(crate) fn device(&self) -> &Device {
+        self.device
+    }
+
+    /// Checks that a kernel can read vectors from the first element on.
+    pub(crate) fn check_vectors(&self, what: &'static str) -> Result<(), Error> {
+        check_vectors(what, self.address)
+    }
+
     pub(super) fn address(&self) -> sys::CUdeviceptr {
         self.address
+    }
+}
+
+/// What kernels read and write at once.
+const VECTOR_BYTES: u64 = 16;
+
+fn check_vectors(what: &'static str, address: sys::CUdeviceptr) -> Result<(), Error> {
+    match address % VECTOR_BYTES {
+        0 => Ok(()),
+        past => Err(Error::Unsupported {
+            what,
+            expected: format!("elements that begin at a multiple of {VECTOR_BYTES} bytes"),
+            found: format!("{past} bytes past one"),
+        }),
     }
 }
 
@@ -82,8 +106,9 @@ impl<T: Pod> ViewMut<'_, T> {
     /// Replaces all elements by others on the device.
     ///
     /// # Errors
-    /// When there are not as many, or the driver refuses.
+    /// When there are not as many, they lie on another device, or the driver refuses.
     pub fn copy_from(&mut self, from: View<T>) -> Result<(), Error> {
+        self.device.check_owns([("values to copy", from.device)])?;
         Error::check_len("values to copy", self.len, from.len)?;
         let stream = self.device.raw_stream()?;
         // SAFETY: both have as many bytes, and one is borrowed to be written: they do not overlap.
@@ -100,6 +125,15 @@ impl<T> ViewMut<'_, T> {
 
     pub(crate) fn pointer_mut(&mut self) -> PointerMut<T> {
         PointerMut(self.address, PhantomData)
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        self.device
+    }
+
+    /// Checks that a kernel can write vectors from the first element on.
+    pub(crate) fn check_vectors(&self, what: &'static str) -> Result<(), Error> {
+        check_vectors(what, self.address)
     }
 
     pub(super) fn address(&self) -> sys::CUdeviceptr {
@@ -137,7 +171,7 @@ impl Device {
     /// # Errors
     /// [`Error::Memory`] when there is no room.
     pub fn zeros<T: Pod>(&self, len: usize) -> Result<Buffer<T>, Error> {
-        let size = len * size_of::<T>();
+        let size = self.checked_bytes::<T>(len)?;
         // An empty allocation has no address; one byte does.
         let bytes = self.stream.alloc_zeros::<u8>(size.max(1)).map_err(|error| self.allocation_error(size, error))?;
         Ok(Buffer { device: self.clone(), bytes, len, element: PhantomData })
@@ -148,7 +182,7 @@ impl Device {
     /// # Errors
     /// [`Error::Memory`] when there is no room.
     pub fn room<T: Pod>(&self, len: usize) -> Result<Buffer<T>, Error> {
-        let size = len * size_of::<T>();
+        let size = self.checked_bytes::<T>(len)?;
         // SAFETY: every bit pattern is a value of a `Pod` type.
         let bytes =
             unsafe { self.stream.alloc::<u8>(size.max(1)) }.map_err(|error| self.allocation_error(size, error))?;
@@ -163,6 +197,12 @@ impl Device {
         let mut buffer = self.room(values.len())?;
         buffer.write(values)?;
         Ok(buffer)
+    }
+
+    /// Bytes of `len` elements; more than can be counted are more than there are.
+    fn checked_bytes<T>(&self, len: usize) -> Result<usize, Error> {
+        len.checked_mul(size_of::<T>())
+            .ok_or_else(|| self.allocation_error(usize::MAX, DriverError(sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY)))
     }
 
     fn allocation_error(&self, wanted_bytes: usize, error: DriverError) -> Error {
@@ -192,7 +232,7 @@ impl<T: Pod> Buffer<T> {
     /// When there are no such elements.
     pub fn view(&self, range: Range<usize>) -> View<'_, T> {
         assert!(range.start <= range.end && range.end <= self.len, "{range:?} of {} elements", self.len);
-        View { address: self.address_of(range.start), len: range.len(), buffer: PhantomData }
+        View { device: &self.device, address: self.address_of(range.start), len: range.len(), buffer: PhantomData }
     }
 
     /// Elements `range`, to write.
@@ -233,6 +273,10 @@ impl<T: Pod> Buffer<T> {
             .map_err(|error| driver_error("copying to the host", error))?;
         self.device.synchronize()?;
         Ok(values)
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 
     pub(crate) fn pointer(&self) -> Pointer<T> {

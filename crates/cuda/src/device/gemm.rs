@@ -61,7 +61,7 @@ impl Gemm {
     /// `out[row] = weight x[row]`: `weight` is `[outputs][inputs]`, `x` `[row][inputs]`, `out` `[row][outputs]`.
     ///
     /// # Errors
-    /// When the lengths do not belong together, or cuBLASLt refuses.
+    /// When lengths or devices do not belong together, or cuBLASLt refuses.
     pub fn multiply<'a>(
         &mut self,
         weight: impl Into<View<'a, bf16>>,
@@ -71,13 +71,13 @@ impl Gemm {
     ) -> Result<(), Error> {
         let (weight, x, out) = (weight.into(), x.into(), out.into());
         let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), false)?;
-        self.run(shape, weight, x, out.address(), 0.0)
+        self.run(shape, weight, x, &out, 0.0)
     }
 
     /// [`multiply`](Self::multiply) into f32.
     ///
     /// # Errors
-    /// When the lengths do not belong together, or cuBLASLt refuses.
+    /// When lengths or devices do not belong together, or cuBLASLt refuses.
     pub fn multiply_wide<'a>(
         &mut self,
         weight: impl Into<View<'a, bf16>>,
@@ -87,13 +87,13 @@ impl Gemm {
     ) -> Result<(), Error> {
         let (weight, x, out) = (weight.into(), x.into(), out.into());
         let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), true)?;
-        self.run(shape, weight, x, out.address(), 0.0)
+        self.run(shape, weight, x, &out, 0.0)
     }
 
     /// `out[row] += weight x[row]`, in f32: a projection back onto the residual stream.
     ///
     /// # Errors
-    /// When the lengths do not belong together, or cuBLASLt refuses.
+    /// When lengths or devices do not belong together, or cuBLASLt refuses.
     pub fn multiply_add<'a>(
         &mut self,
         weight: impl Into<View<'a, bf16>>,
@@ -103,10 +103,18 @@ impl Gemm {
     ) -> Result<(), Error> {
         let (weight, x, out) = (weight.into(), x.into(), out.into());
         let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), true)?;
-        self.run(shape, weight, x, out.address(), 1.0)
+        self.run(shape, weight, x, &out, 1.0)
     }
 
-    fn run(&mut self, shape: Shape, weight: View<bf16>, x: View<bf16>, out: u64, keep: f32) -> Result<(), Error> {
+    fn run<T>(
+        &mut self,
+        shape: Shape,
+        weight: View<bf16>,
+        x: View<bf16>,
+        out: &ViewMut<T>,
+        keep: f32,
+    ) -> Result<(), Error> {
+        self.device.check_owns([("weights", weight.device()), ("rows", x.device()), ("products", out.device())])?;
         if shape.rows == 0 {
             return Ok(());
         }
@@ -130,9 +138,9 @@ impl Gemm {
                 plan.weight,
                 x.address() as *const c_void,
                 plan.x,
-                out as *const c_void,
+                out.address() as *const c_void,
                 plan.out,
-                out as *mut c_void,
+                out.address() as *mut c_void,
                 plan.out,
                 &plan.algorithm,
                 self.workspace.address() as *mut c_void,

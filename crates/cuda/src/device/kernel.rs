@@ -70,6 +70,14 @@ impl Kernel {
         &self.device
     }
 
+    /// Checks that operands lie on the kernel's device.
+    pub(crate) fn check_device<'a>(
+        &self,
+        operands: impl IntoIterator<Item = (&'static str, &'a Device)>,
+    ) -> Result<(), Error> {
+        self.device.check_owns(operands)
+    }
+
     /// Starts the kernel on the device's stream, with `arguments` as its only parameter.
     ///
     /// # Safety

@@ -119,6 +119,22 @@ impl Device {
         &self.properties
     }
 
+    /// Checks that operands lie on this device.
+    ///
+    /// To be on the same GPU is not enough: each opening has a stream of its own, and only what one stream does is in order.
+    pub(crate) fn check_owns<'a>(
+        &self,
+        operands: impl IntoIterator<Item = (&'static str, &'a Device)>,
+    ) -> Result<(), Error> {
+        for (what, device) in operands {
+            if !Arc::ptr_eq(&self.stream, &device.stream) {
+                let name = |device: &Device| format!("cuda:{}", device.properties.ordinal);
+                return Err(Error::OtherDevice { what, expected: name(self), found: name(device) });
+            }
+        }
+        Ok(())
+    }
+
     /// Free and total device memory, bytes; what freed buffers left to the next ones is free.
     ///
     /// # Errors

@@ -61,8 +61,7 @@ impl Case {
         let sequences: Vec<_> =
             (self.ranges.iter().zip(&self.tables)).map(|(&range, pages)| SequencePages { range, pages }).collect();
         let mut kv = KvPages::new(device, self.heads, self.page_size, self.num_pages).unwrap();
-        kv.k.write(&self.in_pages(&self.k)).unwrap();
-        kv.v.write(&self.in_pages(&self.v)).unwrap();
+        kv.write(&self.in_pages(&self.k), &self.in_pages(&self.v)).unwrap();
         let rows = self.num_rows();
         Operands {
             q: device.upload(&self.q).unwrap(),
