@@ -270,6 +270,18 @@ impl Batch {
     }
 }
 
+/// Keys a query sees, its own included, as kernels are told: without a window more than there can be.
+pub(crate) fn window_argument(window: Option<usize>) -> Result<i32, Error> {
+    match window {
+        Some(0) => {
+            let (expected, found) = ("at least the query's own key".into(), "none".into());
+            Err(Error::Unsupported { what: "sliding window", expected, found })
+        }
+        Some(keys) => Ok(i32::try_from(keys).unwrap_or(i32::MAX)),
+        None => Ok(i32::MAX),
+    }
+}
+
 /// Where the key of a position belongs in a cache.
 fn slot(pages: &[u32], page_size: usize, position: usize) -> Result<i32, Error> {
     let page = pages[position / page_size];
@@ -283,6 +295,13 @@ fn slot(pages: &[u32], page_size: usize, position: usize) -> Result<i32, Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn windows_fit_a_kernel() {
+        let told = |window| window_argument(window).unwrap();
+        assert_eq!([None, Some(1), Some(usize::MAX)].map(told), [i32::MAX, 1, i32::MAX]);
+        assert!(window_argument(Some(0)).is_err());
+    }
 
     #[test]
     fn slots_are_counted_or_refused() {

@@ -1,6 +1,6 @@
 //! Attention of one new query a sequence, its keys split over the whole device.
 
-use crate::batch::{Batch, BatchArguments};
+use crate::batch::{Batch, BatchArguments, window_argument};
 use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut};
 use crate::kv::KvPages;
 use crate::{Error, image};
@@ -73,6 +73,7 @@ struct Arguments {
     num_splits: i32,
     head_dim: i32,
     sm_scale: f32,
+    window: i32,
 }
 
 // As `static_assert`ed in the kernel.
@@ -112,12 +113,20 @@ impl DecodeAttention {
         })
     }
 
-    /// Attends the one query of each sequence of `batch`; `q` and `o` are `[sequence][q_head][head_dim]`.
+    /// Attends the one query of each sequence of `batch`; `q` and `o` are `[sequence][q_head][head_dim]`. A query sees the
+    /// last `window` keys, its own included, or all of them; kv blocks that lie before are not read.
     ///
     /// # Errors
-    /// When a sequence has more than one query, there are more sequences than reserved for, the shapes do not belong
-    /// together, or the driver refuses.
-    pub fn launch(&mut self, q: &Buffer<bf16>, kv: &KvPages, batch: &Batch, o: &mut Buffer<bf16>) -> Result<(), Error> {
+    /// When a sequence has more than one query, there are more sequences than reserved for, the window is empty, the shapes
+    /// do not belong together, or the driver refuses.
+    pub fn launch(
+        &mut self,
+        q: &Buffer<bf16>,
+        kv: &KvPages,
+        batch: &Batch,
+        o: &mut Buffer<bf16>,
+        window: Option<usize>,
+    ) -> Result<(), Error> {
         let (heads, sequences) = (self.heads, batch.num_sequences());
         if batch.longest_q_len() != 1 || sequences > self.max_sequences {
             return Err(Error::Unsupported {
@@ -139,6 +148,7 @@ impl DecodeAttention {
             num_splits: self.num_splits as i32,
             head_dim: heads.head_dim() as i32,
             sm_scale: heads.sm_scale(),
+            window: window_argument(window)?,
         };
         let groups = heads.num_kv_heads() * heads.group_size().div_ceil(ROWS);
         let grid = Grid {

@@ -53,8 +53,8 @@ fn pages_that_are_not_there_are_refused() {
     let mut decode = DecodeAttention::new(&device, heads, 1).unwrap();
     let q = device.zeros::<bf16>(128).unwrap();
     let mut o = device.zeros::<bf16>(128).unwrap();
-    decode.launch(&q, &kv, &batch(2).unwrap(), &mut o).unwrap();
-    says(decode.launch(&q, &kv, &batch(3).unwrap(), &mut o), "names page 3, there are 3");
+    decode.launch(&q, &kv, &batch(2).unwrap(), &mut o, None).unwrap();
+    says(decode.launch(&q, &kv, &batch(3).unwrap(), &mut o, None), "names page 3, there are 3");
     says(batch(u32::MAX), "beyond what a kernel can count");
     device.synchronize().unwrap();
 }
@@ -136,7 +136,7 @@ fn operands_of_another_opening_are_refused() {
     check(attend.launch(&own.q, &foreign.kv, &own.batch, &mut own.o, None), "keys and values");
     check(attend.launch(&own.q, &own.kv, &own.batch, &mut foreign.o, None), "output");
     check(attend.launch(&own.q, &own.kv, &own.batch, &mut own.o, Some(&mut foreign.lse)), "lse");
-    check(decode.launch(&foreign.q, &foreign.kv, &foreign.batch, &mut foreign.o), "batch");
+    check(decode.launch(&foreign.q, &foreign.kv, &foreign.batch, &mut foreign.o, None), "batch");
     let mut rotations = device.zeros::<[f32; 2]>(32).unwrap();
     let frequencies = device.zeros::<f64>(32).unwrap();
     let kernel = Rotations::new(&device).unwrap();

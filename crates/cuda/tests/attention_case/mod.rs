@@ -10,10 +10,13 @@ use cuda::device::{Buffer, Device};
 use cuda::kv::KvPages;
 use half::bf16;
 
-/// A batch on the host. Pages lie in random order, and whatever no sequence owns is NaN.
+/// A batch on the host. Pages lie in random order, and whatever no sequence owns or no query sees is NaN: of what lies
+/// before a window, whole pages.
 pub struct Case {
     pub heads: HeadShape,
     pub ranges: Vec<QueryRange>,
+    /// Keys a query sees, its own included.
+    pub window: Option<usize>,
     page_size: usize,
     num_pages: usize,
     tables: Vec<Vec<u32>>,
@@ -50,7 +53,38 @@ impl Case {
         };
         let (k, v) = (of_cache(2.0), of_cache(1.0));
         let q = numbers.bf16s(rows * heads.num_q_heads() * d, 3.0);
-        Self { heads, ranges, page_size, num_pages, tables, q, k, v }
+        Self { heads, ranges, window: None, page_size, num_pages, tables, q, k, v }
+    }
+
+    /// The same under a window.
+    pub fn with_window(self, window: Option<usize>) -> Self {
+        Self { window, ..self }
+    }
+
+    /// The same keys up to `len`, for the queries of a case of one sequence and one query.
+    pub fn cut(&self, len: usize) -> Self {
+        let d = self.heads.head_dim();
+        let cut = |x: &[bf16]| -> Vec<bf16> {
+            x.chunks(self.ranges[0].kv_len() * d).flat_map(|head| head[..len * d].to_vec()).collect()
+        };
+        Self {
+            ranges: vec![QueryRange::new(1, len).unwrap()],
+            tables: self.tables.clone(),
+            q: self.q.clone(),
+            k: vec![cut(&self.k[0])],
+            v: vec![cut(&self.v[0])],
+            ..*self
+        }
+    }
+
+    /// Pages of a sequence.
+    pub fn table(&self, sequence: usize) -> &[u32] {
+        &self.tables[sequence]
+    }
+
+    /// First key that the query at `position` sees.
+    fn first_key(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
     }
 
     fn num_rows(&self) -> usize {
@@ -76,8 +110,9 @@ impl Case {
         let (kv_heads, d, size) = (self.heads.num_kv_heads(), self.heads.head_dim(), self.page_size);
         let mut pages = vec![bf16::NAN; self.num_pages * kv_heads * size * d];
         for ((range, table), rows) in self.ranges.iter().zip(&self.tables).zip(sequences) {
+            let first_page = self.first_key(range.q_start()) / size;
             for head in 0..kv_heads {
-                for position in 0..range.kv_len() {
+                for position in first_page * size..range.kv_len() {
                     let page = table[position / size] as usize;
                     let to = ((page * kv_heads + head) * size + position % size) * d;
                     let from = (head * range.kv_len() + position) * d;
@@ -119,7 +154,8 @@ impl Case {
                     let at = ((begin + row) * heads.num_q_heads() + head) * d;
                     let q = f64s(&self.q[at..at + d]);
                     let operands = Head { q: &q, k: &k, v: &v, head_dim: d };
-                    let keys = (0..=range.q_start() + row).map(|key| vec![key]);
+                    let position = range.q_start() + row;
+                    let keys = (self.first_key(position)..=position).map(|key| vec![key]);
                     let (expected, expected_lse) = attend_row(operands, 0, keys);
                     // Values are below 1: weights rounded to 8 bits cost at most 2^-9, the output's rounding as much.
                     for (i, (found, expected)) in o[at..at + d].iter().zip(&expected).enumerate() {
@@ -145,6 +181,7 @@ impl Case {
 
     pub fn name(&self) -> String {
         let lens: Vec<_> = self.ranges.iter().map(|range| (range.q_len(), range.kv_len())).collect();
-        format!("{:?}, pages of {}, (q_len, kv_len) {lens:?}", self.heads, self.page_size)
+        let Self { heads, page_size, window, .. } = self;
+        format!("{heads:?}, pages of {page_size}, window {window:?}, (q_len, kv_len) {lens:?}")
     }
 }

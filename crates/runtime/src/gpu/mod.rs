@@ -274,7 +274,7 @@ impl Ops for Gpu {
         let Chunk { batch, rotations, q, .. } = chunk;
         let len = batch.num_rows();
         let range = QueryRange::new(len, sequence.len() + len)?;
-        if let Some(window) = spec.window.filter(|window| *window < range.kv_len()) {
+        if let Some(window) = spec.window.filter(|window| len > 1 && *window < range.kv_len()) {
             let expected =
                 format!("one no shorter than the {} keys; longer prompts run with --device cpu", range.kv_len());
             return Err(Error::Unsupported { what: "sliding window", expected, found: window.to_string() }.into());
@@ -292,12 +292,13 @@ impl Ops for Gpu {
         self.qkv_rope_store.launch(qkv, of_heads, rotations, pairing, batch, q, pages)?;
         if len == 1 {
             let mut decode = self.decode_attention.lock().unwrap_or_else(PoisonError::into_inner);
-            decode.launch(q, pages, batch, &mut out.values)?;
+            decode.launch(q, pages, batch, &mut out.values, spec.window)?;
         } else {
             self.mark(Work::Attention, len)?;
             self.attend.launch(q, pages, batch, &mut out.values, None)?;
         }
-        let causal_pairs = range.causal_pairs() * spec.heads.num_q_heads() as u64;
+        let pairs = spec.window.map_or_else(|| range.causal_pairs(), |window| range.window_pairs(window));
+        let causal_pairs = pairs * spec.heads.num_q_heads() as u64;
         Ok(AttentionReport {
             computed_pairs: causal_pairs,
             causal_pairs,
