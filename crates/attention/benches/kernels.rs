@@ -12,7 +12,7 @@ use attention::queries::Queries;
 use attention::search::{Search, Target};
 use attention::shape::{HeadShape, QueryRange};
 use attention::simd::{LANES, Rows, Simd, multiply};
-use attention::{Aligned, BLOCK_N};
+use attention::{Aligned, BLOCK_M, BLOCK_N};
 use std::time::Instant;
 
 fn median_us(mut run: impl FnMut()) -> f64 {
@@ -66,6 +66,7 @@ fn products(simd: Simd) {
 fn kernels(simd: Simd, q_len: usize, kv_len: usize, head_dim: usize) {
     let heads = HeadShape::new(1, 1, head_dim).expect("a head");
     let range = QueryRange::new(q_len, kv_len).expect("a range");
+    let tiles = range.tiles(BLOCK_M).expect("the height of the kernels");
     let table: Vec<u32> = (0..range.num_blocks() as u32).collect();
     let mut pages = KvPages::new(heads, table.len());
     pages.append_rows(&table, 0, &random(kv_len * head_dim), &random(kv_len * head_dim)).expect("room");
@@ -76,13 +77,13 @@ fn kernels(simd: Simd, q_len: usize, kv_len: usize, head_dim: usize) {
         median_us(|| attend(simd, &queries, &view, range, plan, &mut output).expect("a plan of this range"))
     };
 
-    let steps: usize = (0..range.num_tiles()).map(|tile| range.causal_blocks(tile)).sum();
+    let steps: usize = (0..tiles.num_tiles()).map(|tile| tiles.causal_blocks(tile)).sum();
     let dense = time(&Plan::dense(1));
     let step = dense / steps as f64;
     println!("attend head_dim {head_dim}, {q_len} of {kv_len}: dense {dense:.0} us, {step:.2} us a block step");
 
     let window = |columns: Vec<u32>, centres| {
-        let plan = Triangular { sink: BLOCK_N, window: BLOCK_N }.plan(range, 0, columns, centres);
+        let plan = Triangular { sink: BLOCK_N, window: BLOCK_N }.plan(tiles, 0, columns, centres);
         Plan { heads: vec![HeadPlan::Sparse(plan.expect("a plan"))] }
     };
     let columns: Vec<u32> = (64..kv_len as u32 / 2).step_by(4).take(1024).collect();
@@ -96,7 +97,7 @@ fn kernels(simd: Simd, q_len: usize, kv_len: usize, head_dim: usize) {
         (centred - near) / step
     );
     let search = Search::new(Target::Recall(0.95)).expect("a recall");
-    let scene = Scene { simd, layer: 0, queries: &queries, kv: &view, range, last_rows: 64 };
+    let scene = Scene { simd, layer: 0, queries: &queries, kv: &view, tiles, last_rows: 64 };
     let us = median_us(|| drop(search.plan(&scene).expect("a plan")));
     println!("  search {:.1} steps, {:.1}% of dense", us / step, 100.0 * us / dense);
 }

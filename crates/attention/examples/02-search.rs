@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p sparse-accelerate-attention --example 02-search`
 
+use attention::BLOCK_M;
 use attention::attend::{Output, attend};
 use attention::kv::KvPages;
 use attention::plan::Plan;
@@ -28,7 +29,14 @@ fn main() -> Result<(), attention::Error> {
 
     // Keep 90% of the attention of every head. The last 64 queries see every key, whatever the plan.
     let search = Search::new(Target::Recall(0.9))?;
-    let planned = search.plan(&Scene { simd, layer: 0, queries: &queries, kv: &kv, range, last_rows: 64 })?;
+    let planned = search.plan(&Scene {
+        simd,
+        layer: 0,
+        queries: &queries,
+        kv: &kv,
+        tiles: range.tiles(BLOCK_M)?,
+        last_rows: 64,
+    })?;
     for (head, (choice, plan)) in planned.choices.iter().zip(&planned.plan.heads).enumerate() {
         let density = plan.pairs(range) as f64 / range.causal_pairs() as f64;
         println!("head {head}: {:?}, density {density:.2}, recall {:.2}", choice.pattern, choice.recall);

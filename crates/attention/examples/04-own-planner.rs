@@ -2,7 +2,6 @@
 //!
 //! `cargo run --release -p sparse-accelerate-attention --example 04-own-planner`
 
-use attention::Error;
 use attention::attend::{Output, attend};
 use attention::kv::KvPages;
 use attention::pattern::HeadPattern;
@@ -12,6 +11,7 @@ use attention::planner::{HeadChoice, Planned, Planner, Scene};
 use attention::queries::Queries;
 use attention::shape::{HeadShape, QueryRange};
 use attention::simd::Simd;
+use attention::{BLOCK_M, Error};
 
 /// Blocks 1, 2, 4, 8, ... back from the diagonal; what is left out is represented by its centres. Layer 0 stays dense.
 struct PowersOfTwo;
@@ -24,7 +24,7 @@ impl Planner for PowersOfTwo {
             return Ok(Planned::dense(num_q_heads));
         }
         // `keep` has one flag for each block that the whole tile sees; blocks on the diagonal are always computed.
-        let plan = SparsePlan::from_rule(scene.range, scene.last_rows, Vec::new(), true, |_tile, keep| {
+        let plan = SparsePlan::from_rule(scene.tiles, scene.last_rows, Vec::new(), true, |_tile, keep| {
             let blocks = keep.len();
             for (block, keep) in keep.iter_mut().enumerate() {
                 *keep = block == 0 || (blocks - block).is_power_of_two();
@@ -32,7 +32,7 @@ impl Planner for PowersOfTwo {
         })?;
         // What is reported. Nothing was estimated here, which is not a number.
         let pattern =
-            HeadPattern::IntervalSlash { intervals: scene.range.num_blocks().ilog2() as usize + 1, columns: 0 };
+            HeadPattern::IntervalSlash { intervals: scene.tiles.num_blocks().ilog2() as usize + 1, columns: 0 };
         let choice = HeadChoice::new(pattern, f64::NAN, f64::NAN);
         Ok(Planned {
             plan: Plan { heads: vec![HeadPlan::Sparse(plan); num_q_heads] },
@@ -53,7 +53,7 @@ fn main() -> Result<(), Error> {
     let queries = Queries::from_rows(simd, heads, &noise(2, range.q_len() * 2 * 64))?;
 
     for layer in 0..2 {
-        let scene = Scene { simd, layer, queries: &queries, kv: &kv, range, last_rows: 64 };
+        let scene = Scene { simd, layer, queries: &queries, kv: &kv, tiles: range.tiles(BLOCK_M)?, last_rows: 64 };
         let planned = PowersOfTwo.plan(&scene)?;
         let mut output = Output::new(heads, range.q_len());
         attend(simd, &queries, &kv, range, &planned.plan, &mut output)?;

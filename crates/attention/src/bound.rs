@@ -13,7 +13,7 @@ use crate::pattern::{HeadPattern, key_means, mean_key_logits};
 use crate::plan::{HeadPlan, SparsePlan};
 use crate::planner::{Planned, Scene};
 use crate::simd::LANES;
-use crate::{BLOCK_M, BLOCK_N, Error};
+use crate::{BLOCK_N, Error};
 use half::bf16;
 use rayon::prelude::*;
 use serde::Serialize;
@@ -52,8 +52,8 @@ pub fn enforce(
             planned.choices[head].recall = 1.0;
             bounds[head] = DroppedMass::default();
         }
-        let Scene { simd, queries, kv, range, .. } = *scene;
-        attend_heads(simd, queries, kv, range, &planned.plan, output, |head| above[head])?;
+        let Scene { simd, queries, kv, .. } = *scene;
+        attend_heads(simd, queries, kv, scene.range(), &planned.plan, output, |head| above[head])?;
     }
     Ok(bounds)
 }
@@ -65,12 +65,12 @@ pub fn dropped_mass(scene: &Scene, head: usize, plan: &HeadPlan, output: &Output
     let blocks = Blocks::new(scene.kv, kv_head, plan);
     let key_means = key_means(scene.kv, kv_head);
     let mut sum = DroppedMass::default();
-    let mut tile = 0;
-    mean_key_logits(scene.simd, scene.queries, head, &key_means, scene.range, |_, panels| {
-        let left_out = blocks.left_out(plan, tile, scene.range.full_blocks(tile));
+    let (tiles, mut tile) = (plan.tiles(), 0);
+    mean_key_logits(scene.simd, scene.queries, head, &key_means, tiles, |_, panels| {
+        let left_out = blocks.left_out(plan, tile, tiles.full_blocks(tile));
         for (panel, (valid, logits)) in panels.enumerate() {
             for lane in 0..valid {
-                let row = tile * BLOCK_M + panel * LANES + lane;
+                let row = tile * tiles.block_m() + panel * LANES + lane;
                 let norm = query_norm(scene, head, row);
                 let base_2_lse = output.lse(head, row) * LOG2_E;
                 let of_row =
@@ -82,7 +82,7 @@ pub fn dropped_mass(scene: &Scene, head: usize, plan: &HeadPlan, output: &Output
         }
         tile += 1;
     });
-    let rows = scene.range.q_len() as f64;
+    let rows = scene.range().q_len() as f64;
     DroppedMass { at_least: sum.at_least / rows, at_most: sum.at_most / rows, ..sum }
 }
 

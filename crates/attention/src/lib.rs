@@ -62,7 +62,8 @@ pub use error::Error;
 
 /// Keys of a kv block, which is also a page of the cache ([`kv::KvPages`]) and the step of every kernel.
 pub const BLOCK_N: usize = 64;
-/// Query rows of a tile: the rows that share one list of kv blocks.
+/// Query rows that the CPU kernels take at once, and rows of a tile of the plans made for them. The rows of every tile
+/// ([`shape::Tiles`]) are a multiple of it.
 pub const BLOCK_M: usize = 64;
 
 /// The README's example is a test.

@@ -2,8 +2,8 @@
 
 pub mod file;
 
-use crate::shape::QueryRange;
-use crate::{BLOCK_M, BLOCK_N, Error};
+use crate::shape::{QueryRange, Tiles};
+use crate::{BLOCK_N, Error};
 use serde::Serialize;
 
 /// What one query head computes.
@@ -18,19 +18,20 @@ pub enum HeadPlan {
     Window(usize),
 }
 
-/// For each q tile a list of kv blocks; for the head a list of single columns that a tile computes where they lie
-/// outside its blocks; and whether the blocks a tile leaves out are represented by their centres.
+/// For each q tile, of a height that the plan carries, a list of kv blocks; for the head a list of single columns that a
+/// tile computes where they lie outside its blocks; and whether the blocks a tile leaves out are represented by their
+/// centres.
 ///
 /// A *centre* is one key and one value, the means over the keys of a left-out block that are not columns, weighted by
 /// their number: logit `q . mean(k) * sm_scale + ln(n)`, value `mean(v)` (mean correction, FlashPrefill V2,
 /// arXiv 2608.19758).
 ///
-/// Blocks cut by the diagonal are always listed, so columns and centres never need a causal mask.
+/// Blocks that some row of a tile does not see whole are always listed, so columns and centres never need a causal mask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SparsePlan {
     /// What it was checked against.
     #[serde(skip)]
-    range: QueryRange,
+    tiles: Tiles,
     indptr: Vec<u32>,
     indices: Vec<u32>,
     columns: Vec<u32>,
@@ -44,20 +45,20 @@ impl SparsePlan {
     /// Unless there is one list for each tile, each list is strictly ascending, causal, and holds every block that the
     /// diagonal cuts; and `columns` are strictly ascending positions below `kv_len`.
     pub fn new(
-        range: QueryRange,
+        tiles: Tiles,
         indptr: Vec<u32>,
         indices: Vec<u32>,
         columns: Vec<u32>,
         centres: bool,
     ) -> Result<Self, Error> {
         let fail = |message: String| Err(Error::Plan(message));
-        if indptr.len() != range.num_tiles() + 1 || indptr.first() != Some(&0) {
-            return fail(format!("{} tiles need {} offsets from 0", range.num_tiles(), range.num_tiles() + 1));
+        if indptr.len() != tiles.num_tiles() + 1 || indptr.first() != Some(&0) {
+            return fail(format!("{} tiles need {} offsets from 0", tiles.num_tiles(), tiles.num_tiles() + 1));
         }
         if indptr.last().map(|&end| end as usize) != Some(indices.len()) {
             return fail(format!("offsets end at {:?}, there are {} blocks", indptr.last(), indices.len()));
         }
-        for tile in 0..range.num_tiles() {
+        for tile in 0..tiles.num_tiles() {
             let (from, to) = (indptr[tile] as usize, indptr[tile + 1] as usize);
             let Some(list) = indices.get(from..to) else {
                 return fail(format!("tile {tile}: offsets {from}..{to} of {} blocks", indices.len()));
@@ -65,7 +66,7 @@ impl SparsePlan {
             if !list.is_sorted_by(|a, b| a < b) {
                 return fail(format!("tile {tile}: blocks not strictly ascending"));
             }
-            let (full, causal) = (range.full_blocks(tile), range.causal_blocks(tile));
+            let (full, causal) = (tiles.full_blocks(tile), tiles.causal_blocks(tile));
             if list.last().is_some_and(|&b| b as usize >= causal) {
                 return fail(format!("tile {tile}: block {:?} lies wholly in the future", list.last()));
             }
@@ -76,28 +77,29 @@ impl SparsePlan {
                 ));
             }
         }
-        if !columns.is_sorted_by(|a, b| a < b) || columns.last().is_some_and(|&c| c as usize >= range.kv_len()) {
-            return fail(format!("columns must ascend strictly below {}", range.kv_len()));
+        if !columns.is_sorted_by(|a, b| a < b) || columns.last().is_some_and(|&c| c as usize >= tiles.range().kv_len())
+        {
+            return fail(format!("columns must ascend strictly below {}", tiles.range().kv_len()));
         }
-        Ok(Self { range, indptr, indices, columns, centres })
+        Ok(Self { tiles, indptr, indices, columns, centres })
     }
 
     /// Lowers a rule: `keep(tile, blocks)` marks the fully visible blocks that a tile computes (`blocks` is one flag for
     /// each, all false); blocks on the diagonal are added, and tiles with one of the last `last_rows` queries keep all.
     pub fn from_rule(
-        range: QueryRange,
+        tiles: Tiles,
         last_rows: usize,
         columns: Vec<u32>,
         centres: bool,
         mut keep: impl FnMut(usize, &mut [bool]),
     ) -> Result<Self, Error> {
-        let mut indptr = Vec::with_capacity(range.num_tiles() + 1);
+        let mut indptr = Vec::with_capacity(tiles.num_tiles() + 1);
         let mut indices = Vec::new();
-        let mut flags = vec![false; range.num_blocks()];
+        let mut flags = vec![false; tiles.num_blocks()];
         indptr.push(0);
-        for tile in 0..range.num_tiles() {
-            let (full, causal) = (range.full_blocks(tile), range.causal_blocks(tile));
-            if range.tile_positions(tile).end + last_rows > range.kv_len() {
+        for tile in 0..tiles.num_tiles() {
+            let (full, causal) = (tiles.full_blocks(tile), tiles.causal_blocks(tile));
+            if tiles.has_last_rows(tile, last_rows) {
                 indices.extend(0..causal as u32);
             } else {
                 let flags = &mut flags[..full];
@@ -108,7 +110,22 @@ impl SparsePlan {
             }
             indptr.push(u32::try_from(indices.len()).map_err(|_| Error::Plan("more than 2^32 blocks".into()))?);
         }
-        Self::new(range, indptr, indices, columns, centres)
+        Self::new(tiles, indptr, indices, columns, centres)
+    }
+
+    /// The queries it was made for, in its tiles.
+    pub fn tiles(&self) -> Tiles {
+        self.tiles
+    }
+
+    /// Where each tile's blocks start among the [`indices`](Self::indices), and where the last ends.
+    pub fn indptr(&self) -> &[u32] {
+        &self.indptr
+    }
+
+    /// Blocks of all tiles, one list after another.
+    pub fn indices(&self) -> &[u32] {
+        &self.indices
     }
 
     /// Blocks of a tile, ascending.
@@ -131,9 +148,9 @@ impl SparsePlan {
         self.indptr.len() - 1
     }
 
-    fn pairs(&self, range: QueryRange) -> u64 {
+    fn pairs(&self) -> u64 {
         // Keys that a left-out block still costs each row: its columns, and its centre unless all are columns.
-        let mut extra = vec![0u64; range.num_blocks()];
+        let mut extra = vec![0u64; self.tiles.num_blocks()];
         for &column in &self.columns {
             extra[column as usize / BLOCK_N] += 1;
         }
@@ -141,8 +158,8 @@ impl SparsePlan {
             extra.iter_mut().filter(|n| **n < BLOCK_N as u64).for_each(|n| *n += 1);
         }
         let mut pairs = 0;
-        for tile in 0..range.num_tiles() {
-            let (positions, full) = (range.tile_positions(tile), range.full_blocks(tile));
+        for tile in 0..self.tiles.num_tiles() {
+            let (positions, full) = (self.tiles.positions(tile), self.tiles.full_blocks(tile));
             let mut keys_of_row: u64 = extra[..full].iter().sum();
             for b in self.blocks(tile).iter().map(|&b| b as usize) {
                 if b < full {
@@ -159,17 +176,17 @@ impl SparsePlan {
 }
 
 impl HeadPlan {
-    /// Computed (query, key) pairs; a centre counts as one key.
+    /// Computed (query, key) pairs of the queries that it was made for; a centre counts as one key.
     pub fn pairs(&self, range: QueryRange) -> u64 {
         match self {
             HeadPlan::Dense => range.causal_pairs(),
-            HeadPlan::Sparse(plan) => plan.pairs(range),
+            HeadPlan::Sparse(plan) => plan.pairs(),
             HeadPlan::Window(window) => range.window_pairs(*window),
         }
     }
 }
 
-/// The plans of all query heads of a layer.
+/// The plans of all query heads of a layer. Each may have tiles of its own height.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Plan {
     /// One for each query head.
@@ -198,9 +215,9 @@ impl Plan {
                 return Err(Error::Plan("a window of 0 positions holds not even its own".into()));
             }
             if let HeadPlan::Sparse(plan) = head
-                && plan.range != range
+                && plan.tiles.range() != range
             {
-                return Err(other_range(plan.range, range));
+                return Err(other_range(plan.tiles.range(), range));
             }
         }
         Ok(())
@@ -211,5 +228,3 @@ fn other_range(made: QueryRange, wanted: QueryRange) -> Error {
     let text = |range: QueryRange| format!("the last {} of {} positions", range.q_len(), range.kv_len());
     Error::Plan(format!("made for {}, not for {}: plan again", text(made), text(wanted)))
 }
-
-const _: () = assert!(BLOCK_M == BLOCK_N);

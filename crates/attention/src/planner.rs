@@ -5,7 +5,7 @@ use crate::kv::KvView;
 use crate::pattern::HeadPattern;
 use crate::plan::{HeadPlan, Plan};
 use crate::queries::Queries;
-use crate::shape::QueryRange;
+use crate::shape::{QueryRange, Tiles};
 use crate::simd::Simd;
 use serde::Serialize;
 
@@ -20,21 +20,26 @@ pub struct Scene<'a> {
     pub queries: &'a Queries,
     /// All keys and values so far, the chunk's own included.
     pub kv: &'a KvView<'a>,
-    /// Where the queries stand.
-    pub range: QueryRange,
+    /// Where the queries stand, and in which tiles the device computes them.
+    pub tiles: Tiles,
     /// Final positions whose queries must see every key.
     pub last_rows: usize,
 }
 
 impl Scene<'_> {
+    /// Where the queries stand.
+    pub fn range(&self) -> QueryRange {
+        self.tiles.range()
+    }
+
     /// # Errors
     /// When queries, keys and range do not belong together. A planner that has checked may index as it likes.
     pub fn check(&self) -> Result<(), Error> {
         if self.kv.heads() != self.queries.heads() {
             return Err(Error::Plan("queries and keys have different heads".into()));
         }
-        Error::check_len("queries", self.range.q_len(), self.queries.len())?;
-        Error::check_len("keys", self.range.kv_len(), self.kv.kv_len())
+        Error::check_len("queries", self.range().q_len(), self.queries.len())?;
+        Error::check_len("keys", self.range().kv_len(), self.kv.kv_len())
     }
 }
 

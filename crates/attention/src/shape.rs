@@ -1,7 +1,10 @@
 //! Heads and ranges that cannot be wrong.
 
-use crate::{BLOCK_M, BLOCK_N, Error};
-use std::ops::Range;
+mod tiles;
+
+use crate::{BLOCK_N, Error};
+
+pub use tiles::Tiles;
 
 /// Head counts and head size of one attention layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +65,7 @@ impl HeadShape {
 
 /// The queries of one step: the last `q_len` of `kv_len` positions. What lies before them is cached.
 ///
-/// Rows `64 t .. 64 t + 64` of the queries are *q tile* `t`; keys `64 b .. 64 b + 64` are *kv block* `b`. Block
-/// boundaries are absolute positions, tile boundaries count from the first query; where `q_start` is a multiple of 64
-/// the two grids coincide.
+/// Keys `64 b .. 64 b + 64` are *kv block* `b`; [`tiles`](Self::tiles) cuts the queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueryRange {
     q_len: usize,
@@ -96,31 +97,17 @@ impl QueryRange {
         self.kv_len - self.q_len
     }
 
-    /// Number of q tiles.
-    pub fn num_tiles(&self) -> usize {
-        self.q_len.div_ceil(BLOCK_M)
-    }
-
     /// Number of kv blocks.
     pub fn num_blocks(&self) -> usize {
         self.kv_len.div_ceil(BLOCK_N)
     }
 
-    /// Positions of the queries of a tile.
-    pub fn tile_positions(&self, tile: usize) -> Range<usize> {
-        let start = self.q_start() + tile * BLOCK_M;
-        start..(start + BLOCK_M).min(self.kv_len)
-    }
-
-    /// Number of leading blocks that every query of the tile sees whole. Blocks from here up to
-    /// [`causal_blocks`](Self::causal_blocks) are cut by the diagonal.
-    pub fn full_blocks(&self, tile: usize) -> usize {
-        (self.tile_positions(tile).start + 1) / BLOCK_N
-    }
-
-    /// Number of blocks of which some query of the tile sees a key.
-    pub fn causal_blocks(&self, tile: usize) -> usize {
-        self.tile_positions(tile).end.div_ceil(BLOCK_N)
+    /// The queries in tiles of `block_m` rows.
+    ///
+    /// # Errors
+    /// Unless `block_m` is a multiple of 64 from 64 to [`Tiles::MAX_BLOCK_M`].
+    pub fn tiles(self, block_m: usize) -> Result<Tiles, Error> {
+        Tiles::new(self, block_m)
     }
 
     /// Causal (query, key) pairs less than `window` positions apart.
@@ -155,12 +142,9 @@ mod tests {
     }
 
     #[test]
-    fn tiles_and_blocks_of_an_unaligned_range() {
+    fn pairs_of_an_unaligned_range() {
         let range = QueryRange::new(100, 130).unwrap(); // queries 30..130
-        assert_eq!((range.num_tiles(), range.num_blocks()), (2, 3));
-        assert_eq!(range.tile_positions(1), 94..130);
-        assert_eq!((range.full_blocks(0), range.causal_blocks(0)), (0, 2));
-        assert_eq!((range.full_blocks(1), range.causal_blocks(1)), (1, 3));
+        assert_eq!(range.num_blocks(), 3);
         let counted: u64 = (30..130).map(|i| i + 1).sum();
         assert_eq!(range.causal_pairs(), counted);
         for window in [1, 20, 31, 32, 77, 130, 1000] {

@@ -14,6 +14,7 @@ use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, Ru
 use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, RandomWeights};
+use attention::BLOCK_M;
 use attention::planner::Planner;
 use attention::search::{CostModel, Search, Target};
 use attention::shape::QueryRange;
@@ -456,9 +457,9 @@ impl Engine {
         let (mut dense, mut search) = (0.0, 0.0);
         for start in (0..prompt_len).step_by(self.chunk_tokens) {
             let end = (start + self.chunk_tokens).min(prompt_len);
-            let range = QueryRange::new(end - start, end)?;
-            dense += self.costs.dense(range);
-            search += self.costs.search(range);
+            let tiles = QueryRange::new(end - start, end)?.tiles(BLOCK_M)?;
+            dense += self.costs.dense(tiles);
+            search += self.costs.search(tiles);
         }
         let heads = (self.config().num_layers * self.config().num_q_heads) as f64;
         let ms_on_all_threads = |steps: f64| {

@@ -24,8 +24,8 @@ impl Extras {
     /// `None` when the plan has neither columns nor centres.
     pub(super) fn gather(kv: &KvView, kv_head: usize, plan: &SparsePlan) -> Option<Self> {
         let columns = plan.columns();
-        // The last block is always on the diagonal, so it never needs a centre.
-        let num_centres = if plan.centres() { kv.num_blocks() - 1 } else { 0 };
+        // A block that is not full is always on the diagonal, so it never needs a centre.
+        let num_centres = if plan.centres() { kv.kv_len() / BLOCK_N } else { 0 };
         if columns.is_empty() && num_centres == 0 {
             return None;
         }

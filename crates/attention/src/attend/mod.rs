@@ -1,6 +1,6 @@
 //! The kernel: executes any plan.
 //!
-//! A unit of work is one q tile of one head. It walks *groups* of 64 keys: the kv blocks of its list, then the gathered
+//! A unit of work is 64 query rows of one head. It walks *groups* of 64 keys: the kv blocks of its list, then the gathered
 //! columns and centres of its head, which are stored like blocks. For each group
 //!
 //! ```text
@@ -9,7 +9,9 @@
 //! out[i][row] += V^T[i][key] p[key][row]        multiply: the page's values times packed p
 //! ```
 //!
-//! All panels of the tile take each of the three steps together. A pair at a time would fit the first-level cache better,
+//! Tiles of a plan are one or more units, which share its list of blocks.
+//!
+//! All panels of the unit take each of the three steps together. A pair at a time would fit the first-level cache better,
 //! but AMX tile loads cannot take their rows from stores still in flight, and waiting for those costs more.
 
 mod batch;
@@ -17,9 +19,9 @@ mod extras;
 mod softmax;
 
 use crate::kv::KvView;
-use crate::plan::{HeadPlan, Plan};
+use crate::plan::{HeadPlan, Plan, SparsePlan};
 use crate::queries::Queries;
-use crate::shape::{HeadShape, QueryRange};
+use crate::shape::{HeadShape, QueryRange, Tiles};
 use crate::simd::{LANES, Rows, Simd, multiply};
 use crate::{Aligned, BLOCK_M, BLOCK_N, Error};
 use extras::Extras;
@@ -109,34 +111,36 @@ pub(crate) fn attend_heads(
         .collect();
 
     let panels = output.num_panels();
-    let tile_panels = BLOCK_M / LANES;
+    let unit_panels = BLOCK_M / LANES;
+    let rows = Tiles::units(range);
     let stride = heads.padded_dim() * LANES;
-    let tiles =
+    let units =
         output.o.par_chunks_mut(panels * stride).zip(output.lse.par_chunks_mut(panels * LANES)).enumerate().flat_map(
             |(head, (o, lse))| {
-                let o = o.par_chunks_mut(tile_panels * stride);
-                let lse = lse.par_chunks_mut(tile_panels * LANES);
-                o.zip(lse).enumerate().map(move |(tile, (o, lse))| (head, tile, o, lse))
+                let o = o.par_chunks_mut(unit_panels * stride);
+                let lse = lse.par_chunks_mut(unit_panels * LANES);
+                o.zip(lse).enumerate().map(move |(unit, (o, lse))| (head, unit, o, lse))
             },
         );
-    tiles.filter(|(head, ..)| wanted(*head)).for_each(|(head, tile, o, lse)| {
-        let unit = Tile { simd, queries, kv, range, head, tile };
+    units.filter(|(head, ..)| wanted(*head)).for_each(|(head, unit, o, lse)| {
+        let unit = Unit { simd, queries, kv, rows, head, unit };
         unit.run(&plan.heads[head], gathered[head].as_ref(), o, lse);
     });
     Ok(())
 }
 
-/// One q tile of one head.
-struct Tile<'a> {
+/// 64 query rows of one head.
+struct Unit<'a> {
     simd: Simd,
     queries: &'a Queries,
     kv: &'a KvView<'a>,
-    range: QueryRange,
+    rows: Tiles,
     head: usize,
-    tile: usize,
+    /// Which of `rows`.
+    unit: usize,
 }
 
-/// What a tile works in for one group of keys.
+/// What a unit works in for one group of keys.
 #[repr(C, align(64))]
 struct Scratch {
     scores: [f32; BLOCK_M * BLOCK_N],
@@ -155,44 +159,56 @@ struct Group<'a> {
     window: Option<(usize, usize)>,
 }
 
-impl Tile<'_> {
+impl Unit<'_> {
     fn run(&self, plan: &HeadPlan, extras: Option<&Extras>, o: &mut [f32], lse: &mut [f32]) {
         o.fill(0.0);
         let mut scratch = Scratch { scores: [0.0; BLOCK_M * BLOCK_N], p: [bf16::ZERO; BLOCK_M * BLOCK_N] };
         let mut rows = [const { RowState::new() }; BLOCK_M / LANES];
         match plan {
             HeadPlan::Dense => {
-                for block in 0..self.range.causal_blocks(self.tile) {
+                for block in 0..self.rows.causal_blocks(self.unit) {
                     self.absorb_block(block, None, &mut rows, &mut scratch, o);
                 }
             }
             HeadPlan::Window(window) => {
-                let positions = self.range.tile_positions(self.tile);
+                let positions = self.rows.positions(self.unit);
                 let first = (positions.start + 1).saturating_sub(*window) / BLOCK_N;
-                for block in first..self.range.causal_blocks(self.tile) {
+                for block in first..self.rows.causal_blocks(self.unit) {
                     let cut = block * BLOCK_N + window < positions.end;
                     self.absorb_block(block, cut.then_some(*window), &mut rows, &mut scratch, o);
                 }
             }
-            HeadPlan::Sparse(plan) => {
-                for &block in plan.blocks(self.tile) {
-                    self.absorb_block(block as usize, None, &mut rows, &mut scratch, o);
-                }
-                if let Some(extras) = extras {
-                    let bias = extras.bias_of_tile(plan.blocks(self.tile), self.range.full_blocks(self.tile));
-                    for (group, bias) in bias.iter().enumerate() {
-                        if bias.iter().any(|bias| *bias > f32::NEG_INFINITY) {
-                            let (keys, values) = extras.group(group);
-                            let group = Group { keys, values, bias: Some(bias), diagonal: None, window: None };
-                            self.absorb(&group, &mut rows, &mut scratch, o);
-                        }
-                    }
-                }
-            }
+            HeadPlan::Sparse(plan) => self.absorb_tile(plan, extras, &mut rows, &mut scratch, o),
         }
         let stride = self.kv.heads().padded_dim() * LANES;
         for ((o, lse), rows) in o.chunks_exact_mut(stride).zip(lse.chunks_exact_mut(LANES)).zip(&rows) {
             softmax::finish(self.simd, rows, o, lse);
+        }
+    }
+
+    /// What the tile of the plan lists that is not in the unit's future.
+    fn absorb_tile(
+        &self,
+        plan: &SparsePlan,
+        extras: Option<&Extras>,
+        rows: &mut [RowState],
+        scratch: &mut Scratch,
+        o: &mut [f32],
+    ) {
+        let tile = self.unit * BLOCK_M / plan.tiles().block_m();
+        let (blocks, seen) = (plan.blocks(tile), self.rows.causal_blocks(self.unit));
+        for block in blocks.iter().map(|block| *block as usize).take_while(|block| *block < seen) {
+            self.absorb_block(block, None, rows, scratch, o);
+        }
+        let Some(extras) = extras else { return };
+        // By the tile, not the unit: blocks that only some of its units see whole are listed.
+        let bias = extras.bias_of_tile(blocks, plan.tiles().full_blocks(tile));
+        for (group, bias) in bias.iter().enumerate() {
+            if bias.iter().any(|bias| *bias > f32::NEG_INFINITY) {
+                let (keys, values) = extras.group(group);
+                let group = Group { keys, values, bias: Some(bias), diagonal: None, window: None };
+                self.absorb(&group, rows, scratch, o);
+            }
         }
     }
 
@@ -206,7 +222,7 @@ impl Tile<'_> {
     ) {
         let kv_head = self.kv.heads().kv_head(self.head);
         let (keys, values) = (self.kv.keys(block, kv_head), self.kv.values(block, kv_head));
-        let diagonal = (block >= self.range.full_blocks(self.tile)).then_some(block * BLOCK_N);
+        let diagonal = (block >= self.rows.full_blocks(self.unit)).then_some(block * BLOCK_N);
         let window = window.map(|window| (block * BLOCK_N, window));
         let filled = self.kv.kv_len() - block * BLOCK_N;
         if filled < BLOCK_N {
@@ -222,8 +238,8 @@ impl Tile<'_> {
         let dim = self.kv.heads().padded_dim();
         let keys = Rows::row_major(group.keys, BLOCK_N, dim, dim);
         let values = Rows::row_major(group.values, dim, BLOCK_N, BLOCK_N);
-        let first_panel = self.tile * (BLOCK_M / LANES);
-        let tile_start = self.range.tile_positions(self.tile).start;
+        let first_panel = self.unit * (BLOCK_M / LANES);
+        let unit_start = self.rows.positions(self.unit).start;
         let panels = o.len() / (dim * LANES);
         let q = self.queries.panels(self.head, first_panel, panels);
         multiply(self.simd, keys, q, panels, &mut scratch.scores, BLOCK_N * LANES, false);
@@ -233,11 +249,11 @@ impl Tile<'_> {
                 softmax::add_bias(self.simd, bias, scores);
             }
             if let Some(first_key) = group.diagonal {
-                let first_row = tile_start + panel * LANES;
+                let first_row = unit_start + panel * LANES;
                 softmax::hide_future(self.simd, first_row as i32, first_key as i32, scores);
             }
             if let Some((first_key, window)) = group.window {
-                let oldest = (tile_start + panel * LANES + 1) as i32 - window as i32;
+                let oldest = (unit_start + panel * LANES + 1) as i32 - window as i32;
                 softmax::hide_past(self.simd, oldest, first_key as i32, scores);
             }
             let p = &mut scratch.p[panel * BLOCK_N * LANES..][..BLOCK_N * LANES];

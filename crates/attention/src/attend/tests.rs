@@ -87,8 +87,9 @@ impl Case {
             }
             HeadPlan::Sparse(plan) => plan,
         };
-        let kept = plan.blocks(row / BLOCK_M);
-        let first_of_tile = self.range.q_start() + row / BLOCK_M * BLOCK_M;
+        let block_m = plan.tiles().block_m();
+        let kept = plan.blocks(row / block_m);
+        let first_of_tile = self.range.q_start() + row / block_m * block_m;
         let mut keys = Vec::new();
         for block in 0..=position / BLOCK_N {
             let all: Vec<usize> = (block * BLOCK_N..(block + 1) * BLOCK_N).filter(|&j| j <= position).collect();
@@ -146,11 +147,12 @@ fn random_plan(numbers: &mut Numbers, range: QueryRange) -> HeadPlan {
         0 => Vec::new(),
         n => (0..range.kv_len() as u32).filter(|_| numbers.below(30) < n * n * n).collect(),
     };
+    let tiles = range.tiles(BLOCK_M * (1 + numbers.below(4))).unwrap();
     let centres = numbers.below(2) == 0;
     let rate = 1 + numbers.below(4);
     let last_rows = numbers.below(80);
     let rule = |_: usize, keep: &mut [bool]| keep.iter_mut().for_each(|keep| *keep = numbers.below(5) < rate);
-    HeadPlan::Sparse(SparsePlan::from_rule(range, last_rows, columns, centres, rule).unwrap())
+    HeadPlan::Sparse(SparsePlan::from_rule(tiles, last_rows, columns, centres, rule).unwrap())
 }
 
 proptest! {
@@ -235,6 +237,31 @@ fn a_batch_is_its_sequences_one_by_one() {
         let mut alone = Output::new(heads, case.range.q_len());
         attend(simd, &queries[n], &view(n), case.range, &case.plan, &mut alone).unwrap();
         assert!(outputs[n].o[..] == alone.o[..] && outputs[n].lse == alone.lse, "sequence {n}");
+    }
+}
+
+/// Sparse plans alone, so that every height meets every kind of range: tiles cut short, prefixes that end inside a block.
+#[test]
+fn tiles_of_every_height_equal_the_oracle() {
+    for block_m in [64, 128, 192, 256] {
+        for (q_len, cached) in [(700, 0), (513, 63), (257, 100), (128, 37), (300, 320), (65, 63), (1, 63), (1, 700)] {
+            let mut case = Case::new(q_len as u64 * 7 + block_m as u64, (4, 2, 32), q_len, cached);
+            let tiles = case.range.tiles(block_m).unwrap();
+            let all = tiles.range().kv_len() as u32;
+            for head in 0..4 {
+                let columns = (0..all).filter(|_| head % 2 == 1 && case.numbers.below(20) == 0).collect();
+                let numbers = &mut case.numbers;
+                let rule = |_: usize, keep: &mut [bool]| keep.iter_mut().for_each(|keep| *keep = numbers.below(3) == 0);
+                let plan = SparsePlan::from_rule(tiles, 0, columns, head >= 2, rule).unwrap();
+                case.plan.heads[head] = HeadPlan::Sparse(plan);
+                let counted: usize = (0..q_len).map(|row| case.keys_of_row(head, row).len()).sum();
+                assert_eq!(case.plan.heads[head].pairs(case.range), counted as u64);
+            }
+            for simd in Simd::available() {
+                let output = case.run(simd);
+                case.check(&output, simd).unwrap_or_else(|error| panic!("{block_m} {q_len} {cached}: {error}"));
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::pattern::Triangular;
 use crate::plan::Plan;
 use crate::planner::HeadChoice;
 use crate::queries::Queries;
-use crate::shape::{HeadShape, QueryRange};
+use crate::shape::{HeadShape, QueryRange, Tiles};
 use crate::simd::Simd;
 use proptest::prelude::*;
 
@@ -34,24 +34,29 @@ impl Case {
         let simd = Simd::detect();
         let queries = Queries::from_rows(simd, self.heads, &self.q).unwrap();
         let kv = self.pages.view(&self.table, self.range.kv_len()).unwrap();
-        run(&Scene { simd, layer: 0, queries: &queries, kv: &kv, range: self.range, last_rows: 0 })
+        run(&Scene { simd, layer: 0, queries: &queries, kv: &kv, tiles: self.tiles(64), last_rows: 0 })
     }
 
-    fn plan(&self, columns: Vec<u32>, centres: bool) -> HeadPlan {
-        HeadPlan::Sparse(Triangular { sink: 64, window: 64 }.plan(self.range, 0, columns, centres).unwrap())
+    fn tiles(&self, block_m: usize) -> Tiles {
+        self.range.tiles(block_m).unwrap()
+    }
+
+    fn plan(&self, block_m: usize, columns: Vec<u32>, centres: bool) -> HeadPlan {
+        let pattern = Triangular { sink: 64, window: 64 };
+        HeadPlan::Sparse(pattern.plan(self.tiles(block_m), 0, columns, centres).unwrap())
     }
 }
 
 fn output(scene: &Scene, plan: HeadPlan) -> Output {
-    let mut output = Output::new(scene.queries.heads(), scene.range.q_len());
-    attend(scene.simd, scene.queries, scene.kv, scene.range, &Plan { heads: vec![plan] }, &mut output).unwrap();
+    let mut output = Output::new(scene.queries.heads(), scene.range().q_len());
+    attend(scene.simd, scene.queries, scene.kv, scene.range(), &Plan { heads: vec![plan] }, &mut output).unwrap();
     output
 }
 
 /// Mean share of the dense mass that a plan without centres does not have.
 fn really_dropped(scene: &Scene, plan: HeadPlan) -> f64 {
     let (sparse, dense) = (output(scene, plan), output(scene, HeadPlan::Dense));
-    let rows = scene.range.q_len();
+    let rows = scene.range().q_len();
     (0..rows).map(|row| 1.0 - ((sparse.lse(0, row) - dense.lse(0, row)) as f64).exp()).sum::<f64>() / rows as f64
 }
 
@@ -70,12 +75,13 @@ proptest! {
     #[test]
     fn the_truth_is_between_the_bounds(
         seed: u64, len in 300usize..700, from in 0usize..200, size in 0.05f32..3.0, centres: bool, stride in 1usize..200,
+        block_m in prop::sample::select(vec![64usize, 128, 256]),
     ) {
         let case = Case::new(len, from, &numbers(seed, len * DIM, 1.0), &numbers(seed ^ 77, len * DIM, size));
         let columns: Vec<u32> = (70..len as u32).step_by(stride).collect();
         case.with_scene(|scene| {
-            let truth = really_dropped(scene, case.plan(columns.clone(), false));
-            let plan = case.plan(columns, centres);
+            let truth = really_dropped(scene, case.plan(block_m, columns.clone(), false));
+            let plan = case.plan(block_m, columns, centres);
             let bound = dropped_mass(scene, 0, &plan, &output(scene, plan.clone()));
             prop_assert!(bound.at_least <= truth + 1e-4 && truth <= bound.at_most + 1e-4, "{bound:?}, really {truth}");
             prop_assert!(bound.at_most <= bound.worst_row && bound.worst_row <= 1.0, "{bound:?}");
@@ -102,7 +108,7 @@ fn an_adversarial_needle_is_caught_and_computed() {
     let needle = Case::new(len, 512, &q, &k);
     let enforced = |case: &Case| {
         case.with_scene(|scene| {
-            let plan = case.plan(Vec::new(), true);
+            let plan = case.plan(64, Vec::new(), true);
             let mut output = output(scene, plan.clone());
             let mut planned = Planned {
                 plan: Plan { heads: vec![plan] },

@@ -2,7 +2,7 @@
 //! vertical-slash, arXiv 2407.02490).
 
 use crate::plan::SparsePlan;
-use crate::shape::QueryRange;
+use crate::shape::Tiles;
 use crate::{BLOCK_N, Error};
 use std::ops::Range;
 
@@ -20,10 +20,10 @@ pub struct IntervalSlash {
 impl IntervalSlash {
     /// # Errors
     /// When the vertical indices do not ascend below `kv_len`.
-    pub fn plan(&self, range: QueryRange, last_rows: usize, centres: bool) -> Result<SparsePlan, Error> {
+    pub fn plan(&self, tiles: Tiles, last_rows: usize, centres: bool) -> Result<SparsePlan, Error> {
         let slashes = disjoint(self.slash_offsets.clone());
-        SparsePlan::from_rule(range, last_rows, self.vertical_indices.clone(), centres, |tile, keep| {
-            let rows = range.tile_positions(tile);
+        SparsePlan::from_rule(tiles, last_rows, self.vertical_indices.clone(), centres, |tile, keep| {
+            let rows = tiles.positions(tile);
             let last = keep.len().saturating_sub(1);
             for (block, keep) in keep.iter_mut().enumerate() {
                 // The offsets between some row of the tile and some key of the block.

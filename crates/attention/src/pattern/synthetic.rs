@@ -2,7 +2,7 @@
 
 use crate::kv::{KvPages, KvView};
 use crate::queries::Queries;
-use crate::shape::{HeadShape, QueryRange};
+use crate::shape::{HeadShape, QueryRange, Tiles};
 use crate::simd::Simd;
 use half::bf16;
 
@@ -38,6 +38,10 @@ impl Synthetic {
         let table: Vec<u32> = (0..range.num_blocks() as u32).rev().collect();
         pages.append_rows(&table, 0, &k, &v).unwrap();
         Self { heads, range, q, k, pages, table }
+    }
+
+    pub fn tiles(&self, block_m: usize) -> Tiles {
+        self.range.tiles(block_m).unwrap()
     }
 
     pub fn queries(&self, simd: Simd) -> Queries {

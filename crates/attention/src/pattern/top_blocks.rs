@@ -1,12 +1,12 @@
 //! A fixed number of blocks for each tile, by pooled score (MInference's block-sparse pattern, arXiv 2407.02490).
 
 use super::largest::largest;
+use crate::Error;
 use crate::kv::KvView;
 use crate::plan::SparsePlan;
 use crate::queries::Queries;
-use crate::shape::QueryRange;
+use crate::shape::Tiles;
 use crate::simd::LANES;
-use crate::{BLOCK_M, Error};
 
 /// Keeps, of the blocks that every row of a tile sees whole, the `blocks` with the highest `mean(q) . mean(k)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,14 +24,14 @@ impl TopBlocks {
         &self,
         queries: &Queries,
         kv: &KvView,
-        range: QueryRange,
+        tiles: Tiles,
         head: usize,
         last_rows: usize,
         centres: bool,
     ) -> Result<SparsePlan, Error> {
         let kv_head = kv.heads().kv_head(head);
-        SparsePlan::from_rule(range, last_rows, Vec::new(), centres, |tile, keep| {
-            let q = mean_query(queries, range, head, tile);
+        SparsePlan::from_rule(tiles, last_rows, Vec::new(), centres, |tile, keep| {
+            let q = mean_query(queries, tiles, head, tile);
             let score = |block| q.iter().zip(kv.key_mean(block, kv_head)).map(|(q, k)| q * k).sum::<f32>();
             let scores: Vec<f32> = (0..keep.len()).map(score).collect();
             largest(&scores, self.blocks).into_iter().for_each(|block| keep[block] = true);
@@ -42,13 +42,13 @@ impl TopBlocks {
 }
 
 /// Mean of the queries of a tile, `[padded_dim]`.
-fn mean_query(queries: &Queries, range: QueryRange, head: usize, tile: usize) -> Vec<f32> {
-    let rows = range.tile_positions(tile).len();
+fn mean_query(queries: &Queries, tiles: Tiles, head: usize, tile: usize) -> Vec<f32> {
+    let rows = tiles.positions(tile).len();
     let mut mean = vec![0.0; queries.heads().padded_dim()];
     for panel in 0..rows.div_ceil(LANES) {
         // Lanes past the last query may hold anything.
         let filled = (rows - panel * LANES).min(LANES);
-        let packed = queries.panels(head, tile * (BLOCK_M / LANES) + panel, 1);
+        let packed = queries.panels(head, tile * (tiles.block_m() / LANES) + panel, 1);
         for (pair, mean) in packed.chunks_exact(2 * LANES).zip(mean.chunks_exact_mut(2)) {
             for lane in pair.chunks_exact(2).take(filled) {
                 mean[0] += lane[0].to_f32();

@@ -1,7 +1,7 @@
 //! Sink and window: static, costs nothing to find.
 
 use crate::plan::SparsePlan;
-use crate::shape::QueryRange;
+use crate::shape::Tiles;
 use crate::{BLOCK_N, Error};
 
 /// Keeps `j < sink` and `i - j < window`; the last queries keep all, which draws the triangle.
@@ -14,19 +14,13 @@ pub struct Triangular {
 }
 
 impl Triangular {
-    /// Blocks that hold a kept pair of the tile, and `columns` outside them.
+    /// Blocks that hold a kept pair of the tile (of whose rows the first has the oldest window), and `columns` outside them.
     ///
     /// # Errors
     /// When the columns do not ascend below `kv_len`.
-    pub fn plan(
-        &self,
-        range: QueryRange,
-        last_rows: usize,
-        columns: Vec<u32>,
-        centres: bool,
-    ) -> Result<SparsePlan, Error> {
-        SparsePlan::from_rule(range, last_rows, columns, centres, |tile, keep| {
-            let first_row = range.tile_positions(tile).start;
+    pub fn plan(&self, tiles: Tiles, last_rows: usize, columns: Vec<u32>, centres: bool) -> Result<SparsePlan, Error> {
+        SparsePlan::from_rule(tiles, last_rows, columns, centres, |tile, keep| {
+            let first_row = tiles.positions(tile).start;
             let last = keep.len().saturating_sub(1);
             for (block, keep) in keep.iter_mut().enumerate() {
                 let newest_key = block * BLOCK_N + BLOCK_N - 1;

@@ -1,17 +1,21 @@
 //! Plans as JSON, to be kept, compared, drawn, or run again on another device.
 //!
 //! ```json
-//! {"format": "sparse-accelerate plan", "version": 1, "q_len": 100, "kv_len": 130, "heads": ["dense", {"window": 64},
-//!  {"sparse": {"indptr": [0, 2, 4], "indices": [0, 1, 1, 2], "columns": [7, 30], "centres": true}}]}
+//! {"format": "sparse-accelerate plan", "version": 2, "q_len": 100, "kv_len": 130, "heads": ["dense", {"window": 64},
+//!  {"sparse": {"block_m": 64, "indptr": [0, 2, 4], "indices": [0, 1, 1, 2], "columns": [7, 30], "centres": true}}]}
 //! ```
+//!
+//! Version 1, which is still read, has no `block_m`: its tiles have 64 rows.
 
 use super::{HeadPlan, Plan, SparsePlan};
-use crate::Error;
 use crate::shape::QueryRange;
+use crate::{BLOCK_M, Error};
 use serde::{Deserialize, Serialize};
 
 const FORMAT: &str = "sparse-accelerate plan";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The last version without `block_m`.
+const VERSION_OF_64: u32 = 1;
 
 /// A plan and the queries it was made for. Reading one checks it as [`SparsePlan::new`] does, so what was read can run.
 ///
@@ -99,6 +103,8 @@ enum Head {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sparse {
+    #[serde(default)]
+    block_m: Option<usize>,
     indptr: Vec<u32>,
     indices: Vec<u32>,
     columns: Vec<u32>,
@@ -110,8 +116,8 @@ impl From<SavedPlan> for Text {
         let head = |head| match head {
             HeadPlan::Dense => Head::Dense,
             HeadPlan::Window(window) => Head::Window(window),
-            HeadPlan::Sparse(SparsePlan { range: _, indptr, indices, columns, centres }) => {
-                Head::Sparse(Sparse { indptr, indices, columns, centres })
+            HeadPlan::Sparse(SparsePlan { tiles, indptr, indices, columns, centres }) => {
+                Head::Sparse(Sparse { block_m: Some(tiles.block_m()), indptr, indices, columns, centres })
             }
         };
         Text {
@@ -128,20 +134,33 @@ impl TryFrom<Text> for SavedPlan {
     type Error = Error;
 
     fn try_from(text: Text) -> Result<Self, Error> {
-        crate::file_version::check(&text.format, text.version, FORMAT, VERSION)?;
+        crate::file_version::check_any(&text.format, text.version, FORMAT, VERSION_OF_64..=VERSION)?;
         let range = QueryRange::new(text.q_len, text.kv_len)?;
         let head = |(index, head)| match head {
             Head::Dense => Ok(HeadPlan::Dense),
             Head::Window(window) => Ok(HeadPlan::Window(window)),
-            Head::Sparse(Sparse { indptr, indices, columns, centres }) => {
-                let plan = SparsePlan::new(range, indptr, indices, columns, centres);
-                plan.map(HeadPlan::Sparse).map_err(|error| match error {
-                    Error::Plan(message) => Error::Plan(format!("head {index}: {message}")),
-                    other => other,
+            Head::Sparse(Sparse { block_m, indptr, indices, columns, centres }) => {
+                let plan = block_m_of(text.version, block_m)
+                    .and_then(|block_m| SparsePlan::new(range.tiles(block_m)?, indptr, indices, columns, centres));
+                plan.map(HeadPlan::Sparse).map_err(|error| {
+                    Error::Plan(match error {
+                        Error::Plan(message) => format!("head {index}: {message}"),
+                        other => format!("head {index}: {other}"),
+                    })
                 })
             }
         };
         Self::new(range, Plan { heads: text.heads.into_iter().enumerate().map(head).collect::<Result<_, _>>()? })
+    }
+}
+
+/// Rows of a head's tiles: what the file says, where its version does.
+fn block_m_of(version: u32, block_m: Option<usize>) -> Result<usize, Error> {
+    match (version, block_m) {
+        (VERSION_OF_64, None) => Ok(BLOCK_M),
+        (VERSION_OF_64, Some(_)) => Err(Error::Plan(format!("unknown field `block_m` in version {version}"))),
+        (_, Some(block_m)) => Ok(block_m),
+        (_, None) => Err(Error::Plan(format!("missing field `block_m` in version {version}"))),
     }
 }
 

@@ -12,9 +12,9 @@ use crate::pattern::{BlockLevels, Triangular};
 use crate::plan::{HeadPlan, Plan};
 use crate::planner::{Planner, Scene};
 use crate::queries::Queries;
-use crate::shape::{HeadShape, QueryRange};
+use crate::shape::{HeadShape, QueryRange, Tiles};
 use crate::simd::Simd;
-use crate::{BLOCK_N, Error};
+use crate::{BLOCK_M, BLOCK_N, Error};
 use rayon::prelude::*;
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,7 @@ pub fn calibrate(simd: Simd, head_dim: usize) -> Result<CostModel, Error> {
 
 /// Queries at the end of the keys, and room for what they attend to.
 struct Operands {
-    range: QueryRange,
+    tiles: Tiles,
     queries: Queries,
     output: Output,
 }
@@ -80,7 +80,7 @@ impl Operands {
     fn new(simd: Simd, heads: HeadShape, q_len: usize) -> Result<Self, Error> {
         let rows = random(q_len * heads.num_q_heads() * heads.head_dim());
         let queries = Queries::from_rows(simd, heads, &rows)?;
-        Ok(Self { range: QueryRange::new(q_len, KV_LEN)?, queries, output: Output::new(heads, q_len) })
+        Ok(Self { tiles: QueryRange::new(q_len, KV_LEN)?.tiles(BLOCK_M)?, queries, output: Output::new(heads, q_len) })
     }
 }
 
@@ -95,17 +95,17 @@ struct Bench<'a> {
 impl Bench<'_> {
     /// Times every call and solves for every term.
     fn round(&mut self) -> Result<CostModel, Error> {
-        let (range, one_tile) = (self.chunk.range, self.tile.range);
-        let (tiles, blocks) = (range.num_tiles() as f64, range.num_blocks() as f64);
+        let (tiles, one_tile) = (self.chunk.tiles, self.tile.tiles);
+        let (num_tiles, blocks) = (tiles.num_tiles() as f64, tiles.num_blocks() as f64);
         let heads = self.kv.heads().num_q_heads();
-        let near = window(heads, range, 0, false)?;
-        let near_steps = steps(&near, range);
-        let dense_steps: usize = (0..range.num_tiles()).map(|tile| range.causal_blocks(tile)).sum();
+        let near = window(heads, tiles, 0, false)?;
+        let near_steps = steps(&near, tiles);
+        let dense_steps: usize = (0..tiles.num_tiles()).map(|tile| tiles.causal_blocks(tile)).sum();
 
         let dense_us = attend_us(self.simd, self.kv, &mut self.chunk, &Plan::dense(heads))?;
         let near_us = attend_us(self.simd, self.kv, &mut self.chunk, &near)?;
-        let columns_us = attend_us(self.simd, self.kv, &mut self.chunk, &window(heads, range, COLUMNS, false)?)?;
-        let centres_us = attend_us(self.simd, self.kv, &mut self.chunk, &window(heads, range, 0, true)?)?;
+        let columns_us = attend_us(self.simd, self.kv, &mut self.chunk, &window(heads, tiles, COLUMNS, false)?)?;
+        let centres_us = attend_us(self.simd, self.kv, &mut self.chunk, &window(heads, tiles, 0, true)?)?;
         let tile_us = attend_us(self.simd, self.kv, &mut self.tile, &window(heads, one_tile, 0, false)?)?;
         let tile_columns_us = attend_us(self.simd, self.kv, &mut self.tile, &window(heads, one_tile, COLUMNS, false)?)?;
         let (score_us, probe_us, search_us) = self.search_us()?;
@@ -113,16 +113,16 @@ impl Bench<'_> {
         let step = (dense_us - near_us) / (dense_steps as f64 - near_steps);
         let groups = (COLUMNS / BLOCK_N) as f64;
         let (of_chunk, of_tile) = (columns_us - near_us, tile_columns_us - tile_us);
-        let gathered = (of_chunk - of_tile) / (groups * (tiles - 1.0));
+        let gathered = (of_chunk - of_tile) / (groups * (num_tiles - 1.0));
         let centre_groups = (blocks / BLOCK_N as f64).ceil();
         Ok(CostModel {
             step_us: Some(step),
             gathered_step: gathered / step,
             gather_key: (of_tile - groups * gathered) / COLUMNS as f64 / step,
-            gather_centre: (centres_us - near_us - tiles * centre_groups * gathered) / blocks / step,
-            tile: (near_us - near_steps * step) / tiles / step,
-            score_block: score_us / (tiles * blocks) / step,
-            probe_block: probe_us / (num_panels(range) as f64 * blocks) / step,
+            gather_centre: (centres_us - near_us - num_tiles * centre_groups * gathered) / blocks / step,
+            tile: (near_us - near_steps * step) / num_tiles / step,
+            score_block: score_us / (num_tiles * blocks) / step,
+            probe_block: probe_us / (num_panels(tiles.range()) as f64 * blocks) / step,
             choose_block: (search_us - score_us - probe_us) / blocks / step,
             ..CostModel::default()
         })
@@ -130,7 +130,7 @@ impl Bench<'_> {
 
     /// Times of block scores, probes and whole search.
     fn search_us(&self) -> Result<(f64, f64, f64), Error> {
-        let (simd, kv, queries, range) = (self.simd, self.kv, &self.chunk.queries, self.chunk.range);
+        let (simd, kv, queries, tiles) = (self.simd, self.kv, &self.chunk.queries, self.chunk.tiles);
         let mut search = Search::new(Target::Recall(0.95))?;
         // The question is what a search costs, not whether it pays.
         search.cost.margin = f64::INFINITY;
@@ -138,38 +138,38 @@ impl Bench<'_> {
             (0..kv.heads().num_q_heads()).into_par_iter().try_for_each(run)
         };
         let score_us = time_us(|| {
-            each_head(&|head| BlockLevels::measure(simd, search.selector, queries, head, kv, range).map(drop))
+            each_head(&|head| BlockLevels::measure(simd, search.selector, queries, head, kv, tiles).map(drop))
         })?;
         let probe_us = time_us(|| {
             each_head(&|head| {
-                Probes::measure(simd, queries, kv, range, head, |_| ());
+                Probes::measure(simd, queries, kv, tiles, head, |_| ());
                 Ok(())
             })
         })?;
-        let scene = Scene { simd, layer: 0, queries, kv, range, last_rows: BLOCK_N };
+        let scene = Scene { simd, layer: 0, queries, kv, tiles, last_rows: BLOCK_N };
         let search_us = time_us(|| search.plan(&scene).map(drop))?;
         Ok((score_us, probe_us, search_us))
     }
 }
 
 /// Sink, window and diagonal, and `columns` of the keys far from every query.
-fn window(heads: usize, range: QueryRange, columns: usize, centres: bool) -> Result<Plan, Error> {
+fn window(heads: usize, tiles: Tiles, columns: usize, centres: bool) -> Result<Plan, Error> {
     let columns = (BLOCK_N as u32..(KV_LEN / 2) as u32).step_by(3).take(columns).collect();
-    let plan = Triangular { sink: BLOCK_N, window: BLOCK_N }.plan(range, 0, columns, centres)?;
+    let plan = Triangular { sink: BLOCK_N, window: BLOCK_N }.plan(tiles, 0, columns, centres)?;
     Ok(Plan { heads: vec![HeadPlan::Sparse(plan); heads] })
 }
 
 /// Block steps of the first head.
-fn steps(plan: &Plan, range: QueryRange) -> f64 {
+fn steps(plan: &Plan, tiles: Tiles) -> f64 {
     match plan.heads.first() {
         Some(HeadPlan::Sparse(plan)) => (0..plan.num_tiles()).map(|tile| plan.blocks(tile).len()).sum::<usize>() as f64,
-        _ => (0..range.num_tiles()).map(|tile| range.causal_blocks(tile)).sum::<usize>() as f64,
+        _ => (0..tiles.num_tiles()).map(|tile| tiles.causal_blocks(tile)).sum::<usize>() as f64,
     }
 }
 
 fn attend_us(simd: Simd, kv: &KvView, operands: &mut Operands, plan: &Plan) -> Result<f64, Error> {
-    let Operands { range, queries, output } = operands;
-    time_us(|| attend(simd, queries, kv, *range, plan, output))
+    let Operands { tiles, queries, output } = operands;
+    time_us(|| attend(simd, queries, kv, tiles.range(), plan, output))
 }
 
 fn time_us(mut run: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {

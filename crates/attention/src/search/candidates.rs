@@ -9,10 +9,10 @@
 
 use super::probe::{Panel, Probes};
 use super::{CostModel, PatternFamily, Search, Target};
+use crate::BLOCK_N;
 use crate::pattern::BlockLevels;
-use crate::shape::QueryRange;
+use crate::shape::Tiles;
 use crate::simd::{LANES, Simd};
-use crate::{BLOCK_M, BLOCK_N};
 
 /// Where the levels come from.
 pub(super) enum Family<'a> {
@@ -55,7 +55,7 @@ impl<'a> Candidates<'a> {
     pub(super) fn evaluate(
         simd: Simd,
         search: &Search,
-        range: QueryRange,
+        tiles: Tiles,
         last_rows: usize,
         levels: Option<&'a BlockLevels>,
         probes: &Probes,
@@ -64,22 +64,22 @@ impl<'a> Candidates<'a> {
             .filter_map(|family| match family {
                 PatternFamily::BlockCluster => levels.map(Family::BlockCluster),
                 PatternFamily::IntervalSlash => {
-                    Some(Family::Slash { level_of_distance: rank_distances(range, probes.proposing) })
+                    Some(Family::Slash { level_of_distance: rank_distances(tiles, probes.proposing) })
                 }
                 PatternFamily::Triangular => {
-                    Some(Family::Window { level_of_distance: (0..=range.num_blocks()).map(ceil_log2).collect() })
+                    Some(Family::Window { level_of_distance: (0..=tiles.num_blocks()).map(ceil_log2).collect() })
                 }
             })
             .collect();
-        let columns = best_columns(simd, range, probes.proposing, &search.column_counts);
+        let columns = best_columns(simd, tiles, probes.proposing, &search.column_counts);
         let counts: Vec<usize> = search.column_counts.iter().copied().filter(|n| *n <= columns.len()).collect();
-        let judges = Judges::new(range, last_rows, probes.judging, &columns, &counts);
-        let sparse_tiles = (0..range.num_tiles()).filter(|&tile| !sees_all(range, last_rows, tile)).count();
-        let centres = if search.centres { range.num_blocks() } else { 0 };
+        let judges = Judges::new(tiles, last_rows, probes.judging, &columns, &counts);
+        let sparse_tiles = (0..tiles.num_tiles()).filter(|&tile| !tiles.has_last_rows(tile, last_rows)).count();
+        let centres = if search.centres { tiles.num_blocks() } else { 0 };
         let pairs = CostModel::pairs();
         let (budget, prices) = match search.target {
-            Target::Density(share) => (share as f64 * pairs.dense(range), &pairs),
-            Target::Recall(share) | Target::Cost(share) => (share as f64 * search.cost.dense(range), &search.cost),
+            Target::Density(share) => (share as f64 * pairs.dense(tiles), &pairs),
+            Target::Recall(share) | Target::Cost(share) => (share as f64 * search.cost.dense(tiles), &search.cost),
         };
 
         let mut found = Vec::with_capacity(families.len() * counts.len());
@@ -94,7 +94,7 @@ impl<'a> Candidates<'a> {
             for (n, &count) in counts.iter().enumerate() {
                 let recall = judges.recall_by_level(&by_level, n);
                 let cost = |level: usize, prices: &CostModel| {
-                    prices.sparse(range, steps[level] as u64, sparse_tiles, count, centres)
+                    prices.sparse(tiles, steps[level] as u64, sparse_tiles, count, centres)
                 };
                 let level = match search.target {
                     Target::Recall(target) => (0..NUM_LEVELS).find(|&level| recall[level] >= target as f64),
@@ -145,23 +145,23 @@ enum Bins<'a> {
 }
 
 impl Bins<'_> {
-    fn number(&self, range: QueryRange) -> usize {
+    fn number(&self, tiles: Tiles) -> usize {
         match self {
             Bins::Levels(_) => NUM_LEVELS,
-            Bins::Distances => range.num_blocks() + 2,
+            Bins::Distances => tiles.num_blocks() + 2,
         }
     }
 
     /// Bins of the blocks that every row of a tile sees whole. The sink and the newest of them are always kept.
-    fn of_tile<'b>(&self, range: QueryRange, tile: usize, bins: &'b mut [u32]) -> &'b [u32] {
-        let full = range.full_blocks(tile);
+    fn of_tile<'b>(&self, tiles: Tiles, tile: usize, bins: &'b mut [u32]) -> &'b [u32] {
+        let full = tiles.full_blocks(tile);
         let bins = &mut bins[..full];
         match self {
             Bins::Levels(levels) => {
                 bins.iter_mut().zip(levels.of_tile(tile)).for_each(|(bin, level)| *bin = *level as u32)
             }
             Bins::Distances => {
-                let farthest = distance(range, tile, 0) as u32 + 1;
+                let farthest = tiles.distance(tile, 0) as u32 + 1;
                 bins.iter_mut().enumerate().for_each(|(block, bin)| *bin = farthest - block as u32);
             }
         }
@@ -171,17 +171,8 @@ impl Bins<'_> {
     }
 }
 
-/// Blocks from a block to the tile's diagonal.
-fn distance(range: QueryRange, tile: usize, block: usize) -> usize {
-    range.tile_positions(tile).start / BLOCK_N - block
-}
-
 fn ceil_log2(n: usize) -> u8 {
     n.next_power_of_two().trailing_zeros() as u8
-}
-
-fn sees_all(range: QueryRange, last_rows: usize, tile: usize) -> bool {
-    range.tile_positions(tile).end + last_rows > range.kv_len()
 }
 
 /// Sums over all tiles or judging probes, by bin or by level.
@@ -221,7 +212,7 @@ fn running_sums(values: &[f64]) -> Vec<f64> {
 
 /// The judging probes.
 struct Judges<'a> {
-    range: QueryRange,
+    tiles: Tiles,
     last_rows: usize,
     panels: &'a [Panel<'a>],
     /// For each number of columns and each panel, the attention of the columns in each block.
@@ -231,16 +222,16 @@ struct Judges<'a> {
 }
 
 impl<'a> Judges<'a> {
-    fn new(range: QueryRange, last_rows: usize, panels: &'a [Panel<'a>], columns: &[u32], counts: &[usize]) -> Self {
-        let column_shares = counts.iter().map(|&count| column_shares(range, panels, &columns[..count])).collect();
-        let mut judges = Self { range, last_rows, panels, column_shares, always: 0.0 };
+    fn new(tiles: Tiles, last_rows: usize, panels: &'a [Panel<'a>], columns: &[u32], counts: &[usize]) -> Self {
+        let column_shares = counts.iter().map(|&count| column_shares(tiles, panels, &columns[..count])).collect();
+        let mut judges = Self { tiles, last_rows, panels, column_shares, always: 0.0 };
         for panel in panels {
             for lane in 0..LANES {
                 let tile = panel.tile(lane);
-                judges.always += match sees_all(range, last_rows, tile) {
+                judges.always += match tiles.has_last_rows(tile, last_rows) {
                     true => 1.0,
                     false => {
-                        let diagonal = range.full_blocks(tile)..range.causal_blocks(tile);
+                        let diagonal = tiles.full_blocks(tile)..tiles.causal_blocks(tile);
                         panel.block_shares[diagonal].iter().map(|shares| shares[lane] as f64).sum()
                     }
                 };
@@ -250,25 +241,25 @@ impl<'a> Judges<'a> {
     }
 
     fn measure(&self, bins: &Bins) -> Sums {
-        let range = self.range;
-        let mut sums = Sums::zeroed(bins.number(range), self.column_shares.len());
-        let mut of_tile = vec![0; range.num_blocks()];
-        for tile in 0..range.num_tiles() {
-            let (full, causal) = (range.full_blocks(tile), range.causal_blocks(tile));
-            if sees_all(range, self.last_rows, tile) {
+        let tiles = self.tiles;
+        let mut sums = Sums::zeroed(bins.number(tiles), self.column_shares.len());
+        let mut of_tile = vec![0; tiles.num_blocks()];
+        for tile in 0..tiles.num_tiles() {
+            let (full, causal) = (tiles.full_blocks(tile), tiles.causal_blocks(tile));
+            if tiles.has_last_rows(tile, self.last_rows) {
                 sums.steps[0] += causal as f64;
             } else {
                 sums.steps[0] += (causal - full) as f64;
-                bins.of_tile(range, tile, &mut of_tile).iter().for_each(|bin| sums.steps[*bin as usize] += 1.0);
+                bins.of_tile(tiles, tile, &mut of_tile).iter().for_each(|bin| sums.steps[*bin as usize] += 1.0);
             }
         }
         for (n, panel) in self.panels.iter().enumerate() {
             for lane in 0..LANES {
                 let tile = panel.tile(lane);
-                if sees_all(range, self.last_rows, tile) {
+                if tiles.has_last_rows(tile, self.last_rows) {
                     continue;
                 }
-                let of_tile = bins.of_tile(range, tile, &mut of_tile);
+                let of_tile = bins.of_tile(tiles, tile, &mut of_tile);
                 let add = |sums: &mut [f64], shares: &[[f32; LANES]]| {
                     of_tile.iter().zip(shares).for_each(|(bin, shares)| sums[*bin as usize] += shares[lane] as f64);
                 };
@@ -294,12 +285,12 @@ impl<'a> Judges<'a> {
 }
 
 /// For each panel and block, the attention of the columns in it; nothing when there are none.
-fn column_shares(range: QueryRange, panels: &[Panel], columns: &[u32]) -> Vec<Vec<[f32; LANES]>> {
+fn column_shares(tiles: Tiles, panels: &[Panel], columns: &[u32]) -> Vec<Vec<[f32; LANES]>> {
     if columns.is_empty() {
         return Vec::new();
     }
     let of_panel = |panel: &Panel| {
-        let mut shares = vec![[0f32; LANES]; range.num_blocks()];
+        let mut shares = vec![[0f32; LANES]; tiles.num_blocks()];
         for &column in columns {
             let sums = &mut shares[column as usize / BLOCK_N];
             sums.iter_mut().zip(panel.key_shares(column as usize)).for_each(|(sum, share)| *sum += share);
@@ -311,17 +302,17 @@ fn column_shares(range: QueryRange, panels: &[Panel], columns: &[u32]) -> Vec<Ve
 
 /// The columns with most attention of the proposing probes, so that the first `n` are the best `n` for each of the
 /// ascending `counts`. Columns of the sink block are always kept as a block.
-pub(super) fn best_columns(simd: Simd, range: QueryRange, proposing: &[Panel], counts: &[usize]) -> Vec<u32> {
+pub(super) fn best_columns(simd: Simd, tiles: Tiles, proposing: &[Panel], counts: &[usize]) -> Vec<u32> {
     let most = counts.last().copied().unwrap_or(0);
     if most == 0 {
         return Vec::new();
     }
-    let mut mass = vec![0f32; range.num_blocks() * BLOCK_N];
+    let mut mass = vec![0f32; tiles.num_blocks() * BLOCK_N];
     for panel in proposing {
-        panel.add_far_to_columns(simd, range, &mut mass);
+        panel.add_far_to_columns(simd, tiles, &mut mass);
     }
     // Bits of positive floats order as the floats do; the position below them breaks ties, the lower one first.
-    let mut ranked: Vec<u64> = (mass.iter().enumerate().take(range.kv_len()).skip(BLOCK_N))
+    let mut ranked: Vec<u64> = (mass.iter().enumerate().take(tiles.range().kv_len()).skip(BLOCK_N))
         .filter(|(_, mass)| **mass > 0.0)
         .map(|(column, mass)| (mass.to_bits() as u64) << 32 | (u32::MAX - column as u32) as u64)
         .collect();
@@ -337,13 +328,13 @@ pub(super) fn best_columns(simd: Simd, range: QueryRange, proposing: &[Panel], c
 }
 
 /// Level of every block diagonal: the base-2 logarithm of its rank by attention, rounded up.
-fn rank_distances(range: QueryRange, proposing: &[Panel]) -> Vec<u8> {
-    let mut mass = vec![0f32; range.num_blocks() + 1];
+fn rank_distances(tiles: Tiles, proposing: &[Panel]) -> Vec<u8> {
+    let mut mass = vec![0f32; tiles.num_blocks() + 1];
     for panel in proposing {
         for lane in 0..LANES {
             let tile = panel.tile(lane);
-            for block in 1..range.full_blocks(tile) {
-                mass[distance(range, tile, block)] += panel.block_shares[block][lane];
+            for block in 1..tiles.full_blocks(tile) {
+                mass[tiles.distance(tile, block)] += panel.block_shares[block][lane];
             }
         }
     }
@@ -355,5 +346,3 @@ fn rank_distances(range: QueryRange, proposing: &[Panel]) -> Vec<u8> {
     }
     levels
 }
-
-const _: () = assert!(BLOCK_M == BLOCK_N);

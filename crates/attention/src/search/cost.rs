@@ -1,12 +1,15 @@
-//! What a plan costs. The unit is one (q tile, kv block) step of the kernel, so the model needs only ratios.
+//! What a plan costs. The unit is one (q tile, kv block) step of the kernel, so the model needs only ratios. It is a step of
+//! the plan's own tiles: costs of plans with tiles of another height are in another unit.
 
-use crate::shape::QueryRange;
-use crate::{BLOCK_M, BLOCK_N, Error};
+use crate::shape::Tiles;
+use crate::{BLOCK_N, Error};
 
-/// Costs in units of one block step: 64 queries times 64 keys of one head, scores, softmax and output.
+/// Costs in units of one block step: the queries of one tile, as many as [`Tiles::block_m`], times 64 keys of one head;
+/// scores, softmax and output.
 ///
-/// The defaults were measured on the CPU kernels (`docs/kernels.md`); they leave out memory bandwidth, which 64-row
-/// tiles keep below arithmetic on the machines we know. [`calibrate`](super::calibrate()) measures them on this machine.
+/// The defaults were measured on the CPU kernels (`docs/kernels.md`), whose tiles have 64 rows; they leave out memory
+/// bandwidth, which such tiles keep below arithmetic on the machines we know. [`calibrate`](super::calibrate()) measures them
+/// on this machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CostModel {
     /// Time of a step on one thread while all threads work; `None` where nothing was measured on this device.
@@ -46,7 +49,7 @@ impl Default for CostModel {
 }
 
 impl CostModel {
-    /// Counts pairs and nothing else, in blocks of 64 x 64.
+    /// Counts pairs and nothing else, in blocks of 64 keys times the queries of a tile.
     pub fn pairs() -> Self {
         Self {
             step_us: None,
@@ -89,36 +92,37 @@ impl CostModel {
     }
 
     /// Executing every causal block of one head.
-    pub fn dense(&self, range: QueryRange) -> f64 {
-        let steps: usize = (0..range.num_tiles()).map(|tile| range.causal_blocks(tile)).sum();
-        steps as f64 + self.tile * range.num_tiles() as f64
+    pub fn dense(&self, tiles: Tiles) -> f64 {
+        let steps: usize = (0..tiles.num_tiles()).map(|tile| tiles.causal_blocks(tile)).sum();
+        steps as f64 + self.tile * tiles.num_tiles() as f64
     }
 
     /// Executing `steps` blocks, and in each of `sparse_tiles` tiles the gathered `columns` and `centres`.
-    pub fn sparse(&self, range: QueryRange, steps: u64, sparse_tiles: usize, columns: usize, centres: usize) -> f64 {
+    pub fn sparse(&self, tiles: Tiles, steps: u64, sparse_tiles: usize, columns: usize, centres: usize) -> f64 {
         let groups = columns.div_ceil(BLOCK_N) + centres.div_ceil(BLOCK_N);
         steps as f64
-            + self.tile * range.num_tiles() as f64
+            + self.tile * tiles.num_tiles() as f64
             + self.gathered_step * (sparse_tiles * groups) as f64
             + self.gather_key * columns as f64
             + self.gather_centre * centres as f64
     }
 
     /// Finding the plan of one head.
-    pub fn search(&self, range: QueryRange) -> f64 {
-        let (tiles, blocks) = (range.num_tiles() as f64, range.num_blocks() as f64);
-        let probe_panels = super::probe::num_panels(range) as f64;
-        blocks * (self.score_block * tiles + self.probe_block * probe_panels + self.choose_block)
+    pub fn search(&self, tiles: Tiles) -> f64 {
+        let (num_tiles, blocks) = (tiles.num_tiles() as f64, tiles.num_blocks() as f64);
+        let probe_panels = super::probe::num_panels(tiles.range()) as f64;
+        blocks * (self.score_block * num_tiles + self.probe_block * probe_panels + self.choose_block)
     }
 
     /// Whether some plan could be cheaper than dense, search included: one that keeps a tenth of the far blocks.
-    pub fn search_can_pay(&self, range: QueryRange, last_rows: usize) -> bool {
-        let dense = self.dense(range);
-        let dense_tiles = last_rows.div_ceil(BLOCK_M).min(range.num_tiles());
-        let sparse_tiles = range.num_tiles() - dense_tiles;
-        let near = 3 * sparse_tiles + dense_tiles * range.num_blocks();
+    pub fn search_can_pay(&self, tiles: Tiles, last_rows: usize) -> bool {
+        let dense = self.dense(tiles);
+        let dense_tiles = last_rows.div_ceil(tiles.block_m()).min(tiles.num_tiles());
+        let sparse_tiles = tiles.num_tiles() - dense_tiles;
+        // The sink, the newest block that all rows see, and those that the diagonal cuts.
+        let near = (2 + tiles.block_m() / BLOCK_N) * sparse_tiles + dense_tiles * tiles.num_blocks();
         let steps = near as f64 + 0.1 * dense;
-        let sparse = self.sparse(range, steps as u64, sparse_tiles, 0, range.num_blocks());
-        sparse + self.search(range) < self.margin * dense
+        let sparse = self.sparse(tiles, steps as u64, sparse_tiles, 0, tiles.num_blocks());
+        sparse + self.search(tiles) < self.margin * dense
     }
 }

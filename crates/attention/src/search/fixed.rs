@@ -15,14 +15,14 @@ pub(crate) fn fixed_block_cluster(
     columns: usize,
     centres: bool,
 ) -> Result<SparsePlan, Error> {
-    let Scene { simd, queries, kv, range, last_rows, .. } = *scene;
-    let levels = BlockLevels::measure(simd, Selector::default(), queries, head, kv, range)?;
+    let Scene { simd, queries, kv, tiles, last_rows, .. } = *scene;
+    let levels = BlockLevels::measure(simd, Selector::default(), queries, head, kv, tiles)?;
     let mut columns = match columns {
         0 => Vec::new(),
-        _ => Probes::measure(simd, queries, kv, range, head, |probes| {
-            best_columns(simd, range, probes.proposing, &[columns])
+        _ => Probes::measure(simd, queries, kv, tiles, head, |probes| {
+            best_columns(simd, tiles, probes.proposing, &[columns])
         }),
     };
     columns.sort_unstable();
-    BlockCluster { levels: &levels, max_level, columns }.plan(range, last_rows, centres)
+    BlockCluster { levels: &levels, max_level, columns }.plan(tiles, last_rows, centres)
 }

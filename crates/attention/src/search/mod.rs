@@ -25,10 +25,10 @@ mod offline;
 mod probe;
 mod stages;
 
-use crate::pattern::{BlockCluster, BlockLevels, HeadPattern, IntervalSlash, Selector, Triangular};
+use crate::pattern::{BlockCluster, BlockLevels, HeadPattern, IntervalSlash, Selector};
 use crate::plan::{HeadPlan, Plan, SparsePlan};
 use crate::planner::{HeadChoice, Planned, Planner, Scene};
-use crate::shape::QueryRange;
+use crate::shape::Tiles;
 use crate::{BLOCK_N, Error};
 use candidates::{Candidate, Candidates, Family};
 use probe::Probes;
@@ -62,7 +62,7 @@ pub enum PatternFamily {
     BlockCluster,
     /// Block diagonals by the attention that probes give them ([`IntervalSlash`]).
     IntervalSlash,
-    /// Sink and windows of 64, 128, 256, ... keys ([`Triangular`]).
+    /// Sink and windows of 64, 128, 256, ... keys ([`Triangular`](crate::pattern::Triangular)).
     Triangular,
 }
 
@@ -120,8 +120,9 @@ impl Search {
     /// # Errors
     /// As there.
     pub fn plan_timed(&self, scene: &Scene) -> Result<(Planned, StageTimes), Error> {
+        scene.check()?;
         let heads = scene.queries.heads();
-        if self.is_dense(scene.range, scene.last_rows) {
+        if self.is_dense(scene.tiles, scene.last_rows) {
             return Ok((Planned::dense(heads.num_q_heads()), StageTimes::default()));
         }
         let found = (0..heads.num_q_heads())
@@ -134,9 +135,9 @@ impl Search {
         Ok((Planned { plan: Plan { heads: plans }, choices }, times))
     }
 
-    fn is_dense(&self, range: QueryRange, last_rows: usize) -> bool {
+    fn is_dense(&self, tiles: Tiles, last_rows: usize) -> bool {
         let (Target::Recall(share) | Target::Density(share) | Target::Cost(share)) = self.target;
-        share >= 1.0 || !self.cost.search_can_pay(range, last_rows)
+        share >= 1.0 || !self.cost.search_can_pay(tiles, last_rows)
     }
 }
 
@@ -160,18 +161,18 @@ struct HeadSearch<'a> {
 
 impl HeadSearch<'_> {
     fn run(&self) -> Result<(HeadPlan, HeadChoice, StageTimes), Error> {
-        let Scene { simd, queries, kv, range, last_rows, .. } = *self.scene;
+        let Scene { simd, queries, kv, tiles, last_rows, .. } = *self.scene;
         let selector = self.search.selector;
         // A head's search takes many times as long as reading the clock at every stage.
         let (mut times, mut watch) = (StageTimes::default(), Stopwatch::start());
         let levels = match self.search.families.contains(&PatternFamily::BlockCluster) {
-            true => Some(BlockLevels::measure(simd, selector, queries, self.head, kv, range)?),
+            true => Some(BlockLevels::measure(simd, selector, queries, self.head, kv, tiles)?),
             false => None,
         };
         times.scores = watch.lap();
-        let (plan, choice) = Probes::measure(simd, queries, kv, range, self.head, |probes| {
+        let (plan, choice) = Probes::measure(simd, queries, kv, tiles, self.head, |probes| {
             times.probes = watch.lap();
-            let candidates = Candidates::evaluate(simd, self.search, range, last_rows, levels.as_ref(), probes);
+            let candidates = Candidates::evaluate(simd, self.search, tiles, last_rows, levels.as_ref(), probes);
             times.candidates = watch.lap();
             self.choose(candidates)
         })?;
@@ -180,7 +181,7 @@ impl HeadSearch<'_> {
     }
 
     fn choose(&self, candidates: Candidates) -> Result<(HeadPlan, HeadChoice), Error> {
-        let dense = self.search.cost.dense(self.scene.range);
+        let dense = self.search.cost.dense(self.scene.tiles);
         let found = candidates.found.iter().copied();
         let best = match self.search.target {
             Target::Recall(_) => {
@@ -219,19 +220,22 @@ impl HeadSearch<'_> {
     }
 
     fn lower(&self, candidates: &Candidates, candidate: &Candidate) -> Result<SparsePlan, Error> {
-        let (range, last_rows, centres) = (self.scene.range, self.scene.last_rows, self.search.centres);
+        let (tiles, last_rows, centres) = (self.scene.tiles, self.scene.last_rows, self.search.centres);
         let columns = candidates.columns_of(candidate);
         match &candidates.families[candidate.family] {
             Family::BlockCluster(levels) => {
-                BlockCluster { levels, max_level: candidate.max_level, columns }.plan(range, last_rows, centres)
+                BlockCluster { levels, max_level: candidate.max_level, columns }.plan(tiles, last_rows, centres)
             }
-            Family::Slash { level_of_distance } => {
-                let slash_offsets = slashes(level_of_distance, candidate);
-                IntervalSlash { vertical_indices: columns, slash_offsets }.plan(range, last_rows, centres)
-            }
-            Family::Window { .. } => {
-                let window = BLOCK_N << candidate.max_level;
-                Triangular { sink: BLOCK_N, window }.plan(range, last_rows, columns, centres)
+            // By distance, as they were counted: a slash through a tile that is taller than a block, or starts inside one,
+            // touches blocks at other distances too.
+            Family::Slash { level_of_distance } | Family::Window { level_of_distance } => {
+                SparsePlan::from_rule(tiles, last_rows, columns, centres, |tile, keep| {
+                    let newest = keep.len().saturating_sub(1);
+                    for (block, keep) in keep.iter_mut().enumerate() {
+                        let level = level_of_distance[tiles.distance(tile, block)];
+                        *keep = block == 0 || block == newest || level <= candidate.max_level;
+                    }
+                })
             }
         }
     }

@@ -12,9 +12,9 @@ use super::{CostModel, Target};
 use crate::attend::{Output, attend};
 use crate::plan::{HeadPlan, Plan};
 use crate::planner::{Planned, Planner, Scene};
-use crate::shape::QueryRange;
+use crate::shape::Tiles;
 use crate::static_patterns::{StaticPattern, StaticPatterns};
-use crate::{BLOCK_M, BLOCK_N, Error};
+use crate::{BLOCK_N, Error};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -220,19 +220,20 @@ impl OfflineSearch {
         Ok((patterns, reports))
     }
 
-    fn cost(&self, plan: &HeadPlan, range: QueryRange, last_rows: usize) -> f64 {
-        let HeadPlan::Sparse(plan) = plan else { return self.prices.dense(range) };
+    fn cost(&self, plan: &HeadPlan, tiles: Tiles, last_rows: usize) -> f64 {
+        let HeadPlan::Sparse(plan) = plan else { return self.prices.dense(tiles) };
         let steps: usize = (0..plan.num_tiles()).map(|tile| plan.blocks(tile).len()).sum();
-        let sparse_tiles = range.num_tiles() - last_rows.div_ceil(BLOCK_M).min(range.num_tiles());
-        let centres = if plan.centres() { range.num_blocks() } else { 0 };
-        self.prices.sparse(range, steps as u64, sparse_tiles, plan.columns().len(), centres)
+        let sparse_tiles = tiles.num_tiles() - last_rows.div_ceil(tiles.block_m()).min(tiles.num_tiles());
+        let centres = if plan.centres() { tiles.num_blocks() } else { 0 };
+        self.prices.sparse(tiles, steps as u64, sparse_tiles, plan.columns().len(), centres)
     }
 }
 
 impl Planner for OfflineSearch {
     fn plan(&self, scene: &Scene) -> Result<Planned, Error> {
         scene.check()?;
-        let (queries, range, num_heads) = (scene.queries, scene.range, scene.queries.heads().num_q_heads());
+        let (queries, tiles, num_heads) = (scene.queries, scene.tiles, scene.queries.heads().num_q_heads());
+        let range = tiles.range();
         let run = |plan: &Plan| -> Result<Output, Error> {
             let mut output = Output::new(queries.heads(), range.q_len());
             attend(scene.simd, queries, scene.kv, range, plan, &mut output)?;
@@ -264,8 +265,8 @@ impl Planner for OfflineSearch {
             for head in (0..num_heads).filter(|&head| sizes[head].is_some()) {
                 let walk = heads.get_mut(&(scene.layer, head)).map(|head| &mut head.walks[n]);
                 let sums = &mut walk.expect("made above").sums;
-                sums.cost += self.cost(&plan.heads[head], range, scene.last_rows);
-                sums.dense_cost += self.prices.dense(range);
+                sums.cost += self.cost(&plan.heads[head], tiles, scene.last_rows);
+                sums.dense_cost += self.prices.dense(tiles);
                 sums.pairs += plan.heads[head].pairs(range) as f64;
                 sums.causal_pairs += range.causal_pairs() as f64;
                 for row in 0..range.q_len() {

@@ -2,9 +2,9 @@
 
 use crate::kv::KvView;
 use crate::queries::Queries;
-use crate::shape::QueryRange;
+use crate::shape::{QueryRange, Tiles};
 use crate::simd::{LANES, Rows, Simd, each_lane, exp2, multiply};
-use crate::{Aligned, BLOCK_M, BLOCK_N};
+use crate::{Aligned, BLOCK_N};
 use half::bf16;
 use std::cell::RefCell;
 
@@ -19,6 +19,8 @@ pub(super) struct Probes<'a> {
 pub(super) struct Panel<'a> {
     /// Query row of each lane.
     pub rows: [usize; LANES],
+    /// Rows of a q tile.
+    block_m: usize,
     /// `2^(logit - top)` of each row, `[kv_len, padded to 64][16]`; 0 where a key is in the row's future.
     weights: &'a [f32],
     /// What makes weights to shares of the row's attention.
@@ -27,10 +29,10 @@ pub(super) struct Panel<'a> {
     pub block_shares: Vec<[f32; LANES]>,
 }
 
-/// Panels of probes in all: two (one proposing, one judging) for every 64 tiles. Twice as many find 3% fewer pairs of equal
+/// Panels of probes in all: two (one proposing, one judging) for every 4096 rows. Twice as many find 3% fewer pairs of equal
 /// error, and cost more than those pairs.
 pub(super) fn num_panels(range: QueryRange) -> usize {
-    2 * range.num_tiles().div_ceil(4 * LANES)
+    2 * range.q_len().div_ceil(4096)
 }
 
 thread_local! {
@@ -44,19 +46,19 @@ impl Probes<'_> {
         simd: Simd,
         queries: &Queries,
         kv: &KvView,
-        range: QueryRange,
+        tiles: Tiles,
         head: usize,
         use_them: impl FnOnce(&Probes) -> R,
     ) -> R {
-        let panels = num_panels(range);
+        let panels = num_panels(tiles.range());
         let panel_len = kv.num_blocks() * BLOCK_N * LANES;
         WEIGHTS.with_borrow_mut(|buffer| {
             if buffer.len() < panels * panel_len {
                 *buffer = Aligned::zeroed(panels * panel_len);
             }
             let weights = &mut buffer[..panels * panel_len];
-            let rows = rows(range, panels);
-            let panels = measure(simd, queries, kv, range, head, rows, weights);
+            let rows = rows(tiles.range(), panels);
+            let panels = measure(simd, queries, kv, tiles, head, rows, weights);
             let (proposing, judging) = panels.split_at(panels.len() / 2);
             use_them(&Probes { proposing, judging })
         })
@@ -88,26 +90,27 @@ fn measure<'a>(
     simd: Simd,
     queries: &Queries,
     kv: &KvView,
-    range: QueryRange,
+    tiles: Tiles,
     head: usize,
     rows: Vec<[usize; LANES]>,
     weights: &'a mut [f32],
 ) -> Vec<Panel<'a>> {
     const BLOCK: usize = BLOCK_N * LANES;
     let panel_len = weights.len() / rows.len();
+    let q_start = tiles.range().q_start();
     let mut q = Aligned::<bf16>::zeroed(rows.len() * queries.panel_len());
     for (rows, q) in rows.iter().zip(q.chunks_exact_mut(queries.panel_len())) {
         rows.iter().enumerate().for_each(|(lane, &row)| queries.copy_row(head, row, lane, q));
     }
     let (dim, kv_head) = (kv.heads().padded_dim(), kv.heads().kv_head(head));
-    let positions: Vec<[i32; LANES]> = rows.iter().map(|rows| rows.map(|row| (range.q_start() + row) as i32)).collect();
+    let positions: Vec<[i32; LANES]> = rows.iter().map(|rows| rows.map(|row| (q_start + row) as i32)).collect();
     let mut tops = vec![[f32::NEG_INFINITY; LANES]; rows.len()];
     for block in 0..kv.num_blocks() {
         let keys = Rows::row_major(kv.keys(block, kv_head), BLOCK_N, dim, dim);
         multiply(simd, keys, &q, rows.len(), &mut weights[block * BLOCK..], panel_len, false);
         for (panel, (positions, top)) in positions.iter().zip(&mut tops).enumerate() {
             let logits = &mut weights[panel * panel_len + block * BLOCK..][..BLOCK];
-            if (block + 1) * BLOCK_N > range.q_start() {
+            if (block + 1) * BLOCK_N > q_start {
                 hide_future(simd, (block * BLOCK_N) as i32, positions, logits);
             }
             raise_top(simd, logits, top);
@@ -125,7 +128,7 @@ fn measure<'a>(
             for sums in &mut block_shares {
                 sums.iter_mut().zip(&inverse).for_each(|(sum, inverse)| *sum *= inverse);
             }
-            Panel { rows, weights, inverse, block_shares }
+            Panel { rows, block_m: tiles.block_m(), weights, inverse, block_shares }
         })
         .collect()
 }
@@ -136,7 +139,7 @@ const NEGLIGIBLE: f32 = 1.0 / 16384.0;
 impl Panel<'_> {
     /// Q tile of a lane.
     pub(super) fn tile(&self, lane: usize) -> usize {
-        self.rows[lane] / BLOCK_M
+        self.rows[lane] / self.block_m
     }
 
     /// Attention of one key, for each lane.
@@ -148,8 +151,8 @@ impl Panel<'_> {
     /// Adds to each key the attention of the rows that see it more than two blocks away from their diagonal: nearer
     /// keys are in blocks that every plan keeps. Blocks with hardly any attention are passed over, since a column has at
     /// most that of its block.
-    pub(super) fn add_far_to_columns(&self, simd: Simd, range: QueryRange, columns: &mut [f32]) {
-        let near: [usize; LANES] = std::array::from_fn(|lane| range.full_blocks(self.tile(lane)).saturating_sub(1));
+    pub(super) fn add_far_to_columns(&self, simd: Simd, tiles: Tiles, columns: &mut [f32]) {
+        let near: [usize; LANES] = std::array::from_fn(|lane| tiles.full_blocks(self.tile(lane)).saturating_sub(1));
         let blocks = self.weights.chunks_exact(BLOCK_N * LANES).zip(columns.chunks_exact_mut(BLOCK_N));
         for (block, (weights, columns)) in blocks.enumerate() {
             let far = |lane: usize| block < near[lane];

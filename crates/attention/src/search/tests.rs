@@ -2,7 +2,7 @@ use super::*;
 use crate::attend::{Output, attend};
 use crate::kv::KvPages;
 use crate::queries::Queries;
-use crate::shape::HeadShape;
+use crate::shape::{HeadShape, QueryRange};
 use crate::simd::Simd;
 
 const DIM: usize = 32;
@@ -15,6 +15,7 @@ struct Planted {
     table: Vec<u32>,
     q: Vec<f32>,
     len: usize,
+    block_m: usize,
 }
 
 impl Planted {
@@ -39,14 +40,15 @@ impl Planted {
         let mut pages = KvPages::new(heads, pages_needed);
         let table: Vec<u32> = (0..pages_needed as u32).rev().collect();
         pages.append_rows(&table, 0, &k, &v).unwrap();
-        Self { heads, pages, table, q, len }
+        Self { heads, pages, table, q, len, block_m: 64 }
     }
 
     fn find(&self, search: &Search, q_len: usize) -> (Planned, QueryRange, Queries) {
         let range = QueryRange::new(q_len, self.len).unwrap();
         let queries = Queries::from_rows(Simd::detect(), self.heads, &self.q[range.q_start() * 2 * DIM..]).unwrap();
         let view = self.pages.view(&self.table, self.len).unwrap();
-        let scene = Scene { simd: Simd::detect(), layer: 0, queries: &queries, kv: &view, range, last_rows: 64 };
+        let tiles = range.tiles(self.block_m).unwrap();
+        let scene = Scene { simd: Simd::detect(), layer: 0, queries: &queries, kv: &view, tiles, last_rows: 64 };
         (search.plan(&scene).unwrap(), range, queries)
     }
 
@@ -103,7 +105,14 @@ fn stages_are_timed_where_there_is_a_search() {
         let queries =
             Queries::from_rows(Simd::detect(), planted.heads, &planted.q[range.q_start() * 2 * DIM..]).unwrap();
         let kv = &planted.pages.view(&planted.table, planted.len).unwrap();
-        let scene = Scene { simd: Simd::detect(), layer: 0, queries: &queries, kv, range, last_rows: 64 };
+        let scene = Scene {
+            simd: Simd::detect(),
+            layer: 0,
+            queries: &queries,
+            kv,
+            tiles: range.tiles(64).unwrap(),
+            last_rows: 64,
+        };
         let mut search = Search::new(Target::Recall(0.9)).unwrap();
         search.families = families.to_vec();
         let (planned, times) = search.plan_timed(&scene).unwrap();
@@ -128,7 +137,7 @@ fn any_range_gets_a_plan_that_the_kernel_accepts() {
         attend(Simd::detect(), &queries, &view, range, &found.plan, &mut output).unwrap();
         for head in &found.plan.heads {
             if let HeadPlan::Sparse(plan) = head {
-                let last = range.num_tiles() - 1;
+                let last = plan.num_tiles() - 1;
                 assert_eq!(plan.blocks(last).len(), range.num_blocks(), "the last rows see every key");
             }
         }
@@ -142,7 +151,7 @@ fn a_budget_is_kept_and_more_of_it_keeps_more() {
     for share in [0.01, 0.15, 0.3, 0.6] {
         let search = Search::new(Target::Cost(share)).unwrap();
         let (found, range, _) = planted.find(&search, 2000);
-        let dense = search.cost.dense(range);
+        let dense = search.cost.dense(range.tiles(64).unwrap());
         for choice in &found.choices {
             // Nothing costs less than sink, window, diagonal, centres and the last rows.
             assert!(choice.cost <= (share as f64).max(0.2) * dense, "{share}: {choice:?} of {dense}");
@@ -167,6 +176,93 @@ fn a_density_budget_is_kept_as_counted() {
         recalls.push(found.recall());
     }
     assert!(recalls.is_sorted() && recalls[0] < recalls[3], "{recalls:?}");
+}
+
+/// What was counted of every candidate, block steps and attention on the judging rows, is what its plan computes.
+#[test]
+fn every_candidate_is_what_was_counted() {
+    let simd = Simd::detect();
+    // Prefixes that end with a block, inside one, and one key before its end.
+    for (len, q_len) in [(2560, 1536), (2600, 1500), (2599, 1000)] {
+        let planted = Planted::new(len);
+        let range = QueryRange::new(q_len, len).unwrap();
+        let queries = Queries::from_rows(simd, planted.heads, &planted.q[range.q_start() * 2 * DIM..]).unwrap();
+        let kv = planted.pages.view(&planted.table, len).unwrap();
+        let lse = |plan: &Plan, head: usize| {
+            let mut output = Output::new(planted.heads, q_len);
+            attend(simd, &queries, &kv, range, plan, &mut output).unwrap();
+            (0..q_len).map(|row| output.lse(head, row) as f64).collect::<Vec<_>>()
+        };
+        for block_m in [64, 128, 192] {
+            let tiles = range.tiles(block_m).unwrap();
+            let scene = Scene { simd, layer: 0, queries: &queries, kv: &kv, tiles, last_rows: 64 };
+            for (head, target) in [(0, 0.3), (0, 0.8), (0, 0.97), (1, 0.6)] {
+                let mut search = Search::new(Target::Recall(target)).unwrap();
+                search.centres = false;
+                let levels = BlockLevels::measure(simd, search.selector, &queries, head, &kv, tiles).unwrap();
+                let dense = lse(&Plan::dense(2), head);
+                Probes::measure(simd, &queries, &kv, tiles, head, |probes| {
+                    let candidates = Candidates::evaluate(simd, &search, tiles, 64, Some(&levels), probes);
+                    assert!(candidates.found.len() >= 3, "{:?}", candidates.found);
+                    for candidate in &candidates.found {
+                        let at = format!("{q_len} of {len}, {block_m}: {candidate:?}");
+                        let plan = HeadSearch { search: &search, scene: &scene, head }.lower(&candidates, candidate);
+                        let plan = plan.unwrap();
+                        let steps = plan.indices().len() as u64;
+                        let sparse_tiles = (0..tiles.num_tiles()).filter(|t| !tiles.has_last_rows(*t, 64)).count();
+                        let cost = search.cost.sparse(tiles, steps, sparse_tiles, candidate.columns, 0);
+                        assert!((candidate.cost - cost).abs() < 1e-6 * cost, "{at}, listed {cost}");
+
+                        let mut heads = vec![HeadPlan::Dense; 2];
+                        heads[head] = HeadPlan::Sparse(plan);
+                        let sparse = lse(&Plan { heads }, head);
+                        let judges = || probes.judging.iter().flat_map(|panel| panel.rows);
+                        let kept: f64 = judges().map(|row| (sparse[row] - dense[row]).exp()).sum();
+                        let kept = kept / judges().count() as f64;
+                        assert!((candidate.recall - kept).abs() < 5e-3, "{at}, kept {kept}");
+                    }
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_search_in_tall_tiles_keeps_what_it_says() {
+    let mut planted = Planted::new(6000);
+    for block_m in [128, 256] {
+        planted.block_m = block_m;
+        let mut search = Search::new(Target::Recall(0.9)).unwrap();
+        search.centres = false;
+        search.cost.margin = f64::INFINITY;
+        let (found, range, queries) = planted.find(&search, 2000);
+        for head in &found.plan.heads {
+            let HeadPlan::Sparse(plan) = head else { panic!("anything pays where the margin is infinite") };
+            assert_eq!(plan.tiles(), range.tiles(block_m).unwrap());
+        }
+        let kept = planted.true_recall(&found.plan, 0, range, &queries);
+        assert!(kept > 0.85, "asked for 0.9, estimated {}, kept {kept}", found.choices[0].recall);
+        // A budget in tall tiles is kept as counted in pairs.
+        let (found, range, _) = planted.find(&Search::new(Target::Density(0.4)).unwrap(), 2000);
+        assert!(found.plan.density(range) <= 0.4 && found.plan.density(range) > 0.1);
+    }
+}
+
+#[test]
+fn refuses_operands_that_do_not_belong_together() {
+    let planted = Planted::new(300);
+    let queries = Queries::from_rows(Simd::detect(), planted.heads, &planted.q[..100 * 2 * DIM]).unwrap();
+    let kv = planted.pages.view(&planted.table, planted.len).unwrap();
+    let search = Search::new(Target::Recall(0.9)).unwrap();
+    let plan = |queries: &Queries, (q_len, kv_len)| {
+        let tiles = QueryRange::new(q_len, kv_len).unwrap().tiles(64).unwrap();
+        search.plan(&Scene { simd: Simd::detect(), layer: 0, queries, kv: &kv, tiles, last_rows: 64 })
+    };
+    assert!(plan(&queries, (100, 300)).is_ok());
+    assert!(matches!(plan(&queries, (99, 300)), Err(Error::Length { what: "queries", .. })));
+    assert!(matches!(plan(&queries, (100, 299)), Err(Error::Length { what: "keys", .. })));
+    let others = Queries::zeroed(HeadShape::new(2, 2, DIM).unwrap(), 100);
+    assert!(matches!(plan(&others, (100, 300)), Err(Error::Plan(_))));
 }
 
 #[test]

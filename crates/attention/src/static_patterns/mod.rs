@@ -139,17 +139,17 @@ impl StaticPattern {
     }
 
     pub(crate) fn plan(self, scene: &Scene, head: usize, centres: bool) -> Result<(HeadPlan, HeadPattern), Error> {
-        let Scene { simd, queries, kv, range, last_rows, .. } = *scene;
+        let Scene { simd, queries, kv, tiles, last_rows, .. } = *scene;
         let (plan, pattern) = match self {
             StaticPattern::Dense => return Ok((HeadPlan::Dense, HeadPattern::Dense)),
             StaticPattern::Triangular { sink, window } => {
-                let plan = Triangular { sink, window }.plan(range, last_rows, Vec::new(), centres)?;
+                let plan = Triangular { sink, window }.plan(tiles, last_rows, Vec::new(), centres)?;
                 (plan, HeadPattern::Triangular { window, columns: 0 })
             }
             StaticPattern::IntervalSlash { columns, slashes } => {
-                let found = LastRows::measure(simd, queries, kv, range, head).interval_slash(columns, slashes);
+                let found = LastRows::measure(simd, queries, kv, tiles.range(), head).interval_slash(columns, slashes);
                 let (intervals, columns) = (found.slash_offsets.len(), found.vertical_indices.len());
-                (found.plan(range, last_rows, centres)?, HeadPattern::IntervalSlash { intervals, columns })
+                (found.plan(tiles, last_rows, centres)?, HeadPattern::IntervalSlash { intervals, columns })
             }
             StaticPattern::BlockCluster { level, columns } => {
                 let plan = fixed_block_cluster(scene, head, level, columns, centres)?;
@@ -157,7 +157,7 @@ impl StaticPattern {
                 (plan, HeadPattern::BlockCluster { threshold: BlockLevels::threshold(level), columns })
             }
             StaticPattern::TopBlocks { blocks } => {
-                let plan = TopBlocks { blocks }.plan(queries, kv, range, head, last_rows, centres)?;
+                let plan = TopBlocks { blocks }.plan(queries, kv, tiles, head, last_rows, centres)?;
                 (plan, HeadPattern::TopBlocks { blocks })
             }
         };

@@ -48,12 +48,13 @@ proptest! {
     fn the_kernel_accepts_every_plan_and_the_last_rows_see_all(
         seed: u64, q_len in 1usize..300, cached in 0usize..500, last_rows in 0usize..100,
         heads in prop::collection::vec(pattern(), 4), centres: bool,
+        block_m in prop::sample::select(vec![64usize, 64, 128, 256]),
     ) {
         let case = Synthetic::new(seed, q_len, cached);
         let (simd, range, kv) = (Simd::detect(), case.range, case.kv());
         let queries = case.queries(simd);
         let patterns = StaticPatterns { centres, ..StaticPatterns::new(vec![heads]).unwrap() };
-        let scene = Scene { simd, layer: 0, queries: &queries, kv: &kv, range, last_rows };
+        let scene = Scene { simd, layer: 0, queries: &queries, kv: &kv, tiles: case.tiles(block_m), last_rows };
         let planned = patterns.plan(&scene).unwrap();
         prop_assert_eq!(planned.choices.len(), 4);
 
@@ -76,17 +77,23 @@ fn triangular_needs_only_the_shape() {
     let case = Synthetic::new(1, 200, 300);
     let patterns = StaticPatterns::new(vec![vec![StaticPattern::Triangular { sink: 100, window: 130 }; 4]]).unwrap();
     let queries = case.queries(Simd::detect());
-    let scene =
-        Scene { simd: Simd::detect(), layer: 0, queries: &queries, kv: &case.kv(), range: case.range, last_rows: 1 };
+    let scene = Scene {
+        simd: Simd::detect(),
+        layer: 0,
+        queries: &queries,
+        kv: &case.kv(),
+        tiles: case.tiles(64),
+        last_rows: 1,
+    };
     let planned = patterns.plan(&scene).unwrap();
-    let expected = Triangular { sink: 100, window: 130 }.plan(case.range, 1, Vec::new(), false).unwrap();
+    let expected = Triangular { sink: 100, window: 130 }.plan(case.tiles(64), 1, Vec::new(), false).unwrap();
     assert!(planned.plan.heads.iter().all(|plan| *plan == HeadPlan::Sparse(expected.clone())));
     assert!(planned.recall().is_nan(), "nothing was estimated");
 
     let says = |scene: Scene| patterns.plan(&scene).unwrap_err().to_string();
     assert!(says(Scene { layer: 1, ..scene }).contains("made for 1 layers of 4 query heads; the model has 2"));
-    let short = crate::shape::QueryRange::new(199, 500).unwrap();
-    assert!(says(Scene { range: short, ..scene }).contains("expected 199"));
+    let short = crate::shape::QueryRange::new(199, 500).unwrap().tiles(64).unwrap();
+    assert!(says(Scene { tiles: short, ..scene }).contains("expected 199"));
 }
 
 const MINFERENCE: &str = r#"[{"0": ["stream_llm", 100, 800, 0.9], "2": ["block_sparse", 1000, 8, 1], "1":

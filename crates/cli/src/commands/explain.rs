@@ -46,9 +46,9 @@ impl Planner for Recorder {
         let planned = self.search.plan(scene)?;
         let layer = Layer {
             layer: scene.layer,
-            queries: scene.range.q_start()..scene.range.kv_len(),
-            density: planned.plan.density(scene.range),
-            dense_cost: self.search.cost.dense(scene.range),
+            queries: scene.range().q_start()..scene.range().kv_len(),
+            density: planned.plan.density(scene.range()),
+            dense_cost: self.search.cost.dense(scene.tiles),
             step_us: self.search.cost.step_us,
             search_ms: started.elapsed().as_secs_f64() * 1e3,
             heads: planned.choices.clone(),

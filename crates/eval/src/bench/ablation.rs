@@ -288,7 +288,14 @@ mod tests {
         for layer in 0..3 {
             let kv = &pages.view(&table, len).unwrap();
             let range = QueryRange::new(len, len).unwrap();
-            let scene = Scene { simd: Simd::detect(), layer, queries: &queries, kv, range, last_rows: 64 };
+            let scene = Scene {
+                simd: Simd::detect(),
+                layer,
+                queries: &queries,
+                kv,
+                tiles: range.tiles(64).unwrap(),
+                last_rows: 64,
+            };
             contest.plan(&scene).unwrap();
         }
         let outcome = contest.finish();

@@ -106,8 +106,8 @@ impl Planner for Contest {
             return Ok(Planned::dense(heads.num_q_heads()));
         }
         let run = |plan: &Plan| -> Result<Output, attention::Error> {
-            let mut output = Output::new(heads, scene.range.q_len());
-            attend(scene.simd, scene.queries, scene.kv, scene.range, plan, &mut output)?;
+            let mut output = Output::new(heads, scene.range().q_len());
+            attend(scene.simd, scene.queries, scene.kv, scene.range(), plan, &mut output)?;
             Ok(output)
         };
         let started = Instant::now();
@@ -135,12 +135,12 @@ impl Planner for Contest {
 
 impl HeadSums {
     fn add(&mut self, scene: &Scene, head: usize, plan: &Plan, choice: &HeadChoice, output: &Output, dense: &Output) {
-        let causal_pairs = scene.range.causal_pairs();
-        self.computed_pairs += plan.heads[head].pairs(scene.range);
+        let causal_pairs = scene.range().causal_pairs();
+        self.computed_pairs += plan.heads[head].pairs(scene.range());
         self.causal_pairs += causal_pairs;
         self.recalled_pairs += choice.recall * causal_pairs as f64;
         *self.pairs_of_pattern.entry(choice.pattern.name()).or_default() += causal_pairs;
-        for row in 0..scene.range.q_len() {
+        for row in 0..scene.range().q_len() {
             for (got, want) in output.row(head, row).iter().zip(dense.row(head, row)) {
                 self.squared_error += (*got as f64 - want as f64).powi(2);
                 self.squared_output += (want as f64).powi(2);

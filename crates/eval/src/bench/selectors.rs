@@ -187,7 +187,14 @@ mod tests {
         let range = QueryRange::new(len, len).unwrap();
         for layer in 0..4 {
             let kv = &pages.view(&table, len).unwrap();
-            let scene = Scene { simd: Simd::detect(), layer, queries: &queries, kv, range, last_rows: 64 };
+            let scene = Scene {
+                simd: Simd::detect(),
+                layer,
+                queries: &queries,
+                kv,
+                tiles: range.tiles(64).unwrap(),
+                last_rows: 64,
+            };
             assert_eq!(contest.plan(&scene).unwrap().plan, Plan::dense(2));
         }
         let outcome = contest.finish();

@@ -142,7 +142,7 @@ impl Planner for Onlooker<'_> {
                 let mut views = self.views.lock().expect("nobody panicked");
                 let view = views.entry((scene.layer, head)).or_insert_with(|| View::new(self, scene.layer, head));
                 view.look(scene, &planned);
-                (self.done)(scene.range.q_len());
+                (self.done)(scene.range().q_len());
             }
         }
         Ok(planned)
@@ -166,11 +166,11 @@ impl View {
 
     fn look(&mut self, scene: &Scene, planned: &Planned) {
         let plan = &planned.plan.heads[self.view.head];
-        self.computed_pairs += plan.pairs(scene.range);
-        self.causal_pairs += scene.range.causal_pairs();
+        self.computed_pairs += plan.pairs(scene.range());
+        self.causal_pairs += scene.range().causal_pairs();
         self.recall_of_rows.extend(self.view.map.add(scene, self.view.head, plan));
         let choice = &planned.choices[self.view.head];
-        self.view.estimated_recall += choice.recall * scene.range.q_len() as f64;
+        self.view.estimated_recall += choice.recall * scene.range().q_len() as f64;
         self.view.pattern = choice.pattern.clone();
     }
 

@@ -1,11 +1,11 @@
 //! Exact attention of a head, pooled to a picture.
 
 use super::Pool;
+use attention::BLOCK_N;
 use attention::plan::{HeadPlan, SparsePlan};
 use attention::planner::Scene;
 use attention::shape::QueryRange;
 use attention::simd::{LANES, Rows, exp2, multiply};
-use attention::{BLOCK_M, BLOCK_N};
 use rayon::prelude::*;
 
 /// Cells in a row at most.
@@ -88,7 +88,7 @@ impl PooledMap {
     pub fn add(&mut self, scene: &Scene, head: usize, plan: &HeadPlan) -> Vec<f32> {
         let this = &*self;
         let room = || vec![0f32; scene.kv.num_blocks() * BLOCK_N * LANES];
-        let strips: Vec<Strip> = (0..scene.range.q_len().div_ceil(LANES))
+        let strips: Vec<Strip> = (0..scene.range().q_len().div_ceil(LANES))
             .into_par_iter()
             .map_init(room, |weights, panel| this.strip(scene, head, plan, panel, weights))
             .collect();
@@ -100,14 +100,14 @@ impl PooledMap {
             }
         }
         if let HeadPlan::Sparse(plan) = plan {
-            self.mark(scene.range, plan);
+            self.mark(plan);
         }
         strips.into_iter().flat_map(|strip| strip.recall).collect()
     }
 
     fn strip(&self, scene: &Scene, head: usize, plan: &HeadPlan, panel: usize, weights: &mut [f32]) -> Strip {
         const BLOCK: usize = BLOCK_N * LANES;
-        let (range, kv) = (scene.range, scene.kv);
+        let (range, kv) = (scene.range(), scene.kv);
         let rows = panel * LANES..((panel + 1) * LANES).min(range.q_len());
         let positions: Vec<usize> = rows.clone().map(|row| range.q_start() + row).collect();
         let keys = positions[positions.len() - 1] + 1;
@@ -118,7 +118,7 @@ impl PooledMap {
         }
         softmax(&positions, &mut weights[..keys * LANES]);
 
-        let kept = kept_keys(plan, range, rows.start / BLOCK_M, keys);
+        let kept = kept_keys(plan, range, rows.start, keys);
         let first = positions[0] / self.cell;
         let touched = positions[positions.len() - 1] / self.cell + 1 - first;
         let mut strip = Strip { first, values: vec![0.0; touched * self.side], recall: vec![0.0; positions.len()] };
@@ -137,10 +137,10 @@ impl PooledMap {
     }
 
     /// Lays a plan over the rows of its queries.
-    fn mark(&mut self, range: QueryRange, plan: &SparsePlan) {
+    fn mark(&mut self, plan: &SparsePlan) {
         let rest = if plan.centres() { Mark::Centre } else { Mark::LeftOut } as u8;
-        for tile in 0..range.num_tiles() {
-            let positions = range.tile_positions(tile);
+        for tile in 0..plan.num_tiles() {
+            let positions = plan.tiles().positions(tile);
             let mut row = vec![rest; self.side];
             plan.columns().iter().for_each(|column| row[*column as usize / self.cell] = Mark::Column as u8);
             for block in plan.blocks(tile).iter().map(|block| *block as usize) {
@@ -192,17 +192,18 @@ fn softmax(positions: &[usize], logits: &mut [f32]) {
     }
 }
 
-/// Whether a tile computes each of the first keys.
-fn kept_keys(plan: &HeadPlan, range: QueryRange, tile: usize, keys: usize) -> Vec<bool> {
+/// Whether the sixteen rows from `first_row` on compute each of the first keys.
+fn kept_keys(plan: &HeadPlan, range: QueryRange, first_row: usize, keys: usize) -> Vec<bool> {
     match plan {
         HeadPlan::Dense => vec![true; keys],
-        // Only layers that no planner sees have windows; the oldest keys of the tile's first rows are in none.
+        // Only layers that no planner sees have windows; all sixteen get that of the first.
         HeadPlan::Window(window) => {
-            let oldest = (range.tile_positions(tile).start + 1).saturating_sub(*window);
+            let oldest = (range.q_start() + first_row + 1).saturating_sub(*window);
             (0..keys).map(|key| key >= oldest).collect()
         }
         HeadPlan::Sparse(plan) => {
             let mut kept = vec![false; keys];
+            let tile = first_row / plan.tiles().block_m();
             for block in plan.blocks(tile).iter().map(|block| *block as usize * BLOCK_N) {
                 kept[block.min(keys)..(block + BLOCK_N).min(keys)].fill(true);
             }
@@ -274,7 +275,14 @@ mod tests {
                 let range = QueryRange::new(*chunk, end).unwrap();
                 let queries = Queries::from_rows(Simd::detect(), self.heads, rows).unwrap();
                 let kv = &self.pages.view(&self.table, end).unwrap();
-                let scene = Scene { simd: Simd::detect(), layer: 0, queries: &queries, kv, range, last_rows: 0 };
+                let scene = Scene {
+                    simd: Simd::detect(),
+                    layer: 0,
+                    queries: &queries,
+                    kv,
+                    tiles: range.tiles(64).unwrap(),
+                    last_rows: 0,
+                };
                 recall.extend(map.add(&scene, 1, &plan(range)));
             }
             assert_eq!(end, self.len);
@@ -315,17 +323,18 @@ mod tests {
     fn marks_and_recall_are_those_of_the_plan() {
         // Sink, the newest two blocks, and columns 100 and 101; cells of four positions.
         let case = Case::new(1100);
-        let plan = |centres| {
+        let plan = |block_m: usize, centres| {
             move |range: QueryRange| {
                 let keep = |_: usize, flags: &mut [bool]| {
                     flags.iter_mut().take(1).for_each(|flag| *flag = true);
                     flags.iter_mut().rev().take(1).for_each(|flag| *flag = true);
                 };
                 let columns = if range.kv_len() > 101 { vec![100, 101] } else { vec![] };
-                HeadPlan::Sparse(SparsePlan::from_rule(range, 0, columns, centres, keep).unwrap())
+                let tiles = range.tiles(block_m).unwrap();
+                HeadPlan::Sparse(SparsePlan::from_rule(tiles, 0, columns, centres, keep).unwrap())
             }
         };
-        let (map, recall) = case.pooled(Pool::Max, &[704, 396], plan(false));
+        let (map, recall) = case.pooled(Pool::Max, &[704, 396], plan(64, false));
         let mark = |query: usize, key: usize| map.marks()[query / 4 * map.side() + key / 4];
         assert_eq!(mark(1000, 10), Mark::Kept as u8, "the sink");
         assert_eq!(mark(1000, 950), Mark::Kept as u8, "the newest full block");
@@ -333,7 +342,7 @@ mod tests {
         assert_eq!(mark(1000, 101), Mark::Column as u8);
         assert_eq!(mark(1000, 108), Mark::LeftOut as u8);
         assert_eq!(mark(100, 900), Mark::Kept as u8, "the future");
-        let (with_centres, _) = case.pooled(Pool::Max, &[1100], plan(true));
+        let (with_centres, _) = case.pooled(Pool::Max, &[1100], plan(64, true));
         assert_eq!(with_centres.marks()[1000 / 4 * map.side() + 108 / 4], Mark::Centre as u8);
 
         // Beside the kernel: shares of the sums of exponentials.
@@ -346,7 +355,7 @@ mod tests {
             attend(Simd::detect(), &queries, &kv, range, &plan, &mut output).unwrap();
             (0..1100).map(|row| output.lse(1, row)).collect::<Vec<f32>>()
         };
-        for (row, (sparse, dense)) in lse(plan(false)(range)).into_iter().zip(lse(HeadPlan::Dense)).enumerate() {
+        for (row, (sparse, dense)) in lse(plan(64, false)(range)).into_iter().zip(lse(HeadPlan::Dense)).enumerate() {
             assert!((recall[row] - (sparse - dense).exp()).abs() < 2e-3, "{row}: {}", recall[row]);
         }
     }

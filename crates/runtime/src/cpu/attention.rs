@@ -4,7 +4,6 @@ use super::{Operand, Tokens, elementwise};
 use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters};
-use attention::Error;
 use attention::attend::{Output, attend};
 use attention::bound;
 use attention::kv::KvPages;
@@ -12,6 +11,7 @@ use attention::planner::{Planned, Scene};
 use attention::queries::Queries;
 use attention::shape::QueryRange;
 use attention::simd::{LANES, Simd, pack};
+use attention::{BLOCK_M, Error};
 use rayon::prelude::*;
 use std::time::Instant;
 
@@ -76,7 +76,7 @@ pub(super) fn run(
     let view = pages.view(sequence.table(), range.kv_len())?;
     let started = Instant::now();
     let AttentionSpec { layer, last_rows, planner, .. } = spec;
-    let scene = Scene { simd, layer, queries: &queries, kv: &view, range, last_rows };
+    let scene = Scene { simd, layer, queries: &queries, kv: &view, tiles: range.tiles(BLOCK_M)?, last_rows };
     // A window that is as long as the keys hides none of them.
     let window = spec.window.filter(|window| *window < range.kv_len());
     let mut planned = match (window, planner) {

@@ -6,9 +6,9 @@
 
 use crate::kv::KvView;
 use crate::queries::Queries;
-use crate::shape::QueryRange;
+use crate::shape::Tiles;
 use crate::simd::{LANES, ROW_TILE, Rows, Simd, multiply};
-use crate::{Aligned, BLOCK_M, BLOCK_N, Error};
+use crate::{Aligned, BLOCK_N, Error};
 use half::bf16;
 
 /// Scores of every tile of a head, shares that sum to 1 a tile.
@@ -18,7 +18,7 @@ pub(super) fn scores(
     queries: &Queries,
     head: usize,
     kv: &KvView,
-    range: QueryRange,
+    tiles: Tiles,
     mut use_tile: impl FnMut(&[f32]),
 ) -> Result<(), Error> {
     if stride < BLOCK_N / ROW_TILE || !BLOCK_N.is_multiple_of(stride) {
@@ -26,38 +26,44 @@ pub(super) fn scores(
         return Err(Error::Parameter { what: "antidiagonal stride", expected, found: stride.to_string() });
     }
     let cells = BLOCK_N / stride;
-    let tiles_at_once = LANES / cells;
+    let (block_m, rows_of_tile) = (tiles.block_m(), tiles.block_m() / stride);
+    let tiles_at_once = (LANES / rows_of_tile).max(1);
+    let panels = (tiles_at_once * rows_of_tile).div_ceil(LANES);
     let cell_len = stride * kv.heads().padded_dim();
     let keys = long_keys(kv, kv.heads().kv_head(head));
-    let mut q = Aligned::<bf16>::zeroed(LANES * cell_len);
-    for first_tile in (0..range.num_tiles()).step_by(tiles_at_once) {
+    let mut q = Aligned::<bf16>::zeroed(panels * LANES * cell_len);
+    for first_tile in (0..tiles.num_tiles()).step_by(tiles_at_once) {
         q.fill(bf16::ZERO);
-        for (lane, row) in (first_tile * BLOCK_M..range.q_len()).step_by(stride).take(LANES).enumerate() {
-            for (part, q) in q.chunks_exact_mut(queries.panel_len()).enumerate() {
+        let long_rows = (first_tile * block_m..tiles.range().q_len()).step_by(stride).take(panels * LANES);
+        for (n, row) in long_rows.enumerate() {
+            let panel = &mut q[n / LANES * LANES * cell_len..][..LANES * cell_len];
+            for (part, q) in panel.chunks_exact_mut(queries.panel_len()).enumerate() {
                 let row = row + stride - 1 - part;
-                if row < range.q_len() {
-                    queries.copy_row(head, row, lane, q);
+                if row < tiles.range().q_len() {
+                    queries.copy_row(head, row, n % LANES, q);
                 }
             }
         }
-        let last_tile = (first_tile + tiles_at_once).min(range.num_tiles()) - 1;
-        let seen = range.causal_blocks(last_tile) * cells;
+        let last_tile = (first_tile + tiles_at_once).min(tiles.num_tiles()) - 1;
+        let seen = tiles.causal_blocks(last_tile) * cells;
         let rows = seen.next_multiple_of(ROW_TILE);
-        let mut logits = Aligned::<f32>::zeroed(rows * LANES);
-        multiply(simd, Rows::row_major(&keys, rows, cell_len, cell_len), &q, 1, &mut logits, rows * LANES, false);
+        let mut logits = Aligned::<f32>::zeroed(panels * rows * LANES);
+        multiply(simd, Rows::row_major(&keys, rows, cell_len, cell_len), &q, panels, &mut logits, rows * LANES, false);
         for tile in first_tile..=last_tile {
-            let mut scores = vec![0f32; range.causal_blocks(tile)];
-            let rows = (range.tile_positions(tile).len()).div_ceil(stride);
-            for row in 0..rows {
-                let lane = (tile - first_tile) * cells + row;
+            let mut scores = vec![0f32; tiles.causal_blocks(tile)];
+            let long_rows = tiles.positions(tile).len().div_ceil(stride);
+            for row in 0..long_rows {
+                let n = (tile - first_tile) * rows_of_tile + row;
+                let logits = &logits[n / LANES * rows * LANES..][..rows * LANES];
                 // The last position of the long row decides which cells it sees some of.
-                let position = (range.tile_positions(tile).start + row * stride + stride - 1).min(range.kv_len() - 1);
-                let of_row = || logits.iter().skip(lane).step_by(LANES).take(position / stride + 1);
+                let position =
+                    (tiles.positions(tile).start + row * stride + stride - 1).min(tiles.range().kv_len() - 1);
+                let of_row = || logits.iter().skip(n % LANES).step_by(LANES).take(position / stride + 1);
                 let top = of_row().copied().fold(f32::NEG_INFINITY, f32::max);
                 let weight = |logit: &f32| ((logit - top) / stride as f32).exp2();
                 let sum: f32 = of_row().map(weight).sum();
                 for (cell, logit) in of_row().enumerate() {
-                    scores[cell / cells] += weight(logit) / sum / rows as f32;
+                    scores[cell / cells] += weight(logit) / sum / long_rows as f32;
                 }
             }
             use_tile(&scores);
@@ -77,5 +83,3 @@ fn long_keys(kv: &KvView, kv_head: usize) -> Aligned<bf16> {
     }
     keys
 }
-
-const _: () = assert!(BLOCK_M == BLOCK_N);

@@ -4,7 +4,7 @@ use super::selector::{BlockRule, BlockScore, Selector};
 use super::{antidiagonal, mean_key, row_peak};
 use crate::kv::KvView;
 use crate::queries::Queries;
-use crate::shape::QueryRange;
+use crate::shape::Tiles;
 use crate::simd::{ROW_TILE, Simd};
 use crate::{Aligned, Error};
 use half::bf16;
@@ -45,14 +45,14 @@ impl BlockLevels {
         queries: &Queries,
         head: usize,
         kv: &KvView,
-        range: QueryRange,
+        tiles: Tiles,
     ) -> Result<Self, Error> {
         if let BlockScore::RowPeak { stride } = selector.score {
             row_peak::check(stride)?;
         }
         let key_means = &key_means(kv, kv.heads().kv_head(head));
-        let num_blocks = range.num_blocks();
-        let mut levels = vec![Self::MAX; range.num_tiles() * num_blocks];
+        let num_blocks = tiles.num_blocks();
+        let mut levels = vec![Self::MAX; tiles.num_tiles() * num_blocks];
         let mut tile_levels = levels.chunks_exact_mut(num_blocks);
         let each_tile = |peaks: &[f32]| {
             let levels = tile_levels.next().expect("one call a tile");
@@ -60,13 +60,13 @@ impl BlockLevels {
         };
         match selector.score {
             BlockScore::RowPeak { stride } if selector.rule == BlockRule::Share => {
-                row_peak::levels(simd, stride, queries, head, key_means, range, &mut levels)
+                row_peak::levels(simd, stride, queries, head, key_means, tiles, &mut levels)
             }
             BlockScore::Antidiagonal { stride } => {
-                antidiagonal::scores(simd, stride, queries, head, kv, range, each_tile)?
+                antidiagonal::scores(simd, stride, queries, head, kv, tiles, each_tile)?
             }
-            BlockScore::Pooled => mean_key::pooled_scores(queries, head, key_means, range, each_tile),
-            score => mean_key::row_scores(simd, score, queries, head, key_means, range, each_tile),
+            BlockScore::Pooled => mean_key::pooled_scores(queries, head, key_means, tiles, each_tile),
+            score => mean_key::row_scores(simd, score, queries, head, key_means, tiles, each_tile),
         }
         Ok(Self { num_blocks, levels })
     }

@@ -1,10 +1,10 @@
 //! Scores from the mean key of each block.
 
 use super::BlockScore;
+use crate::Aligned;
 use crate::queries::Queries;
-use crate::shape::QueryRange;
+use crate::shape::Tiles;
 use crate::simd::{LANES, ROW_TILE, Rows, Simd, multiply};
-use crate::{Aligned, BLOCK_M, BLOCK_N};
 use half::bf16;
 
 /// Scores of every tile that come from its single rows.
@@ -14,10 +14,10 @@ pub(super) fn row_scores(
     queries: &Queries,
     head: usize,
     key_means: &[bf16],
-    range: QueryRange,
+    tiles: Tiles,
     mut use_tile: impl FnMut(&[f32]),
 ) {
-    mean_key_logits(simd, queries, head, key_means, range, |seen, panels| {
+    mean_key_logits(simd, queries, head, key_means, tiles, |seen, panels| {
         let mut scores = vec![0f32; seen];
         let panels: Vec<(usize, &mut [f32])> = panels.collect();
         let row_stride = if let BlockScore::RowPeak { stride } = score { stride } else { 1 };
@@ -52,13 +52,13 @@ pub(super) fn pooled_scores(
     queries: &Queries,
     head: usize,
     key_means: &[bf16],
-    range: QueryRange,
+    tiles: Tiles,
     mut use_tile: impl FnMut(&[f32]),
 ) {
     let dim = queries.heads().padded_dim();
     let mut lane = vec![bf16::ZERO; queries.panel_len()];
-    for tile in 0..range.num_tiles() {
-        let rows = tile * BLOCK_M..(tile * BLOCK_M + BLOCK_M).min(range.q_len());
+    for tile in 0..tiles.num_tiles() {
+        let rows = tile * tiles.block_m()..((tile + 1) * tiles.block_m()).min(tiles.range().q_len());
         let mut mean = vec![0f32; dim];
         for row in rows.clone() {
             queries.copy_row(head, row, 0, &mut lane);
@@ -67,7 +67,7 @@ pub(super) fn pooled_scores(
             }
         }
         mean.iter_mut().for_each(|x| *x /= rows.len() as f32);
-        let means = key_means.chunks_exact(dim).take(range.causal_blocks(tile));
+        let means = key_means.chunks_exact(dim).take(tiles.causal_blocks(tile));
         let mut scores: Vec<f32> = means.map(|key| key.iter().zip(&mean).map(|(k, q)| k.to_f32() * q).sum()).collect();
         let top = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         scores.iter_mut().for_each(|x| *x = (*x - top).exp2());
@@ -84,19 +84,27 @@ pub(crate) fn mean_key_logits(
     queries: &Queries,
     head: usize,
     key_means: &[bf16],
-    range: QueryRange,
+    tiles: Tiles,
     mut use_tile: impl FnMut(usize, &mut dyn Iterator<Item = (usize, &mut [f32])>),
 ) {
-    const PANELS: usize = BLOCK_M / LANES;
+    let tile_panels = tiles.block_m() / LANES;
     let dim = queries.heads().padded_dim();
-    let mut logits = Aligned::<f32>::zeroed(PANELS * range.num_blocks().next_multiple_of(ROW_TILE) * LANES);
-    for tile in 0..range.num_tiles() {
-        let seen = range.causal_blocks(tile);
+    let mut logits = Aligned::<f32>::zeroed(tile_panels * tiles.num_blocks().next_multiple_of(ROW_TILE) * LANES);
+    for tile in 0..tiles.num_tiles() {
+        let seen = tiles.causal_blocks(tile);
         let rows = seen.next_multiple_of(ROW_TILE);
-        let len = range.tile_positions(tile).len();
+        let len = tiles.positions(tile).len();
         let panels = len.div_ceil(LANES);
         let means = Rows::row_major(&key_means[..rows * dim], rows, dim, dim);
-        multiply(simd, means, queries.panels(head, tile * PANELS, panels), panels, &mut logits, rows * LANES, false);
+        multiply(
+            simd,
+            means,
+            queries.panels(head, tile * tile_panels, panels),
+            panels,
+            &mut logits,
+            rows * LANES,
+            false,
+        );
         let panels = logits.chunks_exact_mut(rows * LANES).take(panels).enumerate();
         use_tile(
             seen,
@@ -104,5 +112,3 @@ pub(crate) fn mean_key_logits(
         );
     }
 }
-
-const _: () = assert!(BLOCK_M == BLOCK_N);

@@ -8,7 +8,7 @@ mod selector;
 
 use crate::Error;
 use crate::plan::SparsePlan;
-use crate::shape::QueryRange;
+use crate::shape::Tiles;
 
 pub use levels::BlockLevels;
 pub(crate) use levels::key_means;
@@ -28,8 +28,8 @@ pub struct BlockCluster<'a> {
 impl BlockCluster<'_> {
     /// # Errors
     /// When the columns do not ascend below `kv_len`.
-    pub fn plan(&self, range: QueryRange, last_rows: usize, centres: bool) -> Result<SparsePlan, Error> {
-        SparsePlan::from_rule(range, last_rows, self.columns.clone(), centres, |tile, keep| {
+    pub fn plan(&self, tiles: Tiles, last_rows: usize, centres: bool) -> Result<SparsePlan, Error> {
+        SparsePlan::from_rule(tiles, last_rows, self.columns.clone(), centres, |tile, keep| {
             let last = keep.len().saturating_sub(1);
             for (block, (keep, level)) in keep.iter_mut().zip(self.levels.of_tile(tile)).enumerate() {
                 *keep = block == 0 || block == last || *level <= self.max_level;

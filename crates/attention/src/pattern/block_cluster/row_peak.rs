@@ -2,12 +2,13 @@
 
 use super::BlockLevels;
 use crate::queries::Queries;
-use crate::shape::QueryRange;
+use crate::shape::Tiles;
 use crate::simd::{LANES, ROW_TILE, Rows, Simd, each_lane, exp2, log2, multiply};
 use crate::{Aligned, BLOCK_M, Error};
 use half::bf16;
 
-/// Panels that are multiplied with the mean keys at once: enough to use each key several times while it is in registers.
+/// Panels that are multiplied with the mean keys at once, or those of one tile where they are more: enough to use each key
+/// several times while it is in registers.
 const PANELS: usize = BLOCK_M / LANES;
 
 /// # Errors
@@ -28,34 +29,37 @@ pub(super) fn levels(
     queries: &Queries,
     head: usize,
     key_means: &[bf16],
-    range: QueryRange,
+    tiles: Tiles,
     levels: &mut [u8],
 ) {
     let dim = queries.heads().padded_dim();
-    let panels_of_tile = PANELS / stride;
-    let mut sampled = Aligned::zeroed(if stride == 1 { 0 } else { PANELS * queries.panel_len() });
-    let mut logits = Aligned::<f32>::zeroed(PANELS * range.num_blocks().next_multiple_of(ROW_TILE) * LANES);
-    let mut levels = levels.chunks_exact_mut(range.num_blocks());
-    for first in (0..range.num_tiles()).step_by(stride) {
-        let tiles = first..(first + stride).min(range.num_tiles());
-        let panels = (range.q_len() - first * BLOCK_M).div_ceil(stride * LANES).min(PANELS);
+    let block_m = tiles.block_m();
+    let panels_of_tile = block_m / (stride * LANES);
+    let tiles_at_once = (PANELS / panels_of_tile).max(1);
+    let most_panels = tiles_at_once * panels_of_tile;
+    let mut sampled = Aligned::zeroed(if stride == 1 { 0 } else { most_panels * queries.panel_len() });
+    let mut lse = vec![[f32::INFINITY; LANES]; panels_of_tile];
+    let mut logits = Aligned::<f32>::zeroed(most_panels * tiles.num_blocks().next_multiple_of(ROW_TILE) * LANES);
+    let mut levels = levels.chunks_exact_mut(tiles.num_blocks());
+    for first in (0..tiles.num_tiles()).step_by(tiles_at_once) {
+        let end = (first + tiles_at_once).min(tiles.num_tiles());
+        let panels = (tiles.range().q_len() - first * block_m).div_ceil(stride * LANES).min(most_panels);
         let q = match stride {
-            1 => queries.panels(head, first * PANELS, panels),
+            1 => queries.panels(head, first * block_m / LANES, panels),
             _ => {
                 for panel in 0..panels {
                     let out = &mut sampled[panel * queries.panel_len()..][..queries.panel_len()];
-                    queries.sample(head, first * BLOCK_M + panel * stride * LANES, stride, out);
+                    queries.sample(head, first * block_m + panel * stride * LANES, stride, out);
                 }
                 &sampled[..panels * queries.panel_len()]
             }
         };
         // Blocks that only the later tiles see are computed for all.
-        let rows = range.causal_blocks(tiles.end - 1).next_multiple_of(ROW_TILE);
+        let rows = tiles.causal_blocks(end - 1).next_multiple_of(ROW_TILE);
         let means = Rows::row_major(&key_means[..rows * dim], rows, dim, dim);
         multiply(simd, means, q, panels, &mut logits, rows * LANES, false);
-        for (tile, logits) in tiles.zip(logits.chunks(panels_of_tile * rows * LANES)) {
-            let (seen, len) = (range.causal_blocks(tile), range.tile_positions(tile).len().div_ceil(stride));
-            let mut lse = [[f32::INFINITY; LANES]; PANELS];
+        for (tile, logits) in (first..end).zip(logits.chunks(panels_of_tile * rows * LANES)) {
+            let (seen, len) = (tiles.causal_blocks(tile), tiles.positions(tile).len().div_ceil(stride));
             let panels = logits.chunks_exact(rows * LANES).take(len.div_ceil(LANES));
             for (panel, (logits, lse)) in panels.zip(&mut lse).enumerate() {
                 *lse = log_sum_exp(simd, &logits[..seen * LANES], len - panel * LANES);
@@ -128,5 +132,3 @@ crate::multiversion! {
 fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
-
-const _: () = assert!(BLOCK_M == crate::BLOCK_N);

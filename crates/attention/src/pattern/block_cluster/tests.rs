@@ -1,7 +1,7 @@
 use super::*;
 use crate::kv::KvPages;
 use crate::queries::Queries;
-use crate::shape::{HeadShape, QueryRange};
+use crate::shape::{HeadShape, QueryRange, Tiles};
 use crate::simd::Simd;
 use half::bf16;
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ fn rows(len: usize, dim: usize, size: f32) -> Vec<f32> {
 /// One head of one sequence, and everything a selector reads.
 struct Case {
     heads: HeadShape,
-    range: QueryRange,
+    tiles: Tiles,
     q: Vec<f32>,
     k: Vec<f32>,
     pages: KvPages,
@@ -29,26 +29,27 @@ struct Case {
 }
 
 impl Case {
-    fn new(dim: usize, from: usize, to: usize, q: &[f32], k: &[f32]) -> Self {
+    fn new(dim: usize, block_m: usize, from: usize, to: usize, q: &[f32], k: &[f32]) -> Self {
         let heads = HeadShape::new(1, 1, dim).unwrap();
         let (q, k) = (q[from * dim..to * dim].to_vec(), k[..to * dim].to_vec());
         let mut pages = KvPages::new(heads, to.div_ceil(64));
         pages.plant_nan();
         let table: Vec<u32> = (0..to.div_ceil(64) as u32).rev().collect();
         pages.append_rows(&table, 0, &k, &k).unwrap();
-        Self { heads, range: QueryRange::new(to - from, to).unwrap(), q, k, pages, table }
+        let tiles = QueryRange::new(to - from, to).unwrap().tiles(block_m).unwrap();
+        Self { heads, tiles, q, k, pages, table }
     }
 
     fn levels(&self, simd: Simd, selector: Selector) -> BlockLevels {
         let queries = Queries::from_rows(simd, self.heads, &self.q).unwrap();
-        let view = self.pages.view(&self.table, self.range.kv_len()).unwrap();
-        BlockLevels::measure(simd, selector, &queries, 0, &view, self.range).unwrap()
+        let view = self.pages.view(&self.table, self.tiles.range().kv_len()).unwrap();
+        BlockLevels::measure(simd, selector, &queries, 0, &view, self.tiles).unwrap()
     }
 
     /// `sm_scale * q . x` for the query at `position`.
     fn logit(&self, position: usize, x: impl Fn(usize) -> f64) -> f64 {
         let dim = self.heads.head_dim();
-        let q = &self.q[(position - self.range.q_start()) * dim..][..dim];
+        let q = &self.q[(position - self.tiles.range().q_start()) * dim..][..dim];
         q.iter().enumerate().map(|(i, q)| *q as f64 * x(i)).sum::<f64>() / (dim as f64).sqrt()
     }
 
@@ -61,8 +62,8 @@ impl Case {
 
     /// The scores of a tile, from their definitions.
     fn scores(&self, score: BlockScore, tile: usize) -> Vec<f64> {
-        let blocks = self.range.causal_blocks(tile);
-        let rows: Vec<usize> = self.range.tile_positions(tile).collect();
+        let blocks = self.tiles.causal_blocks(tile);
+        let rows: Vec<usize> = self.tiles.positions(tile).collect();
         let softmax = |logits: Vec<f64>| -> Vec<f64> {
             let sum: f64 = logits.iter().map(|x| x.exp()).sum();
             logits.iter().map(|x| x.exp() / sum).collect()
@@ -97,12 +98,13 @@ impl Case {
                 let mut scores = vec![0f64; blocks];
                 let long_rows: Vec<usize> = (rows[0]..rows[0] + rows.len()).step_by(stride).collect();
                 for &first in &long_rows {
-                    let seen = (first + stride - 1).min(self.range.kv_len() - 1) / stride + 1;
+                    let seen = (first + stride - 1).min(self.tiles.range().kv_len() - 1) / stride + 1;
                     let cells = (0..seen).map(|cell| {
                         // Row `first + r` meets key `cell * stride + (stride - 1 - r)`.
                         let pairs = (0..stride).map(|r| (first + r, cell * stride + stride - 1 - r));
-                        let inside =
-                            pairs.filter(|(row, key)| row < &self.range.kv_len() && key < &self.range.kv_len());
+                        let inside = pairs.filter(|(row, key)| {
+                            row < &self.tiles.range().kv_len() && key < &self.tiles.range().kv_len()
+                        });
                         inside.map(|(row, key)| self.logit(row, |i| self.k[key * dim + i] as f64)).sum::<f64>()
                             / stride as f64
                     });
@@ -132,12 +134,14 @@ const SCORES: [BlockScore; 9] = [
 fn every_score_is_its_definition() {
     let dim = 40;
     let (q, k) = (rows(500, dim, 2.0), rows(500, dim, 1.0));
-    for (from, to) in [(70, 500), (128, 448), (0, 63), (200, 201)] {
-        let case = Case::new(dim, from, to, &q, &k);
+    let heights = [64, 64, 64, 64, 128, 128, 192, 256, 1024];
+    let ranges = [(70, 500), (128, 448), (0, 63), (200, 201), (70, 500), (128, 448), (70, 500), (0, 500), (70, 500)];
+    for (block_m, (from, to)) in heights.into_iter().zip(ranges) {
+        let case = Case::new(dim, block_m, from, to, &q, &k);
         for simd in Simd::available() {
             for score in SCORES {
                 let levels = case.levels(simd, Selector { score, rule: BlockRule::Share });
-                for tile in 0..case.range.num_tiles() {
+                for tile in 0..case.tiles.num_tiles() {
                     for (block, want) in case.scores(score, tile).into_iter().enumerate() {
                         let exact = (-2.0 * want.log2()).clamp(0.0, BlockLevels::MAX as f64);
                         let got = levels.of_tile(tile)[block];
@@ -145,7 +149,7 @@ fn every_score_is_its_definition() {
                         let close = (got as f64 - 0.2..got as f64 + 1.2).contains(&exact);
                         assert!(
                             close,
-                            "{simd:?} {score:?} {from}..{to} tile {tile} block {block}: {exact}, level {got}"
+                            "{simd:?} {score:?} {block_m}: {from}..{to} tile {tile} block {block}: {exact}, level {got}"
                         );
                     }
                 }
@@ -157,14 +161,14 @@ fn every_score_is_its_definition() {
 #[test]
 fn a_stride_that_a_score_does_not_take_is_refused() {
     let k = rows(200, 32, 1.0);
-    let case = Case::new(32, 0, 200, &k, &k);
+    let case = Case::new(32, 64, 0, 200, &k, &k);
     let queries = Queries::from_rows(Simd::detect(), case.heads, &case.q).unwrap();
     let view = case.pages.view(&case.table, 200).unwrap();
     let antidiagonal = [0, 1, 2, 7, 48, 128].map(|stride| BlockScore::Antidiagonal { stride });
     let row_peak = [0, 3, 8].map(|stride| BlockScore::RowPeak { stride });
     for score in antidiagonal.into_iter().chain(row_peak) {
         let selector = Selector { score, rule: BlockRule::Share };
-        let levels = BlockLevels::measure(Simd::detect(), selector, &queries, 0, &view, case.range);
+        let levels = BlockLevels::measure(Simd::detect(), selector, &queries, 0, &view, case.tiles);
         assert!(matches!(levels, Err(Error::Parameter { .. })), "{score:?}");
     }
 }
@@ -202,13 +206,13 @@ proptest! {
 #[test]
 fn a_plan_keeps_the_levels_up_to_its_own() {
     let (q, k) = (rows(500, 40, 2.0), rows(500, 40, 1.0));
-    let case = Case::new(40, 70, 500, &q, &k);
+    let case = Case::new(40, 64, 70, 500, &q, &k);
     let levels = case.levels(Simd::detect(), Selector::default());
     for max_level in [0, 3, 9, BlockLevels::MAX] {
-        let plan = BlockCluster { levels: &levels, max_level, columns: Vec::new() }.plan(case.range, 10, true).unwrap();
-        for tile in 0..case.range.num_tiles() - 1 {
-            let full = case.range.full_blocks(tile);
-            let want: Vec<u32> = (0..case.range.causal_blocks(tile))
+        let plan = BlockCluster { levels: &levels, max_level, columns: Vec::new() }.plan(case.tiles, 10, true).unwrap();
+        for tile in 0..case.tiles.num_tiles() - 1 {
+            let full = case.tiles.full_blocks(tile);
+            let want: Vec<u32> = (0..case.tiles.causal_blocks(tile))
                 .filter(|&b| b == 0 || b + 1 >= full || levels.of_tile(tile)[b] <= max_level)
                 .map(|b| b as u32)
                 .collect();
@@ -225,11 +229,11 @@ fn plans_are_the_same_for_any_chunking_and_behind_a_cached_prefix() {
     for score in SCORES {
         for rule in [BlockRule::Share, BlockRule::FractionOfMax, BlockRule::CumulativeMass, BlockRule::TopK] {
             let plan = |from: usize, to: usize| -> Vec<Vec<u32>> {
-                let case = Case::new(dim, from, to, &q, &k);
+                let case = Case::new(dim, 64, from, to, &q, &k);
                 let levels = case.levels(Simd::detect(), Selector { score, rule });
                 let pattern = BlockCluster { levels: &levels, max_level: 4, columns: Vec::new() };
-                let plan = pattern.plan(case.range, 0, false).unwrap();
-                (0..case.range.num_tiles()).map(|tile| plan.blocks(tile).to_vec()).collect()
+                let plan = pattern.plan(case.tiles, 0, false).unwrap();
+                (0..case.tiles.num_tiles()).map(|tile| plan.blocks(tile).to_vec()).collect()
             };
             let whole = plan(0, len);
             for chunk in [64, 128, 192] {

@@ -14,14 +14,15 @@ proptest! {
     #[test]
     fn keeps_the_blocks_with_the_highest_pooled_score(
         seed: u64, q_len in 1usize..300, cached in 0usize..900, head in 0usize..4, blocks in 0usize..12,
+        block_m in prop::sample::select(vec![64usize, 128, 192]),
     ) {
         let case = Synthetic::new(seed, q_len, cached);
-        let range = case.range;
+        let (range, tiles) = (case.range, case.tiles(block_m));
         let queries = case.queries(Simd::detect());
-        let plan = TopBlocks { blocks }.plan(&queries, &case.kv(), range, head, 0, false).unwrap();
-        for tile in 0..range.num_tiles() {
-            let full = range.full_blocks(tile);
-            let rows = range.tile_positions(tile);
+        let plan = TopBlocks { blocks }.plan(&queries, &case.kv(), tiles, head, 0, false).unwrap();
+        for tile in 0..tiles.num_tiles() {
+            let full = tiles.full_blocks(tile);
+            let rows = tiles.positions(tile);
             let q = mean(rows.map(|position| case.query(head, position - range.q_start())));
             let score = |block: usize| dot(&q, &mean((block * 64..block * 64 + 64).map(|j| case.key(head, j))));
             let kept: Vec<usize> = plan.blocks(tile).iter().map(|&b| b as usize).filter(|&b| b < full).collect();

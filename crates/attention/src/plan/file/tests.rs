@@ -2,13 +2,14 @@ use super::*;
 use proptest::prelude::*;
 
 fn plans() -> impl Strategy<Value = SavedPlan> {
-    let head = prop::option::of((any::<u64>(), any::<bool>(), 0usize..100));
+    let block_m = prop::sample::select(vec![64usize, 128, 192]);
+    let head = prop::option::of((any::<u64>(), any::<bool>(), 0usize..100, block_m));
     (1usize..400, 0usize..400, prop::collection::vec(head, 0..4)).prop_map(|(q_len, cached, heads)| {
         let range = QueryRange::new(q_len, q_len + cached).unwrap();
         let head = |head| match head {
             None => HeadPlan::Dense,
-            Some((seed, _, n)) if seed % 5 == 0 => HeadPlan::Window(1 + n),
-            Some((seed, centres, last_rows)) => {
+            Some((seed, _, n, _)) if seed % 5 == 0 => HeadPlan::Window(1 + n),
+            Some((seed, centres, last_rows, block_m)) => {
                 let mut state: u64 = seed;
                 let mut coin = move || {
                     state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -16,7 +17,9 @@ fn plans() -> impl Strategy<Value = SavedPlan> {
                 };
                 let columns = (0..range.kv_len() as u32).filter(|_| coin()).collect();
                 let rule = |_: usize, keep: &mut [bool]| keep.iter_mut().for_each(|keep| *keep = coin());
-                HeadPlan::Sparse(SparsePlan::from_rule(range, last_rows, columns, centres, rule).unwrap())
+                HeadPlan::Sparse(
+                    SparsePlan::from_rule(range.tiles(block_m).unwrap(), last_rows, columns, centres, rule).unwrap(),
+                )
             }
         };
         SavedPlan::new(range, Plan { heads: heads.into_iter().map(head).collect() }).unwrap()
@@ -51,10 +54,13 @@ proptest! {
     }
 }
 
-/// A good plan of one tile and two blocks, for the cases below to spoil.
+/// A good plan of one tile and two blocks.
+const GOOD: &str = r#"{"format":"sparse-accelerate plan","version":2,"q_len":60,"kv_len":128,"heads":["dense",
+    {"sparse":{"block_m":64,"indptr":[0,1],"indices":[1],"columns":[7,30],"centres":true}}]}"#;
+
+/// What is said of the good plan with a change.
 fn spoil(from: &str, to: &str) -> String {
-    let good = r#"{"format":"sparse-accelerate plan","version":1,"q_len":60,"kv_len":128,"heads":["dense",
-        {"sparse":{"indptr":[0,1],"indices":[1],"columns":[7,30],"centres":true}}]}"#;
+    let good = GOOD;
     SavedPlan::from_json(good).unwrap();
     assert!(good.contains(from), "{from}");
     SavedPlan::from_json(&good.replace(from, to)).unwrap_err().to_string()
@@ -64,7 +70,12 @@ fn spoil(from: &str, to: &str) -> String {
 fn errors_say_what_is_wrong() {
     for (from, to, says) in [
         ("\"dense\"", "{\"window\":0}", "not even its own"),
-        ("\"version\":1", "\"version\":2", "this program reads version 1"),
+        ("\"version\":2", "\"version\":3", "this program reads versions 1 to 2"),
+        ("\"version\":2", "\"version\":1", "head 1: unknown field `block_m` in version 1"),
+        ("\"block_m\":64,", "", "head 1: missing field `block_m` in version 2"),
+        ("\"block_m\":64", "\"block_m\":96", "head 1: block_m is 96: expected a multiple of 64"),
+        ("\"block_m\":64", "\"block_m\":0", "head 1: block_m is 0"),
+        ("\"block_m\":64", "\"block_m\":-64", "expected usize"),
         ("accelerate plan", "accelerate patterns", "another kind of file"),
         ("\"q_len\":60", "\"q_len\":129", "129 queries end a sequence of 128 keys"),
         ("\"q_len\":60", "\"q_len\":-1", "expected usize"),
@@ -85,6 +96,14 @@ fn errors_say_what_is_wrong() {
     assert!(SavedPlan::from_json("").unwrap_err().to_string().contains("EOF"));
 }
 
+#[test]
+fn a_file_without_heights_has_tiles_of_64_rows() {
+    let old = GOOD.replace("\"version\":2", "\"version\":1").replace("\"block_m\":64,", "");
+    assert_eq!(SavedPlan::from_json(&old).unwrap(), SavedPlan::from_json(GOOD).unwrap());
+    let taller = SavedPlan::from_json(&GOOD.replace("\"block_m\":64", "\"block_m\":128")).unwrap();
+    assert_ne!(taller, SavedPlan::from_json(GOOD).unwrap());
+}
+
 /// Lengths that a real file could not back with data: refused by counting, before anything is allocated for them.
 #[test]
 fn a_small_file_of_a_huge_range_costs_nothing() {
@@ -98,7 +117,8 @@ fn a_small_file_of_a_huge_range_costs_nothing() {
 fn a_plan_runs_only_where_it_was_made_for() {
     let range = QueryRange::new(70, 130).unwrap();
     let keep_none = |_: usize, _: &mut [bool]| {};
-    let sparse = HeadPlan::Sparse(SparsePlan::from_rule(range, 0, vec![129], false, keep_none).unwrap());
+    let sparse =
+        HeadPlan::Sparse(SparsePlan::from_rule(range.tiles(128).unwrap(), 0, vec![129], false, keep_none).unwrap());
     let saved = SavedPlan::new(range, Plan { heads: vec![sparse.clone()] }).unwrap();
     assert!(saved.clone().into_plan_of(1, range).is_ok());
     assert!(matches!(saved.clone().into_plan_of(2, range), Err(Error::Plan(_))));

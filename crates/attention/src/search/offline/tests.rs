@@ -11,7 +11,7 @@ fn search(target: Target) -> Result<(StaticPatterns, Vec<HeadReport>), Error> {
     for round in 0.. {
         assert!(round < 12, "a walk that does not end");
         for layer in 0..2 {
-            let scene = Scene { simd, layer, queries: &queries, kv: &kv, range: case.range, last_rows: 64 };
+            let scene = Scene { simd, layer, queries: &queries, kv: &kv, tiles: case.tiles(64), last_rows: 64 };
             assert_eq!(search.plan(&scene)?.plan, Plan::dense(4), "the prompt itself stays dense");
         }
         if !search.finish_round() {
