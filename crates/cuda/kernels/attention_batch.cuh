@@ -43,23 +43,28 @@ struct WorkItem {
     __device__ int blocks() const { return (keys() + block_keys - 1) / block_keys; }
 };
 
-// Items in the order of work: sections of heads; in each, the tiles with most keys first; of each tile, all heads of the
-// section, those that share keys beside each other.
-template <int BLOCK_M> __device__ inline WorkItem work_item(const Batch &batch, unsigned index) {
-    unsigned section_items = batch.num_tiles * batch.section_heads;
-    unsigned section = index / section_items, in_section = index % section_items;
-    QueryTile tile = batch.tiles[in_section / batch.section_heads];
+// A tile of a head.
+template <int BLOCK_M> __device__ inline WorkItem work_item(const Batch &batch, QueryTile tile, int head) {
     Sequence sequence = batch.sequences[tile.sequence];
     int q_row = tile.tile * BLOCK_M;
     WorkItem item;
-    item.head = section * batch.section_heads + in_section % batch.section_heads;
-    item.kv_head = item.head / (batch.num_q_heads / batch.num_kv_heads);
+    item.head = head;
+    item.kv_head = head / (batch.num_q_heads / batch.num_kv_heads);
     item.row = sequence.q_begin + q_row;
     item.rows = min(BLOCK_M, sequence.q_len - q_row);
     item.q_start = sequence.kv_len - sequence.q_len + q_row;
     item.kv_len = sequence.kv_len;
     item.table = batch.page_table + sequence.table_begin;
     return item;
+}
+
+// Items in the order of work: sections of heads; in each, the tiles with most keys first; of each tile, all heads of the
+// section, those that share keys beside each other.
+template <int BLOCK_M> __device__ inline WorkItem work_item(const Batch &batch, unsigned index) {
+    unsigned section_items = batch.num_tiles * batch.section_heads;
+    unsigned section = index / section_items, in_section = index % section_items;
+    int head = section * batch.section_heads + in_section % batch.section_heads;
+    return work_item<BLOCK_M>(batch, batch.tiles[in_section / batch.section_heads], head);
 }
 
 // First row of a kv block in the cache, [page][kv_head][page_size] rows of head_dim.

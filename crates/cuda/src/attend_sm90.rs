@@ -1,8 +1,9 @@
-//! Dense causal attention over a paged cache, for compute capability 9.0.
+//! Causal attention over a paged cache, dense or by a plan, for compute capability 9.0.
 
-use crate::batch::{Batch, BatchArguments};
+use crate::batch::{Batch, BatchArguments, window_argument};
 use crate::device::{Buffer, Device, Grid, Kernel, PointerMut, TensorMap};
 use crate::kv::KvPages;
+use crate::plan::{DevicePlan, PlanArguments};
 use crate::{Error, image};
 use attention::BLOCK_N;
 use attention::shape::HeadShape;
@@ -11,9 +12,11 @@ use half::bf16;
 /// The kernel for one shape of heads. Launches of one `AttendSm90` share its queue, so they must not overlap; on a
 /// [`Device`] they cannot.
 pub struct AttendSm90 {
-    kernel: Kernel,
+    dense: Kernel,
+    planned: Kernel,
     heads: HeadShape,
     tile: Tile,
+    planned_tile: Tile,
     /// Items taken and blocks done; every launch leaves zeros.
     queue: Buffer<u32>,
 }
@@ -29,67 +32,102 @@ impl Tile {
     const STEP_KEYS: usize = 128;
     const STAGES: usize = 2;
 
-    fn of(head_dim: usize) -> Option<Self> {
-        let (name, consumers) = match head_dim {
-            64 => ("attend_sm90_d64", 3),
-            128 => ("attend_sm90_d128", 2),
-            _ => return None,
-        };
+    fn dense(head_dim: usize) -> Option<Self> {
+        match head_dim {
+            64 => Some(Self::new("attend_sm90_d64", 3, head_dim)),
+            128 => Some(Self::new("attend_sm90_d128", 2, head_dim)),
+            _ => None,
+        }
+    }
+
+    fn planned(head_dim: usize) -> Option<Self> {
+        match head_dim {
+            64 => Some(Self::new("attend_sm90_planned_d64", 2, head_dim)),
+            128 => Some(Self::new("attend_sm90_planned_d128", 2, head_dim)),
+            _ => None,
+        }
+    }
+
+    fn new(name: &'static str, consumers: usize, head_dim: usize) -> Self {
         let queries = 64 * consumers * head_dim;
         let keys_and_values = 2 * Self::STAGES * Self::STEP_KEYS * head_dim;
-        // Barriers take less than 1,024 bytes, and as many may be lost to alignment.
-        let shared_bytes = (queries + keys_and_values) * size_of::<bf16>() + 2 * 1024;
-        Some(Self { name, consumers, shared_bytes })
+        let biases = Self::STAGES * Self::STEP_KEYS * size_of::<f32>();
+        // Barriers and the task take less than 1,024 bytes, and as many may be lost to alignment.
+        let shared_bytes = (queries + keys_and_values) * size_of::<bf16>() + biases + 2 * 1024;
+        Self { name, consumers, shared_bytes }
     }
 
     fn block_m(&self) -> usize {
         64 * self.consumers
     }
+
+    fn grid(&self, device: &Device, items: usize) -> Grid {
+        Grid {
+            blocks: (device.properties().multiprocessors.min(items) as u32, 1, 1),
+            threads: 128 * (1 + self.consumers as u32),
+            shared_bytes: self.shared_bytes as u32,
+        }
+    }
 }
 
-/// `Arguments` in `kernels/attend_sm90.cu`.
+/// `Arguments` in `kernels/sm90/shared.cuh`.
 #[repr(C)]
 struct Arguments {
     q: TensorMap,
     k: TensorMap,
     v: TensorMap,
+    k_extras: TensorMap,
+    v_extras: TensorMap,
     o: PointerMut<bf16>,
     lse: PointerMut<f32>,
     queue: PointerMut<u32>,
     batch: BatchArguments,
+    plan: PlanArguments,
     kv_rows: i32,
+    window: i32,
     sm_scale: f32,
 }
 
 // As `static_assert`ed in the kernel.
-const _: () = assert!(size_of::<Arguments>() == 512 && std::mem::offset_of!(Arguments, kv_rows) == 456);
+const _: () = assert!(size_of::<Arguments>() == 896 && std::mem::offset_of!(Arguments, kv_rows) == 776);
+
+/// A window that hides nothing, with room to subtract from it.
+const NO_WINDOW: i32 = 1 << 30;
 
 impl AttendSm90 {
     /// Whether a device has this kernel for heads of `head_dim`.
     pub fn fits(device: &Device, head_dim: usize) -> bool {
-        device.properties().capability == (9, 0) && Tile::of(head_dim).is_some()
+        device.properties().capability == (9, 0) && Tile::dense(head_dim).is_some()
     }
 
-    /// Loads the kernel.
+    /// Loads the kernels.
     ///
     /// # Errors
     /// When the device or the head_dim does not [fit](Self::fits), or the driver refuses.
     pub fn new(device: &Device, heads: HeadShape) -> Result<Self, Error> {
         let properties = device.properties();
-        let Some(tile) = Tile::of(heads.head_dim()).filter(|_| Self::fits(device, heads.head_dim())) else {
+        let d = heads.head_dim();
+        let tiles = Tile::dense(d).zip(Tile::planned(d)).filter(|_| Self::fits(device, d));
+        let Some((tile, planned_tile)) = tiles else {
             return Err(Error::Unsupported {
                 what: "attention of compute capability 9.0",
                 expected: "that capability and a head_dim of 64 or 128".into(),
-                found: format!("{:?} and {}", properties.capability, heads.head_dim()),
+                found: format!("{:?} and {d}", properties.capability),
             });
         };
-        let kernel = device.kernel(image!("attend_sm90"), tile.name, tile.shared_bytes)?;
-        Ok(Self { kernel, heads, tile, queue: device.zeros(2)? })
+        let load = |tile: &Tile| device.kernel(image!("attend_sm90"), tile.name, tile.shared_bytes);
+        let (dense, planned) = (load(&tile)?, load(&planned_tile)?);
+        Ok(Self { dense, planned, heads, tile, planned_tile, queue: device.zeros(2)? })
     }
 
     /// Queries of a tile, for [`Batch::new`].
     pub fn block_m(&self) -> usize {
         self.tile.block_m()
+    }
+
+    /// Queries of a tile of a plan.
+    pub fn plan_block_m(&self) -> usize {
+        self.planned_tile.block_m()
     }
 
     /// Attends all queries of `batch`; see [`Attend::launch`](crate::attend::Attend::launch).
@@ -103,31 +141,86 @@ impl AttendSm90 {
         batch: &Batch,
         o: &mut Buffer<bf16>,
         lse: Option<&mut Buffer<f32>>,
+        window: Option<usize>,
     ) -> Result<(), Error> {
-        let heads = self.heads;
-        let (rows, d) = (batch.num_rows(), heads.head_dim());
-        batch.check_operands(heads, self.block_m(), q, kv, o, lse.as_deref())?;
-        let items = batch.num_tiles() * heads.num_q_heads();
+        self.dense.check_device([("batch", batch.device())])?;
+        batch.check_operands(self.heads, self.block_m(), q, kv, o, lse.as_deref())?;
+        let items = batch.num_tiles() * self.heads.num_q_heads();
+        let window = window_argument(window)?.min(NO_WINDOW);
+        let grid = self.tile.grid(self.dense.device(), items);
+        let (k, v) = Self::kv_maps(kv)?;
         let arguments = Arguments {
-            q: TensorMap::new(q, [d, heads.num_q_heads(), rows], [64, 1, self.block_m()])?,
-            k: TensorMap::new(&kv.k, [d, kv.rows()], [64, BLOCK_N])?,
-            v: TensorMap::new(&kv.v, [d, kv.rows()], [64, BLOCK_N])?,
+            window,
+            ..self.arguments(self.block_m(), q, (k, v), kv, batch, o, lse)?
+        };
+        // SAFETY: `Arguments` mirrors the kernel's. The kernel reads rows of q and writes rows of o and lse below
+        // `num_rows`, by the batch's construction; reads pages below `num_pages`, checked by `check_operands`; reads tables
+        // by the offsets that `Batch::new` made; and does not look at the plan.
+        unsafe { self.dense.launch(grid, &arguments) }
+    }
+
+    /// Attends all queries of `batch` by `plan`; see [`Attend::launch_plan`](crate::attend::Attend::launch_plan).
+    ///
+    /// # Errors
+    /// When the shapes do not belong together, or the driver refuses.
+    pub fn launch_plan(
+        &self,
+        q: &Buffer<bf16>,
+        kv: &KvPages,
+        batch: &Batch,
+        plan: &DevicePlan,
+        o: &mut Buffer<bf16>,
+        lse: Option<&mut Buffer<f32>>,
+    ) -> Result<(), Error> {
+        self.planned.check_device([("batch", batch.device()), ("plan", plan.device())])?;
+        batch.check_operands(self.heads, batch.block_m(), q, kv, o, lse.as_deref())?;
+        plan.check_operands(self.plan_block_m(), self.heads, batch)?;
+        let items = plan.num_tiles() * self.heads.num_q_heads();
+        let grid = self.planned_tile.grid(self.planned.device(), items);
+        let extras = [self.heads.head_dim(), plan.extra_rows()];
+        let arguments = Arguments {
+            k_extras: TensorMap::new(plan.k_extras(), extras, [64, BLOCK_N])?,
+            v_extras: TensorMap::new(plan.v_extras(), extras, [64, BLOCK_N])?,
+            plan: plan.arguments(),
+            ..self.arguments(self.plan_block_m(), q, Self::kv_maps(kv)?, kv, batch, o, lse)?
+        };
+        // SAFETY: as for `launch`; and a plan names only blocks that its tiles see, and rows of its own extras: it was
+        // checked when it was uploaded, or made by the search for the batch's range.
+        unsafe { self.planned.launch(grid, &arguments) }
+    }
+
+    fn kv_maps(kv: &KvPages) -> Result<(TensorMap, TensorMap), Error> {
+        let dims = [kv.heads().head_dim(), kv.rows()];
+        Ok((TensorMap::new(&kv.k, dims, [64, BLOCK_N])?, TensorMap::new(&kv.v, dims, [64, BLOCK_N])?))
+    }
+
+    /// What both kernels are told; the maps of extras, the plan and the window are the caller's to say.
+    #[allow(clippy::too_many_arguments)] // operands, each of another kind
+    fn arguments(
+        &self,
+        block_m: usize,
+        q: &Buffer<bf16>,
+        (k, v): (TensorMap, TensorMap),
+        kv: &KvPages,
+        batch: &Batch,
+        o: &mut Buffer<bf16>,
+        lse: Option<&mut Buffer<f32>>,
+    ) -> Result<Arguments, Error> {
+        let (heads, rows) = (self.heads, batch.num_rows());
+        Ok(Arguments {
+            q: TensorMap::new(q, [heads.head_dim(), heads.num_q_heads(), rows], [64, 1, block_m])?,
+            k,
+            v,
+            k_extras: k,
+            v_extras: v,
             o: o.pointer_mut(),
             lse: lse.map_or(PointerMut::null(), |lse| lse.pointer_mut()),
             queue: self.queue.pointer_shared(),
-            batch: batch.arguments(self.kernel.device(), kv),
+            batch: batch.arguments(self.dense.device(), kv),
+            plan: PlanArguments::none(),
             kv_rows: kv.rows() as i32,
+            window: NO_WINDOW,
             sm_scale: heads.sm_scale(),
-        };
-        let blocks = self.kernel.device().properties().multiprocessors.min(items) as u32;
-        let grid = Grid {
-            blocks: (blocks, 1, 1),
-            threads: 128 * (1 + self.tile.consumers as u32),
-            shared_bytes: self.tile.shared_bytes as u32,
-        };
-        // SAFETY: `Arguments` mirrors the kernel's. The kernel reads rows of q and writes rows of o and lse below
-        // `num_rows`, by the batch's construction; reads pages below `num_pages`, checked by `check_operands`; and reads
-        // tables by the offsets that `Batch::new` made.
-        unsafe { self.kernel.launch(grid, &arguments) }
+        })
     }
 }

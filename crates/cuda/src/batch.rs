@@ -26,6 +26,10 @@ pub struct Batch {
     pub(crate) page_table: Buffer<u32>,
     /// What the table on the device holds.
     pages: Vec<u32>,
+    /// Queries and keys of each sequence.
+    ranges: Vec<QueryRange>,
+    /// Pages of each sequence in the table.
+    table_lens: Vec<usize>,
     /// Position of every query.
     pub(crate) positions: Buffer<i32>,
     /// Where every query's key and value belong: `page * page_size + place in the page`.
@@ -56,6 +60,12 @@ pub(crate) struct SequenceRow {
 pub(crate) struct TileRow {
     sequence: i32,
     tile: i32,
+}
+
+impl TileRow {
+    pub(crate) fn new(sequence: usize, tile: usize) -> Self {
+        Self { sequence: sequence as i32, tile: tile as i32 }
+    }
 }
 
 /// `Batch` in `kernels/attention_batch.cuh`.
@@ -138,6 +148,8 @@ impl Batch {
             max_kv_len: sequences.iter().map(|sequence| sequence.range.kv_len()).max().unwrap_or(0),
             pages_needed: page_table.iter().max().map_or(0, |&page| page as usize + 1),
             pages: page_table,
+            table_lens: sequences.iter().map(|sequence| sequence.pages.len()).collect(),
+            ranges: sequences.iter().map(|sequence| sequence.range).collect(),
         })
     }
 
@@ -167,6 +179,7 @@ impl Batch {
         self.slots.write(&slots.collect::<Result<Vec<_>, _>>()?)?;
         self.positions.write(&positions)?;
         self.max_kv_len = range.kv_len();
+        self.ranges[0] = range;
         Ok(())
     }
 
@@ -188,6 +201,11 @@ impl Batch {
     /// Number of sequences.
     pub fn num_sequences(&self) -> usize {
         self.num_sequences
+    }
+
+    /// Queries and keys of each sequence.
+    pub fn ranges(&self) -> &[QueryRange] {
+        &self.ranges
     }
 
     /// Most queries that one sequence has.
@@ -224,8 +242,15 @@ impl Batch {
         }
     }
 
+    /// The same for one of its sequences, with nothing that concerns the others.
+    pub(crate) fn arguments_of(&self, device: &Device, kv: &KvPages, sequence: usize) -> BatchArguments {
+        let pages_before: usize = self.table_lens[..sequence].iter().sum();
+        let all = self.arguments(device, kv);
+        BatchArguments { page_table: all.page_table.offset(pages_before), ..all }
+    }
+
     /// Query heads worked on at a time: as many as keep their keys and values in five eighths of the L2 cache.
-    fn section_heads(&self, device: &Device, heads: HeadShape) -> usize {
+    pub(crate) fn section_heads(&self, device: &Device, heads: HeadShape) -> usize {
         let head_bytes = (self.max_kv_len * heads.head_dim() * 2 * size_of::<bf16>()).max(1);
         let room = device.properties().l2_bytes * 5 / 8 / head_bytes;
         let fits = |n: &usize| heads.num_kv_heads().is_multiple_of(*n) && *n <= room.max(1);

@@ -16,6 +16,16 @@ pub struct KvPages {
     // Only these lengths fit the counts above, which is all that launches check.
     pub(crate) k: Buffer<bf16>,
     pub(crate) v: Buffer<bf16>,
+    /// Made by the first search.
+    pub(crate) means: Option<Means>,
+}
+
+/// Means over the keys and over the values of each kv block, `[page][kv_head][block of the page][head_dim]`.
+pub(crate) struct Means {
+    pub k: Buffer<f32>,
+    pub v: Buffer<f32>,
+    /// As scores read them.
+    pub k_bf16: Buffer<bf16>,
 }
 
 /// Rows of keys or of values, over all pages and heads.
@@ -45,12 +55,27 @@ impl KvPages {
             });
         };
         let len = rows * heads.head_dim();
-        Ok(Self { heads, page_size, num_pages, k: device.zeros(len)?, v: device.zeros(len)? })
+        Ok(Self { heads, page_size, num_pages, k: device.zeros(len)?, v: device.zeros(len)?, means: None })
     }
 
     /// Bytes of a page, keys and values.
     pub fn page_bytes(heads: HeadShape, page_size: usize) -> u64 {
         (2 * page_size * heads.num_kv_heads() * heads.head_dim() * size_of::<bf16>()) as u64
+    }
+
+    /// Bytes that the means of a page take, once there was a search.
+    pub fn means_bytes(heads: HeadShape, page_size: usize) -> u64 {
+        let rows = page_size / BLOCK_N * heads.num_kv_heads();
+        (rows * heads.head_dim() * (2 * size_of::<f32>() + size_of::<bf16>())) as u64
+    }
+
+    /// Makes room for the means of all blocks, unless there is.
+    pub(crate) fn make_means(&mut self) -> Result<(), Error> {
+        if self.means.is_none() {
+            let (device, len) = (self.device().clone(), self.rows() / BLOCK_N * self.heads.head_dim());
+            self.means = Some(Means { k: device.room(len)?, v: device.room(len)?, k_bf16: device.room(len)? });
+        }
+        Ok(())
     }
 
     /// Heads.

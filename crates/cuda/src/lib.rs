@@ -3,7 +3,9 @@
 //! * [`device`]: the driver, and nothing else knows it: context, stream, buffers, kernels.
 //! * [`kv`]: keys and values on the device, in pages.
 //! * [`batch`]: the sequences of a step and the order of their query tiles, made once and used by every layer.
-//! * [`attend`]: dense attention, by the best kernel of the device.
+//! * [`attend`]: attention, dense or by a plan, by the best kernel of the device.
+//! * [`plan`]: what the tiles of a batch compute, as kernels read it.
+//! * [`search`]: finds such plans, all on the device.
 //! * One file for each kernel, of the same name as its source under `kernels/` and its test under `tests/`.
 //!
 //! Building needs no CUDA: kernels are compiled ahead of time by `scripts/build-kernels` and embedded, and the driver is
@@ -24,6 +26,7 @@ pub mod decode_attention;
 pub mod embed;
 mod error;
 pub mod kv;
+pub mod plan;
 #[allow(unsafe_code)] // a launch
 pub mod qkv_rope_store;
 #[allow(unsafe_code)] // launches
@@ -32,6 +35,8 @@ pub mod quantised;
 pub mod rms_norm;
 #[allow(unsafe_code)] // a launch
 pub mod rotations;
+#[allow(unsafe_code)] // launches
+pub mod search;
 #[allow(unsafe_code)] // a launch
 pub mod silu_gate;
 

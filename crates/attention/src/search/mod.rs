@@ -40,6 +40,7 @@ pub use calibrate::calibrate;
 pub use cost::CostModel;
 pub(crate) use fixed::fixed_block_cluster;
 pub use offline::{HeadReport, OfflineSearch, Tried};
+pub use probe::probe_rows;
 pub use stages::StageTimes;
 
 /// What the search aims at, for every head of every chunk.

@@ -76,6 +76,12 @@ fn rows(range: QueryRange, panels: usize) -> Vec<[usize; LANES]> {
     [0, 1].into_iter().flat_map(|odd| (0..panels / 2).map(move |p| panel(p, odd))).collect()
 }
 
+/// The query rows whose exact attention the search looks at: first those that propose columns and slashes, then as many that
+/// judge.
+pub fn probe_rows(range: QueryRange) -> Vec<usize> {
+    rows(range, num_panels(range)).into_flattened()
+}
+
 /// A fixed permutation-like hash (the finaliser of SplitMix64).
 fn scatter(n: u64) -> usize {
     let mut z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

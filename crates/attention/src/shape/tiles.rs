@@ -69,12 +69,12 @@ impl Tiles {
     }
 
     /// Blocks from a block to that of the tile's first query.
-    pub(crate) fn distance(&self, tile: usize, block: usize) -> usize {
+    pub fn distance(&self, tile: usize, block: usize) -> usize {
         self.positions(tile).start / BLOCK_N - block
     }
 
     /// Whether one of the last `last_rows` queries is in the tile.
-    pub(crate) fn has_last_rows(&self, tile: usize, last_rows: usize) -> bool {
+    pub fn has_last_rows(&self, tile: usize, last_rows: usize) -> bool {
         self.positions(tile).end.saturating_add(last_rows) > self.range.kv_len()
     }
 }

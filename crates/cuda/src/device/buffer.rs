@@ -117,6 +117,32 @@ impl<T: Pod> ViewMut<'_, T> {
     }
 }
 
+impl<T: Pod> ViewMut<'_, T> {
+    /// Replaces all elements by values of the host.
+    ///
+    /// # Errors
+    /// When there are not as many, or the driver refuses.
+    pub fn write(&mut self, values: &[T]) -> Result<(), Error> {
+        Error::check_len("values to upload", self.len, values.len())?;
+        let stream = self.device.raw_stream()?;
+        // SAFETY: there are as many bytes on the device, and the driver has copied the values before it returns: they lie in
+        // memory that may be paged.
+        unsafe { result::memcpy_htod_async(self.address, bytemuck::cast_slice::<T, u8>(values), stream) }
+            .map_err(|error| driver_error("copying to the device", error))
+    }
+
+    /// Makes all elements zero.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn fill_zero(&mut self) -> Result<(), Error> {
+        let stream = self.device.raw_stream()?;
+        // SAFETY: there are as many bytes.
+        unsafe { result::memset_d8_async(self.address, 0, self.len * size_of::<T>(), stream) }
+            .map_err(|error| driver_error("clearing memory", error))
+    }
+}
+
 impl<T> ViewMut<'_, T> {
     /// Number of elements.
     pub(crate) fn len(&self) -> usize {
@@ -157,11 +183,26 @@ impl<T> Pointer<T> {
     pub(crate) fn null() -> Self {
         Self(0, PhantomData)
     }
+
+    /// The address `elements` further on.
+    pub(crate) fn offset(self, elements: usize) -> Self {
+        Self(self.0 + (elements * size_of::<T>()) as u64, PhantomData)
+    }
 }
 
 impl<T> PointerMut<T> {
     pub(crate) fn null() -> Self {
         Self(0, PhantomData)
+    }
+
+    /// The address `elements` further on.
+    pub(crate) fn offset(self, elements: usize) -> Self {
+        Self(self.0 + (elements * size_of::<T>()) as u64, PhantomData)
+    }
+
+    /// The same address, as one of other elements.
+    pub(crate) fn cast<U>(self) -> PointerMut<U> {
+        PointerMut(self.0, PhantomData)
     }
 }
 

@@ -7,7 +7,8 @@ use half::bf16;
 
 /// A bf16 tensor that is copied in boxes, in rows of 64 elements with the 128-byte swizzle. What a box holds past the
 /// end of the tensor reads as zeros.
-#[repr(transparent)]
+// Aligned as the driver's header says.
+#[repr(C, align(128))]
 #[derive(Clone, Copy)]
 pub(crate) struct TensorMap(sys::CUtensorMap);
 

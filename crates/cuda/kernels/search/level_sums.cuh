@@ -1,0 +1,48 @@
+// Attention on judging rows added up by the level that each family gives a block, in fixed point: whatever the order, the
+// sums are the same.
+#pragma once
+#include "rows_times_keys.cuh"
+
+namespace {
+
+// Used by all threads of a block of `threads`. Each lane has its own sums, so that none waits for another.
+struct LevelSums {
+    const Search &s;
+    const int head;
+    unsigned (*sums)[num_levels][32]; // [family][level][lane] of this warp
+
+    __device__ LevelSums(const Search &s, int head) : s(s), head(head) {
+        __shared__ unsigned of_warps[warps][num_families][num_levels][32];
+        unsigned *all = &of_warps[0][0][0][0];
+        for (int i = threadIdx.x; i < warps * num_families * num_levels * 32; i += threads) all[i] = 0;
+        sums = of_warps[threadIdx.x / 32];
+        __syncthreads();
+    }
+
+    // Adds a share of a block that the tile sees whole.
+    __device__ void add(int tile, int block, float share) {
+        unsigned fixed = __float2uint_rn(share * s.fixed_one());
+        int lane = threadIdx.x % 32, levels[num_families] = {0, 0, 0};
+        if (!s.always_kept(block, s.full_blocks(tile))) {
+            int distance = s.distance(tile, block);
+            levels[block_cluster] = s.levels[(size_t(head) * s.num_tiles + tile) * s.num_blocks + block];
+            levels[interval_slash] = s.distance_levels[size_t(head) * (s.num_blocks + 1) + distance];
+            levels[triangular] = ceil_log2(distance);
+        }
+#pragma unroll
+        for (int family = 0; family < num_families; ++family) sums[family][levels[family]][lane] += fixed;
+    }
+
+    __device__ void flush(int kind) {
+        __syncwarp();
+        int lane = threadIdx.x % 32;
+        for (int i = lane; i < num_families * num_levels; i += 32) {
+            int family = i / num_levels, level = i % num_levels;
+            unsigned sum = 0;
+            for (int other = 0; other < 32; ++other) sum += sums[family][level][(other + lane) % 32];
+            if (sum) atomicAdd(&s.sums[((size_t(head) * num_families + family) * num_kinds + kind) * num_levels + level], sum);
+        }
+    }
+};
+
+} // namespace

@@ -1,0 +1,125 @@
+// Which plan each head gets: the best of each family with each number of columns, and the best of those. One block a
+// head; a lane for each level.
+
+#include "search/arguments.cuh"
+
+namespace {
+
+constexpr int threads = 256;
+
+// Sums over levels up to the lane's own.
+__device__ double running_sum(double x) {
+    int lane = threadIdx.x % 32;
+    for (int lanes = 1; lanes < 32; lanes *= 2) {
+        double lower = __shfl_up_sync(~0u, x, lanes);
+        if (lane >= lanes) x += lower;
+    }
+    return x;
+}
+
+__device__ double sum_of_lanes(double x) {
+    for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(~0u, x, lanes);
+    return x;
+}
+
+// `steps` blocks, and in each sparse tile the gathered columns and centres.
+__device__ double cost_of(const Search &s, const Costs &costs, double steps, int columns) {
+    auto groups = [](int n) { return (n + block_keys - 1) / block_keys; };
+    int centres = s.centres ? s.num_blocks : 0;
+    return steps + costs.tile * s.num_tiles + costs.gathered_step * (double(s.sparse_tiles) * (groups(columns) + groups(centres))) +
+           costs.gather_key * columns + costs.gather_centre * centres;
+}
+
+__device__ void choose(const Search &s, int head, unsigned (*steps)[num_levels], Choice &choice) {
+    int lane = threadIdx.x;
+    bool is_level = lane < num_levels;
+    double one = s.fixed_one(), budget = s.share * s.dense_cost;
+    const Costs pairs = {1.0, 0.0, 0.0, 0.0};
+    const Costs &prices = s.goal == goal_density ? pairs : s.costs;
+    if (s.goal == goal_density) budget = s.share * s.dense_pairs_cost;
+    choice = Choice{num_families, 0, 0, 0, 1.0, s.dense_cost};
+    bool chosen = false;
+    for (int family = 0; family < num_families; ++family) {
+        const unsigned *sums = s.sums + (size_t(head) * num_families + family) * num_kinds * num_levels;
+        double kept_steps = running_sum(is_level ? double(steps[family][lane]) : 0.0);
+        double of_all_columns = 0.0; // of those so far, of this level
+        double shares = is_level ? sums[of_blocks * num_levels + lane] / one : 0.0;
+        for (int n = 0; n < s.num_counts; ++n) {
+            int columns = s.counts[n];
+            if (n > 0 && is_level) of_all_columns += sums[(of_columns + n - 1) * num_levels + lane] / one;
+            double base = s.always[head] / one + sum_of_lanes(of_all_columns);
+            double recall = (base + running_sum(shares - of_all_columns)) / s.judges();
+            double price = cost_of(s, prices, kept_steps, columns);
+            double cost = cost_of(s, s.costs, kept_steps, columns);
+            int level = -1;
+            if (s.goal == goal_recall) {
+                unsigned good = __ballot_sync(~0u, is_level && recall >= s.share);
+                level = good ? __ffs(good) - 1 : -1;
+            } else {
+                unsigned good = __ballot_sync(~0u, is_level && price <= budget);
+                // Below the least that a plan costs there is still that plan.
+                level = good ? 31 - __clz(good) : n == 0 ? 0 : -1;
+            }
+            if (columns > s.columns_found[head] || !(s.families >> family & 1)) level = -1;
+            Candidate candidate{level, columns, __shfl_sync(~0u, recall, max(level, 0)), __shfl_sync(~0u, cost, max(level, 0))};
+            if (lane == 0) s.candidates[(head * num_families + family) * s.num_counts + n] = candidate;
+            if (level < 0) continue;
+            bool better = !chosen;
+            if (chosen && s.goal == goal_recall) better = candidate.cost < choice.cost;
+            if (chosen && s.goal != goal_recall) better = candidate.recall > choice.recall;
+            if (better) choice = Choice{family, level, columns, 0, candidate.recall, candidate.cost};
+            chosen = true;
+        }
+    }
+    if (s.goal == goal_recall && choice.cost >= s.margin * s.dense_cost) choice = Choice{num_families, 0, 0, 0, 1.0, s.dense_cost};
+}
+
+} // namespace
+
+extern "C" __global__ void __launch_bounds__(threads) search_choose(const __grid_constant__ Search s) {
+    int head = blockIdx.x;
+    __shared__ unsigned steps[num_families][num_levels];
+    __shared__ Choice choice;
+    __shared__ int columns[most_columns];
+    for (int i = threadIdx.x; i < num_families * num_levels; i += threads) {
+        int family = i / num_levels, level = i % num_levels;
+        steps[family][level] = family == block_cluster ? s.level_steps[head * num_levels + level] : 0;
+    }
+    __syncthreads();
+    if (threadIdx.x < num_families) atomicAdd(&steps[threadIdx.x][0], s.always_steps);
+    for (int distance = threadIdx.x; distance <= s.num_blocks; distance += threads) {
+        unsigned at_distance = s.distance_steps[distance];
+        if (at_distance == 0) continue;
+        atomicAdd(&steps[interval_slash][s.distance_levels[size_t(head) * (s.num_blocks + 1) + distance]], at_distance);
+        atomicAdd(&steps[triangular][ceil_log2(distance)], at_distance);
+    }
+    __syncthreads();
+    if (threadIdx.x < 32) {
+        Choice found;
+        choose(s, head, steps, found);
+        if (threadIdx.x == 0) {
+            choice = found;
+            s.choices[head] = found;
+            atomicAdd(&s.totals[1], (unsigned long long)(found.recall * 4294967296.0));
+        }
+    }
+    __syncthreads();
+    // Its columns, ascending: bitonic sort.
+    int count = choice.columns;
+    for (int i = threadIdx.x; i < most_columns; i += threads)
+        columns[i] = i < count ? s.ranked_columns[head * most_columns + i] : INT_MAX;
+    __syncthreads();
+    for (int size = 2; size <= most_columns; size *= 2)
+        for (int gap = size / 2; gap > 0; gap /= 2) {
+            for (int i = threadIdx.x; i < most_columns / 2; i += threads) {
+                int low = i / gap * 2 * gap + i % gap, high = low + gap;
+                bool ascending = (low & size) == 0;
+                if ((columns[low] > columns[high]) == ascending) {
+                    int x = columns[low];
+                    columns[low] = columns[high], columns[high] = x;
+                }
+            }
+            __syncthreads();
+        }
+    for (int i = threadIdx.x; i < count; i += threads) s.columns[head * s.column_room + i] = columns[i];
+}

@@ -1,0 +1,223 @@
+// Single columns: the attention that proposing rows give each key, the most attended of them, and what those add to the
+// recall on the judging rows.
+
+#include "search/rows_times_keys.cuh"
+#include "search/level_sums.cuh"
+
+namespace {
+
+constexpr int span = 8;
+// Attention of a block that is not worth a look at its keys, of 16 rows.
+constexpr float negligible = 16.f / 16384.f;
+
+// Adds up what the rows that see a key more than two blocks away from their diagonal give it: nearer keys are in blocks
+// that every plan keeps. A block of threads takes `span` kv blocks through all proposing rows.
+template <int PADDED, int M_TILES> __device__ void search_column_mass(const Search &s) {
+    using Product = RowsTimesKeys<PADDED, M_TILES>;
+    int first_block = blockIdx.x * span, head = blockIdx.y;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, kv_head = s.kv_head(head);
+    int proposing = s.num_probes - s.judges();
+    __shared__ float mass[span][block_keys];
+    __shared__ float of_warps[warps][block_keys];
+    for (int i = threadIdx.x; i < span * block_keys; i += threads) mass[i / block_keys][i % block_keys] = 0.f;
+    uint32_t buffer = shared_address(dynamic_shared);
+    float scale = s.sm_scale * log2_e;
+
+    for (int first_probe = 0; first_probe < proposing; first_probe += Product::block_rows) {
+        int warp_probe = first_probe + warp * Product::warp_rows;
+        auto probe_row = [&](int row) { return warp_probe + row < proposing ? s.probes[warp_probe + row] : -1; };
+        Product product;
+        product.load_queries(s.head_dim, [&](int row) -> const __nv_bfloat16 * {
+            int of = probe_row(row);
+            return of < 0 ? nullptr : s.q + (size_t(of) * s.batch.num_q_heads + head) * s.head_dim;
+        });
+        float lse[M_TILES][2];
+        int near[M_TILES][2]; // first block that is not far
+#pragma unroll
+        for (int m = 0; m < M_TILES; ++m)
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+                int at = 16 * m + lane / 4 + 8 * r, row = probe_row(at);
+                near[m][r] = row < 0 ? 0 : s.full_blocks(row / s.block_m) - 1;
+                lse[m][r] = row < 0 ? 0.f : s.probe_lse[head * s.num_probes + warp_probe + at];
+            }
+        for (int step = 0; step < span && first_block + step < s.num_blocks; ++step) {
+            int block = first_block + step;
+            // What the rows of each group of 16 give the block: one lane a row.
+            bool worth[M_TILES], any = false;
+#pragma unroll
+            for (int m = 0; m < M_TILES; ++m) {
+                int row = lane < 16 ? probe_row(16 * m + lane) : -1;
+                float share = 0.f;
+                if (row >= 0 && block < s.full_blocks(row / s.block_m) - 1)
+                    share = s.shares[(size_t(head) * s.num_probes + warp_probe + 16 * m + lane) * s.num_blocks + block];
+                for (int lanes = 16; lanes > 0; lanes /= 2) share += __shfl_xor_sync(~0u, share, lanes);
+                worth[m] = share > negligible;
+                any |= worth[m];
+            }
+            if (!__syncthreads_or(any)) continue;
+            const __nv_bfloat16 *from = s.k + size_t(s.row_of_block(kv_head, block)) * s.head_dim;
+            Product::copy_keys(buffer, s.head_dim, [&](int key) {
+                return block * block_keys + key < s.kv_len ? from + key * s.head_dim : nullptr;
+            });
+            copies_done();
+            if (any) product.multiply(buffer);
+#pragma unroll
+            for (int n = 0; n < Product::n_tiles; ++n)
+#pragma unroll
+                for (int column = 0; column < 2; ++column) {
+                    float sum = 0.f;
+                    if (any) {
+#pragma unroll
+                        for (int m = 0; m < M_TILES; ++m)
+#pragma unroll
+                            for (int r = 0; r < 2; ++r)
+                                if (worth[m] && block < near[m][r])
+                                    sum += exp2_approx(product.s[m][n][2 * r + column] * scale - lse[m][r]);
+                    }
+                    for (int lanes = 4; lanes < 32; lanes *= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
+                    if (lane < 4) of_warps[warp][n * 8 + lane * 2 + column] = sum;
+                }
+            __syncthreads();
+            for (int i = threadIdx.x; i < block_keys; i += threads)
+                for (int w = 0; w < warps; ++w) mass[step][i] += of_warps[w][i];
+        }
+        __syncthreads();
+    }
+    for (int i = threadIdx.x; i < span * block_keys; i += threads) {
+        int block = first_block + i / block_keys;
+        if (block < s.num_blocks)
+            s.column_mass[size_t(head) * s.num_blocks * block_keys + block * block_keys + i % block_keys] =
+                mass[i / block_keys][i % block_keys];
+    }
+}
+
+// Attention of the ranked columns on the judging rows, by the levels of their blocks. A block of threads takes 64 columns,
+// which are all in the same number of columns.
+template <int PADDED, int M_TILES> __device__ void search_column_shares(const Search &s) {
+    using Product = RowsTimesKeys<PADDED, M_TILES>;
+    int first = blockIdx.x * block_keys, head = blockIdx.z;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, kv_head = s.kv_head(head);
+    if (first >= s.columns_found[head]) return;
+    int proposing = s.num_probes - s.judges();
+    int warp_probe = proposing + blockIdx.y * Product::block_rows + warp * Product::warp_rows;
+    auto probe_row = [&](int row) { return warp_probe + row < s.num_probes ? s.probes[warp_probe + row] : -1; };
+    LevelSums sums(s, head);
+
+    __shared__ int columns[block_keys];
+    if (threadIdx.x < block_keys) {
+        bool there = first + threadIdx.x < s.columns_found[head];
+        columns[threadIdx.x] = there ? s.ranked_columns[head * most_columns + first + threadIdx.x] : -1;
+    }
+    __syncthreads();
+    Product product;
+    product.load_queries(s.head_dim, [&](int row) -> const __nv_bfloat16 * {
+        int of = probe_row(row);
+        return of < 0 ? nullptr : s.q + (size_t(of) * s.batch.num_q_heads + head) * s.head_dim;
+    });
+    uint32_t buffer = shared_address(dynamic_shared);
+    Product::copy_keys(buffer, s.head_dim, [&](int i) -> const __nv_bfloat16 * {
+        int column = columns[i];
+        if (column < 0) return nullptr;
+        size_t row = s.row_of_block(kv_head, column / block_keys) + column % block_keys;
+        return s.k + row * s.head_dim;
+    });
+    copies_done();
+    product.multiply(buffer);
+    float scale = s.sm_scale * log2_e;
+#pragma unroll
+    for (int m = 0; m < M_TILES; ++m)
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            int at = 16 * m + lane / 4 + 8 * r, row = probe_row(at);
+            if (row < 0 || s.sees_all(row / s.block_m)) continue;
+            int tile = row / s.block_m;
+            float lse = s.probe_lse[head * s.num_probes + warp_probe + at];
+#pragma unroll
+            for (int n = 0; n < Product::n_tiles; ++n)
+#pragma unroll
+                for (int column = 0; column < 2; ++column) {
+                    int key = columns[n * 8 + lane % 4 * 2 + column];
+                    float share = exp2_approx(product.s[m][n][2 * r + column] * scale - lse);
+                    if (key >= 0 && key / block_keys < s.full_blocks(tile)) sums.add(tile, key / block_keys, share);
+                }
+        }
+    int count = 1;
+    while (count < s.num_counts - 1 && first >= s.counts[count]) ++count;
+    sums.flush(of_columns + count - 1);
+}
+
+} // namespace
+
+FOR_HEAD_DIMS(search_column_mass)
+FOR_HEAD_DIMS(search_column_shares)
+
+// The most attended columns of a head, most attended first; of equal ones the lower. One block a head.
+extern "C" __global__ void __launch_bounds__(1024) search_rank_columns(const __grid_constant__ Search s) {
+    int head = blockIdx.x, keys = s.num_blocks * block_keys, most = s.counts[s.num_counts - 1];
+    const float *mass = s.column_mass + size_t(head) * keys;
+    __shared__ unsigned histogram[256];
+    __shared__ unsigned long long found[most_columns];
+    __shared__ unsigned num_found, bucket, above, in_bucket;
+
+    // Bits of positive floats order as the floats do; below them the place, the lower one first. Columns of the sink are
+    // always kept as a block.
+    auto key_of = [&](int i) -> unsigned long long {
+        float x = mass[i];
+        return i >= block_keys && i < s.kv_len && x > 0.f ? (unsigned long long)__float_as_uint(x) << 32 | (~0u - i) : 0;
+    };
+    // The `most`-th largest, eight bits at a time, until all that begin like it are among the `most`.
+    unsigned long long prefix = 0;
+    int wanted = most, shift = 64;
+    bool all = false; // there are no more than wanted
+    while (shift > 0) {
+        shift -= 8;
+        for (int i = threadIdx.x; i < 256; i += blockDim.x) histogram[i] = 0;
+        __syncthreads();
+        for (int i = threadIdx.x; i < keys; i += blockDim.x) {
+            unsigned long long key = key_of(i);
+            bool inside = key && (shift == 56 || key >> (shift + 8) == prefix >> (shift + 8));
+            if (inside) atomicAdd(&histogram[key >> shift & 255], 1);
+        }
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            unsigned sum = 0;
+            int digit = 255;
+            while (digit > 0 && sum + histogram[digit] < unsigned(wanted)) sum += histogram[digit--];
+            bucket = digit, above = sum, in_bucket = histogram[digit];
+        }
+        __syncthreads();
+        if (above + in_bucket < unsigned(wanted)) {
+            all = true;
+            break;
+        }
+        prefix |= (unsigned long long)bucket << shift;
+        wanted -= above;
+        if (unsigned(wanted) == in_bucket) break;
+        __syncthreads();
+    }
+    if (threadIdx.x == 0) num_found = 0;
+    for (int i = threadIdx.x; i < most_columns; i += blockDim.x) found[i] = 0;
+    __syncthreads();
+    for (int i = threadIdx.x; i < keys; i += blockDim.x) {
+        unsigned long long key = key_of(i);
+        if (key && (all || key >= prefix)) found[atomicAdd(&num_found, 1)] = key;
+    }
+    __syncthreads();
+    // Bitonic sort, largest first.
+    for (int size = 2; size <= most_columns; size *= 2)
+        for (int gap = size / 2; gap > 0; gap /= 2) {
+            for (int i = threadIdx.x; i < most_columns / 2; i += blockDim.x) {
+                int low = i / gap * 2 * gap + i % gap, high = low + gap;
+                bool descending = (low & size) == 0;
+                if ((found[low] < found[high]) == descending) {
+                    unsigned long long x = found[low];
+                    found[low] = found[high], found[high] = x;
+                }
+            }
+            __syncthreads();
+        }
+    for (int i = threadIdx.x; i < num_found; i += blockDim.x)
+        s.ranked_columns[head * most_columns + i] = ~0u - unsigned(found[i]);
+    if (threadIdx.x == 0) s.columns_found[head] = num_found;
+}

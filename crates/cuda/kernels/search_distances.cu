@@ -1,0 +1,53 @@
+// Block diagonals ranked by the attention that proposing rows give them; then what the judging rows give the blocks of
+// each level.
+
+#include "search/level_sums.cuh"
+
+// Level of every distance to the diagonal: the base-2 logarithm of its rank, rounded up. One block a head.
+extern "C" __global__ void __launch_bounds__(1024) search_rank_distances(const __grid_constant__ Search s) {
+    int head = blockIdx.x, proposing = s.num_probes - s.judges();
+    float *mass = reinterpret_cast<float *>(dynamic_shared); // [num_blocks + 1]
+    for (int distance = threadIdx.x; distance <= s.num_blocks; distance += blockDim.x) {
+        float sum = 0.f;
+        for (int probe = 0; probe < proposing; ++probe) {
+            int tile = s.probes[probe] / s.block_m, block = s.distance(tile, distance);
+            if (block >= 1 && block < s.full_blocks(tile))
+                sum += s.shares[(size_t(head) * s.num_probes + probe) * s.num_blocks + block];
+        }
+        mass[distance] = sum;
+    }
+    __syncthreads();
+    for (int distance = threadIdx.x; distance <= s.num_blocks; distance += blockDim.x) {
+        float own = mass[distance];
+        int rank = 1;
+        for (int other = 0; other <= s.num_blocks; ++other) {
+            float x = mass[other];
+            rank += x > own || (x == own && other < distance);
+        }
+        s.distance_levels[size_t(head) * (s.num_blocks + 1) + distance] = ceil_log2(rank);
+    }
+}
+
+// Sums of the judging rows' shares; each warp takes some rows.
+extern "C" __global__ void __launch_bounds__(threads) search_judge(const __grid_constant__ Search s) {
+    int head = blockIdx.y, lane = threadIdx.x % 32;
+    int proposing = s.num_probes - s.judges();
+    LevelSums sums(s, head);
+    unsigned always = 0;
+    for (int probe = proposing + blockIdx.x * warps + threadIdx.x / 32; probe < s.num_probes; probe += gridDim.x * warps) {
+        int tile = s.probes[probe] / s.block_m;
+        if (s.sees_all(tile)) {
+            if (lane == 0) always += unsigned(s.fixed_one());
+            continue;
+        }
+        const float *shares = s.shares + (size_t(head) * s.num_probes + probe) * s.num_blocks;
+        int full = s.full_blocks(tile), causal = s.causal_blocks(tile);
+        for (int block = lane; block < causal; block += 32) {
+            if (block < full) sums.add(tile, block, shares[block]);
+            else always += __float2uint_rn(shares[block] * s.fixed_one());
+        }
+    }
+    always = __reduce_add_sync(~0u, always);
+    if (lane == 0 && always) atomicAdd(&s.always[head], always);
+    sums.flush(of_blocks);
+}

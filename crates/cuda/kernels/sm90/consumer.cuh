@@ -1,0 +1,280 @@
+// A consumer warpgroup: 64 queries; scores, softmax and output of every step.
+#pragma once
+#include "shared.cuh"
+
+namespace {
+
+template <int HEAD_DIM, typename C> class Consumer {
+    const Arguments &args;
+    Shared<C> &shared;
+    const int index, thread; // of the warpgroup, in the warpgroup
+    const float scale;       // of logits to base-2 exponents
+    const uint64_t q_operand;
+    Ring<stages> k_ring, v_ring, bias_ring;
+    uint32_t q_parity = 0;
+
+    float o[HEAD_DIM / 2];
+    float s[step_keys / 2];
+    uint32_t p[step_keys / 4];
+    // Of this thread's two rows; the sums are its own columns' only.
+    float maximum[2], sum[2], correction[2];
+
+    // Named barriers; 0 is __syncthreads.
+    __device__ uint32_t turn_barrier(int consumer) const { return 1 + consumer; }
+    __device__ uint32_t own_barrier() const { return 1 + C::consumers + index; }
+
+    __device__ void wait_turn() { named_barrier_sync(turn_barrier(index), 2 * warpgroup); }
+    __device__ void pass_turn() {
+        named_barrier_arrive(turn_barrier(index + 1 == C::consumers ? 0 : index + 1), 2 * warpgroup);
+    }
+
+    __device__ void release(uint64_t *empty) {
+        if (thread % 32 == 0) barrier_arrive(empty);
+    }
+
+    __device__ void start_scores() {
+        uint64_t k = operand(shared_address(shared.k[k_ring.stage]), 0, 1024);
+#pragma unroll
+        for (int i = 0; i < HEAD_DIM / 16; ++i) {
+            int in_row = i % 4 * 32;
+            wgmma_m64n128k16(s, operand_at(q_operand, i / 4 * C::q_slab_bytes + in_row),
+                             operand_at(k, i / 4 * C::kv_slab_bytes + in_row), i > 0);
+        }
+        wgmma_commit();
+    }
+
+    __device__ void start_output() {
+        uint64_t v = operand(shared_address(shared.v[v_ring.stage]), C::kv_slab_bytes, 1024);
+#pragma unroll
+        for (int i = 0; i < step_keys / 16; ++i) {
+            uint64_t rows = operand_at(v, i * 16 * row_bytes);
+            if constexpr (HEAD_DIM == 128) wgmma_m64n128k16(o, p + 4 * i, rows);
+            else wgmma_m64n64k16(o, p + 4 * i, rows);
+        }
+        wgmma_commit();
+    }
+
+    __device__ void finish_scores() {
+        pin(s);
+        release(&shared.k_empty[k_ring.stage]);
+        k_ring.advance();
+    }
+
+    __device__ void finish_output() {
+        pin(o);
+        pin(p);
+        release(&shared.v_empty[v_ring.stage]);
+        v_ring.advance();
+    }
+
+    // What a query sees of a step, in columns from this thread's first, for its first row; the second row sees eight on.
+    struct Sight {
+        int ends[2]; // of each half of the step, past the newest column seen
+        int width;   // how far back from there
+    };
+
+    __device__ void hide(Sight sight) {
+#pragma unroll
+        for (int i = 0; i < step_keys / 2; ++i) {
+            int column = i / 4 * 8 + i % 2, end = sight.ends[i / (step_keys / 4)] + i / 2 % 2 * 8;
+            bool seen = column < end && (C::planned || column >= end - sight.width);
+            if (!seen) s[i] = -INFINITY;
+        }
+    }
+
+    __device__ void add_biases() {
+        barrier_wait(&shared.biases_full[bias_ring.stage], bias_ring.parity);
+        const float *biases = shared.biases[bias_ring.stage] + thread % 4 * 2;
+#pragma unroll
+        for (int i = 0; i < step_keys / 2; i += 4) {
+            float2 bias = *reinterpret_cast<const float2 *>(biases + 2 * i);
+            s[i] += bias.x;
+            s[i + 1] += bias.y;
+            s[i + 2] += bias.x;
+            s[i + 3] += bias.y;
+        }
+        release(&shared.biases_empty[bias_ring.stage]);
+        bias_ring.advance();
+    }
+
+    // Turns logits into weights, and what has been summed so far to the new maximum by `correction`.
+    template <bool MASKED> __device__ void softmax() {
+        float shift[2];
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            float largest = maximum[r];
+#pragma unroll
+            for (int i = 0; i < step_keys / 2; i += 4) largest = fmaxf(largest, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
+            largest = row_max(largest);
+            // A row that has seen no key yet must not compute infinity minus infinity.
+            float reference = MASKED && largest == -INFINITY ? 0.f : largest;
+            correction[r] = exp2_approx((maximum[r] - reference) * scale);
+            maximum[r] = largest;
+            shift[r] = reference * scale;
+            sum[r] *= correction[r];
+        }
+#pragma unroll
+        for (int i = 0; i < step_keys / 2; ++i) {
+            int r = i / 2 % 2;
+            s[i] = exp2_approx(fmaf(s[i], scale, -shift[r]));
+            sum[r] += s[i];
+        }
+    }
+
+    __device__ void pack_weights() {
+#pragma unroll
+        for (int i = 0; i < step_keys / 4; ++i) p[i] = bf16_pair(s[2 * i], s[2 * i + 1]);
+    }
+
+    __device__ void rescale_output() {
+#pragma unroll
+        for (int i = 0; i < HEAD_DIM / 2; ++i) o[i] *= correction[i / 2 % 2];
+    }
+
+    // Zeros values past the end of the sequence: their weights are zero, but they may hold NaN.
+    //
+    // Every warpgroup writes all of them, so that none waits for another.
+    __device__ void clear_stale_values(const Task &task) {
+        barrier_wait(&shared.v_full[v_ring.stage], v_ring.parity);
+        int quarters = row_bytes / 16;
+        for (int i = thread; i < (task.stale_to - task.stale_from) * quarters * C::slabs; i += warpgroup) {
+            int slab = i % C::slabs, in_row = i / C::slabs % quarters, row = task.stale_from + i / C::slabs / quarters;
+            unsigned char *at = shared.v[v_ring.stage] + slab * C::kv_slab_bytes + row * row_bytes + in_row * 16;
+            *reinterpret_cast<uint4 *>(at) = uint4{0, 0, 0, 0};
+        }
+        stores_before_async();
+        named_barrier_sync(own_barrier(), warpgroup);
+    }
+
+    // What happens to the logits of a step before its softmax.
+    enum class Kind { Whole, Cut, Extras };
+
+    // The scores of the next step beside the output of the last.
+    template <Kind KIND> __device__ void step(Sight sight = {}) {
+        barrier_wait(&shared.k_full[k_ring.stage], k_ring.parity);
+        wait_turn();
+        wgmma_fence();
+        start_scores();
+        barrier_wait(&shared.v_full[v_ring.stage], v_ring.parity);
+        start_output();
+        pass_turn();
+        wgmma_wait<1>();
+        finish_scores();
+        if constexpr (KIND == Kind::Cut) hide(sight);
+        if constexpr (KIND == Kind::Extras) add_biases();
+        softmax<KIND == Kind::Cut>();
+        wgmma_wait_after(sum[0] + sum[1], &shared.unused);
+        wgmma_wait<0>();
+        finish_output();
+        pack_weights();
+        rescale_output();
+    }
+
+    __device__ void write(const Task &task) {
+        int lane = thread % 32, row_of_tile = index * 64 + thread / 32 * 16 + lane / 4;
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            float total = row_sum(sum[r]);
+            float inverse = 1.f / total;
+            int row = row_of_tile + 8 * r;
+            bool inside = row < task.rows;
+            size_t row_of_batch = task.row + row;
+            if (inside && args.lse && lane % 4 == 0)
+                args.lse[size_t(task.head) * args.batch.num_rows + row_of_batch] = fmaf(maximum[r], args.sm_scale, logf(total));
+            __nv_bfloat16 *out = args.o + (row_of_batch * args.batch.num_q_heads + task.head) * HEAD_DIM;
+#pragma unroll
+            for (int group = 0; group < HEAD_DIM / 8; group += 4) {
+                uint32_t pairs[4];
+#pragma unroll
+                for (int i = 0; i < 4; ++i) {
+                    const float *pair = o + 4 * (group + i) + 2 * r;
+                    pairs[i] = bf16_pair(pair[0] * inverse, pair[1] * inverse);
+                }
+                uint4 columns = gather_columns(pairs, lane);
+                if (inside) *reinterpret_cast<uint4 *>(out + (group + lane % 4) * 8) = columns;
+            }
+        }
+    }
+
+    // The first step has no output beside it.
+    __device__ void first_step(const Task &task, Sight sight) {
+        barrier_wait(&shared.k_full[k_ring.stage], k_ring.parity);
+        wgmma_fence();
+        start_scores();
+        wgmma_wait<0>();
+        finish_scores();
+        hide(sight);
+        softmax<true>();
+        pack_weights();
+        if (task.stale_from < task.stale_to) clear_stale_values(task);
+    }
+
+    __device__ void walk_dense(const Task &task, int position) {
+        auto sight = [&](int step) {
+            int end = position - step * step_keys;
+            return Sight{{end, end}, args.window};
+        };
+        int at = task.last_step;
+        first_step(task, sight(at));
+        while (--at >= max(task.whole_to, task.first_step)) step<Kind::Cut>(sight(at));
+        for (; at >= task.whole_from; --at) step<Kind::Whole>();
+        for (; at >= task.first_step; --at) step<Kind::Cut>(sight(at));
+    }
+
+    __device__ void walk_planned(const Task &task, int position) {
+        auto sight = [&](int step) {
+            const int *first_keys = task.first_keys + 2 * step;
+            return Sight{{position - first_keys[0], position - first_keys[1] + step_keys / 2}, 0};
+        };
+        first_step(task, sight(0));
+        int at = 1;
+        if (task.cut_steps > 1) {
+            step<Kind::Cut>(sight(1));
+            ++at;
+        }
+        for (; at < task.block_steps; ++at) step<Kind::Whole>();
+        for (int extra = 0; extra < task.extra_steps(); ++extra) step<Kind::Extras>();
+    }
+
+    __device__ void run_task(const Task &task) {
+        maximum[0] = maximum[1] = -INFINITY;
+        sum[0] = sum[1] = 0.f;
+#pragma unroll
+        for (int i = 0; i < HEAD_DIM / 2; ++i) o[i] = 0.f;
+        int lane = thread % 32;
+        // One past the column of the first row's own key, were this thread's first column that of position 0.
+        int position = task.q_start + index * 64 + thread / 32 * 16 + lane / 4 - lane % 4 * 2 + 1;
+        if constexpr (C::planned) walk_planned(task, position);
+        else walk_dense(task, position);
+        // No more scores: the producer may replace the queries.
+        release(&shared.q_empty);
+
+        barrier_wait(&shared.v_full[v_ring.stage], v_ring.parity);
+        wgmma_fence();
+        start_output();
+        wgmma_wait<0>();
+        finish_output();
+        write(task);
+    }
+
+public:
+    __device__ Consumer(const Arguments &args, Shared<C> &shared, int index)
+        : args(args), shared(shared), index(index), thread(threadIdx.x % warpgroup), scale(args.sm_scale * log2_e),
+          q_operand(operand(shared_address(shared.q) + index * 64 * row_bytes, 0, 1024)) {}
+
+    __device__ void run() {
+        // The first turn is nobody's to pass on.
+        if (index == 0) named_barrier_arrive(turn_barrier(0), 2 * warpgroup);
+        while (true) {
+            barrier_wait(&shared.q_full, q_parity);
+            q_parity ^= 1;
+            Task task = shared.task;
+            // Every lane has read before one of them tells the producer so for its warp.
+            __syncwarp();
+            if (task.head < 0) break;
+            run_task(task);
+        }
+    }
+};
+
+} // namespace

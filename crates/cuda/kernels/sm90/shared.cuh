@@ -1,0 +1,95 @@
+// What the roles of the sm_90a attention kernel share: arguments, tasks, shared memory.
+#pragma once
+#include "../plan.cuh"
+#include "../ptx/tma.cuh"
+#include "../ptx/wgmma.cuh"
+#include "../softmax.cuh"
+#include <cstddef>
+#include <cuda_bf16.h>
+
+struct Arguments {
+    CUtensorMap q;                  // [row][q_head][head_dim], boxes of [block_m][1][64]
+    CUtensorMap k, v;               // [page][kv_head][page_size][head_dim] as rows of head_dim, boxes of [64][64]
+    CUtensorMap k_extras, v_extras; // [row][head_dim], boxes of [64][64]; not used without a plan
+    __nv_bfloat16 *o;               // [row][q_head][head_dim]
+    float *lse;                     // [q_head][row], or null
+    unsigned *queue;                // [2]: items taken, blocks done; zero before and after
+    Batch batch;
+    Plan plan;    // not used without one
+    int kv_rows;  // rows of the cache: the first row past its end reads as zeros
+    int window;   // positions that a query sees, its own included; not used with a plan
+    float sm_scale;
+};
+// As `src/attend_sm90.rs` has it.
+static_assert(sizeof(Arguments) == 896 && offsetof(Arguments, kv_rows) == 776);
+
+// Outside the namespace: names inside one without a name differ from build to build.
+extern __shared__ __align__(128) unsigned char dynamic_shared[];
+
+namespace {
+
+constexpr int warpgroup = 128; // threads
+constexpr int step_keys = 128;
+constexpr int row_bytes = 128; // 64 elements: the widest row a swizzle takes, so head_dim lies in slabs of 64
+constexpr int stages = 2;
+constexpr int most_cut_steps = 2; // of a plan: 128 queries cut at most three blocks, and one may be missing
+
+template <int HEAD_DIM, int CONSUMERS, bool PLANNED> struct Config {
+    static constexpr bool planned = PLANNED;
+    static constexpr int consumers = CONSUMERS;
+    static constexpr int block_m = 64 * CONSUMERS;
+    static constexpr int slabs = HEAD_DIM / 64;
+    static constexpr int q_slab_bytes = block_m * row_bytes;
+    static constexpr int kv_slab_bytes = step_keys * row_bytes;
+    static constexpr int block_slab_bytes = block_keys * row_bytes;
+    static constexpr int q_bytes = slabs * q_slab_bytes;
+    static constexpr int kv_bytes = slabs * kv_slab_bytes;
+    // Registers a thread: 64 Ki shared by all, multiples of 8.
+    static constexpr int producer_registers = CONSUMERS == 2 ? 40 : 32;
+    static constexpr int consumer_registers = CONSUMERS == 2 ? 232 : 160;
+    static_assert(!PLANNED || block_m <= 128, "see most_cut_steps");
+};
+
+// What consumers need to know of a work item. Steps are numbered from the newest keys on with a plan, from position 0 on
+// without one.
+struct Task {
+    int head; // below zero: no work is left
+    int row;        // of the first query in o
+    int rows;       // queries
+    int q_start;    // position of the first query
+    int stale_from; // keys of the first step that its pages hold but the sequence does not: from here ...
+    int stale_to;   // ... up to here, as rows of the step
+
+    // Without a plan.
+    int first_step, last_step; // walked downwards
+    int whole_from, whole_to;  // steps that every query sees whole
+
+    // With one.
+    int block_steps;                         // steps of listed blocks; the first few hold all that the diagonal cuts
+    int cut_steps;                           // those
+    int first_keys[2 * most_cut_steps];      // position of the first key of each half of them
+    int index;                               // in plan.items
+    int full_blocks;                         // that every query sees whole
+    int column_steps, columns, centre_steps, centres; // of extras, and the rows they begin at
+
+    __device__ int extra_steps() const { return column_steps + centre_steps; }
+    __device__ int extra_row(int step) const {
+        return step < column_steps ? columns + step * step_keys : centres + (step - column_steps) * step_keys;
+    }
+};
+
+// Shared memory; operands first, each on a multiple of the swizzle's 1,024 bytes.
+template <typename C> struct __align__(1024) Shared {
+    unsigned char q[C::q_bytes];
+    unsigned char k[stages][C::kv_bytes];
+    unsigned char v[stages][C::kv_bytes];
+    float biases[stages][C::planned ? step_keys : 1];
+    uint64_t q_full, q_empty;
+    uint64_t k_full[stages], k_empty[stages];
+    uint64_t v_full[stages], v_empty[stages];
+    uint64_t biases_full[stages], biases_empty[stages];
+    Task task; // written before q_full, read before q_empty
+    float unused;
+};
+
+} // namespace

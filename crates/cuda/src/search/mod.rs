@@ -1,0 +1,410 @@
+//! The kernel-aware search on the device: what [`attention::search`] does on the CPU, stage by stage in kernels, from
+//! queries and pages to a [`DevicePlan`], without the host waiting for anything.
+//!
+//! | stage | kernels | finds |
+//! |---|---|---|
+//! | summarise | `search_means` | mean key and value of each block, kept beside the pages |
+//! | scores | `search_levels` | row-peak level of every (tile, block) |
+//! | probes | `search_probes`, `search_shares` | exact attention of a few rows, by block |
+//! | distances | `search_rank_distances`, `search_judge` | ranks of block diagonals; recall by level of every family |
+//! | columns | `search_column_mass`, `search_rank_columns`, `search_column_shares` | best columns and what they add |
+//! | choice | `search_choose` | the cheapest candidate that meets the goal, by the cost model |
+//! | lowering | `search_lower`, `search_order`, `search_gather` | lists, order of work, gathered columns and centres |
+
+mod arguments;
+mod geometry;
+mod room;
+
+pub use room::SearchRoom;
+
+use crate::batch::Batch;
+use crate::device::{Buffer, Device, Grid, Kernel};
+use crate::kv::KvPages;
+use crate::plan::DevicePlan;
+use crate::{Error, image};
+use arguments::{Arguments, MOST_COLUMNS, MOST_COUNTS};
+use attention::pattern::{BlockRule, BlockScore, Selector};
+use attention::plan::{HeadPlan, Plan};
+use attention::search::{PatternFamily, Search, Target};
+use attention::shape::{HeadShape, Tiles};
+use half::bf16;
+
+/// The kernels of the search for one shape of heads.
+pub struct DeviceSearch {
+    heads: HeadShape,
+    block_m: usize,
+    /// Shared memory of the kernels that multiply.
+    buffer_bytes: usize,
+    means: Kernel,
+    levels: Kernel,
+    probes: Kernel,
+    shares: Kernel,
+    rank_distances: Kernel,
+    judge: Kernel,
+    column_mass: Kernel,
+    rank_columns: Kernel,
+    column_shares: Kernel,
+    choose: Kernel,
+    lower: Kernel,
+    order: Kernel,
+    gather: Kernel,
+}
+
+/// What the kernels of a head_dim were compiled for.
+struct Sizes {
+    suffix: usize,
+    /// Query rows of a warp.
+    warp_rows: usize,
+}
+
+impl Sizes {
+    fn of(head_dim: usize) -> Option<Self> {
+        let (suffix, warp_rows) = match head_dim {
+            1..=64 => (64, 32),
+            65..=128 => (128, 32),
+            129..=192 => (192, 16),
+            193..=256 => (256, 16),
+            _ => return None,
+        };
+        head_dim.is_multiple_of(16).then_some(Self { suffix, warp_rows })
+    }
+}
+
+const WARPS: usize = 4;
+const THREADS: u32 = 32 * WARPS as u32;
+/// Blocks that one block of threads of `search_probes` and of `search_column_mass` takes.
+const PROBE_SPAN: usize = 16;
+const COLUMN_SPAN: usize = 8;
+/// Every fourth row of a tile is scored.
+const ROW_STRIDE: usize = 4;
+/// Distances are ranked in shared memory.
+const MOST_BLOCKS: usize = 40_000;
+
+impl DeviceSearch {
+    /// Loads the kernels.
+    ///
+    /// # Errors
+    /// When the device or the head_dim has none, or the driver refuses.
+    pub fn new(device: &Device, heads: HeadShape) -> Result<Self, Error> {
+        let capability = device.properties().capability;
+        let Some(Sizes { suffix, warp_rows }) = Sizes::of(heads.head_dim()).filter(|_| capability >= (8, 0)) else {
+            return Err(Error::Unsupported {
+                what: "search",
+                expected: "compute capability 8.0 or newer and a head_dim that is a multiple of 16 up to 256".into(),
+                found: format!("{capability:?} and {}", heads.head_dim()),
+            });
+        };
+        let buffer = 64 * suffix * size_of::<bf16>();
+        let of_dim = |image, name: [&'static str; 4], bytes| {
+            let index = [64, 128, 192, 256].iter().position(|dim| *dim == suffix).expect("one of the sizes");
+            device.kernel(image, name[index], bytes)
+        };
+        macro_rules! of_dim {
+            ($image:literal, $name:literal, $bytes:expr) => {{
+                let names = [
+                    concat!($name, "_d64"),
+                    concat!($name, "_d128"),
+                    concat!($name, "_d192"),
+                    concat!($name, "_d256"),
+                ];
+                of_dim(image!($image), names, $bytes)?
+            }};
+        }
+        let distances_bytes = (MOST_BLOCKS + 1) * size_of::<f32>();
+        let distances_bytes = distances_bytes.min(device.properties().shared_memory_bytes - 1024);
+        Ok(Self {
+            heads,
+            block_m: warp_rows * ROW_STRIDE,
+            buffer_bytes: buffer,
+            means: device.kernel(image!("search_means"), "search_means", 0)?,
+            levels: of_dim!("search_levels", "search_levels", 2 * buffer),
+            probes: of_dim!("search_probes", "search_probes", 2 * buffer),
+            shares: device.kernel(image!("search_probes"), "search_shares", 0)?,
+            rank_distances: device.kernel(image!("search_distances"), "search_rank_distances", distances_bytes)?,
+            judge: device.kernel(image!("search_distances"), "search_judge", 0)?,
+            column_mass: of_dim!("search_columns", "search_column_mass", buffer),
+            rank_columns: device.kernel(image!("search_columns"), "search_rank_columns", 0)?,
+            column_shares: of_dim!("search_columns", "search_column_shares", buffer),
+            choose: device.kernel(image!("search_choose"), "search_choose", 0)?,
+            lower: device.kernel(image!("search_lower"), "search_lower", 0)?,
+            order: device.kernel(image!("search_lower"), "search_order", 0)?,
+            gather: device.kernel(image!("search_lower"), "search_gather", 0)?,
+        })
+    }
+
+    /// Queries of a tile of the plans it makes: those of [`Attend::plan_block_m`](crate::attend::Attend::plan_block_m).
+    pub fn block_m(&self) -> usize {
+        self.block_m
+    }
+
+    /// Room for searches of chunks of up to these tiles.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn room(&self, device: &Device, tiles: Tiles) -> Result<SearchRoom, Error> {
+        Error::check_len("queries of a tile", self.block_m, tiles.block_m())?;
+        SearchRoom::new(device, self.heads, tiles)
+    }
+
+    /// Finds the plan of every head of the one sequence of `batch`, whose keys and values are stored, and leaves it in
+    /// `room`. The final `last_rows` queries see every key.
+    ///
+    /// # Errors
+    /// When the shapes do not belong together, the search asks for what only the CPU has, or the driver refuses.
+    pub fn run(
+        &self,
+        search: &Search,
+        last_rows: usize,
+        q: &Buffer<bf16>,
+        kv: &mut KvPages,
+        batch: &Batch,
+        room: &mut SearchRoom,
+    ) -> Result<(), Error> {
+        check_search(search)?;
+        let tiles = self.check_batch(q, kv, batch)?;
+        room.move_to(tiles, last_rows)?;
+        self.summarise(kv, batch, 0)?;
+        let (heads, blocks) = (self.heads.num_q_heads() as u32, tiles.num_blocks());
+        let arguments = self.arguments(search, last_rows, q, kv, batch, room)?;
+        room.clear()?;
+
+        let most = arguments.counts[arguments.num_counts as usize - 1] as usize;
+        let probes = arguments.num_probes as usize;
+        let rows_of_block = WARPS * self.block_m / ROW_STRIDE;
+        let plain = |x: usize, y: u32| Grid { blocks: (x as u32, y, 1), threads: THREADS, shared_bytes: 0 };
+        let with = |x: usize, y: u32, z: u32, buffers: usize| Grid {
+            blocks: (x as u32, y, z),
+            threads: THREADS,
+            shared_bytes: (buffers * self.buffer_bytes) as u32,
+        };
+        let wide = |x: usize, threads: u32, shared_bytes: usize| Grid {
+            blocks: (x as u32, 1, 1),
+            threads,
+            shared_bytes: shared_bytes as u32,
+        };
+        let tile_groups = tiles.num_tiles().div_ceil(WARPS);
+        let probe_groups = probes.div_ceil(rows_of_block) as u32;
+        let judge_groups = (probes / 2).div_ceil(rows_of_block) as u32;
+        let extra_rows = arguments.extra_rows as usize;
+        let sections = self.heads.num_q_heads() / batch.section_heads(self.device(), self.heads);
+        // SAFETY, of all: `Arguments` mirrors the kernels', whose grids cover heads, tiles, blocks and probes up to the
+        // numbers that it says; its buffers were made for at least as many, as `SearchRoom::move_to` checked; pages are in
+        // the cache, as `check_batch` found.
+        unsafe {
+            self.levels.launch(with(tile_groups, heads, 1, 2), &arguments)?;
+            self.probes.launch(with(blocks.div_ceil(PROBE_SPAN), probe_groups, heads, 2), &arguments)?;
+            self.shares.launch(plain(probes.div_ceil(WARPS), heads), &arguments)?;
+            let distances = (blocks + 1) * size_of::<f32>();
+            self.rank_distances.launch(wide(heads as usize, 1024, distances), &arguments)?;
+            self.judge.launch(plain((probes / 2).div_ceil(2 * WARPS), heads), &arguments)?;
+            if most > 0 {
+                self.column_mass.launch(with(blocks.div_ceil(COLUMN_SPAN), heads, 1, 1), &arguments)?;
+                self.rank_columns.launch(wide(heads as usize, 1024, 0), &arguments)?;
+                self.column_shares.launch(with(most.div_ceil(64), judge_groups, heads, 1), &arguments)?;
+            }
+            self.choose.launch(wide(heads as usize, 256, 0), &arguments)?;
+            self.lower.launch(plain(tile_groups, heads), &arguments)?;
+            self.order.launch(wide(sections, 1024, 0), &arguments)?;
+            self.gather.launch(plain(extra_rows.div_ceil(WARPS), heads), &arguments)?;
+        }
+        Ok(())
+    }
+
+    /// Puts plans of the host on the device, one for each sequence of `batch`, and gathers their columns and centres.
+    ///
+    /// # Errors
+    /// When a plan was made for other queries or other tiles, or there is no room.
+    pub fn upload(&self, plans: &[&Plan], kv: &mut KvPages, batch: &Batch) -> Result<DevicePlan, Error> {
+        let device = self.device();
+        batch.check_pages(kv)?;
+        Error::check_heads(self.heads, kv.heads())?;
+        let (mut plan, columns) = DevicePlan::lists(device, self.heads, self.block_m, plans, batch)?;
+        let q_heads = self.heads.num_q_heads();
+        let rows = crate::plan::extra_rows(plan.column_room(), plan.max_blocks());
+        let column_room = plan.column_room().next_multiple_of(crate::plan::STEP_KEYS);
+        for (sequence, host) in plans.iter().enumerate() {
+            let tiles = plan.tiles()[sequence];
+            self.summarise(kv, batch, sequence)?;
+            let mut of_heads = vec![0i32; q_heads * column_room];
+            let mut choices = Vec::with_capacity(q_heads);
+            let mut centres = false;
+            for (head, of_head) in host.heads.iter().enumerate() {
+                let columns = &columns[sequence * q_heads + head];
+                for (slot, column) in of_heads[head * column_room..].iter_mut().zip(columns) {
+                    *slot = *column as i32;
+                }
+                let sparse = matches!(of_head, HeadPlan::Sparse(_));
+                centres |= matches!(of_head, HeadPlan::Sparse(plan) if plan.centres());
+                choices.push(arguments::Choice {
+                    family: if sparse { 0 } else { arguments::NUM_FAMILIES as i32 },
+                    level: 0,
+                    columns: columns.len() as i32,
+                    unused: 0,
+                    recall: f64::NAN,
+                    cost: f64::NAN,
+                });
+            }
+            let (mut columns, mut choices) = (device.upload(&of_heads)?, device.upload(&choices)?);
+            let first_row = sequence * q_heads * rows;
+            let elements = first_row * self.heads.head_dim();
+            let arguments = Arguments {
+                columns: columns.pointer_mut(),
+                choices: choices.pointer_mut(),
+                extras: plan.extras.pointer_mut().offset(first_row),
+                k_extras: plan.k_extras.pointer_mut().offset(elements),
+                v_extras: plan.v_extras.pointer_mut().offset(elements),
+                centres: centres as i32,
+                column_room: column_room as i32,
+                extra_rows: rows as i32,
+                ..self.operands(tiles, kv, batch, sequence)?
+            };
+            let grid = Grid {
+                blocks: (rows.div_ceil(WARPS) as u32, q_heads as u32, 1),
+                threads: THREADS,
+                shared_bytes: 0,
+            };
+            // SAFETY: `Arguments` mirrors the kernel's; columns are below `kv_len` by the plan's construction, so their
+            // pages are in the cache, and the rows written are those of this sequence's heads.
+            unsafe { self.gather.launch(grid, &arguments)? };
+            // Columns and choices must live until the kernel has read them; buffers are freed in the stream's order.
+        }
+        Ok(plan)
+    }
+
+    fn device(&self) -> &Device {
+        self.means.device()
+    }
+
+    fn check_batch(&self, q: &Buffer<bf16>, kv: &KvPages, batch: &Batch) -> Result<Tiles, Error> {
+        self.means.check_device([("batch", batch.device()), ("queries", q.device())])?;
+        batch.check_pages(kv)?;
+        Error::check_heads(self.heads, kv.heads())?;
+        Error::check_len("sequences to search", 1, batch.num_sequences())?;
+        let range = batch.ranges()[0];
+        Error::check_len("queries", range.q_len() * self.heads.num_q_heads() * self.heads.head_dim(), q.len())?;
+        if range.num_blocks() > MOST_BLOCKS {
+            let (expected, found) = (format!("up to {MOST_BLOCKS}"), range.num_blocks().to_string());
+            return Err(Error::Unsupported { what: "kv blocks of a search", expected, found });
+        }
+        Ok(range.tiles(self.block_m)?)
+    }
+
+    /// Makes the means of all blocks of a sequence.
+    fn summarise(&self, kv: &mut KvPages, batch: &Batch, sequence: usize) -> Result<(), Error> {
+        kv.make_means()?;
+        let range = batch.ranges()[sequence];
+        let tiles = range.tiles(self.block_m)?;
+        let first_mean = 0;
+        let arguments = Arguments { first_mean, ..self.operands(tiles, kv, batch, sequence)? };
+        let blocks = (tiles.num_blocks() - first_mean as usize) as u32;
+        let grid = Grid { blocks: (blocks, self.heads.num_kv_heads() as u32, 1), threads: 256, shared_bytes: 0 };
+        // SAFETY: `Arguments` mirrors the kernel's, which reads and writes the blocks of the sequence's pages.
+        unsafe { self.means.launch(grid, &arguments) }
+    }
+
+    /// Pages and sizes, and nothing to find.
+    fn operands(&self, tiles: Tiles, kv: &mut KvPages, batch: &Batch, sequence: usize) -> Result<Arguments, Error> {
+        let range = tiles.range();
+        Ok(Arguments {
+            k: kv.k.pointer(),
+            v: kv.v.pointer(),
+            batch: batch.arguments_of(self.device(), kv, sequence),
+            head_dim: self.heads.head_dim() as i32,
+            q_len: range.q_len() as i32,
+            kv_len: range.kv_len() as i32,
+            num_tiles: tiles.num_tiles() as i32,
+            num_blocks: tiles.num_blocks() as i32,
+            block_m: self.block_m as i32,
+            sm_scale: self.heads.sm_scale(),
+            ..means_arguments(kv)
+        })
+    }
+
+    fn arguments(
+        &self,
+        search: &Search,
+        last_rows: usize,
+        q: &Buffer<bf16>,
+        kv: &mut KvPages,
+        batch: &Batch,
+        room: &mut SearchRoom,
+    ) -> Result<Arguments, Error> {
+        let tiles = room.tiles();
+        let pairs = attention::search::CostModel::pairs();
+        let (goal, share) = match search.target() {
+            Target::Recall(share) => (0, share),
+            Target::Density(share) => (1, share),
+            Target::Cost(share) => (2, share),
+        };
+        let bit = |family| search.families.contains(&family) as u32;
+        let families = bit(PatternFamily::BlockCluster)
+            | bit(PatternFamily::IntervalSlash) << 1
+            | bit(PatternFamily::Triangular) << 2;
+        let mut counts = [0; MOST_COUNTS];
+        counts.iter_mut().zip(&search.column_counts).for_each(|(to, count)| *to = *count as i32);
+        let costs = arguments::Costs {
+            gathered_step: search.cost.gathered_step,
+            gather_key: search.cost.gather_key,
+            gather_centre: search.cost.gather_centre,
+            tile: search.cost.tile,
+        };
+        let arguments = Arguments {
+            q: q.pointer(),
+            costs,
+            dense_cost: search.cost.dense(tiles),
+            margin: search.cost.margin,
+            share: share as f64,
+            dense_pairs_cost: pairs.dense(tiles),
+            goal,
+            families,
+            counts,
+            num_counts: search.column_counts.len() as i32,
+            centres: search.centres as i32,
+            last_rows: last_rows.min(i32::MAX as usize / 2) as i32,
+            ..self.operands(tiles, kv, batch, 0)?
+        };
+        Ok(room.fill(arguments))
+    }
+}
+
+/// Where the means of blocks are, and nothing else.
+fn means_arguments(kv: &mut KvPages) -> Arguments {
+    let means = kv.means.as_mut().expect("made by `summarise`");
+    Arguments {
+        k_means: means.k.pointer_mut(),
+        v_means: means.v.pointer_mut(),
+        k_means_bf16: means.k_bf16.pointer_mut(),
+        ..Arguments::none()
+    }
+}
+
+impl Arguments {
+    /// Nothing to read and nowhere to write.
+    fn none() -> Self {
+        // SAFETY: null pointers and zeros are values of every field.
+        unsafe { std::mem::zeroed() }
+    }
+}
+
+/// Checks that the device can search for this.
+fn check_search(search: &Search) -> Result<(), Error> {
+    let unsupported = |what, expected: String, found: String| Err(Error::Unsupported { what, expected, found });
+    let selector = Selector { score: BlockScore::RowPeak { stride: ROW_STRIDE }, rule: BlockRule::Share };
+    if search.selector != selector {
+        let expected = format!("{selector:?} on a GPU; others run with --device cpu");
+        return unsupported("selector", expected, format!("{:?}", search.selector));
+    }
+    if search.guarantee.is_some() {
+        return unsupported("guarantee", "none on a GPU; it runs with --device cpu".into(), "one".into());
+    }
+    let counts = &search.column_counts;
+    let fit = counts.first() == Some(&0)
+        && counts.len() <= MOST_COUNTS
+        && counts.is_sorted_by(|a, b| a < b)
+        && counts.iter().all(|count| count.is_multiple_of(64) && *count <= MOST_COLUMNS);
+    if !fit || search.families.is_empty() {
+        let expected = format!("0, then up to {} ascending multiples of 64 up to {MOST_COLUMNS}", MOST_COUNTS - 1);
+        return unsupported("numbers of columns", expected, format!("{counts:?}"));
+    }
+    Ok(())
+}
