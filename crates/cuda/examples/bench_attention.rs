@@ -80,7 +80,7 @@ fn measure(
     for run in 0..runs + 3 {
         let timer = device.timer()?;
         for _ in 0..in_a_row {
-            attend.launch(&q, &kv, &batch, &mut o, Some(&mut lse))?;
+            attend.launch(&q, &kv, &batch, &mut o, Some(&mut lse), None)?;
         }
         let elapsed = timer.elapsed_ms()? / in_a_row as f64;
         if run >= 3 {

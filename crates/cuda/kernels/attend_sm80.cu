@@ -23,9 +23,10 @@ struct Arguments {
     Batch batch;
     int head_dim;
     float sm_scale;
+    unsigned window; // keys a query sees, its own included
 };
 // As `src/attend_sm80.rs` has it.
-static_assert(sizeof(Arguments) == 96 && offsetof(Arguments, head_dim) == 88);
+static_assert(sizeof(Arguments) == 104 && offsetof(Arguments, head_dim) == 88);
 
 // Outside the namespace: names inside one without a name differ from build to build.
 extern __shared__ __align__(128) unsigned char dynamic_shared[];
@@ -47,6 +48,7 @@ template <int PADDED, int M_TILES> class Attention {
     const uint32_t q_shared, k_shared, v_shared;
     const int lane, warp_row; // first query of the warp
     const float scale;        // of logits to base-2 exponents
+    const int first_block;    // of which some query sees a key
 
     float o[M_TILES][d_tiles][4];
     float s[M_TILES][n_tiles][4];
@@ -101,7 +103,7 @@ template <int PADDED, int M_TILES> class Attention {
         }
     }
 
-    // Hides keys behind each query.
+    // Hides keys behind each query, and those before its window.
     __device__ void mask(int block) {
 #pragma unroll
         for (int m = 0; m < M_TILES; ++m)
@@ -111,7 +113,8 @@ template <int PADDED, int M_TILES> class Attention {
                 for (int i = 0; i < 4; ++i) {
                     int position = item.q_start + warp_row + m * 16 + lane / 4 + i / 2 * 8;
                     int key = block * block_keys + n * 8 + lane % 4 * 2 + i % 2;
-                    if (key > position) s[m][n][i] = -INFINITY;
+                    // Less than nothing behind is beyond any window.
+                    if (unsigned(position - key) >= args.window) s[m][n][i] = -INFINITY;
                 }
     }
 
@@ -173,11 +176,12 @@ template <int PADDED, int M_TILES> class Attention {
         __syncthreads();
         copy_block(v_shared, args.v, row, block);
         copy_commit();
-        int next_row = block > 0 ? cache_row(args.batch, item.table, item.kv_head, block - 1) : 0;
+        bool last = block == first_block;
+        int next_row = last ? 0 : cache_row(args.batch, item.table, item.kv_head, block - 1);
         multiply_scores();
         copy_wait();
         __syncthreads();
-        if (block > 0) copy_block(k_shared, args.k, next_row, block - 1);
+        if (!last) copy_block(k_shared, args.k, next_row, block - 1);
         copy_commit();
         row = next_row;
         if (MASKED) mask(block);
@@ -217,7 +221,8 @@ public:
     __device__ Attention(const Arguments &args, uint32_t shared)
         : args(args), item(work_item<block_m>(args.batch, blockIdx.x)), q_shared(shared),
           k_shared(shared + block_m * row_bytes), v_shared(shared + (block_m + block_keys) * row_bytes),
-          lane(threadIdx.x % 32), warp_row(threadIdx.x / 32 * 16 * M_TILES), scale(args.sm_scale * log2_e) {}
+          lane(threadIdx.x % 32), warp_row(threadIdx.x / 32 * 16 * M_TILES), scale(args.sm_scale * log2_e),
+          first_block(max(0, item.q_start + 1 - int(args.window)) / block_keys) {}
 
     __device__ void run() {
         int row_elements = args.batch.num_q_heads * args.head_dim;
@@ -235,10 +240,13 @@ public:
 #pragma unroll
                 for (int i = 0; i < 4; ++i) o[m][d][i] = 0.f;
         }
-        // Leading blocks that every query sees whole need no mask.
-        int whole_blocks = (item.q_start + 1) / block_keys;
-        for (; block >= whole_blocks; --block) step<true>(block, row);
-        for (; block >= 0; --block) step<false>(block, row);
+        // Blocks that every query sees whole need no mask: those before the first query, from the last one's window on.
+        int whole_end = (item.q_start + 1) / block_keys;
+        int whole_begin = (max(0, item.keys() - int(args.window)) + block_keys - 1) / block_keys;
+        for (; block >= first_block; --block) {
+            if (block < whole_end && block >= whole_begin) step<false>(block, row);
+            else step<true>(block, row);
+        }
         write();
     }
 };

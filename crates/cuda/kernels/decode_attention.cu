@@ -21,7 +21,7 @@ struct Arguments {
     int num_splits;
     int head_dim; // a multiple of 16 up to `PADDED`
     float sm_scale;
-    int window; // keys a query sees, its own included
+    unsigned window; // keys a query sees, its own included
 };
 // As `src/decode_attention.rs` has it.
 static_assert(sizeof(Arguments) == 112 && offsetof(Arguments, num_splits) == 96);
@@ -62,7 +62,7 @@ template <int PADDED> struct Decode {
         Sequence sequence = batch.sequences[blockIdx.z];
         const int *table = batch.page_table + sequence.table_begin;
         // From the sequence on the device, since a recording is replayed while it grows.
-        int first_key = max(0, sequence.kv_len - args.window), first_block = first_key / block_keys;
+        int first_block = max(0, sequence.kv_len - int(args.window)) / block_keys;
         int blocks = (sequence.kv_len + block_keys - 1) / block_keys - first_block;
         int per_split = (blocks + args.num_splits - 1) / args.num_splits;
         int block = first_block + min(split * per_split, blocks), end = min(block + per_split, first_block + blocks);
@@ -102,8 +102,8 @@ template <int PADDED> struct Decode {
                 mma_m16n8k16(s[0], q, k[0], k[1]);
                 mma_m16n8k16(s[1], q, k[2], k[3]);
             }
-            int lane_key = index * block_keys + key_row + lane % 4 * 2;
-            int visible = first_key - lane_key, valid = sequence.kv_len - lane_key;
+            // How far behind the newest key; less than nothing past it, which unsigned is beyond any window.
+            int behind = sequence.kv_len - 1 - index * block_keys - key_row - lane % 4 * 2;
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
                 float largest = maximum[r];
@@ -112,7 +112,7 @@ template <int PADDED> struct Decode {
 #pragma unroll
                     for (int i = 0; i < 2; ++i) {
                         float &x = s[n][2 * r + i];
-                        x = n * 8 + i >= visible && n * 8 + i < valid ? x * scale : -INFINITY;
+                        x = unsigned(behind - n * 8 - i) < args.window ? x * scale : -INFINITY;
                         largest = fmaxf(largest, x);
                     }
                 largest = row_max(largest);

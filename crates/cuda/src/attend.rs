@@ -48,10 +48,11 @@ impl Attend {
     /// Attends all queries of `batch`.
     ///
     /// `q` and `o` are `[row][q_head][head_dim]`, `lse` is `[q_head][row]`, natural logarithm. Keys at or past the end of
-    /// a sequence are not used, whatever its last page holds there.
+    /// a sequence are not used, whatever its last page holds there. A query sees the last `window` keys up to its own, or all
+    /// of them; pages that lie before the windows of all queries are not read.
     ///
     /// # Errors
-    /// When the shapes do not belong together, or the driver refuses.
+    /// When the shapes do not belong together, the window is empty, or the driver refuses.
     pub fn launch(
         &self,
         q: &Buffer<bf16>,
@@ -59,10 +60,17 @@ impl Attend {
         batch: &Batch,
         o: &mut Buffer<bf16>,
         lse: Option<&mut Buffer<f32>>,
+        window: Option<usize>,
     ) -> Result<(), Error> {
         match self {
-            Self::Sm80(attend) => attend.launch(q, kv, batch, o, lse),
-            Self::Sm90(attend) => attend.launch(q, kv, batch, o, lse),
+            Self::Sm80(attend) => attend.launch(q, kv, batch, o, lse, window),
+            Self::Sm90(attend) => match window {
+                None => attend.launch(q, kv, batch, o, lse),
+                Some(window) => {
+                    let (expected, found) = ("none with attend_sm90".into(), window.to_string());
+                    Err(Error::Unsupported { what: "sliding window", expected, found })
+                }
+            },
         }
     }
 }

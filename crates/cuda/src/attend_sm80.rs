@@ -1,6 +1,6 @@
 //! Dense causal attention over a paged cache, for compute capability 8.0 and above.
 
-use crate::batch::{Batch, BatchArguments};
+use crate::batch::{Batch, BatchArguments, window_argument};
 use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut};
 use crate::kv::KvPages;
 use crate::{Error, image};
@@ -49,10 +49,11 @@ struct Arguments {
     batch: BatchArguments,
     head_dim: i32,
     sm_scale: f32,
+    window: i32,
 }
 
 // As `static_assert`ed in the kernel.
-const _: () = assert!(size_of::<Arguments>() == 96 && std::mem::offset_of!(Arguments, head_dim) == 88);
+const _: () = assert!(size_of::<Arguments>() == 104 && std::mem::offset_of!(Arguments, head_dim) == 88);
 
 impl AttendSm80 {
     /// Whether a device has this kernel for heads of `head_dim`: a multiple of 16 up to 256.
@@ -84,7 +85,7 @@ impl AttendSm80 {
     /// Attends all queries of `batch`; see [`Attend::launch`](crate::attend::Attend::launch).
     ///
     /// # Errors
-    /// When the shapes do not belong together, or the driver refuses.
+    /// When the shapes do not belong together, the window is empty, or the driver refuses.
     pub fn launch(
         &self,
         q: &Buffer<bf16>,
@@ -92,6 +93,7 @@ impl AttendSm80 {
         batch: &Batch,
         o: &mut Buffer<bf16>,
         lse: Option<&mut Buffer<f32>>,
+        window: Option<usize>,
     ) -> Result<(), Error> {
         let heads = self.heads;
         self.kernel.check_device([("batch", batch.device())])?;
@@ -105,6 +107,7 @@ impl AttendSm80 {
             batch: batch.arguments(self.kernel.device(), kv),
             head_dim: heads.head_dim() as i32,
             sm_scale: heads.sm_scale(),
+            window: window_argument(window)?,
         };
         let items = (batch.num_tiles() * heads.num_q_heads()) as u32;
         let grid = Grid { blocks: (items, 1, 1), threads: THREADS, shared_bytes: self.tile.shared_bytes as u32 };

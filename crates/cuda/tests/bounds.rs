@@ -132,10 +132,10 @@ fn operands_of_another_opening_are_refused() {
     let mut decode = DecodeAttention::new(&device, heads, 1).unwrap();
     let mut own = case.upload(&device, attend.block_m());
     let mut foreign = case.upload(&other, attend.block_m());
-    check(attend.launch(&foreign.q, &own.kv, &own.batch, &mut own.o, None), "queries");
-    check(attend.launch(&own.q, &foreign.kv, &own.batch, &mut own.o, None), "keys and values");
-    check(attend.launch(&own.q, &own.kv, &own.batch, &mut foreign.o, None), "output");
-    check(attend.launch(&own.q, &own.kv, &own.batch, &mut own.o, Some(&mut foreign.lse)), "lse");
+    check(attend.launch(&foreign.q, &own.kv, &own.batch, &mut own.o, None, None), "queries");
+    check(attend.launch(&own.q, &foreign.kv, &own.batch, &mut own.o, None, None), "keys and values");
+    check(attend.launch(&own.q, &own.kv, &own.batch, &mut foreign.o, None, None), "output");
+    check(attend.launch(&own.q, &own.kv, &own.batch, &mut own.o, Some(&mut foreign.lse), None), "lse");
     check(decode.launch(&foreign.q, &foreign.kv, &foreign.batch, &mut foreign.o, None), "batch");
     let mut rotations = device.zeros::<[f32; 2]>(32).unwrap();
     let frequencies = device.zeros::<f64>(32).unwrap();

@@ -42,9 +42,6 @@ fn agrees_in(name: &str, folder: &Path) {
     for simd in Simd::available() {
         agrees_on(Cpu::new(simd), weights(), &vectors, &format!("{name}, {}", simd.name()));
     }
-    if weights().config().windows.iter().any(Option::is_some) {
-        return eprintln!("SKIPPED on the GPU, which has no sliding windows yet: {name}");
-    }
     match Gpu::open(0, weights().config(), false) {
         Ok(gpu) => agrees_on(gpu, weights(), &vectors, &format!("{name}, GPU")),
         Err(error) => eprintln!("SKIPPED on the GPU: {error}"),

@@ -274,11 +274,6 @@ impl Ops for Gpu {
         let Chunk { batch, rotations, q, .. } = chunk;
         let len = batch.num_rows();
         let range = QueryRange::new(len, sequence.len() + len)?;
-        if let Some(window) = spec.window.filter(|window| len > 1 && *window < range.kv_len()) {
-            let expected =
-                format!("one no shorter than the {} keys; longer prompts run with --device cpu", range.kv_len());
-            return Err(Error::Unsupported { what: "sliding window", expected, found: window.to_string() }.into());
-        }
         let of_heads = DeviceHeadParameters {
             bias: parameters.bias.as_ref(),
             norms: parameters.norms.as_ref().map(|(q, k)| (q, k)),
@@ -295,7 +290,9 @@ impl Ops for Gpu {
             decode.launch(q, pages, batch, &mut out.values, spec.window)?;
         } else {
             self.mark(Work::Attention, len)?;
-            self.attend.launch(q, pages, batch, &mut out.values, None)?;
+            // One that is as long as the keys hides none of them.
+            let window = spec.window.filter(|window| *window < range.kv_len());
+            self.attend.launch(q, pages, batch, &mut out.values, None, window)?;
         }
         let pairs = spec.window.map_or_else(|| range.causal_pairs(), |window| range.window_pairs(window));
         let causal_pairs = pairs * spec.heads.num_q_heads() as u64;
