@@ -1,4 +1,4 @@
-//! Dense causal attention with the best kernel that a device has.
+//! Causal attention, dense or by a plan, with the best kernel that a device has.
 
 use crate::Error;
 use crate::attend_sm80::AttendSm80;
@@ -6,6 +6,7 @@ use crate::attend_sm90::AttendSm90;
 use crate::batch::Batch;
 use crate::device::{Buffer, Device};
 use crate::kv::KvPages;
+use crate::plan::DevicePlan;
 use attention::shape::HeadShape;
 use half::bf16;
 
@@ -64,13 +65,38 @@ impl Attend {
     ) -> Result<(), Error> {
         match self {
             Self::Sm80(attend) => attend.launch(q, kv, batch, o, lse, window),
-            Self::Sm90(attend) => match window {
-                None => attend.launch(q, kv, batch, o, lse),
-                Some(window) => {
-                    let (expected, found) = ("none with attend_sm90".into(), window.to_string());
-                    Err(Error::Unsupported { what: "sliding window", expected, found })
-                }
-            },
+            Self::Sm90(attend) => attend.launch(q, kv, batch, o, lse, window),
+        }
+    }
+
+    /// Queries of a tile of a plan, where there is a kernel for plans.
+    pub fn plan_block_m(&self) -> Option<usize> {
+        match self {
+            Self::Sm80(_) => None,
+            Self::Sm90(attend) => Some(attend.plan_block_m()),
+        }
+    }
+
+    /// Attends what `plan` says for all queries of `batch`, whatever the batch's own tiles are; operands as for
+    /// [`launch`](Self::launch). Blocks that no tile lists are not read.
+    ///
+    /// # Errors
+    /// When the plan was made for other queries or tiles, the shapes do not belong together, or the driver refuses.
+    pub fn launch_plan(
+        &self,
+        q: &Buffer<bf16>,
+        kv: &KvPages,
+        batch: &Batch,
+        plan: &DevicePlan,
+        o: &mut Buffer<bf16>,
+        lse: Option<&mut Buffer<f32>>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Sm80(_) => {
+                let (expected, found) = ("compute capability 9.0 and a head_dim of 64 or 128".into(), "others".into());
+                Err(Error::Unsupported { what: "attention by a plan", expected, found })
+            }
+            Self::Sm90(attend) => attend.launch_plan(q, kv, batch, plan, o, lse),
         }
     }
 }

@@ -149,10 +149,7 @@ impl AttendSm90 {
         let window = window_argument(window)?.min(NO_WINDOW);
         let grid = self.tile.grid(self.dense.device(), items);
         let (k, v) = Self::kv_maps(kv)?;
-        let arguments = Arguments {
-            window,
-            ..self.arguments(self.block_m(), q, (k, v), kv, batch, o, lse)?
-        };
+        let arguments = Arguments { window, ..self.arguments(self.block_m(), q, (k, v), kv, batch, o, lse)? };
         // SAFETY: `Arguments` mirrors the kernel's. The kernel reads rows of q and writes rows of o and lse below
         // `num_rows`, by the batch's construction; reads pages below `num_pages`, checked by `check_operands`; reads tables
         // by the offsets that `Batch::new` made; and does not look at the plan.

@@ -298,7 +298,9 @@ impl DevicePlan {
             let message = format!("made for {found:?}, not for {:?}: plan again", batch.ranges());
             return Err(attention::Error::Plan(message).into());
         }
-        self.tiles.iter().try_for_each(|tiles| Error::check_len("queries of a tile of the plan", block_m, tiles.block_m()))
+        self.tiles
+            .iter()
+            .try_for_each(|tiles| Error::check_len("queries of a tile of the plan", block_m, tiles.block_m()))
     }
 }
 

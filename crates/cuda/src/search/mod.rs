@@ -50,6 +50,25 @@ pub struct DeviceSearch {
     gather: Kernel,
 }
 
+/// A stage of the search, as the table above has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Means of blocks.
+    Summarise,
+    /// Scores of (tile, block).
+    Scores,
+    /// Exact attention of probe rows.
+    Probes,
+    /// Ranks of block diagonals, recall by level.
+    Distances,
+    /// Single columns.
+    Columns,
+    /// Choice among candidates.
+    Choice,
+    /// Lists, order of work, gathered columns and centres.
+    Lowering,
+}
+
 /// What the kernels of a head_dim were compiled for.
 struct Sizes {
     suffix: usize,
@@ -101,12 +120,8 @@ impl DeviceSearch {
         };
         macro_rules! of_dim {
             ($image:literal, $name:literal, $bytes:expr) => {{
-                let names = [
-                    concat!($name, "_d64"),
-                    concat!($name, "_d128"),
-                    concat!($name, "_d192"),
-                    concat!($name, "_d256"),
-                ];
+                let names =
+                    [concat!($name, "_d64"), concat!($name, "_d128"), concat!($name, "_d192"), concat!($name, "_d256")];
                 of_dim(image!($image), names, $bytes)?
             }};
         }
@@ -147,10 +162,11 @@ impl DeviceSearch {
     }
 
     /// Finds the plan of every head of the one sequence of `batch`, whose keys and values are stored, and leaves it in
-    /// `room`. The final `last_rows` queries see every key.
+    /// `room`. The final `last_rows` queries see every key. `begin` hears of each stage before its kernels are asked for.
     ///
     /// # Errors
     /// When the shapes do not belong together, the search asks for what only the CPU has, or the driver refuses.
+    #[allow(clippy::too_many_arguments)] // operands, each of another kind
     pub fn run(
         &self,
         search: &Search,
@@ -159,10 +175,12 @@ impl DeviceSearch {
         kv: &mut KvPages,
         batch: &Batch,
         room: &mut SearchRoom,
+        begin: &mut dyn FnMut(Stage) -> Result<(), Error>,
     ) -> Result<(), Error> {
         check_search(search)?;
         let tiles = self.check_batch(q, kv, batch)?;
         room.move_to(tiles, last_rows)?;
+        begin(Stage::Summarise)?;
         self.summarise(kv, batch, 0)?;
         let (heads, blocks) = (self.heads.num_q_heads() as u32, tiles.num_blocks());
         let arguments = self.arguments(search, last_rows, q, kv, batch, room)?;
@@ -191,18 +209,24 @@ impl DeviceSearch {
         // numbers that it says; its buffers were made for at least as many, as `SearchRoom::move_to` checked; pages are in
         // the cache, as `check_batch` found.
         unsafe {
+            begin(Stage::Scores)?;
             self.levels.launch(with(tile_groups, heads, 1, 2), &arguments)?;
+            begin(Stage::Probes)?;
             self.probes.launch(with(blocks.div_ceil(PROBE_SPAN), probe_groups, heads, 2), &arguments)?;
             self.shares.launch(plain(probes.div_ceil(WARPS), heads), &arguments)?;
+            begin(Stage::Distances)?;
             let distances = (blocks + 1) * size_of::<f32>();
             self.rank_distances.launch(wide(heads as usize, 1024, distances), &arguments)?;
             self.judge.launch(plain((probes / 2).div_ceil(2 * WARPS), heads), &arguments)?;
             if most > 0 {
+                begin(Stage::Columns)?;
                 self.column_mass.launch(with(blocks.div_ceil(COLUMN_SPAN), heads, 1, 1), &arguments)?;
                 self.rank_columns.launch(wide(heads as usize, 1024, 0), &arguments)?;
                 self.column_shares.launch(with(most.div_ceil(64), judge_groups, heads, 1), &arguments)?;
             }
+            begin(Stage::Choice)?;
             self.choose.launch(wide(heads as usize, 256, 0), &arguments)?;
+            begin(Stage::Lowering)?;
             self.lower.launch(plain(tile_groups, heads), &arguments)?;
             self.order.launch(wide(sections, 1024, 0), &arguments)?;
             self.gather.launch(plain(extra_rows.div_ceil(WARPS), heads), &arguments)?;
@@ -258,11 +282,8 @@ impl DeviceSearch {
                 extra_rows: rows as i32,
                 ..self.operands(tiles, kv, batch, sequence)?
             };
-            let grid = Grid {
-                blocks: (rows.div_ceil(WARPS) as u32, q_heads as u32, 1),
-                threads: THREADS,
-                shared_bytes: 0,
-            };
+            let grid =
+                Grid { blocks: (rows.div_ceil(WARPS) as u32, q_heads as u32, 1), threads: THREADS, shared_bytes: 0 };
             // SAFETY: `Arguments` mirrors the kernel's; columns are below `kv_len` by the plan's construction, so their
             // pages are in the cache, and the rows written are those of this sequence's heads.
             unsafe { self.gather.launch(grid, &arguments)? };

@@ -1,8 +1,6 @@
 //! What the search works in and what it leaves.
 
-use super::arguments::{
-    Arguments, Candidate, Choice, MOST_COLUMNS, MOST_COUNTS, NUM_FAMILIES, NUM_KINDS, NUM_LEVELS,
-};
+use super::arguments::{Arguments, Candidate, Choice, MOST_COLUMNS, MOST_COUNTS, NUM_FAMILIES, NUM_KINDS, NUM_LEVELS};
 use super::geometry::Geometry;
 use crate::Error;
 use crate::device::{Buffer, Device, ViewMut};
@@ -17,7 +15,6 @@ use attention::shape::{HeadShape, Tiles};
 /// Buffers of the search for chunks of one length, used again from layer to layer and from chunk to chunk; and the plan
 /// that the last search left.
 pub struct SearchRoom {
-    device: Device,
     heads: HeadShape,
     /// What the buffers suffice for.
     largest: Tiles,
@@ -59,7 +56,6 @@ impl SearchRoom {
         let (q_heads, blocks, num_tiles) = (heads.num_q_heads(), tiles.num_blocks(), tiles.num_tiles());
         let num_probes = probe_rows(tiles.range()).len();
         Ok(Self {
-            device: device.clone(),
             heads,
             largest: tiles,
             current: None,
@@ -222,9 +218,7 @@ impl SearchRoom {
                 .collect();
             let chosen = match choice.family as usize {
                 NUM_FAMILIES => HeadChoice::dense(choice.cost),
-                family => {
-                    HeadChoice::new(pattern(family, choice.level, choice.columns), choice.recall, choice.cost)
-                }
+                family => HeadChoice::new(pattern(family, choice.level, choice.columns), choice.recall, choice.cost),
             };
             HeadChoice { considered, ..chosen }
         });

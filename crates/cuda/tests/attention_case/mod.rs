@@ -4,7 +4,8 @@
 
 use crate::on_device::Numbers;
 use attention::oracle::{Head, attend_row};
-use attention::shape::{HeadShape, QueryRange};
+use attention::plan::{HeadPlan, Plan, SparsePlan};
+use attention::shape::{HeadShape, QueryRange, Tiles};
 use cuda::batch::{Batch, SequencePages};
 use cuda::device::{Buffer, Device};
 use cuda::kv::KvPages;
@@ -126,16 +127,52 @@ impl Case {
     /// Compares `o` and `lse` with the oracle, in every row or in about `rows_to_check` of each head: the first, the
     /// last and random ones.
     pub fn check(&self, numbers: &mut Numbers, operands: &Operands, rows_to_check: Option<usize>) {
+        self.check_keys(numbers, operands, rows_to_check, |_, _, position| self.seen(position));
+    }
+
+    /// The same for plans, one a sequence.
+    pub fn check_plans(
+        &self,
+        numbers: &mut Numbers,
+        operands: &Operands,
+        plans: &[Plan],
+        rows_to_check: Option<usize>,
+    ) {
+        self.check_keys(numbers, operands, rows_to_check, |sequence, head, position| {
+            planned_keys(&plans[sequence].heads[head], self.ranges[sequence], position)
+        });
+    }
+
+    fn check_keys(
+        &self,
+        numbers: &mut Numbers,
+        operands: &Operands,
+        rows_to_check: Option<usize>,
+        keys: impl Fn(usize, usize, usize) -> Vec<Vec<usize>>,
+    ) {
         let lse = operands.lse.read().unwrap();
-        self.compare(numbers, operands, Some(lse), rows_to_check);
+        self.compare(numbers, operands, Some(lse), rows_to_check, keys);
     }
 
     /// The same for kernels that give no `lse`.
     pub fn check_output(&self, numbers: &mut Numbers, operands: &Operands, rows_to_check: Option<usize>) {
-        self.compare(numbers, operands, None, rows_to_check);
+        self.compare(numbers, operands, None, rows_to_check, |_, _, position| self.seen(position));
     }
 
-    fn compare(&self, numbers: &mut Numbers, operands: &Operands, lse: Option<Vec<f32>>, rows_to_check: Option<usize>) {
+    /// Keys that the query at `position` sees, each by itself.
+    fn seen(&self, position: usize) -> Vec<Vec<usize>> {
+        (self.first_key(position)..=position).map(|key| vec![key]).collect()
+    }
+
+    /// `keys` has what the oracle attends, of a sequence, head and position.
+    fn compare(
+        &self,
+        numbers: &mut Numbers,
+        operands: &Operands,
+        lse: Option<Vec<f32>>,
+        rows_to_check: Option<usize>,
+        keys: impl Fn(usize, usize, usize) -> Vec<Vec<usize>>,
+    ) {
         let (heads, d) = (self.heads, self.heads.head_dim());
         let o = operands.o.read().unwrap();
         assert!(o.iter().all(|x| x.is_finite()), "{}: an output is not finite or was not written", self.name());
@@ -155,8 +192,7 @@ impl Case {
                     let q = f64s(&self.q[at..at + d]);
                     let operands = Head { q: &q, k: &k, v: &v, head_dim: d };
                     let position = range.q_start() + row;
-                    let keys = (self.first_key(position)..=position).map(|key| vec![key]);
-                    let (expected, expected_lse) = attend_row(operands, 0, keys);
+                    let (expected, expected_lse) = attend_row(operands, 0, keys(index, head, position));
                     // Values are below 1: weights rounded to 8 bits cost at most 2^-9, the output's rounding as much.
                     for (i, (found, expected)) in o[at..at + d].iter().zip(&expected).enumerate() {
                         let error = (found.to_f64() - expected).abs();
@@ -179,9 +215,115 @@ impl Case {
         }
     }
 
+    /// Makes keys and values of a block of a kv head not numbers: nothing may look at them.
+    pub fn poison(&mut self, sequence: usize, kv_head: usize, block: usize) {
+        let (d, kv_len) = (self.heads.head_dim(), self.ranges[sequence].kv_len());
+        let rows = kv_head * kv_len + block * 64..kv_head * kv_len + (block * 64 + 64).min(kv_len);
+        for x in [&mut self.k, &mut self.v] {
+            x[sequence][rows.start * d..rows.end * d].fill(bf16::NAN);
+        }
+    }
+
+    /// Replaces queries and keys; `f` is given what is there, a head, a position and an element.
+    pub fn shape(&mut self, f: impl Fn(Operand, f32, usize, usize, usize) -> f32) {
+        let (heads, d) = (self.heads, self.heads.head_dim());
+        let mut row = 0;
+        for (range, k) in self.ranges.iter().zip(&mut self.k) {
+            for (at, x) in k.iter_mut().enumerate() {
+                let (head, position) = (at / d / range.kv_len(), at / d % range.kv_len());
+                *x = bf16::from_f32(f(Operand::Key, x.to_f32(), head, position, at % d));
+            }
+            for position in range.q_start()..range.kv_len() {
+                for head in 0..heads.num_q_heads() {
+                    for i in 0..d {
+                        let x = &mut self.q[(row * heads.num_q_heads() + head) * d + i];
+                        *x = bf16::from_f32(f(Operand::Query, x.to_f32(), head, position, i));
+                    }
+                }
+                row += 1;
+            }
+        }
+    }
+
+    /// Queries `[row][q_head][head_dim]`.
+    pub fn queries(&self) -> Vec<f32> {
+        self.q.iter().map(|x| x.to_f32()).collect()
+    }
+
+    /// Keys and values of a sequence, `[position][kv_head][head_dim]` each.
+    pub fn keys_and_values(&self, sequence: usize) -> (Vec<f32>, Vec<f32>) {
+        let (kv_heads, d, kv_len) = (self.heads.num_kv_heads(), self.heads.head_dim(), self.ranges[sequence].kv_len());
+        let by_position = |x: &[bf16]| -> Vec<f32> {
+            let at = |position: usize, head: usize, i: usize| x[(head * kv_len + position) * d + i].to_f32();
+            (0..kv_len * kv_heads * d).map(|n| at(n / d / kv_heads, n / d % kv_heads, n % d)).collect()
+        };
+        (by_position(&self.k[sequence]), by_position(&self.v[sequence]))
+    }
+
     pub fn name(&self) -> String {
         let lens: Vec<_> = self.ranges.iter().map(|range| (range.q_len(), range.kv_len())).collect();
         let Self { heads, page_size, window, .. } = self;
         format!("{heads:?}, pages of {page_size}, window {window:?}, (q_len, kv_len) {lens:?}")
     }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+pub enum Operand {
+    Query,
+    Key,
+}
+
+/// What a plan computes for the query at `position`, straight from its definition: single keys, and the keys of a centre
+/// together.
+fn planned_keys(plan: &HeadPlan, range: QueryRange, position: usize) -> Vec<Vec<usize>> {
+    let HeadPlan::Sparse(plan) = plan else { return (0..=position).map(|key| vec![key]).collect() };
+    let tiles = plan.tiles();
+    let tile = (position - range.q_start()) / tiles.block_m();
+    let listed = plan.blocks(tile);
+    let mut keys = Vec::new();
+    for block in 0..=position / 64 {
+        let of_block = block * 64..(block * 64 + 64).min(position + 1);
+        if listed.contains(&(block as u32)) {
+            keys.extend(of_block.map(|key| vec![key]));
+        } else {
+            let is_column = |key: &usize| plan.columns().binary_search(&(*key as u32)).is_ok();
+            let (columns, others): (Vec<usize>, Vec<usize>) = of_block.partition(is_column);
+            keys.extend(columns.into_iter().map(|key| vec![key]));
+            if plan.centres() && !others.is_empty() {
+                keys.push(others);
+            }
+        }
+    }
+    keys
+}
+
+/// Plans with about `density` of the blocks, `columns` columns, and centres in half of the heads if at all.
+pub fn random_plan(
+    numbers: &mut Numbers,
+    heads: HeadShape,
+    tiles: Tiles,
+    density: f32,
+    columns: usize,
+    centres: bool,
+) -> Plan {
+    let kv_len = tiles.range().kv_len();
+    let heads = (0..heads.num_q_heads()).map(|_| {
+        if numbers.below(8) == 0 {
+            return HeadPlan::Dense;
+        }
+        let mut own: Vec<u32> = (0..columns).map(|_| numbers.below(kv_len) as u32).collect();
+        // A block all of whose keys are columns, which has no centre.
+        if columns > 64 {
+            let block = numbers.below(kv_len.div_ceil(64)) * 64;
+            own.extend((block..(block + 64).min(kv_len)).map(|key| key as u32));
+        }
+        own.sort_unstable();
+        own.dedup();
+        let centres = centres && numbers.below(2) == 0;
+        let plan = SparsePlan::from_rule(tiles, 0, own, centres, |_, keep| {
+            keep.iter_mut().for_each(|keep| *keep = (numbers.next() + 1.0) / 2.0 < density);
+        });
+        HeadPlan::Sparse(plan.unwrap())
+    });
+    Plan { heads: heads.collect() }
 }
