@@ -42,7 +42,8 @@ macro_rules! image {
     ($name:literal) => {{
         #[repr(align(64))]
         struct Aligned<T: ?Sized>(T);
-        static IMAGE: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!("../fatbins/", $name, ".fatbin")));
+        static IMAGE: &Aligned<[u8]> =
+            &Aligned(*include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/fatbins/", $name, ".fatbin")));
         &IMAGE.0
     }};
 }

@@ -552,7 +552,22 @@ fn load_on<O: Ops>(
     check_memory(options, ops.available_bytes(), || format!("loading {name}"), bytes, || Bytes(bytes).to_string())?;
     let total = weights.config().num_layers as u64;
     let decoder = Decoder::load(ops, weights, &mut |done| progress(LoadProgress { done: done as u64, total }))?;
+    warm_up(&decoder, options)?;
     Ok(Box::new(decoder))
+}
+
+/// Warms a model up, unless memory is so scarce that only a shorter prompt would fit.
+fn warm_up(model: &dyn Model, options: &EngineOptions) -> Result<(), EngineError> {
+    let tokens = model.warm_up_tokens();
+    if tokens == 0 {
+        return Ok(());
+    }
+    let need = model.memory_need(2 * tokens, tokens);
+    let run_bytes = need.total_bytes() - need.weights_bytes;
+    match check_memory(options, model.available_bytes(), String::new, run_bytes, String::new) {
+        Ok(()) => Ok(model.warm_up(tokens)?),
+        Err(_) => Ok(()),
+    }
 }
 
 /// A prompt whose keys and values are cached.

@@ -142,6 +142,12 @@ pub trait Ops: Send + Sync + 'static {
     /// Tokens of a chunk that suit the device: as many as give it enough to do and take little memory.
     fn chunk_tokens(&self, config: &ModelConfig) -> usize;
 
+    /// Tokens of a prompt that make a device ready on which the first of anything takes longer: code is loaded, plans are
+    /// made. Zero where nothing is to be gained.
+    fn warm_up_tokens(&self) -> usize {
+        0
+    }
+
     /// Memory of a run that ends with `tokens` tokens in the cache and takes its prompt in chunks of `chunk_tokens`, beside
     /// `weights_bytes` of weights.
     fn memory_need(&self, config: &ModelConfig, weights_bytes: u64, tokens: usize, chunk_tokens: usize) -> MemoryNeed;

@@ -43,6 +43,9 @@ pub struct Gpu {
     silu_gate: SiluGate,
 }
 
+/// As many as take the kernels of products that longer prompts take, and a few milliseconds.
+const WARM_UP_TOKENS: usize = 512;
+
 /// What a GPU's time goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
@@ -150,6 +153,10 @@ impl Ops for Gpu {
 
     fn chunk_tokens(&self, config: &ModelConfig) -> usize {
         chunk_tokens(config)
+    }
+
+    fn warm_up_tokens(&self) -> usize {
+        WARM_UP_TOKENS
     }
 
     fn memory_need(&self, config: &ModelConfig, weights_bytes: u64, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
