@@ -162,6 +162,8 @@ pub struct Engine {
     device_name: String,
     weights_bytes: u64,
     costs: CostModel,
+    /// Whether the most memory held is what was held since it was to be forgotten.
+    peak_is_known: bool,
 }
 
 impl Engine {
@@ -206,6 +208,7 @@ impl Engine {
             device_name,
             weights_bytes,
             costs,
+            peak_is_known: true,
         })
     }
 
@@ -258,6 +261,12 @@ impl Engine {
     /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included.
     pub fn predicted_memory(&self, tokens: usize) -> MemoryNeed {
         self.model.memory_need(tokens, self.chunk_tokens)
+    }
+
+    /// Counts the most memory held anew, for [`RunStats::measured_memory_bytes`] of what is run next. Where the system cannot,
+    /// runs say nothing of it from here on.
+    pub fn forget_peak_memory(&mut self) {
+        self.peak_is_known = self.model.forget_peak();
     }
 
     /// Runs a prompt.
@@ -420,7 +429,7 @@ impl Engine {
             events(Event::Text(&rest));
             text.push_str(&rest);
         }
-        stats.measured_memory_bytes = self.model.peak_bytes();
+        stats.measured_memory_bytes = self.model.peak_bytes().filter(|_| self.peak_is_known);
         stats.generated_tokens = new_tokens.len();
         if let (Some(first_at), 2..) = (first_at, new_tokens.len()) {
             stats.decode_tokens_per_s = (new_tokens.len() - 1) as f64 / first_at.elapsed().as_secs_f64();

@@ -21,8 +21,11 @@ pub trait Model: Send + Sync {
     /// Memory of the device that is free; `None` where nobody says.
     fn available_bytes(&self) -> Option<u64>;
 
-    /// Most memory that was held on the device; `None` where nobody says.
+    /// Most memory that was held on the device, ever or since it was [forgotten](Self::forget_peak); `None` where nobody says.
     fn peak_bytes(&self) -> Option<u64>;
+
+    /// Counts [`peak_bytes`](Self::peak_bytes) anew from what is held now. Whether that can be.
+    fn forget_peak(&self) -> bool;
 
     /// Memory of a run of `tokens` tokens, prompt and new ones, whose prompt comes in chunks of `chunk_tokens`; weights
     /// included.
@@ -133,6 +136,10 @@ impl<O: Ops> Model for Decoder<O> {
 
     fn peak_bytes(&self) -> Option<u64> {
         self.ops().peak_bytes()
+    }
+
+    fn forget_peak(&self) -> bool {
+        self.ops().forget_peak()
     }
 
     fn memory_need(&self, tokens: usize, chunk_tokens: usize) -> MemoryNeed {

@@ -134,9 +134,14 @@ pub trait Ops: Send + Sync + 'static {
     /// Memory of the device that is free; `None` where nobody says.
     fn available_bytes(&self) -> Option<u64>;
 
-    /// Most memory that was held on the device; `None` where nobody says.
+    /// Most memory that was held on the device, ever or since it was [forgotten](Self::forget_peak); `None` where nobody says.
     fn peak_bytes(&self) -> Option<u64> {
         None
+    }
+
+    /// Counts [`peak_bytes`](Self::peak_bytes) anew from what is held now. Whether that can be.
+    fn forget_peak(&self) -> bool {
+        false
     }
 
     /// Tokens of a chunk that suit the device: as many as give it enough to do and take little memory.

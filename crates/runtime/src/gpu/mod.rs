@@ -148,7 +148,12 @@ impl Ops for Gpu {
     }
 
     fn peak_bytes(&self) -> Option<u64> {
-        self.device.peak_memory().ok().map(|bytes| bytes as u64)
+        // A device without a pool counts nothing.
+        self.device.peak_memory().ok().filter(|bytes| *bytes > 0).map(|bytes| bytes as u64)
+    }
+
+    fn forget_peak(&self) -> bool {
+        self.device.forget_peak_memory().is_ok()
     }
 
     fn chunk_tokens(&self, config: &ModelConfig) -> usize {
