@@ -9,6 +9,8 @@ pub trait Completer {
     fn max_context(&self) -> usize;
     /// Token ids of `text`, with the special tokens the model wants around a prompt.
     fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError>;
+    /// Counts the most memory held anew, for what is run next.
+    fn forget_peak_memory(&mut self) {}
     /// Runs a prompt to the end.
     fn complete(&mut self, prompt: &[u32], request: &Request) -> Result<Generation, EngineError>;
 }
@@ -20,6 +22,10 @@ impl Completer for Engine {
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
         Engine::encode(self, text)
+    }
+
+    fn forget_peak_memory(&mut self) {
+        Engine::forget_peak_memory(self);
     }
 
     fn complete(&mut self, prompt: &[u32], request: &Request) -> Result<Generation, EngineError> {

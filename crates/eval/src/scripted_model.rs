@@ -8,6 +8,8 @@ use runtime::request::{AttentionMode, Generation, Request, RunStats};
 #[derive(Default)]
 pub(crate) struct ScriptedModel {
     pub requests: Vec<(usize, AttentionMode)>,
+    /// A byte a token of the longest prompt since it was forgotten.
+    peak_bytes: u64,
 }
 
 impl ScriptedModel {
@@ -25,6 +27,10 @@ impl Completer for ScriptedModel {
         Ok(text.bytes().map(u32::from).collect())
     }
 
+    fn forget_peak_memory(&mut self) {
+        self.peak_bytes = 0;
+    }
+
     fn complete(&mut self, prompt: &[u32], request: &Request) -> Result<Generation, EngineError> {
         self.requests.push((prompt.len(), request.attention));
         let dense = request.attention == AttentionMode::Dense;
@@ -33,7 +39,10 @@ impl Completer for ScriptedModel {
             seen.chars().skip_while(|c| !c.is_ascii_digit()).take_while(|c| c.is_ascii_digit()).collect();
         let density = if dense { 1.0 } else { 0.5 };
         let ttft_ms = prompt.len() as f64 * density;
-        let stats = RunStats { prompt_tokens: prompt.len(), density, ttft_ms, ..RunStats::default() };
+        self.peak_bytes = self.peak_bytes.max(prompt.len() as u64);
+        let measured_memory_bytes = Some(self.peak_bytes);
+        let stats =
+            RunStats { prompt_tokens: prompt.len(), density, ttft_ms, measured_memory_bytes, ..RunStats::default() };
         Ok(Generation { text: format!(" {number}."), tokens: Vec::new(), stats })
     }
 }

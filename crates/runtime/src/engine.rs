@@ -163,6 +163,8 @@ pub struct Engine {
     device_name: String,
     weights_bytes: u64,
     costs: CostModel,
+    /// Whether the most memory held is what was held since it was to be forgotten.
+    peak_is_known: bool,
 }
 
 impl Engine {
@@ -207,6 +209,7 @@ impl Engine {
             device_name,
             weights_bytes,
             costs,
+            peak_is_known: true,
         })
     }
 
@@ -259,6 +262,12 @@ impl Engine {
     /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included.
     pub fn predicted_memory(&self, tokens: usize) -> MemoryNeed {
         self.model.memory_need(tokens, self.chunk_tokens)
+    }
+
+    /// Counts the most memory held anew, for [`RunStats::measured_memory_bytes`] of what is run next. Where the system cannot,
+    /// runs say nothing of it from here on.
+    pub fn forget_peak_memory(&mut self) {
+        self.peak_is_known = self.model.forget_peak();
     }
 
     /// Runs a prompt.
@@ -421,7 +430,7 @@ impl Engine {
             events(Event::Text(&rest));
             text.push_str(&rest);
         }
-        stats.measured_memory_bytes = self.model.peak_bytes();
+        stats.measured_memory_bytes = self.model.peak_bytes().filter(|_| self.peak_is_known);
         stats.generated_tokens = new_tokens.len();
         if let (Some(first_at), 2..) = (first_at, new_tokens.len()) {
             stats.decode_tokens_per_s = (new_tokens.len() - 1) as f64 / first_at.elapsed().as_secs_f64();
@@ -553,7 +562,22 @@ fn load_on<O: Ops>(
     check_memory(options, ops.available_bytes(), || format!("loading {name}"), bytes, || Bytes(bytes).to_string())?;
     let total = weights.config().num_layers as u64;
     let decoder = Decoder::load(ops, weights, &mut |done| progress(LoadProgress { done: done as u64, total }))?;
+    warm_up(&decoder, options)?;
     Ok(Box::new(decoder))
+}
+
+/// Warms a model up, unless memory is so scarce that only a shorter prompt would fit.
+fn warm_up(model: &dyn Model, options: &EngineOptions) -> Result<(), EngineError> {
+    let tokens = model.warm_up_tokens();
+    if tokens == 0 {
+        return Ok(());
+    }
+    let need = model.memory_need(2 * tokens, tokens);
+    let run_bytes = need.total_bytes() - need.weights_bytes;
+    match check_memory(options, model.available_bytes(), String::new, run_bytes, String::new) {
+        Ok(()) => Ok(model.warm_up(tokens)?),
+        Err(_) => Ok(()),
+    }
 }
 
 /// A prompt whose keys and values are cached.

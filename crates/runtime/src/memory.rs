@@ -84,12 +84,19 @@ pub fn available_bytes() -> Option<u64> {
     }
 }
 
-/// Most memory of the machine that this process ever held at a time: its own and pages of files it mapped. Known on Linux.
+/// Most memory of the machine that this process held at a time, ever or since it was [forgotten](forget_peak_resident): its
+/// own and pages of files it mapped. Known on Linux.
 pub fn peak_resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
+}
+
+/// Counts [`peak_resident_bytes`] anew from what the process holds now. Whether the system can: Linux does.
+pub fn forget_peak_resident() -> bool {
+    // "5" is to reset the peak, and nothing else; proc(5).
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
 #[cfg(test)]
@@ -104,11 +111,16 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_was_held_once_stays_counted() {
+    fn what_was_held_once_stays_counted_until_it_is_forgotten() {
         let held = vec![1u8; 32 << 20];
         assert!(held.iter().all(|byte| *byte == 1));
         drop(held);
-        assert!(peak_resident_bytes().unwrap() > 32 << 20);
+        let peak = peak_resident_bytes().unwrap();
+        assert!(peak > 32 << 20);
+        // Kernels without page monitoring cannot.
+        if forget_peak_resident() {
+            assert!(peak_resident_bytes().unwrap() < peak);
+        }
     }
 
     #[test]

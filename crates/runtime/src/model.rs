@@ -21,8 +21,11 @@ pub trait Model: Send + Sync {
     /// Memory of the device that is free; `None` where nobody says.
     fn available_bytes(&self) -> Option<u64>;
 
-    /// Most memory that was held on the device; `None` where nobody says.
+    /// Most memory that was held on the device, ever or since it was [forgotten](Self::forget_peak); `None` where nobody says.
     fn peak_bytes(&self) -> Option<u64>;
+
+    /// Counts [`peak_bytes`](Self::peak_bytes) anew from what is held now. Whether that can be.
+    fn forget_peak(&self) -> bool;
 
     /// Memory of a run of `tokens` tokens, prompt and new ones, whose prompt comes in chunks of `chunk_tokens`; weights
     /// included.
@@ -33,7 +36,30 @@ pub trait Model: Send + Sync {
     /// # Errors
     /// When the device has no room.
     fn start(&self, prompt_len: usize, tokens: usize) -> Result<Box<dyn Run + '_>, OpsError>;
+
+    /// Tokens of a prompt for [`warm_up`](Self::warm_up) that make the device ready; 0 where nothing is to be gained.
+    fn warm_up_tokens(&self) -> usize;
+
+    /// Runs a prompt of no meaning and a few tokens behind it, and forgets them: the first request then waits for no code to
+    /// load and no plan to be made.
+    ///
+    /// # Errors
+    /// When the device has no room, and whatever else it says.
+    fn warm_up(&self, prompt_len: usize) -> Result<(), OpsError> {
+        let mut run = self.start(prompt_len, prompt_len + REPLAYED)?;
+        run.forward(&vec![0; prompt_len], None, 0)?;
+        run.logits(prompt_len - 1)?;
+        for _ in 0..REPLAYED {
+            run.forward_one(0)?;
+            run.logits(0)?;
+        }
+        // What it took is nobody's time.
+        run.times().map(drop)
+    }
 }
+
+/// Single tokens until a device replays them: one as it comes, one recorded, one replayed.
+const REPLAYED: usize = 3;
 
 /// One sequence on its way through a model.
 pub trait Run: Send {
@@ -100,12 +126,20 @@ impl<O: Ops> Model for Decoder<O> {
         self.ops().chunk_tokens(self.config())
     }
 
+    fn warm_up_tokens(&self) -> usize {
+        self.ops().warm_up_tokens().min(self.config().max_context)
+    }
+
     fn available_bytes(&self) -> Option<u64> {
         self.ops().available_bytes()
     }
 
     fn peak_bytes(&self) -> Option<u64> {
         self.ops().peak_bytes()
+    }
+
+    fn forget_peak(&self) -> bool {
+        self.ops().forget_peak()
     }
 
     fn memory_need(&self, tokens: usize, chunk_tokens: usize) -> MemoryNeed {

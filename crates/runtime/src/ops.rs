@@ -134,13 +134,24 @@ pub trait Ops: Send + Sync + 'static {
     /// Memory of the device that is free; `None` where nobody says.
     fn available_bytes(&self) -> Option<u64>;
 
-    /// Most memory that was held on the device; `None` where nobody says.
+    /// Most memory that was held on the device, ever or since it was [forgotten](Self::forget_peak); `None` where nobody says.
     fn peak_bytes(&self) -> Option<u64> {
         None
     }
 
+    /// Counts [`peak_bytes`](Self::peak_bytes) anew from what is held now. Whether that can be.
+    fn forget_peak(&self) -> bool {
+        false
+    }
+
     /// Tokens of a chunk that suit the device: as many as give it enough to do and take little memory.
     fn chunk_tokens(&self, config: &ModelConfig) -> usize;
+
+    /// Tokens of a prompt that make a device ready on which the first of anything takes longer: code is loaded, plans are
+    /// made. Zero where nothing is to be gained.
+    fn warm_up_tokens(&self) -> usize {
+        0
+    }
 
     /// Memory of a run that ends with `tokens` tokens in the cache and takes its prompt in chunks of `chunk_tokens`, beside
     /// `weights_bytes` of weights.

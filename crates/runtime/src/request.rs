@@ -214,8 +214,9 @@ pub struct RunStats {
     pub dropped_at_most: Option<f64>,
     /// Most memory this run held: weights, cache and scratch, as counted by the engine.
     pub peak_memory_bytes: u64,
-    /// Most memory that was held on the device since the program began, where it can be measured; of a CPU all that the
-    /// process held, loading and mapped files included.
+    /// Most memory that was held on the device since the program began, or since
+    /// [`Engine::forget_peak_memory`](crate::engine::Engine::forget_peak_memory), where it can be measured; of a CPU all that
+    /// the process held, mapped files included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured_memory_bytes: Option<u64>,
 }

@@ -61,6 +61,9 @@ impl Device {
         // SAFETY: the function is loaded, and the size was checked above.
         unsafe { result::function::set_function_attribute(function, attribute, shared_bytes as i32) }
             .map_err(loading)?;
+        // The driver would load the code with the first launch, and some request would wait for it.
+        // SAFETY: the function is there.
+        unsafe { sys::cuFuncLoad(function) }.result().map_err(loading)?;
         Ok(Kernel { device: self.clone(), function, _module: module, name })
     }
 }
@@ -109,5 +112,27 @@ impl Drop for Module {
             // SAFETY: no kernel of the module runs any more, and none can be launched.
             let _ = unsafe { result::module::unload(self.module) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image;
+
+    #[test]
+    fn code_is_there_before_the_first_launch() {
+        let device = match Device::open(0) {
+            Ok(device) => device,
+            Err(error @ (Error::NoDriver | Error::NoDevice { .. } | Error::OldDriver { .. })) => {
+                return eprintln!("SKIPPED: {error}");
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let kernel = device.kernel(image!("attend_sm80"), "attend_sm80_d128", 0).unwrap();
+        let mut state = sys::CUfunctionLoadingState::CU_FUNCTION_LOADING_STATE_UNLOADED;
+        // SAFETY: the function is there, and its state is written to where there is room for it.
+        unsafe { sys::cuFuncIsLoaded(&mut state, kernel.function) }.result().unwrap();
+        assert_eq!(state, sys::CUfunctionLoadingState::CU_FUNCTION_LOADING_STATE_LOADED);
     }
 }

@@ -147,13 +147,35 @@ impl Device {
         Ok((free + (reserved - used.min(reserved)), total))
     }
 
-    /// Most bytes that buffers held at a time, of all that this process opened on the device.
+    /// Most bytes that buffers held at a time, of all that this process opened on the device, since the beginning or since it
+    /// was [forgotten](Self::forget_peak_memory).
     ///
     /// # Errors
     /// What the driver says.
     pub fn peak_memory(&self) -> Result<usize, Error> {
         self.pool(sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH)
             .map_err(|error| driver_error("asking for the most memory used", error))
+    }
+
+    /// Waits for all work, and counts [`peak_memory`](Self::peak_memory) anew from what buffers hold then.
+    ///
+    /// # Errors
+    /// Whatever went wrong in that work, or what the driver says.
+    pub fn forget_peak_memory(&self) -> Result<(), Error> {
+        // Buffers that were dropped are held until the work before is done.
+        self.synchronize()?;
+        if !self.context.has_async_alloc() {
+            return Ok(());
+        }
+        let mut nothing = 0u64;
+        // SAFETY: the device is open, its default pool lives as long, and the attribute is a u64.
+        let reset = unsafe {
+            result::device::get_default_mem_pool(self.context.cu_device()).and_then(|pool| {
+                let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+                sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut nothing).cast()).result()
+            })
+        };
+        reset.map_err(|error| driver_error("forgetting the most memory used", error))
     }
 
     /// A property of the pool that buffers come from; zero where the device has none.

@@ -53,6 +53,8 @@ impl<'a, M: Completer> Interleaved<'a, M> {
 
     fn run(&mut self, (length, attention): Case) -> Result<RunStats, EvalError> {
         let request = Request { max_tokens: 1, attention, goal: self.goal, ..Request::default() };
+        // Without, every run would show what the longest before it held.
+        self.model.forget_peak_memory();
         Ok(self.model.complete(&self.text[..length], &request)?.stats)
     }
 }

@@ -48,7 +48,7 @@ mod tests {
     fn one_prompt_and_nothing_before_it() {
         let mut model = ScriptedModel::default();
         let point = measure(&mut model, 777, AttentionMode::Sparse, Goal::default()).unwrap();
-        assert_eq!((point.length, point.measured_bytes), (777, None));
+        assert_eq!((point.length, point.measured_bytes), (777, Some(777)));
         assert_eq!(model.requests, [(777, AttentionMode::Sparse)]);
         let refused = |length| measure(&mut ScriptedModel::default(), length, AttentionMode::Dense, Goal::default());
         assert!(matches!(refused(0), Err(EvalError::Nothing(_))));

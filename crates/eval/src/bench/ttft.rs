@@ -46,7 +46,7 @@ pub struct Row {
     pub recall: f64,
     /// Memory held.
     pub peak_memory_bytes: u64,
-    /// Most memory that was held on the device up to then, where it can be measured.
+    /// Most memory that was held on the device during these runs, where it can be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured_memory_bytes: Option<u64>,
 }
@@ -120,6 +120,9 @@ mod tests {
         assert_eq!(model.requests[1..], [round, back].concat());
         assert_eq!(rows[3].ttft_ms.median, 500.0);
         assert_eq!(rows[3].speedup_vs_dense, Some(2.0));
+        // Of these prompts, not of the longest so far.
+        let held: Vec<_> = rows.iter().map(|row| row.measured_memory_bytes).collect();
+        assert_eq!(held, [Some(300), Some(300), Some(1000), Some(1000)]);
         let json = serde_json::to_value(&rows[0]).unwrap();
         for key in ["length", "attention", "ttft_ms", "search_ms", "attention_ms", "density", "peak_memory_bytes"] {
             assert!(json.get(key).is_some(), "{key}");

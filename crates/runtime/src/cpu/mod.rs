@@ -6,7 +6,7 @@ mod linear;
 
 use crate::config::ModelConfig;
 use crate::kv_cache::Sequence;
-use crate::memory::{MemoryNeed, available_bytes, peak_resident_bytes};
+use crate::memory::{MemoryNeed, available_bytes, forget_peak_resident, peak_resident_bytes};
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
 use crate::weights::{LoadError, ModelWeights, Tensor, TensorName};
 use ::attention::kv::KvPages;
@@ -108,6 +108,10 @@ impl Ops for Cpu {
 
     fn peak_bytes(&self) -> Option<u64> {
         peak_resident_bytes()
+    }
+
+    fn forget_peak(&self) -> bool {
+        forget_peak_resident()
     }
 
     fn chunk_tokens(&self, _: &ModelConfig) -> usize {

@@ -43,6 +43,9 @@ pub struct Gpu {
     silu_gate: SiluGate,
 }
 
+/// As many as take the kernels of products that longer prompts take, and a few milliseconds.
+const WARM_UP_TOKENS: usize = 512;
+
 /// What a GPU's time goes to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
@@ -145,11 +148,20 @@ impl Ops for Gpu {
     }
 
     fn peak_bytes(&self) -> Option<u64> {
-        self.device.peak_memory().ok().map(|bytes| bytes as u64)
+        // A device without a pool counts nothing.
+        self.device.peak_memory().ok().filter(|bytes| *bytes > 0).map(|bytes| bytes as u64)
+    }
+
+    fn forget_peak(&self) -> bool {
+        self.device.forget_peak_memory().is_ok()
     }
 
     fn chunk_tokens(&self, config: &ModelConfig) -> usize {
         chunk_tokens(config)
+    }
+
+    fn warm_up_tokens(&self) -> usize {
+        WARM_UP_TOKENS
     }
 
     fn memory_need(&self, config: &ModelConfig, weights_bytes: u64, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
