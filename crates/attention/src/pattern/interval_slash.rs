@@ -36,8 +36,8 @@ impl IntervalSlash {
         })
     }
 
-    /// Intervals whose slashes touch exactly the blocks at the given distances `tile - block`, where tiles and blocks
-    /// are aligned: offset `64 n` joins a row only to keys `n` blocks back.
+    /// Intervals whose slashes touch exactly the blocks at the given distances `tile - block`, where tiles have 64
+    /// rows and start where blocks do: offset `64 n` joins a row only to keys `n` blocks back.
     pub fn intervals_of_distances(distances: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
         let mut distances: Vec<usize> = distances.into_iter().collect();
         distances.sort_unstable();

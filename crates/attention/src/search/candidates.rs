@@ -20,8 +20,8 @@ pub(super) enum Family<'a> {
     BlockCluster(&'a BlockLevels),
     /// Rank of the block diagonal by the attention that proposing probes give it, in powers of two.
     Slash { level_of_distance: Vec<u8> },
-    /// Distance to the diagonal, in powers of two: windows of 64, 128, 256, ... keys. The newest key of a block `n` blocks
-    /// back is within a window of `64 n`.
+    /// Distance to the block of the tile's first row, in powers of two: windows of 64, 128, 256, ... keys. The newest key of a
+    /// block `n` blocks back is within a window of `64 n`, or just outside where the tile starts at the end of a block.
     Window { level_of_distance: Vec<u8> },
 }
 

@@ -358,5 +358,14 @@ mod tests {
         for (row, (sparse, dense)) in lse(plan(64, false)(range)).into_iter().zip(lse(HeadPlan::Dense)).enumerate() {
             assert!((recall[row] - (sparse - dense).exp()).abs() < 2e-3, "{row}: {}", recall[row]);
         }
+
+        let (map, recall) = case.pooled(Pool::Max, &[1100], plan(192, false));
+        for (row, (sparse, dense)) in lse(plan(192, false)(range)).into_iter().zip(lse(HeadPlan::Dense)).enumerate() {
+            assert!((recall[row] - (sparse - dense).exp()).abs() < 2e-3, "{row}: {}", recall[row]);
+        }
+        // Queries 960.. share a tile, whose newest full block is keys 896..960.
+        let mark = |query: usize, key: usize| map.marks()[query / 4 * map.side() + key / 4];
+        assert_eq!(mark(1090, 900), Mark::Kept as u8);
+        assert_eq!(mark(1090, 890), Mark::LeftOut as u8);
     }
 }
