@@ -185,7 +185,7 @@ impl DevicePlan {
         for (plan, tiles) in plans.iter().zip(&tiles) {
             check_plan(plan, heads, *tiles)?;
         }
-        let lists = Lists::of(plans, &tiles);
+        let lists = Lists::of(plans, &tiles, batch.section_heads(device, heads));
         let column_room = lists.columns.iter().map(Vec::len).max().unwrap_or(0).max(1);
         let mut plan = Self::of_size(device, heads, tiles, column_room, lists.indices.len())?;
         plan.items.write(&lists.items)?;
@@ -338,7 +338,7 @@ struct Lists {
 }
 
 impl Lists {
-    fn of(plans: &[&Plan], tiles: &[Tiles]) -> Self {
+    fn of(plans: &[&Plan], tiles: &[Tiles], section_heads: usize) -> Self {
         let num_heads = plans.first().map_or(0, |plan| plan.heads.len());
         let num_tiles: usize = tiles.iter().map(|tiles| tiles.num_tiles()).sum();
         let words = tiles.iter().map(|tiles| tiles.num_blocks()).max().unwrap_or(0).div_ceil(32);
@@ -363,12 +363,13 @@ impl Lists {
                 _ => Vec::new(),
             }));
         }
-        // Head by head, so that what heads share stays in the cache; in each, longest first.
-        for head in 0..num_heads {
-            let of_head = &lists.items[head * num_tiles..][..num_tiles];
-            let mut order: Vec<usize> = (0..num_tiles).collect();
-            order.sort_by_key(|&tile| std::cmp::Reverse(of_head[tile].steps()));
-            lists.order.extend(order.into_iter().map(|tile| (head << TILE_BITS | tile) as u32));
+        // Section by section, so that what its heads share stays in the cache; in each, longest first.
+        for section in (0..num_heads).step_by(section_heads) {
+            let heads = section..(section + section_heads).min(num_heads);
+            let mut items: Vec<(usize, usize)> =
+                heads.flat_map(|head| (0..num_tiles).map(move |tile| (head, tile))).collect();
+            items.sort_by_key(|(head, tile)| std::cmp::Reverse(lists.items[head * num_tiles + tile].steps()));
+            lists.order.extend(items.into_iter().map(|(head, tile)| (head << TILE_BITS | tile) as u32));
         }
         lists
     }

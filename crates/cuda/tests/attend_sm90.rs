@@ -52,3 +52,17 @@ fn long_sequences_and_launches_that_follow_each_other() {
         suite.long_sequences_and_launches_that_follow_each_other();
     }
 }
+
+#[test]
+fn windows() {
+    if let Some(suite) = suite() {
+        suite.windows();
+    }
+}
+
+#[test]
+fn a_window_that_hides_nothing_changes_nothing() {
+    if let Some(suite) = suite() {
+        suite.a_window_that_hides_nothing_changes_nothing();
+    }
+}

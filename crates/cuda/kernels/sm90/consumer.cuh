@@ -162,7 +162,7 @@ template <int HEAD_DIM, typename C> class Consumer {
         finish_scores();
         if constexpr (KIND == Kind::Cut) hide(sight);
         if constexpr (KIND == Kind::Extras) add_biases();
-        softmax<KIND == Kind::Cut>();
+        softmax<KIND != Kind::Whole>();
         wgmma_wait_after(sum[0] + sum[1], &shared.unused);
         wgmma_wait<0>();
         finish_output();
@@ -175,7 +175,8 @@ template <int HEAD_DIM, typename C> class Consumer {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
             float total = row_sum(sum[r]);
-            float inverse = 1.f / total;
+            // A row that a plan leaves without a key gives zeros.
+            float inverse = total > 0.f ? 1.f / total : 0.f;
             int row = row_of_tile + 8 * r;
             bool inside = row < task.rows;
             size_t row_of_batch = task.row + row;

@@ -10,6 +10,7 @@ template <typename C> class Producer {
     Ring<stages> k_ring, v_ring;
     uint32_t q_parity = 0;
     WorkItem item;
+    int first_block = 0; // that a query of the item sees
 
     // 128 keys: where each half of them begins.
     struct Rows {
@@ -17,9 +18,9 @@ template <typename C> class Producer {
         bool extras;
     };
 
-    // First row of a kv block in the cache; of one that is not there, a row that reads as zeros.
+    // First row of a kv block in the cache; of one that no query sees or that is not there, a row that reads as zeros.
     __device__ int row_of(int block) const {
-        return block >= 0 && block < item.blocks() ? cache_row(args.batch, item.table, item.kv_head, block) : args.kv_rows;
+        return block >= first_block && block < item.blocks() ? cache_row(args.batch, item.table, item.kv_head, block) : args.kv_rows;
     }
 
     __device__ void load(const CUtensorMap *map, Ring<stages> &ring, uint64_t *full, uint64_t *empty,
@@ -82,7 +83,9 @@ template <typename C> class Producer {
         Task task = task_of_item();
         int end = item.keys();
         task.last_step = (end - 1) / step_keys;
-        task.first_step = max(0, item.q_start + 1 - args.window) / step_keys;
+        int first_seen = max(0, item.q_start + 1 - args.window);
+        first_block = first_seen / block_keys;
+        task.first_step = first_seen / step_keys;
         task.whole_to = (item.q_start + 1) / step_keys;
         task.whole_from = (max(0, end - args.window) + step_keys - 1) / step_keys;
         int first_key = task.last_step * step_keys;
@@ -116,19 +119,25 @@ template <typename C> class Producer {
         auto slot_of = [&](int step) { return step == 0 ? 0 : 2 * step - odd; };
 
         task.full_blocks = (item.q_start + 1) / block_keys;
-        task.block_steps = (listed.count + 1) / 2;
+        // A tile without any block still has one step, of which nothing is seen.
+        task.block_steps = max(1, (listed.count + 1) / 2);
         task.cut_steps = max(1, (item.blocks() - task.full_blocks + odd + 1) / 2);
         task.column_steps = listed.column_steps;
         task.centre_steps = listed.centre_steps;
         task.columns = extras.columns;
         task.centres = extras.centres;
-        constexpr int future = 1 << 30;
+        // Of two halves the second has the newer block.
+        auto halves_of = [&](int step) {
+            int slot = slot_of(step);
+            return int2{step == 0 && odd ? -1 : block_at(slot + 1), block_at(slot)};
+        };
+        auto first_key_of = [](int block) { return block < 0 ? 1 << 30 : block * block_keys; };
 #pragma unroll
         for (int step = 0; step < most_cut_steps; ++step) {
             if (step < task.cut_steps) {
-                int slot = slot_of(step);
-                task.first_keys[2 * step + 1] = block_at(slot) * block_keys;
-                task.first_keys[2 * step] = step == 0 && odd ? future : block_at(slot + 1) * block_keys;
+                int2 halves = halves_of(step);
+                task.first_keys[2 * step] = first_key_of(halves.x);
+                task.first_keys[2 * step + 1] = first_key_of(halves.y);
             }
         }
         int first_key = block_at(0) * block_keys;
@@ -139,9 +148,8 @@ template <typename C> class Producer {
                 int row = task.extra_row(step - task.block_steps);
                 return Rows{row, row + block_keys, true};
             }
-            int slot = slot_of(step);
-            int second = block_at(slot), first = step == 0 && odd ? -1 : block_at(slot + 1);
-            return Rows{row_of(first), row_of(second), false};
+            int2 halves = halves_of(step);
+            return Rows{row_of(halves.x), row_of(halves.y), false};
         });
     }
 
