@@ -100,7 +100,7 @@ extern "C" __global__ void __launch_bounds__(threads) search_choose(const __grid
         if (threadIdx.x == 0) {
             choice = found;
             s.choices[head] = found;
-            atomicAdd(&s.totals[1], (unsigned long long)(found.recall * 4294967296.0));
+            atomicAdd(&s.totals[1], (unsigned long long)(found.recall * s.causal_pairs + 0.5));
         }
     }
     __syncthreads();

@@ -110,6 +110,32 @@ impl KvPages {
         Ok((self.k.read()?, self.v.read()?))
     }
 
+    /// Keys and values of the first `kv_len` positions of the sequence of `pages`, `[position][kv_head][head_dim]` each, once
+    /// the work asked for before is done.
+    ///
+    /// # Errors
+    /// When there are too few pages, one is not there, or whatever went wrong in that work.
+    pub fn read_rows(&self, pages: &[u32], kv_len: usize) -> Result<(Vec<f32>, Vec<f32>), Error> {
+        let (heads, d, size) = (self.heads.num_kv_heads(), self.heads.head_dim(), self.page_size);
+        let needed = kv_len.div_ceil(size);
+        if pages.len() < needed || pages[..needed].iter().any(|page| *page as usize >= self.num_pages) {
+            let message = format!("{kv_len} keys need {needed} pages below {}, found {pages:?}", self.num_pages);
+            return Err(attention::Error::PageTable(message).into());
+        }
+        let (k, v) = self.read()?;
+        let rows = |x: &[bf16]| -> Vec<f32> {
+            let mut rows = Vec::with_capacity(kv_len * heads * d);
+            for position in 0..kv_len {
+                for head in 0..heads {
+                    let row = (pages[position / size] as usize * heads + head) * size + position % size;
+                    rows.extend(x[row * d..(row + 1) * d].iter().map(|x| x.to_f32()));
+                }
+            }
+            rows
+        };
+        Ok((rows(&k), rows(&v)))
+    }
+
     /// Elements of all keys, as many as of all values.
     pub fn len(&self) -> usize {
         self.k.len()

@@ -4,8 +4,8 @@ use crate::config::ModelConfig;
 use crate::kv_cache::{KvCache, Sequence};
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
+use crate::policy::PrefillAttention;
 use crate::weights::{LayerPart, LoadError, ModelWeights, TensorName};
-use attention::planner::Planner;
 use attention::shape::HeadShape;
 use std::sync::Arc;
 
@@ -137,8 +137,7 @@ impl<O: Ops> Decoder<O> {
 
     /// Takes tokens through all layers, behind what `sequence` holds, and advances it.
     ///
-    /// `planner` decides what attention computes; without one every pair is. The final `last_rows` tokens see every
-    /// key. `ids` must be below the vocabulary size, as many as `activations` has room for, and their pages reserved.
+    /// `prefill` says what attention computes. The final `last_rows` tokens see every key. `ids` must be below the vocabulary size, as many as `activations` has room for, and their pages reserved.
     ///
     /// # Errors
     /// When the cache has no room reserved for the tokens, and what the device says.
@@ -148,12 +147,12 @@ impl<O: Ops> Decoder<O> {
         activations: &mut Activations<O>,
         cache: &mut KvCache<O>,
         sequence: &mut Sequence,
-        planner: Option<&dyn Planner>,
+        prefill: PrefillAttention,
         last_rows: usize,
     ) -> Result<AttentionReport, OpsError> {
         assert_eq!(ids.len(), activations.len, "activations are for chunks of one length");
         self.ops.advance(&self.config, sequence, ids, &mut activations.chunk)?;
-        let report = self.layers(activations, cache, sequence, planner, last_rows)?;
+        let report = self.layers(activations, cache, sequence, prefill, last_rows)?;
         sequence.advance(ids.len());
         Ok(report)
     }
@@ -169,7 +168,7 @@ impl<O: Ops> Decoder<O> {
         sequence: &mut Sequence,
     ) -> Result<(), OpsError> {
         self.ops.advance(&self.config, sequence, &[id], &mut activations.chunk)?;
-        let mut layers = || self.layers(activations, cache, sequence, None, 0).map(drop);
+        let mut layers = || self.layers(activations, cache, sequence, PrefillAttention::default(), 0).map(drop);
         self.ops.replay(recording, &mut layers)?;
         sequence.advance(1);
         Ok(())
@@ -180,7 +179,7 @@ impl<O: Ops> Decoder<O> {
         activations: &mut Activations<O>,
         cache: &mut KvCache<O>,
         sequence: &Sequence,
-        planner: Option<&dyn Planner>,
+        prefill: PrefillAttention,
         last_rows: usize,
     ) -> Result<AttentionReport, OpsError> {
         let (config, ops) = (&self.config, &self.ops);
@@ -191,7 +190,7 @@ impl<O: Ops> Decoder<O> {
             ops.rms_norm(x, &layer.attn_norm, config.rms_norm_eps, normed)?;
             ops.project_heads(&layer.qkv, normed, qkv)?;
             let (heads, rope_pairing, window) = (self.heads, config.rope_pairing, config.windows[index]);
-            let spec = AttentionSpec { heads, rope_pairing, layer: index, window, planner, last_rows };
+            let spec = AttentionSpec { heads, rope_pairing, layer: index, window, prefill, last_rows };
             let pages = cache.layer_mut(index);
             report += ops.attention(spec, &layer.of_heads, qkv, chunk, pages, sequence, attended)?;
             ops.linear_add(&layer.o, attended, x)?;

@@ -9,13 +9,12 @@ use crate::memory::{Bytes, MemoryNeed};
 use crate::model::{Model, Run};
 use crate::model_files::ModelFiles;
 use crate::ops::{Ops, OpsError};
+use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::prefill::prefill;
 use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats};
 use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, RandomWeights};
-use attention::BLOCK_M;
-use attention::planner::Planner;
 use attention::search::{CostModel, Search, Target};
 use attention::shape::QueryRange;
 use attention::simd::Simd;
@@ -92,9 +91,6 @@ pub enum EngineError {
     /// The device.
     #[error(transparent)]
     Ops(#[from] OpsError),
-    /// The GPU's search is not written yet.
-    #[error("sparse prefill runs on the CPU only as yet: use --attention dense, or --device cpu")]
-    SparseOnGpu,
     /// Threads could not be started.
     #[error("cannot start worker threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -153,7 +149,6 @@ pub enum EngineError {
 /// A loaded model.
 pub struct Engine {
     model: Box<dyn Model>,
-    on_gpu: bool,
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     pool: ThreadPool,
@@ -188,19 +183,17 @@ impl Engine {
         let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
         let options = options.clone();
         let gpu = open_gpu(&options, weights.config())?;
-        let on_gpu = gpu.is_some();
         let model: Box<dyn Model> = pool.install(|| match gpu {
             Some(gpu) => load_on(gpu, weights, &options, &name, progress),
             None => load_on(Cpu::new(Simd::detect()), weights, &options, &name, progress),
         })?;
         let device_name = pool.install(|| model.device_name());
-        let weights_bytes = model.memory_need(1, 1).weights_bytes;
-        let costs = CostModel::default();
+        let weights_bytes = model.memory_need(1, 1, false).weights_bytes;
+        let costs = model.costs();
         let chunk_tokens = options.chunk_tokens.unwrap_or_else(|| model.chunk_tokens());
         Ok(Self {
             chunk_tokens,
             model,
-            on_gpu,
             tokenizer,
             template,
             pool,
@@ -259,9 +252,10 @@ impl Engine {
         Ok(self.template.as_ref().ok_or(EngineError::NoTemplate)?.render(messages, true)?)
     }
 
-    /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included.
-    pub fn predicted_memory(&self, tokens: usize) -> MemoryNeed {
-        self.model.memory_need(tokens, self.chunk_tokens)
+    /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included; with `sparse`, what finds and
+    /// executes plans included.
+    pub fn predicted_memory(&self, tokens: usize, sparse: bool) -> MemoryNeed {
+        self.model.memory_need(tokens, self.chunk_tokens, sparse)
     }
 
     /// Counts the most memory held anew, for [`RunStats::measured_memory_bytes`] of what is run next. Where the system cannot,
@@ -282,42 +276,47 @@ impl Engine {
         events: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Generation, EngineError> {
         let search = self.search(request, prompt.len())?;
-        self.generate_with(prompt, request, search.as_ref().map(|search| search as &dyn Planner), events)
+        self.generate_with(prompt, request, AttentionPolicy::from(search.as_ref()), events)
     }
 
-    /// As [`generate`](Self::generate), with a planner of the caller's, whatever attention `request` asks for; `None`
-    /// computes every pair.
+    /// As [`generate`](Self::generate), by a policy of the caller's, whatever attention `request` asks for.
     ///
     /// # Errors
-    /// As `generate`, and what the planner refuses.
-    pub fn generate_with(
+    /// As `generate`, and what the policy refuses.
+    pub fn generate_with<'p>(
         &mut self,
         prompt: &[u32],
         request: &Request,
-        planner: Option<&dyn Planner>,
+        attention: impl Into<PrefillAttention<'p>>,
         events: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Generation, EngineError> {
         let accepted = Instant::now();
+        let attention = attention.into();
         let mut sampler = Sampler::new(request.sampling)?;
-        self.check_prompt(prompt, request.max_tokens)?;
+        self.check_prompt(prompt, request.max_tokens, attention.policy)?;
         self.pool.install(|| {
             let mut on_chunk = |run: &mut dyn Run| {
                 events(Event::Prefill { done_tokens: run.tokens_done(), total_tokens: prompt.len() });
                 Ok(())
             };
-            let prefilled = self.prefill(prompt, request.max_tokens, planner, accepted, &mut on_chunk)?;
+            let prefilled = self.prefill(prompt, request.max_tokens, attention, accepted, &mut on_chunk)?;
             self.decode_from(prefilled, request, &mut sampler, accepted, events)
         })
     }
 
-    /// Takes a prompt through the model under a planner of the caller's, and answers nothing: for studies of attention.
+    /// Takes a prompt through the model by a policy of the caller's, and answers nothing: for studies of attention.
     ///
     /// # Errors
     /// As [`generate`](Self::generate).
-    pub fn prefill_with(&mut self, prompt: &[u32], planner: &dyn Planner) -> Result<RunStats, EngineError> {
+    pub fn prefill_with<'p>(
+        &mut self,
+        prompt: &[u32],
+        attention: impl Into<PrefillAttention<'p>>,
+    ) -> Result<RunStats, EngineError> {
         let accepted = Instant::now();
-        self.check_prompt(prompt, 1)?;
-        self.pool.install(|| Ok(self.prefill(prompt, 1, Some(planner), accepted, &mut |_| Ok(()))?.stats))
+        let attention = attention.into();
+        self.check_prompt(prompt, 1, attention.policy)?;
+        self.pool.install(|| Ok(self.prefill(prompt, 1, attention, accepted, &mut |_| Ok(()))?.stats))
     }
 
     /// Negative log-likelihood, in nats, of each of the last `tail` tokens of `ids` given all tokens before it, with the
@@ -332,27 +331,28 @@ impl Engine {
         request: &Request,
     ) -> Result<(Vec<f64>, RunStats), EngineError> {
         let search = self.search(request, ids.len())?;
-        self.tail_nll_with(ids, tail, search.as_ref().map(|search| search as &dyn Planner))
+        self.tail_nll_with(ids, tail, AttentionPolicy::from(search.as_ref()))
     }
 
-    /// As [`tail_nll`](Self::tail_nll), under a planner of the caller's; `None` computes every pair.
+    /// As [`tail_nll`](Self::tail_nll), by a policy of the caller's.
     ///
     /// # Errors
-    /// As there, and what the planner refuses.
-    pub fn tail_nll_with(
+    /// As there, and what the policy refuses.
+    pub fn tail_nll_with<'p>(
         &mut self,
         ids: &[u32],
         tail: usize,
-        planner: Option<&dyn Planner>,
+        attention: impl Into<PrefillAttention<'p>>,
     ) -> Result<(Vec<f64>, RunStats), EngineError> {
         let accepted = Instant::now();
+        let attention = attention.into();
         let (_, prompt) = ids.split_last().ok_or(EngineError::EmptyPrompt)?;
-        self.check_prompt(ids, 1)?;
-        self.check_prompt(prompt, 1)?;
+        self.check_prompt(ids, 1, attention.policy)?;
+        self.check_prompt(prompt, 1, attention.policy)?;
         let first = prompt.len().saturating_sub(tail);
         let mut nll = Vec::new();
         let prefilled = self.pool.install(|| {
-            self.prefill(prompt, 1, planner, accepted, &mut |run| {
+            self.prefill(prompt, 1, attention, accepted, &mut |run| {
                 let start = run.tokens_done() - run.chunk_len();
                 for position in first.max(start)..run.tokens_done() {
                     nll.push(surprise(&run.logits(position - start)?, ids[position + 1]));
@@ -367,27 +367,24 @@ impl Engine {
         &self,
         prompt: &[u32],
         max_tokens: usize,
-        planner: Option<&dyn Planner>,
+        attention: PrefillAttention,
         accepted: Instant,
         on_chunk: &mut dyn FnMut(&mut dyn Run) -> Result<(), OpsError>,
     ) -> Result<Prefilled<'_>, EngineError> {
-        if planner.is_some() && self.on_gpu {
-            return Err(EngineError::SparseOnGpu);
-        }
         let tokens = tokens_in_context(prompt, max_tokens);
-        let need = self.predicted_memory(tokens);
+        let need = self.predicted_memory(tokens, is_sparse(attention.policy));
         let mut run = self.model.start(prompt.len(), tokens)?;
-        let report = prefill(&mut *run, prompt, self.chunk_tokens, planner, on_chunk)?;
+        let report = prefill(&mut *run, prompt, self.chunk_tokens, attention, on_chunk)?;
         let times = run.times()?;
         let stats = RunStats {
             prompt_tokens: prompt.len(),
             peak_memory_bytes: need.total_bytes(),
             prefill_ms: ms(accepted),
-            search_ms: report.search_time.as_secs_f64() * 1e3,
+            search_ms: (report.search_time + times.search).as_secs_f64() * 1e3,
             attention_ms: (report.attend_time + times.attention).as_secs_f64() * 1e3,
             products_ms: self.options.profile.then_some(times.products.as_secs_f64() * 1e3),
-            density: report.computed_pairs as f64 / report.causal_pairs as f64,
-            recall: report.recalled_pairs / report.causal_pairs as f64,
+            density: (report.computed_pairs + times.computed_pairs) as f64 / report.causal_pairs as f64,
+            recall: (report.recalled_pairs + times.recalled_pairs as f64) / report.causal_pairs as f64,
             dropped_at_most: report.dropped_pairs_at_most.map(|pairs| pairs / report.causal_pairs as f64),
             ..RunStats::default()
         };
@@ -445,8 +442,6 @@ impl Engine {
     pub fn search(&self, request: &Request, prompt_len: usize) -> Result<Option<Search>, EngineError> {
         match request.attention {
             AttentionMode::Dense => Ok(None),
-            AttentionMode::Auto if self.on_gpu => Ok(None),
-            AttentionMode::Sparse if self.on_gpu => Err(EngineError::SparseOnGpu),
             AttentionMode::Auto | AttentionMode::Sparse => {
                 let mut search = Search::new(self.target(request.goal, prompt_len)?)?;
                 search.guarantee = request.guarantee;
@@ -466,16 +461,16 @@ impl Engine {
         let (mut dense, mut search) = (0.0, 0.0);
         for start in (0..prompt_len).step_by(self.chunk_tokens) {
             let end = (start + self.chunk_tokens).min(prompt_len);
-            let tiles = QueryRange::new(end - start, end)?.tiles(BLOCK_M)?;
+            let tiles = QueryRange::new(end - start, end)?.tiles(self.model.plan_block_m())?;
             dense += self.costs.dense(tiles);
             search += self.costs.search(tiles);
         }
         let heads = (self.config().num_layers * self.config().num_q_heads) as f64;
-        let ms_on_all_threads = |steps: f64| {
-            let threads = self.pool.current_num_threads() as f64;
-            self.costs.us(heads * steps).map(|us| us / threads / 1e3).ok_or(EngineError::TimeBudgetNeedsCalibration)
+        let parallel = self.pool.install(|| self.model.parallel_steps()) as f64;
+        let ms_of = |steps: f64| {
+            self.costs.us(heads * steps).map(|us| us / parallel / 1e3).ok_or(EngineError::TimeBudgetNeedsCalibration)
         };
-        let (dense_ms, search_ms) = (ms_on_all_threads(dense)?, ms_on_all_threads(search)?);
+        let (dense_ms, search_ms) = (ms_of(dense)?, ms_of(search)?);
         if budget_ms >= dense_ms {
             return Ok(Target::Cost(1.0));
         }
@@ -485,7 +480,7 @@ impl Engine {
         }
     }
 
-    fn check_prompt(&self, prompt: &[u32], max_tokens: usize) -> Result<(), EngineError> {
+    fn check_prompt(&self, prompt: &[u32], max_tokens: usize, policy: AttentionPolicy) -> Result<(), EngineError> {
         let (config, tokens) = (self.config(), tokens_in_context(prompt, max_tokens));
         if prompt.is_empty() {
             return Err(EngineError::EmptyPrompt);
@@ -498,7 +493,7 @@ impl Engine {
             let (prompt_tokens, max_context) = (prompt.len(), config.max_context);
             return Err(EngineError::Context { prompt_tokens, max_tokens, max_context, excess });
         }
-        let need = self.predicted_memory(tokens);
+        let need = self.predicted_memory(tokens, is_sparse(policy));
         let run_bytes = need.total_bytes() - self.weights_bytes;
         let available = self.model.available_bytes();
         check_memory(&self.options, available, || format!("a run of {tokens} tokens"), run_bytes, || need.to_string())
@@ -572,7 +567,7 @@ fn warm_up(model: &dyn Model, options: &EngineOptions) -> Result<(), EngineError
     if tokens == 0 {
         return Ok(());
     }
-    let need = model.memory_need(2 * tokens, tokens);
+    let need = model.memory_need(2 * tokens, tokens, false);
     let run_bytes = need.total_bytes() - need.weights_bytes;
     match check_memory(options, model.available_bytes(), String::new, run_bytes, String::new) {
         Ok(()) => Ok(model.warm_up(tokens)?),
@@ -591,6 +586,10 @@ fn surprise(logits: &[f32], token: u32) -> f64 {
     let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
     let sum: f64 = logits.iter().map(|&x| (x as f64 - top).exp()).sum();
     top + sum.ln() - logits[token as usize] as f64
+}
+
+fn is_sparse(policy: AttentionPolicy) -> bool {
+    !matches!(policy, AttentionPolicy::Dense)
 }
 
 /// The last new token is never fed back, so it needs no place in the context.

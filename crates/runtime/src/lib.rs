@@ -15,6 +15,7 @@ pub mod memory;
 pub mod model;
 pub mod model_files;
 pub mod ops;
+pub mod policy;
 pub mod prefill;
 pub mod request;
 pub mod sampling;

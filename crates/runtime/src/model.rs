@@ -5,7 +5,8 @@ use crate::decoder::{Activations, Decoder};
 use crate::kv_cache::{KvCache, Sequence};
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, DeviceTimes, Ops, OpsError};
-use attention::planner::Planner;
+use crate::policy::PrefillAttention;
+use attention::search::CostModel;
 
 /// A loaded model.
 pub trait Model: Send + Sync {
@@ -18,6 +19,15 @@ pub trait Model: Send + Sync {
     /// Tokens of a chunk that suit the device.
     fn chunk_tokens(&self) -> usize;
 
+    /// See [`Ops::plan_block_m`].
+    fn plan_block_m(&self) -> usize;
+
+    /// See [`Ops::costs`].
+    fn costs(&self) -> CostModel;
+
+    /// See [`Ops::parallel_steps`].
+    fn parallel_steps(&self) -> usize;
+
     /// Memory of the device that is free; `None` where nobody says.
     fn available_bytes(&self) -> Option<u64>;
 
@@ -28,8 +38,8 @@ pub trait Model: Send + Sync {
     fn forget_peak(&self) -> bool;
 
     /// Memory of a run of `tokens` tokens, prompt and new ones, whose prompt comes in chunks of `chunk_tokens`; weights
-    /// included.
-    fn memory_need(&self, tokens: usize, chunk_tokens: usize) -> MemoryNeed;
+    /// included, and what plans take where `sparse`.
+    fn memory_need(&self, tokens: usize, chunk_tokens: usize, sparse: bool) -> MemoryNeed;
 
     /// Begins a sequence of `tokens` tokens in all, of which the first `prompt_len` are the prompt.
     ///
@@ -47,7 +57,7 @@ pub trait Model: Send + Sync {
     /// When the device has no room, and whatever else it says.
     fn warm_up(&self, prompt_len: usize) -> Result<(), OpsError> {
         let mut run = self.start(prompt_len, prompt_len + REPLAYED)?;
-        run.forward(&vec![0; prompt_len], None, 0)?;
+        run.forward(&vec![0; prompt_len], PrefillAttention::default(), 0)?;
         run.logits(prompt_len - 1)?;
         for _ in 0..REPLAYED {
             run.forward_one(0)?;
@@ -76,7 +86,7 @@ pub trait Run: Send {
     fn forward(
         &mut self,
         ids: &[u32],
-        planner: Option<&dyn Planner>,
+        prefill: PrefillAttention,
         last_rows: usize,
     ) -> Result<AttentionReport, OpsError>;
 
@@ -142,8 +152,20 @@ impl<O: Ops> Model for Decoder<O> {
         self.ops().forget_peak()
     }
 
-    fn memory_need(&self, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
-        self.ops().memory_need(self.config(), self.weights_bytes(), tokens, chunk_tokens)
+    fn plan_block_m(&self) -> usize {
+        self.ops().plan_block_m()
+    }
+
+    fn costs(&self) -> CostModel {
+        self.ops().costs()
+    }
+
+    fn parallel_steps(&self) -> usize {
+        self.ops().parallel_steps()
+    }
+
+    fn memory_need(&self, tokens: usize, chunk_tokens: usize, sparse: bool) -> MemoryNeed {
+        self.ops().memory_need(self.config(), self.weights_bytes(), tokens, chunk_tokens, sparse)
     }
 
     fn start(&self, prompt_len: usize, tokens: usize) -> Result<Box<dyn Run + '_>, OpsError> {
@@ -180,12 +202,12 @@ impl<O: Ops> Run for Running<'_, O> {
     fn forward(
         &mut self,
         ids: &[u32],
-        planner: Option<&dyn Planner>,
+        prefill: PrefillAttention,
         last_rows: usize,
     ) -> Result<AttentionReport, OpsError> {
         self.make_room(ids.len())?;
         let activations = self.activations.as_mut().expect("room was made");
-        self.decoder.forward(ids, activations, &mut self.cache, &mut self.sequence, planner, last_rows)
+        self.decoder.forward(ids, activations, &mut self.cache, &mut self.sequence, prefill, last_rows)
     }
 
     fn forward_one(&mut self, id: u32) -> Result<(), OpsError> {

@@ -3,8 +3,9 @@
 use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
+use crate::policy::PrefillAttention;
 use crate::weights::{LoadError, ModelWeights, Tensor};
-use attention::planner::Planner;
+use attention::search::CostModel;
 use attention::shape::HeadShape;
 use std::sync::Arc;
 
@@ -48,10 +49,10 @@ pub struct AttentionSpec<'a> {
     /// Index of the layer.
     pub layer: usize,
     /// How many positions back a query sees, its own included. A layer whose window is shorter than the keys computes all
-    /// pairs inside it, whatever the planner says.
+    /// pairs inside it, whatever the policy says.
     pub window: Option<usize>,
-    /// Who decides what is computed; `None` computes every pair.
-    pub planner: Option<&'a dyn Planner>,
+    /// What is computed.
+    pub prefill: PrefillAttention<'a>,
     /// Final query rows that must see every key.
     pub last_rows: usize,
 }
@@ -92,6 +93,12 @@ impl std::ops::AddAssign for AttentionReport {
 pub struct DeviceTimes {
     /// Attention.
     pub attention: std::time::Duration,
+    /// Finding plans.
+    pub search: std::time::Duration,
+    /// (query, key) pairs that plans found on the device compute, over all heads; [`AttentionReport`] leaves them out.
+    pub computed_pairs: u64,
+    /// Attention mass that those plans keep, estimated, times causal pairs; likewise.
+    pub recalled_pairs: u64,
     /// Matrix products; zero unless they are timed.
     pub products: std::time::Duration,
     /// Everything else.
@@ -144,6 +151,15 @@ pub trait Ops: Send + Sync + 'static {
         false
     }
 
+    /// Rows of the tiles that the device executes plans in.
+    fn plan_block_m(&self) -> usize;
+
+    /// What attention and search cost on devices of this kind, unless measured.
+    fn costs(&self) -> CostModel;
+
+    /// How many block steps the device takes at a time, for times of [`costs`](Self::costs).
+    fn parallel_steps(&self) -> usize;
+
     /// Tokens of a chunk that suit the device: as many as give it enough to do and take little memory.
     fn chunk_tokens(&self, config: &ModelConfig) -> usize;
 
@@ -154,8 +170,15 @@ pub trait Ops: Send + Sync + 'static {
     }
 
     /// Memory of a run that ends with `tokens` tokens in the cache and takes its prompt in chunks of `chunk_tokens`, beside
-    /// `weights_bytes` of weights.
-    fn memory_need(&self, config: &ModelConfig, weights_bytes: u64, tokens: usize, chunk_tokens: usize) -> MemoryNeed;
+    /// `weights_bytes` of weights. Where `sparse`, what finds and executes plans is counted too.
+    fn memory_need(
+        &self,
+        config: &ModelConfig,
+        weights_bytes: u64,
+        tokens: usize,
+        chunk_tokens: usize,
+        sparse: bool,
+    ) -> MemoryNeed;
 
     /// Stacks matrices of equal width into one.
     ///

@@ -2,8 +2,8 @@
 
 use crate::model::Run;
 use crate::ops::{AttentionReport, OpsError};
+use crate::policy::PrefillAttention;
 use attention::BLOCK_N;
-use attention::planner::Planner;
 
 /// The final rows of a prompt always see every key: they hold the question, and they are few.
 pub const LAST_ROWS: usize = 64;
@@ -19,7 +19,7 @@ pub fn prefill(
     run: &mut dyn Run,
     ids: &[u32],
     chunk_tokens: usize,
-    planner: Option<&dyn Planner>,
+    attention: PrefillAttention,
     on_chunk: &mut dyn FnMut(&mut dyn Run) -> Result<(), OpsError>,
 ) -> Result<AttentionReport, OpsError> {
     let chunk_tokens = chunk_tokens.next_multiple_of(BLOCK_N);
@@ -30,7 +30,7 @@ pub fn prefill(
         let chunk = &ids[done..(done + to_boundary).min(ids.len())];
         done += chunk.len();
         let last_rows = LAST_ROWS.saturating_sub(ids.len() - done);
-        report += run.forward(chunk, planner, last_rows)?;
+        report += run.forward(chunk, attention, last_rows)?;
         on_chunk(run)?;
     }
     Ok(report)

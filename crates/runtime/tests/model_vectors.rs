@@ -8,6 +8,7 @@ use runtime::engine::{Engine, EngineOptions};
 use runtime::gpu::Gpu;
 use runtime::model::Model;
 use runtime::model_files::ModelFiles;
+use runtime::policy::PrefillAttention;
 use runtime::request::{AttentionMode, Device, Request};
 use runtime::weights::ModelWeights;
 use serde::Deserialize;
@@ -87,7 +88,7 @@ fn load(path: &Path) -> Vec<Box<dyn Model>> {
 fn logits(model: &dyn Model, ids: &[u32], chunk: usize, from: usize, mut each: impl FnMut(usize, Vec<f32>)) {
     let mut run = model.start(ids.len(), ids.len()).expect("room");
     for (n, part) in ids.chunks(chunk).enumerate() {
-        run.forward(part, None, 0).expect("room");
+        run.forward(part, PrefillAttention::default(), 0).expect("room");
         for row in 0..part.len() {
             if n * chunk + row >= from {
                 each(n * chunk + row, run.logits(row).expect("a sound device"));

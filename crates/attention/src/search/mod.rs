@@ -136,7 +136,8 @@ impl Search {
         Ok((Planned { plan: Plan { heads: plans }, choices }, times))
     }
 
-    fn is_dense(&self, tiles: Tiles, last_rows: usize) -> bool {
+    /// Whether every head computes every pair without a look at any key: no plan could earn back the search.
+    pub fn is_dense(&self, tiles: Tiles, last_rows: usize) -> bool {
         let (Target::Recall(share) | Target::Density(share) | Target::Cost(share)) = self.target;
         share >= 1.0 || !self.cost.search_can_pay(tiles, last_rows)
     }

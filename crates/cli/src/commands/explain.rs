@@ -4,6 +4,7 @@ use crate::arguments::Explain;
 use crate::{progress, prompt, table};
 use attention::planner::{HeadChoice, Planned, Planner, Scene};
 use attention::search::Search;
+use runtime::policy::AttentionPolicy;
 use runtime::request::{Goal, Request, RunStats};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -65,7 +66,7 @@ pub fn run(arguments: Explain) -> anyhow::Result<()> {
     let request = Request { goal: arguments.goal.goal(), ..Request::default() };
     let search = engine.search(&request, ids.len())?.expect("only dense attention needs no search");
     let recorder = Recorder { search, layers: Mutex::default() };
-    let stats = engine.prefill_with(&ids, &recorder)?;
+    let stats = engine.prefill_with(&ids, AttentionPolicy::Planner(&recorder))?;
     let mut layers = recorder.layers.into_inner().expect("nobody panicked");
     if !arguments.all_chunks {
         layers.retain(|layer| layer.queries.end == ids.len());

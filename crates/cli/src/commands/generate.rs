@@ -5,6 +5,7 @@ use crate::{progress, prompt, table};
 use anyhow::Context;
 use attention::static_patterns::StaticPatterns;
 use runtime::chat_template::Message;
+use runtime::policy::AttentionPolicy;
 use runtime::request::{Event, Request, RunStats};
 use runtime::sampling::Sampling;
 use serde::Serialize;
@@ -63,7 +64,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         Event::Text(_) => {}
     };
     let generation = match &patterns {
-        Some(patterns) => engine.generate_with(&ids, &request, Some(patterns), &mut on_event)?,
+        Some(patterns) => engine.generate_with(&ids, &request, AttentionPolicy::Fixed(patterns), &mut on_event)?,
         None => engine.generate(&ids, &request, &mut on_event)?,
     };
     written?;

@@ -5,6 +5,7 @@ use crate::{json_file, progress, table, texts};
 use anyhow::Context;
 use attention::search::{HeadReport, OfflineSearch, Tried};
 use eval::results::Meta;
+use runtime::policy::AttentionPolicy;
 use runtime::request::{Goal, Request};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -46,7 +47,9 @@ pub fn run(arguments: Search) -> anyhow::Result<()> {
         bar.set_message(format!("prompts, round {round}"));
         bar.set_position(0);
         for (name, ids) in &prompts {
-            engine.prefill_with(ids, &search).with_context(|| format!("cannot search on {name}"))?;
+            engine
+                .prefill_with(ids, AttentionPolicy::Planner(&search))
+                .with_context(|| format!("cannot search on {name}"))?;
             bar.inc(1);
         }
         if !search.finish_round() {

@@ -65,7 +65,7 @@ struct Search {
     Candidate *candidates;     // [q_head][num_families][num_counts]
     Choice *choices;           // [q_head]
     int *columns;              // [q_head][column_room]: of the choice, ascending
-    unsigned long long *totals; // computed pairs; recall of all heads, in 2^-32
+    unsigned long long *totals; // (query, key) pairs computed; pairs of all heads times their recall
 
     PlanItem *items;
     unsigned *order;
@@ -80,6 +80,7 @@ struct Search {
     double margin;
     double share;      // the goal's
     double dense_pairs_cost; // dense, where pairs are all that counts
+    double causal_pairs; // of a head
     int goal;
     unsigned families; // bit f: family f is considered
     int counts[most_counts]; // numbers of columns, ascending multiples of 64
@@ -119,7 +120,7 @@ struct Search {
 };
 
 // As `src/search/arguments.rs` has it.
-static_assert(sizeof(Search) == 448 && offsetof(Search, sm_scale) == 444);
+static_assert(sizeof(Search) == 456 && offsetof(Search, sm_scale) == 452);
 
 // Rank or distance to level: the base-2 logarithm, rounded up.
 __device__ inline int ceil_log2(int n) { return n <= 1 ? 0 : 32 - __clz(n - 1); }

@@ -85,6 +85,7 @@ pub(super) struct Arguments {
     pub margin: f64,
     pub share: f64,
     pub dense_pairs_cost: f64,
+    pub causal_pairs: f64,
     pub goal: i32,
     pub families: u32,
     pub counts: [i32; MOST_COUNTS],
@@ -107,4 +108,4 @@ pub(super) struct Arguments {
 }
 
 // As `static_assert`ed in the kernels.
-const _: () = assert!(size_of::<Arguments>() == 448 && std::mem::offset_of!(Arguments, sm_scale) == 444);
+const _: () = assert!(size_of::<Arguments>() == 456 && std::mem::offset_of!(Arguments, sm_scale) == 452);

@@ -18,7 +18,7 @@ mod room;
 pub use room::SearchRoom;
 
 use crate::batch::Batch;
-use crate::device::{Buffer, Device, Grid, Kernel};
+use crate::device::{Buffer, Device, Grid, Kernel, ViewMut};
 use crate::kv::KvPages;
 use crate::plan::DevicePlan;
 use crate::{Error, image};
@@ -35,6 +35,8 @@ pub struct DeviceSearch {
     block_m: usize,
     /// Shared memory of the kernels that multiply.
     buffer_bytes: usize,
+    /// What [`Kept`] says.
+    totals: Buffer<u64>,
     means: Kernel,
     levels: Kernel,
     probes: Kernel,
@@ -67,6 +69,15 @@ pub enum Stage {
     Choice,
     /// Lists, order of work, gathered columns and centres.
     Lowering,
+}
+
+/// What searches kept, all their heads together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// (query, key) pairs that their plans compute.
+    pub computed_pairs: u64,
+    /// Causal pairs times the attention mass kept, as estimated.
+    pub recalled_pairs: u64,
 }
 
 /// What the kernels of a head_dim were compiled for.
@@ -131,6 +142,7 @@ impl DeviceSearch {
             heads,
             block_m: warp_rows * ROW_STRIDE,
             buffer_bytes: buffer,
+            totals: device.zeros(2)?,
             means: device.kernel(image!("search_means"), "search_means", 0)?,
             levels: of_dim!("search_levels", "search_levels", 2 * buffer),
             probes: of_dim!("search_probes", "search_probes", 2 * buffer),
@@ -205,7 +217,7 @@ impl DeviceSearch {
         let judge_groups = (probes / 2).div_ceil(rows_of_block) as u32;
         let extra_rows = arguments.extra_rows as usize;
         let sections = self.heads.num_q_heads() / batch.section_heads(self.device(), self.heads);
-        // SAFETY, of all: `Arguments` mirrors the kernels', whose grids cover heads, tiles, blocks and probes up to the
+        // SAFETY: of all launches: `Arguments` mirrors the kernels', whose grids cover heads, tiles, blocks and probes up to the
         // numbers that it says; its buffers were made for at least as many, as `SearchRoom::move_to` checked; pages are in
         // the cache, as `check_batch` found.
         unsafe {
@@ -292,6 +304,16 @@ impl DeviceSearch {
         Ok(plan)
     }
 
+    /// What all searches kept since this was last asked; waits for them.
+    ///
+    /// # Errors
+    /// Whatever went wrong in the work before.
+    pub fn kept(&mut self) -> Result<Kept, Error> {
+        let totals = self.totals.read()?;
+        ViewMut::from(&mut self.totals).fill_zero()?;
+        Ok(Kept { computed_pairs: totals[0], recalled_pairs: totals[1] })
+    }
+
     fn device(&self) -> &Device {
         self.means.device()
     }
@@ -376,6 +398,8 @@ impl DeviceSearch {
             margin: search.cost.margin,
             share: share as f64,
             dense_pairs_cost: pairs.dense(tiles),
+            causal_pairs: tiles.range().causal_pairs() as f64,
+            totals: self.totals.pointer_shared(),
             goal,
             families,
             counts,

@@ -38,17 +38,6 @@ pub struct SearchRoom {
     candidates: Buffer<Candidate>,
     choices: Buffer<Choice>,
     columns: Buffer<i32>,
-    /// Computed pairs; recall of all heads in 2^-32.
-    totals: Buffer<u64>,
-}
-
-/// What searches kept, all heads and layers of a chunk together.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Kept {
-    /// (query, key) pairs computed.
-    pub computed_pairs: u64,
-    /// Estimated attention mass kept, summed over heads.
-    pub recall: f64,
 }
 
 impl SearchRoom {
@@ -76,7 +65,6 @@ impl SearchRoom {
             candidates: device.room(q_heads * NUM_FAMILIES * MOST_COUNTS)?,
             choices: device.room(q_heads)?,
             columns: device.room(q_heads * MOST_COLUMNS)?,
-            totals: device.zeros(2)?,
         })
     }
 
@@ -94,7 +82,7 @@ impl SearchRoom {
             + size_of::<Choice>();
         DevicePlan::bytes(heads, tiles, MOST_COLUMNS)
             + q_heads * of_head
-            + (num_probes + blocks + 1 + num_tiles + 4) * size_of::<i32>()
+            + (num_probes + blocks + 1 + num_tiles) * size_of::<i32>()
     }
 
     /// The plan that the last search left.
@@ -161,7 +149,6 @@ impl SearchRoom {
             candidates: self.candidates.pointer_mut(),
             choices: self.choices.pointer_mut(),
             columns: self.columns.pointer_mut(),
-            totals: self.totals.pointer_mut(),
             items: self.plan.items.pointer_mut(),
             order: self.plan.order.pointer_mut(),
             listed: self.plan.listed.pointer_mut(),
@@ -177,16 +164,6 @@ impl SearchRoom {
             extra_rows: extra_rows(column_room, self.largest.num_blocks()) as i32,
             ..arguments
         }
-    }
-
-    /// What searches kept since this was last asked; waits for them.
-    ///
-    /// # Errors
-    /// Whatever went wrong in the work before.
-    pub fn kept(&mut self) -> Result<Kept, Error> {
-        let totals = self.totals.read()?;
-        ViewMut::from(&mut self.totals).fill_zero()?;
-        Ok(Kept { computed_pairs: totals[0], recall: totals[1] as f64 / (1u64 << 32) as f64 })
     }
 
     /// The plan and the choices of the last search, on the host; waits for it.

@@ -12,6 +12,7 @@ use crate::statistics::{Estimate, bootstrap95, mean};
 use attention::planner::Planner;
 use attention::search::{PatternFamily, Search};
 use runtime::engine::Engine;
+use runtime::policy::AttentionPolicy;
 use runtime::request::{Goal, Request};
 use serde::Serialize;
 
@@ -147,12 +148,12 @@ impl Ablation {
                 let variants = variants(&full);
 
                 let contest = Contest::new(variants.iter().map(|(_, search)| search.clone()).collect(), 1);
-                engine.prefill_with(prompt, &contest)?;
+                engine.prefill_with(prompt, AttentionPolicy::Planner(&contest))?;
                 let outcome = contest.finish();
                 done();
 
                 let mut rate = |planner: Option<&dyn Planner>| -> Result<Vec<f64>, EvalError> {
-                    let (nll, _) = engine.tail_nll_with(prompt, self.tail, planner)?;
+                    let (nll, _) = engine.tail_nll_with(prompt, self.tail, AttentionPolicy::from(planner))?;
                     done();
                     Ok(nll)
                 };

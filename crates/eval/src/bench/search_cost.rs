@@ -6,6 +6,7 @@ use crate::statistics::Spread;
 use attention::planner::{Planned, Planner, Scene};
 use attention::search::{Search, StageTimes};
 use runtime::engine::Engine;
+use runtime::policy::AttentionPolicy;
 use runtime::request::{AttentionMode, Goal, Request, RunStats};
 use serde::{Deserialize, Serialize};
 use std::sync::Mutex;
@@ -79,7 +80,7 @@ impl SearchCost {
             for (&length, measured) in self.lengths.iter().zip(&mut measured) {
                 let search = engine.search(&request, length)?.expect("only dense attention needs no search");
                 let watched = Watched { search, times: Mutex::default() };
-                let stats = engine.prefill_with(&text[..length], &watched)?;
+                let stats = engine.prefill_with(&text[..length], AttentionPolicy::Planner(&watched))?;
                 measured.push((stats, watched.times.into_inner().expect("nobody panicked")));
                 done();
             }

@@ -9,6 +9,7 @@ use crate::statistics::mean;
 use attention::pattern::{BlockRule, BlockScore, Selector};
 use attention::search::{PatternFamily, Search, Target};
 use runtime::engine::{Engine, EngineError};
+use runtime::policy::AttentionPolicy;
 use serde::Serialize;
 
 /// What to compare.
@@ -123,7 +124,7 @@ impl Selectors {
                 };
                 let contest =
                     Contest::new(contestants.iter().map(|(_, it)| it.search.clone()).collect(), self.layer_step);
-                engine.prefill_with(prompt, &contest)?;
+                engine.prefill_with(prompt, AttentionPolicy::Planner(&contest))?;
                 found.extend(rows(name, length, &contestants, &contest.finish()));
                 done(n * self.lengths.len() + m + 1);
             }

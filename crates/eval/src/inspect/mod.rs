@@ -13,6 +13,7 @@ use attention::pattern::HeadPattern;
 use attention::planner::{Planned, Planner, Scene};
 use attention::search::Search;
 use runtime::engine::Engine;
+use runtime::policy::AttentionPolicy;
 use runtime::request::{Goal, Request, RunStats};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -106,7 +107,7 @@ impl Inspect {
         let request = Request { goal: self.goal, ..Request::default() };
         let search = engine.search(&request, ids.len())?.expect("only dense attention needs no search");
         let onlooker = Onlooker { search, wanted: self, len: ids.len(), done, views: Mutex::default() };
-        let stats = engine.prefill_with(ids, &onlooker)?;
+        let stats = engine.prefill_with(ids, AttentionPolicy::Planner(&onlooker))?;
         let views = onlooker.views.into_inner().expect("nobody panicked");
         if let Some(&layer) = self.layers.iter().find(|layer| !views.contains_key(&(**layer, self.heads[0]))) {
             return Err(EvalError::NotPlanned { layer });

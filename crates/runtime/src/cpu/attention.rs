@@ -4,6 +4,7 @@ use super::{Operand, Tokens, elementwise};
 use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters};
+use crate::policy::LayerReport;
 use attention::attend::{Output, attend};
 use attention::bound;
 use attention::kv::KvPages;
@@ -75,8 +76,9 @@ pub(super) fn run(
 
     let view = pages.view(sequence.table(), range.kv_len())?;
     let started = Instant::now();
-    let AttentionSpec { layer, last_rows, planner, .. } = spec;
-    let scene = Scene { simd, layer, queries: &queries, kv: &view, tiles: range.tiles(BLOCK_M)?, last_rows };
+    let AttentionSpec { layer, last_rows, prefill, .. } = spec;
+    let (tiles, planner) = (range.tiles(BLOCK_M)?, prefill.policy.planner());
+    let scene = Scene { simd, layer, queries: &queries, kv: &view, tiles, last_rows };
     // A window that is as long as the keys hides none of them.
     let window = spec.window.filter(|window| *window < range.kv_len());
     let mut planned = match (window, planner) {
@@ -85,6 +87,10 @@ pub(super) fn run(
         (None, None) => Planned::dense(heads.num_q_heads()),
     };
     let search_time = started.elapsed();
+    if window.is_none() && planner.is_some() {
+        let search_ms = search_time.as_secs_f64() * 1e3;
+        prefill.report(|| LayerReport { layer, tiles, planned: planned.clone(), search_ms });
+    }
 
     let started = Instant::now();
     let mut output = Output::new(heads, len);

@@ -10,6 +10,7 @@ use crate::memory::{MemoryNeed, available_bytes, forget_peak_resident, peak_resi
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
 use crate::weights::{LoadError, ModelWeights, Tensor, TensorName};
 use ::attention::kv::KvPages;
+use ::attention::search::CostModel;
 use ::attention::shape::HeadShape;
 use ::attention::simd::{LANES, Simd, packed_len};
 use ::attention::{Aligned, BLOCK_M, BLOCK_N};
@@ -118,8 +119,27 @@ impl Ops for Cpu {
         4096
     }
 
+    fn plan_block_m(&self) -> usize {
+        BLOCK_M
+    }
+
+    fn costs(&self) -> CostModel {
+        CostModel::default()
+    }
+
+    fn parallel_steps(&self) -> usize {
+        rayon::current_num_threads()
+    }
+
     /// Scratch is counted at its largest, all heads searched at once.
-    fn memory_need(&self, config: &ModelConfig, weights_bytes: u64, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
+    fn memory_need(
+        &self,
+        config: &ModelConfig,
+        weights_bytes: u64,
+        tokens: usize,
+        chunk_tokens: usize,
+        sparse: bool,
+    ) -> MemoryNeed {
         let heads = config.heads();
         let chunk = chunk_tokens.min(tokens);
         let q_width = config.num_q_heads * config.head_dim;
@@ -132,7 +152,7 @@ impl Ops for Cpu {
         let probes = 16 * 4 * tokens * (2 * tiles.div_ceil(32));
         let gathered = 4 * heads.padded_dim() * (1024 + blocks);
         let levels_and_plan = tiles * blocks * 5;
-        let search = heads.num_q_heads() * (probes + gathered + levels_and_plan);
+        let search = if sparse { heads.num_q_heads() * (probes + gathered + levels_and_plan) } else { 0 };
         MemoryNeed {
             weights_bytes,
             kv_cache_bytes: KvPages::page_bytes(heads) * (config.num_layers * blocks) as u64,

@@ -1,5 +1,7 @@
 //! An NVIDIA GPU as a device: bf16 activations around an f32 residual stream.
 
+mod attention;
+mod costs;
 mod memory;
 mod products;
 
@@ -8,8 +10,10 @@ use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Ops, OpsError, Stacking};
 use crate::weights::{LoadError, ModelWeights, Tensor, TensorName};
-use attention::BLOCK_N;
-use attention::shape::{HeadShape, QueryRange};
+use ::attention::BLOCK_N;
+use ::attention::search::CostModel;
+use ::attention::shape::{HeadShape, QueryRange};
+use attention::all_pairs;
 use cuda::Error;
 use cuda::attend::Attend;
 use cuda::batch::{Batch, SequencePages};
@@ -19,6 +23,7 @@ use cuda::kv::KvPages;
 use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore};
 use cuda::rms_norm::RmsNorm;
 use cuda::rotations::Rotations;
+use cuda::search::{DeviceSearch, Kept, SearchRoom};
 use cuda::silu_gate::SiluGate;
 use half::bf16;
 use memory::{FIXED_BYTES, MLP_ROWS, chunk_tokens, scratch_bytes};
@@ -36,6 +41,7 @@ pub struct Gpu {
     profile: bool,
     products: Products,
     attend: Attend,
+    search: Mutex<DeviceSearch>,
     decode_attention: Mutex<DecodeAttention>,
     rms_norm: RmsNorm,
     qkv_rope_store: QkvRopeStore,
@@ -50,6 +56,7 @@ const WARM_UP_TOKENS: usize = 512;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Attention,
+    Search,
     Products,
     Rest,
 }
@@ -77,6 +84,8 @@ pub struct Chunk {
     rotations: Buffer<[f32; 2]>,
     /// Rotated queries, from layer to layer.
     q: Buffer<bf16>,
+    /// Made by the first layer that searches.
+    search: Option<SearchRoom>,
 }
 
 /// One token on its way to logits.
@@ -107,6 +116,7 @@ impl Gpu {
             profile,
             products: Products::new(&device)?,
             attend: Attend::new(&device, heads)?,
+            search: Mutex::new(DeviceSearch::new(&device, heads)?),
             decode_attention: Mutex::new(DecodeAttention::new(&device, heads, 1)?),
             rms_norm: RmsNorm::new(&device)?,
             qkv_rope_store: QkvRopeStore::new(&device)?,
@@ -164,15 +174,40 @@ impl Ops for Gpu {
         WARM_UP_TOKENS
     }
 
-    fn memory_need(&self, config: &ModelConfig, weights_bytes: u64, tokens: usize, chunk_tokens: usize) -> MemoryNeed {
+    fn plan_block_m(&self) -> usize {
+        self.attend.plan_block_m().unwrap_or(self.attend.block_m())
+    }
+
+    fn costs(&self) -> CostModel {
+        costs::of_kernel(self.attend.name())
+    }
+
+    fn parallel_steps(&self) -> usize {
+        1
+    }
+
+    fn memory_need(
+        &self,
+        config: &ModelConfig,
+        weights_bytes: u64,
+        tokens: usize,
+        chunk_tokens: usize,
+        sparse: bool,
+    ) -> MemoryNeed {
         let heads = config.heads();
-        let pages = tokens.div_ceil(BLOCK_N);
+        let (pages, chunk) = (tokens.div_ceil(BLOCK_N), chunk_tokens.min(tokens));
+        let tiles = QueryRange::new(chunk, tokens).and_then(|range| range.tiles(self.plan_block_m()));
+        let search = match tiles {
+            Ok(tiles) if sparse => SearchRoom::bytes(heads, tiles),
+            _ => 0,
+        };
+        let page_bytes =
+            KvPages::page_bytes(heads, BLOCK_N) + if sparse { KvPages::means_bytes(heads, BLOCK_N) } else { 0 };
         MemoryNeed {
             weights_bytes,
-            kv_cache_bytes: KvPages::page_bytes(heads, BLOCK_N) * (config.num_layers * pages) as u64,
-            scratch_bytes: (FIXED_BYTES
-                + self.products.dequantised_bytes()
-                + scratch_bytes(config, chunk_tokens.min(tokens))) as u64,
+            kv_cache_bytes: page_bytes * (config.num_layers * pages) as u64,
+            scratch_bytes: (FIXED_BYTES + self.products.dequantised_bytes() + search + scratch_bytes(config, chunk))
+                as u64,
         }
     }
 
@@ -236,6 +271,7 @@ impl Ops for Gpu {
             frequencies: self.device.upload(&frequencies)?,
             factor,
             q: self.device.room(len * config.num_q_heads * config.head_dim)?,
+            search: None,
         })
     }
 
@@ -300,20 +336,9 @@ impl Ops for Gpu {
         if len == 1 {
             let mut decode = self.decode_attention.lock().unwrap_or_else(PoisonError::into_inner);
             decode.launch(q, pages, batch, &mut out.values, spec.window)?;
-        } else {
-            self.mark(Work::Attention, len)?;
-            // One that is as long as the keys hides none of them.
-            let window = spec.window.filter(|window| *window < range.kv_len());
-            self.attend.launch(q, pages, batch, &mut out.values, None, window)?;
+            return Ok(all_pairs(&spec, range));
         }
-        let pairs = spec.window.map_or_else(|| range.causal_pairs(), |window| range.window_pairs(window));
-        let causal_pairs = pairs * spec.heads.num_q_heads() as u64;
-        Ok(AttentionReport {
-            computed_pairs: causal_pairs,
-            causal_pairs,
-            recalled_pairs: causal_pairs as f64,
-            ..AttentionReport::default()
-        })
+        self.attend(spec, range, chunk, pages, sequence, out)
     }
 
     fn linear_add(&self, matrix: &Matrix, x: &Operand, out: &mut Buffer<f32>) -> Result<(), OpsError> {
@@ -356,11 +381,15 @@ impl Ops for Gpu {
         for (work, ms) in clock.read()? {
             let of_work = match work {
                 Work::Attention => &mut times.attention,
+                Work::Search => &mut times.search,
                 Work::Products => &mut times.products,
                 Work::Rest => &mut times.rest,
             };
             *of_work += Duration::from_secs_f64(ms / 1e3);
         }
+        let Kept { computed_pairs, recalled_pairs } =
+            self.search.lock().unwrap_or_else(PoisonError::into_inner).kept()?;
+        let times = DeviceTimes { computed_pairs, recalled_pairs, ..times };
         Ok(times)
     }
 

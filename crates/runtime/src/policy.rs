@@ -1,0 +1,85 @@
+//! What the attention layers of a prefill compute, as data that any device executes; and what they did.
+
+use attention::planner::{Planned, Planner};
+use attention::search::Search;
+use attention::shape::Tiles;
+use attention::static_patterns::StaticPatterns;
+
+/// What every attention layer of a prefill computes. Layers with a sliding window shorter than the keys compute all pairs
+/// inside it, whatever the policy.
+#[derive(Clone, Copy, Default)]
+pub enum AttentionPolicy<'a> {
+    /// Every causal pair.
+    #[default]
+    Dense,
+    /// What the online search finds, on the device: the pattern of each head of each chunk.
+    Search(&'a Search),
+    /// Patterns decided before, one for each head of each layer.
+    Fixed(&'a StaticPatterns),
+    /// What a planner of one's own says, which looks at queries and keys on the host: for experiments. A GPU hands it copies
+    /// and waits for it.
+    Planner(&'a dyn Planner),
+}
+
+impl<'a> AttentionPolicy<'a> {
+    /// The one that decides on the host; nothing where all pairs are computed.
+    pub fn planner(self) -> Option<&'a dyn Planner> {
+        match self {
+            AttentionPolicy::Dense => None,
+            AttentionPolicy::Search(search) => Some(search),
+            AttentionPolicy::Fixed(patterns) => Some(patterns),
+            AttentionPolicy::Planner(planner) => Some(planner),
+        }
+    }
+}
+
+impl<'a> From<Option<&'a Search>> for AttentionPolicy<'a> {
+    fn from(search: Option<&'a Search>) -> Self {
+        search.map_or(AttentionPolicy::Dense, AttentionPolicy::Search)
+    }
+}
+
+impl<'a> From<Option<&'a dyn Planner>> for AttentionPolicy<'a> {
+    fn from(planner: Option<&'a dyn Planner>) -> Self {
+        planner.map_or(AttentionPolicy::Dense, AttentionPolicy::Planner)
+    }
+}
+
+/// What one attention layer of one chunk did. Made only for an [`Observer`]: a GPU has to wait for it.
+pub struct LayerReport {
+    /// Index of the layer.
+    pub layer: usize,
+    /// The chunk's queries, in the tiles of the plan.
+    pub tiles: Tiles,
+    /// The plan, and why it is this one.
+    pub planned: Planned,
+    /// Finding the plan, wall time.
+    pub search_ms: f64,
+}
+
+/// Hears what every attention layer did that computes by a policy other than dense, layer by layer, chunk by chunk.
+pub type Observer<'a> = &'a (dyn Fn(LayerReport) + Sync);
+
+/// A policy, and who hears what came of it.
+#[derive(Clone, Copy, Default)]
+pub struct PrefillAttention<'a> {
+    /// What is computed.
+    pub policy: AttentionPolicy<'a>,
+    /// Who hears of it.
+    pub observer: Option<Observer<'a>>,
+}
+
+impl<'a> From<AttentionPolicy<'a>> for PrefillAttention<'a> {
+    fn from(policy: AttentionPolicy<'a>) -> Self {
+        Self { policy, observer: None }
+    }
+}
+
+impl PrefillAttention<'_> {
+    /// Tells the observer, if there is one.
+    pub(crate) fn report(&self, report: impl FnOnce() -> LayerReport) {
+        if let Some(observer) = self.observer {
+            observer(report());
+        }
+    }
+}
