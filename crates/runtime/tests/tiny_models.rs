@@ -9,6 +9,7 @@ use runtime::kv_cache::Sequence;
 use runtime::model::Model;
 use runtime::model_files::ModelFiles;
 use runtime::ops::Ops;
+use runtime::policy::PrefillAttention;
 use runtime::weights::{Encoding, ModelWeights};
 use serde::Deserialize;
 use std::path::Path;
@@ -66,7 +67,7 @@ fn agrees_on(ops: impl Ops, weights: ModelWeights, vectors: &Vectors, what: &str
             let first = sequence.len();
             let mut activations = decoder.activations(&sequence, part.len()).unwrap();
             let mut room = decoder.logits_room().unwrap();
-            decoder.forward(part, &mut activations, &mut cache, &mut sequence, None, 0).unwrap();
+            decoder.forward(part, &mut activations, &mut cache, &mut sequence, PrefillAttention::default(), 0).unwrap();
             for (position, want) in [(vectors.middle, &vectors.middle_logits), (last, &vectors.last_logits)] {
                 if (first..first + part.len()).contains(&position) {
                     let what = format!("{what}, chunks of {chunk}, position {position}");
