@@ -20,15 +20,16 @@ template <int PADDED, int M_TILES> class Planned {
     const int index; // of the tile of the head in `plan.items`
     Tile tile;
     Shared &shared;
-    const int full_blocks;  // that every query sees whole
-    const int *list;        // the newest of the blocks listed
-    int blocks, steps;      // listed; all steps
-    int columns, centres;   // rows of the extras
-    int first_centre_step;
+    const int full_blocks; // that every query sees whole
+    const int *list;       // of the blocks, the newest
+    // A step is one block of the list or 64 extras; columns before centres.
+    int blocks, first_centre_step, steps;
+    int columns, centres; // rows they begin at
 
+    // 0 where the step is none of a block.
     __device__ int block_at(int step) const { return step < blocks ? list[-step] : 0; }
 
-    // Where the keys of a step lie; `block` is that of the step.
+    // First row of a step, in the cache or among the extras.
     __device__ int row_of(int step, int block) const {
         if (step < blocks) return cache_row(args.batch, tile.item.table, tile.item.kv_head, block);
         return step < first_centre_step ? columns + (step - blocks) * block_keys
@@ -59,12 +60,12 @@ template <int PADDED, int M_TILES> class Planned {
         shared.biases[threadIdx.x] = computed ? extra.bias : -INFINITY;
     }
 
-    // A step and what it needs to know of the next.
+    // Where the walk is.
     struct At {
         int step;
-        int row;        // where its keys lie
-        int block;      // if it is one of a block
-        int next_block; // the look-up of a page waits for it, so it is asked for a step ahead
+        int row;
+        int block;
+        int next_block; // asked for a step ahead: the look-up of its page waits for it
     };
 
     // One step. Its keys are on their way; the keys of the next are when it ends.
@@ -75,7 +76,7 @@ template <int PADDED, int M_TILES> class Planned {
         bool last = at.step + 1 == steps;
         At next{at.step + 1, last ? 0 : row_of(at.step + 1, at.next_block), at.next_block, block_at(at.step + 2)};
         tile.multiply_scores();
-        // Read a step ago, before the barrier above; to be read behind the one below.
+        // The biases of the step before were read ahead of the barrier above; these are behind the one below.
         if constexpr (KIND == Kind::Extras) find_biases();
         tile.wait_for_copies();
         if (!last) copy_keys(next.step, next.row, next.block);
@@ -94,7 +95,7 @@ template <int PADDED, int M_TILES> class Planned {
           full_blocks((tile.item.q_start + 1) / block_keys) {
         PlanItem listed = args.plan.items[index];
         PlanExtras extras = args.plan.heads[of_sequence.sequence * args.batch.num_q_heads + head];
-        constexpr int steps_of_extras = 128 / block_keys;
+        constexpr int steps_of_extras = 128 / block_keys; // plans count them by 128
         list = args.plan.indices + listed.begin + listed.count - 1;
         blocks = listed.count;
         first_centre_step = blocks + listed.column_steps * steps_of_extras;

@@ -8,11 +8,11 @@
 #include <cuda_bf16.h>
 
 struct Arguments {
-    const __nv_bfloat16 *q;    // [row][q_head][head_dim]
-    const __nv_bfloat16 *k, *v; // [page][kv_head][page_size][head_dim]
+    const __nv_bfloat16 *q;                   // [row][q_head][head_dim]
+    const __nv_bfloat16 *k, *v;               // [page][kv_head][page_size][head_dim]
     const __nv_bfloat16 *k_extras, *v_extras; // [row][head_dim]; not used without a plan
-    __nv_bfloat16 *o;          // [row][q_head][head_dim]
-    float *lse;                // [q_head][row], or null
+    __nv_bfloat16 *o;                         // [row][q_head][head_dim]
+    float *lse;                               // [q_head][row], or null
     Batch batch;
     Plan plan; // not used without one
     int head_dim;
@@ -94,7 +94,7 @@ template <int PADDED, int M_TILES> struct Tile {
         copy_rows<block_keys>(to, from + size_t(row) * args.head_dim, args.head_dim, rows);
     }
 
-    // Until what this block of threads has asked for is there, and nobody reads what was there before.
+    // What all threads have asked for is there, and none reads any more what it read before.
     __device__ void wait_for_copies() const {
         copy_wait();
         __syncthreads();
