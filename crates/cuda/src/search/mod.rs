@@ -205,7 +205,7 @@ impl DeviceSearch {
         let judge_groups = (probes / 2).div_ceil(rows_of_block) as u32;
         let extra_rows = arguments.extra_rows as usize;
         let sections = self.heads.num_q_heads() / batch.section_heads(self.device(), self.heads);
-        // SAFETY, of all: `Arguments` mirrors the kernels', whose grids cover heads, tiles, blocks and probes up to the
+        // SAFETY: for all, `Arguments` mirrors the kernels', whose grids cover heads, tiles, blocks and probes up to the
         // numbers that it says; its buffers were made for at least as many, as `SearchRoom::move_to` checked; pages are in
         // the cache, as `check_batch` found.
         unsafe {
