@@ -69,11 +69,11 @@ impl Attend {
         }
     }
 
-    /// Queries of a tile of a plan, where there is a kernel for plans.
-    pub fn plan_block_m(&self) -> Option<usize> {
+    /// Queries of a tile of a plan.
+    pub fn plan_block_m(&self) -> usize {
         match self {
-            Self::Sm80(_) => None,
-            Self::Sm90(attend) => Some(attend.plan_block_m()),
+            Self::Sm80(attend) => attend.plan_block_m(),
+            Self::Sm90(attend) => attend.plan_block_m(),
         }
     }
 
@@ -92,10 +92,7 @@ impl Attend {
         lse: Option<&mut Buffer<f32>>,
     ) -> Result<(), Error> {
         match self {
-            Self::Sm80(_) => {
-                let (expected, found) = ("compute capability 9.0 and a head_dim of 64 or 128".into(), "others".into());
-                Err(Error::Unsupported { what: "attention by a plan", expected, found })
-            }
+            Self::Sm80(attend) => attend.launch_plan(q, kv, batch, plan, o, lse),
             Self::Sm90(attend) => attend.launch_plan(q, kv, batch, plan, o, lse),
         }
     }

@@ -1,23 +1,26 @@
-//! Dense causal attention over a paged cache, for compute capability 8.0 and above.
+//! Causal attention over a paged cache, dense or by a plan, for compute capability 8.0 and above.
 
 use crate::batch::{Batch, BatchArguments, window_argument};
 use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut};
 use crate::kv::KvPages;
+use crate::plan::{DevicePlan, Extra, PlanArguments};
 use crate::{Error, image};
 use attention::BLOCK_N;
 use attention::shape::HeadShape;
 use half::bf16;
 
-/// The kernel for one shape of heads.
+/// The kernels for one shape of heads.
 pub struct AttendSm80 {
-    kernel: Kernel,
+    dense: Kernel,
+    planned: Kernel,
     heads: HeadShape,
     tile: Tile,
 }
 
-/// What the kernel of a head_dim was compiled for.
+/// What the kernels of a head_dim were compiled for; dense and planned ones have the same tiles.
 struct Tile {
-    name: &'static str,
+    dense: &'static str,
+    planned: &'static str,
     block_m: usize,
     shared_bytes: usize,
 }
@@ -26,34 +29,42 @@ const THREADS: u32 = 128;
 
 impl Tile {
     fn of(head_dim: usize) -> Option<Self> {
-        let (name, padded, block_m) = match head_dim {
-            1..=64 => ("attend_sm80_d64", 64, 128),
-            65..=128 => ("attend_sm80_d128", 128, 128),
-            129..=192 => ("attend_sm80_d192", 192, 64),
-            193..=256 => ("attend_sm80_d256", 256, 64),
+        let (dense, planned, padded, block_m) = match head_dim {
+            1..=64 => ("attend_sm80_d64", "attend_sm80_planned_d64", 64, 128),
+            65..=128 => ("attend_sm80_d128", "attend_sm80_planned_d128", 128, 128),
+            129..=192 => ("attend_sm80_d192", "attend_sm80_planned_d192", 192, 64),
+            193..=256 => ("attend_sm80_d256", "attend_sm80_planned_d256", 256, 64),
             _ => return None,
         };
         let shared_bytes = (block_m + 2 * BLOCK_N) * padded * size_of::<bf16>();
-        head_dim.is_multiple_of(16).then_some(Self { name, block_m, shared_bytes })
+        head_dim.is_multiple_of(16).then_some(Self { dense, planned, block_m, shared_bytes })
+    }
+
+    /// With the extras of a step and their biases behind the operands.
+    fn planned_bytes(&self) -> usize {
+        self.shared_bytes + BLOCK_N * (size_of::<Extra>() + size_of::<f32>())
     }
 }
 
-/// `Arguments` in `kernels/attend_sm80.cu`.
+/// `Arguments` in `kernels/sm80/tile.cuh`.
 #[repr(C)]
 struct Arguments {
     q: Pointer<bf16>,
     k: Pointer<bf16>,
     v: Pointer<bf16>,
+    k_extras: Pointer<bf16>,
+    v_extras: Pointer<bf16>,
     o: PointerMut<bf16>,
     lse: PointerMut<f32>,
     batch: BatchArguments,
+    plan: PlanArguments,
     head_dim: i32,
     sm_scale: f32,
     window: i32,
 }
 
 // As `static_assert`ed in the kernel.
-const _: () = assert!(size_of::<Arguments>() == 104 && std::mem::offset_of!(Arguments, head_dim) == 88);
+const _: () = assert!(size_of::<Arguments>() == 184 && std::mem::offset_of!(Arguments, head_dim) == 168);
 
 impl AttendSm80 {
     /// Whether a device has this kernel for heads of `head_dim`: a multiple of 16 up to 256.
@@ -61,7 +72,7 @@ impl AttendSm80 {
         device.properties().capability >= (8, 0) && Tile::of(head_dim).is_some()
     }
 
-    /// Loads the kernel.
+    /// Loads the kernels.
     ///
     /// # Errors
     /// When the device or the head_dim does not [fit](Self::fits), or the driver refuses.
@@ -73,12 +84,19 @@ impl AttendSm80 {
                 found: format!("{:?} and {}", device.properties().capability, heads.head_dim()),
             });
         };
-        let kernel = device.kernel(image!("attend_sm80"), tile.name, tile.shared_bytes)?;
-        Ok(Self { kernel, heads, tile })
+        let load = |name, shared_bytes| device.kernel(image!("attend_sm80"), name, shared_bytes);
+        let dense = load(tile.dense, tile.shared_bytes)?;
+        let planned = load(tile.planned, tile.planned_bytes())?;
+        Ok(Self { dense, planned, heads, tile })
     }
 
     /// Queries of a tile, for [`Batch::new`].
     pub fn block_m(&self) -> usize {
+        self.tile.block_m
+    }
+
+    /// Queries of a tile of a plan.
+    pub fn plan_block_m(&self) -> usize {
         self.tile.block_m
     }
 
@@ -95,25 +113,73 @@ impl AttendSm80 {
         lse: Option<&mut Buffer<f32>>,
         window: Option<usize>,
     ) -> Result<(), Error> {
-        let heads = self.heads;
-        self.kernel.check_device([("batch", batch.device())])?;
-        batch.check_operands(heads, self.block_m(), q, kv, o, lse.as_deref())?;
+        self.dense.check_device([("batch", batch.device())])?;
+        batch.check_operands(self.heads, self.block_m(), q, kv, o, lse.as_deref())?;
+        let window = window_argument(window)?;
+        let arguments = Arguments { window, ..self.arguments(q, kv, batch, o, lse) };
+        let grid = self.grid(batch.num_tiles(), self.tile.shared_bytes);
+        // SAFETY: `Arguments` mirrors the kernel's. The kernel reads rows of q and writes rows of o and lse below
+        // `num_rows`, by the batch's construction; reads pages below `num_pages`, checked by `check_operands`; reads
+        // tables by the offsets that `Batch::new` made; and does not look at the plan.
+        unsafe { self.dense.launch(grid, &arguments) }
+    }
+
+    /// Attends all queries of `batch` by `plan`; see [`Attend::launch_plan`](crate::attend::Attend::launch_plan).
+    ///
+    /// # Errors
+    /// When the shapes do not belong together, or the driver refuses.
+    pub fn launch_plan(
+        &self,
+        q: &Buffer<bf16>,
+        kv: &KvPages,
+        batch: &Batch,
+        plan: &DevicePlan,
+        o: &mut Buffer<bf16>,
+        lse: Option<&mut Buffer<f32>>,
+    ) -> Result<(), Error> {
+        self.planned.check_device([("batch", batch.device()), ("plan", plan.device())])?;
+        batch.check_operands(self.heads, batch.block_m(), q, kv, o, lse.as_deref())?;
+        plan.check_operands(self.plan_block_m(), self.heads, batch)?;
         let arguments = Arguments {
+            k_extras: plan.k_extras().pointer(),
+            v_extras: plan.v_extras().pointer(),
+            plan: plan.arguments(),
+            ..self.arguments(q, kv, batch, o, lse)
+        };
+        let grid = self.grid(plan.num_tiles(), self.tile.planned_bytes());
+        // SAFETY: as for `launch`; and a plan names only blocks that its tiles see, and rows of its own extras: it was
+        // checked when it was uploaded, or made by the search for the batch's range.
+        unsafe { self.planned.launch(grid, &arguments) }
+    }
+
+    /// A block of threads for each tile of each head.
+    fn grid(&self, num_tiles: usize, shared_bytes: usize) -> Grid {
+        let items = (num_tiles * self.heads.num_q_heads()) as u32;
+        Grid { blocks: (items, 1, 1), threads: THREADS, shared_bytes: shared_bytes as u32 }
+    }
+
+    /// What both kernels are told; extras, the plan and the window are the caller's to say.
+    fn arguments(
+        &self,
+        q: &Buffer<bf16>,
+        kv: &KvPages,
+        batch: &Batch,
+        o: &mut Buffer<bf16>,
+        lse: Option<&mut Buffer<f32>>,
+    ) -> Arguments {
+        Arguments {
             q: q.pointer(),
             k: kv.k.pointer(),
             v: kv.v.pointer(),
+            k_extras: Pointer::null(),
+            v_extras: Pointer::null(),
             o: o.pointer_mut(),
             lse: lse.map_or(PointerMut::null(), |lse| lse.pointer_mut()),
-            batch: batch.arguments(self.kernel.device(), kv),
-            head_dim: heads.head_dim() as i32,
-            sm_scale: heads.sm_scale(),
-            window: window_argument(window)?,
-        };
-        let items = (batch.num_tiles() * heads.num_q_heads()) as u32;
-        let grid = Grid { blocks: (items, 1, 1), threads: THREADS, shared_bytes: self.tile.shared_bytes as u32 };
-        // SAFETY: `Arguments` mirrors the kernel's. The kernel reads rows of q and writes rows of o and lse below
-        // `num_rows`, by the batch's construction; reads pages below `num_pages`, checked by `check_operands`; and reads
-        // tables by the offsets that `Batch::new` made.
-        unsafe { self.kernel.launch(grid, &arguments) }
+            batch: batch.arguments(self.dense.device(), kv),
+            plan: PlanArguments::none(),
+            head_dim: self.heads.head_dim() as i32,
+            sm_scale: self.heads.sm_scale(),
+            window: i32::MAX,
+        }
     }
 }

@@ -7,14 +7,19 @@ use attention::plan::{HeadPlan, Plan};
 use attention::shape::HeadShape;
 use attention_case::{Case, random_plan};
 use cuda::attend::Attend;
+use cuda::attend_sm80::AttendSm80;
 use cuda::device::Device;
 use cuda::search::DeviceSearch;
 use on_device::Numbers;
 
-/// Every kernel for plans that the device has.
+/// Every kernel that the device has for these heads.
 fn kernels(device: &Device, heads: HeadShape) -> Vec<Attend> {
     let best = Attend::new(device, heads).unwrap();
-    vec![best].into_iter().filter(|attend| attend.plan_block_m().is_some()).collect()
+    let other = match best {
+        Attend::Sm90(_) => Some(Attend::Sm80(AttendSm80::new(device, heads).unwrap())),
+        Attend::Sm80(_) => None,
+    };
+    std::iter::once(best).chain(other).collect()
 }
 
 struct Kind {
@@ -28,7 +33,7 @@ fn check(device: &Device, numbers: &mut Numbers, heads: (usize, usize, usize), l
     let heads = HeadShape::new(heads.0, heads.1, heads.2).unwrap();
     let Kind { density, columns, centres } = kind;
     for attend in kernels(device, heads) {
-        let block_m = attend.plan_block_m().unwrap();
+        let block_m = attend.plan_block_m();
         let page_size = numbers.one_of(&[64, 128, 256]);
         let mut case = Case::new(numbers, heads, page_size, lens);
         let plans: Vec<Plan> = (case.ranges.clone().into_iter())
@@ -39,6 +44,7 @@ fn check(device: &Device, numbers: &mut Numbers, heads: (usize, usize, usize), l
         }
         let mut operands = case.upload(device, attend.block_m());
         let search = DeviceSearch::new(device, heads).unwrap();
+        assert_eq!(search.block_m(), block_m, "what the search plans, {} executes", attend.name());
         let plan_refs: Vec<&Plan> = plans.iter().collect();
         let plan = search.upload(&plan_refs, &mut operands.kv, &operands.batch).unwrap();
         attend
@@ -74,7 +80,8 @@ fn poison(case: &mut Case, plans: &[Plan]) {
     }
 }
 
-const HEAD_DIMS: [usize; 2] = [128, 64];
+/// Those of both kernels, then others of the sm_80 one.
+const HEAD_DIMS: [usize; 7] = [128, 64, 32, 80, 96, 192, 256];
 
 #[test]
 fn sizes_and_prefixes_of_any_kind() {
@@ -175,7 +182,7 @@ fn plans_for_others_are_refused() {
         let case = Case::new(&mut numbers, heads, 64, &[(300, 300)]);
         let mut operands = case.upload(&device, attend.block_m());
         let search = DeviceSearch::new(&device, heads).unwrap();
-        for (block_m, len) in [(64, 300), (attend.plan_block_m().unwrap(), 301)] {
+        for (block_m, len) in [(64, 300), (attend.plan_block_m(), 301)] {
             let tiles = attention::shape::QueryRange::new(len, len).unwrap().tiles(block_m).unwrap();
             let sparse = loop {
                 let plan = random_plan(&mut numbers, heads, tiles, 0.1, 0, false);
