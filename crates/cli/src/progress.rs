@@ -27,6 +27,13 @@ pub fn load(arguments: &ModelArguments) -> anyhow::Result<Engine> {
     bar.finish_and_clear();
     let mut engine = engine.with_context(|| format!("cannot load the model `{}`", arguments.model))?;
     if let Some(path) = &arguments.calibration {
+        anyhow::ensure!(
+            !engine.on_gpu(),
+            "cannot use {}: a calibration holds costs of a CPU, and the model runs on {}: leave --calibration out, or run with \
+             --device cpu",
+            path.display(),
+            engine.device_name()
+        );
         let costs = costs(path, engine.config().head_dim);
         engine.set_costs(costs.with_context(|| format!("cannot use {}", path.display()))?);
     }

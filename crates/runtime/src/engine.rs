@@ -8,10 +8,10 @@ use crate::gpu::Gpu;
 use crate::memory::{Bytes, MemoryNeed};
 use crate::model::{Model, Run};
 use crate::model_files::ModelFiles;
-use crate::ops::{Ops, OpsError};
+use crate::ops::{Ops, OpsError, sum_of_stages};
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::prefill::prefill;
-use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats};
+use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats, StagesMs};
 use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, RandomWeights};
@@ -35,7 +35,7 @@ pub struct EngineOptions {
     pub stretch: Option<StretchContext>,
     /// Weights of no training, of the shape that a `config.json` says; the model is that file, or a folder with one.
     pub random_weights: Option<RandomWeights>,
-    /// Say what time matrix products take; GPUs only, a few percent slower on short prompts.
+    /// Say what time matrix products and the stages of the search take; GPUs only, a few percent slower on short prompts.
     pub profile: bool,
     /// Refuse work that would need more; `None` takes what the machine has free.
     pub max_memory_bytes: Option<u64>,
@@ -132,6 +132,14 @@ pub enum EngineError {
     /// Nobody knows how long a step takes here.
     #[error("a time budget needs to know this machine: run `sparse-accelerate calibrate` first, or give --calibration")]
     TimeBudgetNeedsCalibration,
+    /// Nobody measured a step on such a GPU.
+    #[error(
+        "a time budget is not known on {device}, where steps were not measured: give --budget density=0.1 or cost=0.3, or run with --device cpu"
+    )]
+    TimeBudgetUnknown {
+        /// Name of the GPU.
+        device: String,
+    },
     /// The search would take all of it.
     #[error(
         "a budget of {budget_ms:.0} ms is too small for this prompt: finding patterns alone takes about {search_ms:.0} ms, dense attention {dense_ms:.0} ms"
@@ -156,6 +164,7 @@ pub struct Engine {
     chunk_tokens: usize,
     model_name: String,
     device_name: String,
+    on_gpu: bool,
     weights_bytes: u64,
     costs: CostModel,
     /// Whether the most memory held is what was held since it was to be forgotten.
@@ -183,6 +192,7 @@ impl Engine {
         let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
         let options = options.clone();
         let gpu = open_gpu(&options, weights.config())?;
+        let on_gpu = gpu.is_some();
         let model: Box<dyn Model> = pool.install(|| match gpu {
             Some(gpu) => load_on(gpu, weights, &options, &name, progress),
             None => load_on(Cpu::new(Simd::detect()), weights, &options, &name, progress),
@@ -200,6 +210,7 @@ impl Engine {
             options,
             model_name: name,
             device_name,
+            on_gpu,
             weights_bytes,
             costs,
             peak_is_known: true,
@@ -224,6 +235,11 @@ impl Engine {
     /// The device, with what matters of it: `cpu (amx-bf16, 2 threads)`.
     pub fn device_name(&self) -> &str {
         &self.device_name
+    }
+
+    /// Whether that is a GPU.
+    pub fn on_gpu(&self) -> bool {
+        self.on_gpu
     }
 
     /// Shape of the model.
@@ -267,15 +283,15 @@ impl Engine {
     /// Runs a prompt.
     ///
     /// # Errors
-    /// When the prompt is empty, too long or not of this vocabulary, a parameter is out of range, or memory would not
-    /// suffice; all known before the work starts.
+    /// When the prompt is empty, too long or not of this vocabulary, a parameter is out of range or nothing that the device
+    /// can, or memory would not suffice; all known before the work starts.
     pub fn generate(
         &mut self,
         prompt: &[u32],
         request: &Request,
         events: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Generation, EngineError> {
-        let search = self.search(request, prompt.len())?;
+        let search = self.search_with_room(request, prompt.len(), tokens_in_context(prompt, request.max_tokens))?;
         self.generate_with(prompt, request, AttentionPolicy::from(search.as_ref()), events)
     }
 
@@ -330,7 +346,7 @@ impl Engine {
         tail: usize,
         request: &Request,
     ) -> Result<(Vec<f64>, RunStats), EngineError> {
-        let search = self.search(request, ids.len())?;
+        let search = self.search_with_room(request, ids.len(), ids.len())?;
         self.tail_nll_with(ids, tail, AttentionPolicy::from(search.as_ref()))
     }
 
@@ -382,6 +398,7 @@ impl Engine {
             prefill_ms: ms(accepted),
             search_ms: (report.search_time + times.search).as_secs_f64() * 1e3,
             attention_ms: (report.attend_time + times.attention).as_secs_f64() * 1e3,
+            search_stages: sum_of_stages(report.search_stages, times.search_stages).map(StagesMs::from),
             products_ms: self.options.profile.then_some(times.products.as_secs_f64() * 1e3),
             density: (report.computed_pairs + times.computed_pairs) as f64 / report.causal_pairs as f64,
             recall: (report.recalled_pairs + times.recalled_pairs as f64) / report.causal_pairs as f64,
@@ -438,17 +455,39 @@ impl Engine {
     /// The search that a request with a prompt of this length gets; nothing when it asks for dense attention.
     ///
     /// # Errors
-    /// When its goal cannot be.
+    /// When its goal cannot be, or the device has no such search.
     pub fn search(&self, request: &Request, prompt_len: usize) -> Result<Option<Search>, EngineError> {
         match request.attention {
             AttentionMode::Dense => Ok(None),
             AttentionMode::Auto | AttentionMode::Sparse => {
-                let mut search = Search::new(self.target(request.goal, prompt_len)?)?;
+                let mut search = self.search_for(request.goal, prompt_len)?;
                 search.guarantee = request.guarantee;
-                search.cost = self.costs.clone();
+                self.model.check_policy(AttentionPolicy::Search(&search))?;
                 Ok(Some(search))
             }
         }
+    }
+
+    /// The search for a goal on a prompt of this length, at the costs of this device.
+    ///
+    /// # Errors
+    /// When the goal cannot be.
+    pub fn search_for(&self, goal: Goal, prompt_len: usize) -> Result<Search, EngineError> {
+        let mut search = Search::new(self.target(goal, prompt_len)?)?;
+        search.cost = self.costs.clone();
+        Ok(search)
+    }
+
+    /// As [`search`](Self::search), but nothing where the mode is left to us and only dense attention has room.
+    fn search_with_room(
+        &self,
+        request: &Request,
+        prompt_len: usize,
+        tokens: usize,
+    ) -> Result<Option<Search>, EngineError> {
+        let search = self.search(request, prompt_len)?;
+        let optional = request.attention == AttentionMode::Auto;
+        Ok(search.filter(|_| !optional || self.check_room(tokens, true).is_ok()))
     }
 
     fn target(&self, goal: Goal, prompt_len: usize) -> Result<Target, EngineError> {
@@ -468,7 +507,10 @@ impl Engine {
         let heads = (self.config().num_layers * self.config().num_q_heads) as f64;
         let parallel = self.pool.install(|| self.model.parallel_steps()) as f64;
         let ms_of = |steps: f64| {
-            self.costs.us(heads * steps).map(|us| us / parallel / 1e3).ok_or(EngineError::TimeBudgetNeedsCalibration)
+            self.costs.us(heads * steps).map(|us| us / parallel / 1e3).ok_or_else(|| match self.on_gpu {
+                true => EngineError::TimeBudgetUnknown { device: self.device_name.clone() },
+                false => EngineError::TimeBudgetNeedsCalibration,
+            })
         };
         let (dense_ms, search_ms) = (ms_of(dense)?, ms_of(search)?);
         if budget_ms >= dense_ms {
@@ -493,10 +535,18 @@ impl Engine {
             let (prompt_tokens, max_context) = (prompt.len(), config.max_context);
             return Err(EngineError::Context { prompt_tokens, max_tokens, max_context, excess });
         }
-        let need = self.predicted_memory(tokens, is_sparse(policy));
+        self.model.check_policy(policy)?;
+        self.check_room(tokens, is_sparse(policy))
+    }
+
+    fn check_room(&self, tokens: usize, sparse: bool) -> Result<(), EngineError> {
+        let need = self.predicted_memory(tokens, sparse);
         let run_bytes = need.total_bytes() - self.weights_bytes;
-        let available = self.model.available_bytes();
-        check_memory(&self.options, available, || format!("a run of {tokens} tokens"), run_bytes, || need.to_string())
+        let what = || match sparse {
+            true => format!("a run of {tokens} tokens with sparse attention"),
+            false => format!("a run of {tokens} tokens"),
+        };
+        check_memory(&self.options, self.model.available_bytes(), what, run_bytes, || need.to_string())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::decoder::{Activations, Decoder};
 use crate::kv_cache::{KvCache, Sequence};
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, DeviceTimes, Ops, OpsError};
-use crate::policy::PrefillAttention;
+use crate::policy::{AttentionPolicy, PrefillAttention};
 use attention::search::CostModel;
 
 /// A loaded model.
@@ -21,6 +21,12 @@ pub trait Model: Send + Sync {
 
     /// See [`Ops::plan_block_m`].
     fn plan_block_m(&self) -> usize;
+
+    /// See [`Ops::check_policy`].
+    ///
+    /// # Errors
+    /// As there.
+    fn check_policy(&self, policy: AttentionPolicy) -> Result<(), OpsError>;
 
     /// See [`Ops::costs`].
     fn costs(&self) -> CostModel;
@@ -154,6 +160,10 @@ impl<O: Ops> Model for Decoder<O> {
 
     fn plan_block_m(&self) -> usize {
         self.ops().plan_block_m()
+    }
+
+    fn check_policy(&self, policy: AttentionPolicy) -> Result<(), OpsError> {
+        self.ops().check_policy(policy)
     }
 
     fn costs(&self) -> CostModel {

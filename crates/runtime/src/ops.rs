@@ -3,9 +3,9 @@
 use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
-use crate::policy::PrefillAttention;
+use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::weights::{LoadError, ModelWeights, Tensor};
-use attention::search::CostModel;
+use attention::search::{CostModel, StageTimes};
 use attention::shape::HeadShape;
 use std::sync::Arc;
 
@@ -70,6 +70,8 @@ pub struct AttentionReport {
     pub dropped_pairs_at_most: Option<f64>,
     /// Time to find the plan.
     pub search_time: std::time::Duration,
+    /// What the stages of an online search took, summed over threads; nothing where there was none.
+    pub search_stages: Option<StageTimes>,
     /// Time to execute it.
     pub attend_time: std::time::Duration,
 }
@@ -83,9 +85,18 @@ impl std::ops::AddAssign for AttentionReport {
             (Some(own), Some(other)) => Some(own + other),
             (own, other) => own.or(other),
         };
+        self.search_stages = sum_of_stages(self.search_stages, other.search_stages);
         self.search_time += other.search_time;
         self.attend_time += other.attend_time;
     }
+}
+
+/// Both together; one where there is but one.
+pub(crate) fn sum_of_stages(own: Option<StageTimes>, other: Option<StageTimes>) -> Option<StageTimes> {
+    own.into_iter().chain(other).reduce(|mut sum, times| {
+        sum += times;
+        sum
+    })
 }
 
 /// Where the time of a device went that does what it is asked later.
@@ -95,6 +106,8 @@ pub struct DeviceTimes {
     pub attention: std::time::Duration,
     /// Finding plans.
     pub search: std::time::Duration,
+    /// The same by stage, where stages are timed.
+    pub search_stages: Option<StageTimes>,
     /// (query, key) pairs that plans found on the device compute, over all heads; [`AttentionReport`] leaves them out.
     pub computed_pairs: u64,
     /// Attention mass that those plans keep, estimated, times causal pairs; likewise.
@@ -153,6 +166,15 @@ pub trait Ops: Send + Sync + 'static {
 
     /// Rows of the tiles that the device executes plans in.
     fn plan_block_m(&self) -> usize;
+
+    /// Whether the device can compute by `policy`, before any work starts.
+    ///
+    /// # Errors
+    /// What it lacks.
+    fn check_policy(&self, policy: AttentionPolicy) -> Result<(), OpsError> {
+        let _ = policy;
+        Ok(())
+    }
 
     /// What attention and search cost on devices of this kind, unless measured.
     fn costs(&self) -> CostModel;

@@ -39,13 +39,7 @@ impl<'a> From<Option<&'a Search>> for AttentionPolicy<'a> {
     }
 }
 
-impl<'a> From<Option<&'a dyn Planner>> for AttentionPolicy<'a> {
-    fn from(planner: Option<&'a dyn Planner>) -> Self {
-        planner.map_or(AttentionPolicy::Dense, AttentionPolicy::Planner)
-    }
-}
-
-/// What one attention layer of one chunk did. Made only for an [`Observer`]: a GPU has to wait for it.
+/// What one attention layer of one chunk did. Made only for an [`Observer`]: a GPU that searches has to wait for it.
 pub struct LayerReport {
     /// Index of the layer.
     pub layer: usize,
@@ -53,11 +47,11 @@ pub struct LayerReport {
     pub tiles: Tiles,
     /// The plan, and why it is this one.
     pub planned: Planned,
-    /// Finding the plan, wall time.
+    /// Finding the plan, wall time; on a GPU telling the host of it included.
     pub search_ms: f64,
 }
 
-/// Hears what every attention layer did that computes by a policy other than dense, layer by layer, chunk by chunk.
+/// Hears what every attention layer did, layer by layer, chunk by chunk, of whatever policy.
 pub type Observer<'a> = &'a (dyn Fn(LayerReport) + Sync);
 
 /// A policy, and who hears what came of it.

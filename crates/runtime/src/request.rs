@@ -1,6 +1,7 @@
 //! What a caller asks of the engine, and what it gets back.
 
 use crate::sampling::Sampling;
+use attention::search::StageTimes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +11,7 @@ use std::str::FromStr;
 #[serde(rename_all = "snake_case")]
 pub enum AttentionMode {
     /// Sparse where the search expects it to pay, dense where it does not: the same engine path as [`Sparse`], which
-    /// already falls back head by head. The default.
+    /// already falls back head by head. Dense too where memory suffices for that alone. The default.
     ///
     /// [`Sparse`]: AttentionMode::Sparse
     #[default]
@@ -185,6 +186,39 @@ pub struct Generation {
     pub stats: RunStats,
 }
 
+/// Milliseconds of the stages of the search, all layers and heads together: of a CPU summed over threads, of a GPU as its
+/// clock has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StagesMs {
+    /// Scores of (query tile, key block), on a GPU with the means of blocks.
+    pub scores_ms: f64,
+    /// Exact attention of the probe rows.
+    pub probes_ms: f64,
+    /// Recall and cost of every candidate.
+    pub candidates_ms: f64,
+    /// Choice, and lowering to a plan.
+    pub lowering_ms: f64,
+}
+
+impl StagesMs {
+    /// All of them.
+    pub fn total(&self) -> f64 {
+        self.scores_ms + self.probes_ms + self.candidates_ms + self.lowering_ms
+    }
+}
+
+impl From<StageTimes> for StagesMs {
+    fn from(times: StageTimes) -> Self {
+        let ms = |time: std::time::Duration| time.as_secs_f64() * 1e3;
+        Self {
+            scores_ms: ms(times.scores),
+            probes_ms: ms(times.probes),
+            candidates_ms: ms(times.candidates),
+            lowering_ms: ms(times.lowering),
+        }
+    }
+}
+
 /// Cost and honesty of one run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct RunStats {
@@ -198,6 +232,10 @@ pub struct RunStats {
     pub prefill_ms: f64,
     /// Part of the prefill spent finding patterns (wall time).
     pub search_ms: f64,
+    /// Its stages, where an online search was timed: always on a CPU, on a GPU with
+    /// [`EngineOptions::profile`](crate::engine::EngineOptions::profile).
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub search_stages: Option<StagesMs>,
     /// Part of the prefill spent executing attention plans (wall time).
     pub attention_ms: f64,
     /// Milliseconds of matrix products, where they were timed.

@@ -5,7 +5,7 @@ use crate::{json_file, progress, table};
 use eval::bench::growth::{self, Growth};
 use eval::bench::search_cost::{self, SearchCost};
 use eval::results::Meta;
-use runtime::request::{AttentionMode, Goal};
+use runtime::request::{AttentionMode, Goal, StagesMs};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -61,21 +61,23 @@ fn print_growth(rows: &[growth::Row]) -> io::Result<()> {
     )
 }
 
-/// Stages as shares of the search, which no number of threads changes.
+/// Stages as shares of the search, which no number of threads changes; blank where they were not timed.
 fn print_search(rows: &[search_cost::Row]) -> io::Result<()> {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
-            let all = row.scores_ms + row.probes_ms + row.candidates_ms + row.lowering_ms;
-            let share = |ms: f64| if all > 0.0 { format!("{:.0}%", 100.0 * ms / all) } else { "".into() };
+            let share = |stage: fn(&StagesMs) -> f64| match row.stages {
+                Some(stages) if stages.total() > 0.0 => format!("{:.0}%", 100.0 * stage(&stages) / stages.total()),
+                _ => String::new(),
+            };
             vec![
                 row.length.to_string(),
                 table::time(row.search_ms),
                 format!("{:.1}%", 100.0 * row.share_of_prefill),
-                share(row.scores_ms),
-                share(row.probes_ms),
-                share(row.candidates_ms),
-                share(row.lowering_ms),
+                share(|stages| stages.scores_ms),
+                share(|stages| stages.probes_ms),
+                share(|stages| stages.candidates_ms),
+                share(|stages| stages.lowering_ms),
                 table::time(row.attention_ms),
                 format!("{:.3}", row.density),
             ]

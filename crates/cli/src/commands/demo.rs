@@ -3,18 +3,13 @@
 use crate::arguments::Demo;
 use crate::{progress, table};
 use eval::tasks::{passkey, retrieval};
-use runtime::request::{AttentionMode, Device, Event, Generation, Request};
+use runtime::request::{AttentionMode, Event, Generation, Request};
 use std::io::{self, Write};
 
 const KEY: &str = "71432";
 
 pub fn run(arguments: Demo) -> anyhow::Result<()> {
-    let mut model = arguments.model;
-    if model.device == Device::Auto {
-        // It compares dense with sparse, which GPUs cannot do yet.
-        model.device = Device::Cpu;
-    }
-    let mut engine = progress::load(&model)?;
+    let mut engine = progress::load(&arguments.model)?;
     let length = arguments.length.min(engine.config().max_context.saturating_sub(retrieval::ANSWER_TOKENS));
     let prompt = passkey::prompt(&engine, length, 0.4, KEY)?;
     let mut out = io::stdout();

@@ -2,14 +2,14 @@
 
 use crate::arguments::Explain;
 use crate::{progress, prompt, table};
-use attention::planner::{HeadChoice, Planned, Planner, Scene};
-use attention::search::Search;
-use runtime::policy::AttentionPolicy;
-use runtime::request::{Goal, Request, RunStats};
+use attention::plan::HeadPlan;
+use attention::planner::HeadChoice;
+use attention::search::CostModel;
+use runtime::policy::{AttentionPolicy, LayerReport, PrefillAttention};
+use runtime::request::{Goal, RunStats};
 use serde::Serialize;
 use std::io::{self, Write};
-use std::sync::Mutex;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
 
 /// One layer of one chunk.
 #[derive(Serialize)]
@@ -17,13 +17,27 @@ struct Layer {
     layer: usize,
     /// Positions of the chunk's queries.
     queries: std::ops::Range<usize>,
+    attention: Attention,
     density: f64,
     /// Predicted cost of dense attention of one head, in block steps.
     dense_cost: f64,
-    /// Time of a block step, where this machine was calibrated.
+    /// Time of a block step, where it was measured on such a device: of one thread on a CPU, of all of a GPU.
     step_us: Option<f64>,
     search_ms: f64,
+    /// None where a window decides.
     heads: Vec<HeadChoice>,
+}
+
+/// How a layer came to its plan.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Attention {
+    /// Every head was searched.
+    Searched,
+    /// Every pair at once: no plan could have earned back the search.
+    Dense,
+    /// A sliding window of so many keys, and every pair inside it.
+    Window(usize),
 }
 
 #[derive(Serialize)]
@@ -35,58 +49,57 @@ struct Explanation<'a> {
     layers: &'a [Layer],
 }
 
-/// Searches, and writes down what it found.
-struct Recorder {
-    search: Search,
-    layers: Mutex<Vec<Layer>>,
-}
-
-impl Planner for Recorder {
-    fn plan(&self, scene: &Scene) -> Result<Planned, attention::Error> {
-        let started = Instant::now();
-        let planned = self.search.plan(scene)?;
-        let layer = Layer {
-            layer: scene.layer,
-            queries: scene.range().q_start()..scene.range().kv_len(),
-            density: planned.plan.density(scene.range()),
-            dense_cost: self.search.cost.dense(scene.tiles),
-            step_us: self.search.cost.step_us,
-            search_ms: started.elapsed().as_secs_f64() * 1e3,
-            heads: planned.choices.clone(),
+impl Layer {
+    fn new(report: LayerReport, costs: &CostModel) -> Self {
+        let LayerReport { layer, tiles, planned, search_ms } = report;
+        let attention = match (planned.plan.heads.first(), planned.choices.first()) {
+            (Some(HeadPlan::Window(window)), _) => Attention::Window(*window),
+            // A search predicts what dense costs, also where it finds nothing cheaper.
+            (_, Some(choice)) if !choice.cost.is_nan() => Attention::Searched,
+            _ => Attention::Dense,
         };
-        self.layers.lock().expect("nobody panicked").push(layer);
-        Ok(planned)
+        Self {
+            layer,
+            queries: tiles.range().q_start()..tiles.range().kv_len(),
+            attention,
+            density: planned.plan.density(tiles.range()),
+            dense_cost: costs.dense(tiles),
+            step_us: costs.step_us,
+            search_ms,
+            heads: if matches!(attention, Attention::Window(_)) { Vec::new() } else { planned.choices },
+        }
     }
 }
 
 pub fn run(arguments: Explain) -> anyhow::Result<()> {
     let prompt = prompt::read(arguments.prompt.as_deref(), arguments.prompt_file.as_deref())?;
     let mut engine = progress::load(&arguments.model)?;
+    let num_layers = engine.config().num_layers;
+    if let Some(wanted) = arguments.layer.filter(|wanted| *wanted >= num_layers) {
+        anyhow::bail!("layer {wanted} is not there: the model has {num_layers}, numbered from 0");
+    }
     let ids = engine.encode(&prompt)?;
-    let request = Request { goal: arguments.goal.goal(), ..Request::default() };
-    let search = engine.search(&request, ids.len())?.expect("only dense attention needs no search");
-    let recorder = Recorder { search, layers: Mutex::default() };
-    let stats = engine.prefill_with(&ids, AttentionPolicy::Planner(&recorder))?;
-    let mut layers = recorder.layers.into_inner().expect("nobody panicked");
-    if !arguments.all_chunks {
-        layers.retain(|layer| layer.queries.end == ids.len());
-    }
-    if let Some(wanted) = arguments.layer {
-        layers.retain(|layer| layer.layer == wanted);
-        anyhow::ensure!(
-            !layers.is_empty(),
-            "layer {wanted} is not there: the model has {}",
-            engine.config().num_layers
-        );
-    }
+    let goal = arguments.goal.goal();
+    let search = engine.search_for(goal, ids.len())?;
+    let layers = Mutex::new(Vec::new());
+    let hear = |report: LayerReport| {
+        let last = report.tiles.range().kv_len() == ids.len();
+        if (arguments.all_chunks || last) && arguments.layer.is_none_or(|wanted| wanted == report.layer) {
+            let layer = Layer::new(report, &search.cost);
+            layers.lock().unwrap_or_else(PoisonError::into_inner).push(layer);
+        }
+    };
+    let attention = PrefillAttention { policy: AttentionPolicy::Search(&search), observer: Some(&hear) };
+    let stats = engine.prefill_with(&ids, attention)?;
+    let layers = layers.into_inner().unwrap_or_else(PoisonError::into_inner);
     if arguments.json {
         let (model, device) = (engine.model_name(), engine.device_name());
-        let explanation = Explanation { model, device, goal: request.goal, stats: &stats, layers: &layers };
+        let explanation = Explanation { model, device, goal, stats: &stats, layers: &layers };
         writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&explanation)?)?;
         return Ok(());
     }
     for layer in &layers {
-        print(layer)?;
+        print(layer, engine.on_gpu())?;
     }
     writeln!(
         io::stdout(),
@@ -101,20 +114,23 @@ pub fn run(arguments: Explain) -> anyhow::Result<()> {
 }
 
 /// One line a head: the choice, and the cheapest candidate of each other pattern. Costs are shares of dense.
-fn print(layer: &Layer) -> io::Result<()> {
+fn print(layer: &Layer, on_gpu: bool) -> io::Result<()> {
     let Layer { queries, dense_cost, .. } = layer;
-    writeln!(
-        io::stdout(),
-        "layer {}, queries {} to {}: density {:.3}, search {:.1} ms{}",
-        layer.layer,
-        queries.start,
-        queries.end,
-        layer.density,
-        layer.search_ms,
-        layer
-            .step_us
-            .map_or(String::new(), |us| format!(", a dense head {:.1} ms on one thread", us * dense_cost / 1e3))
-    )?;
+    let mut out = io::stdout();
+    write!(out, "layer {}, queries {} to {}: ", layer.layer, queries.start, queries.end)?;
+    match layer.attention {
+        Attention::Searched => {}
+        Attention::Dense => return writeln!(out, "dense, since no search could pay or every pair was asked for\n"),
+        Attention::Window(window) => {
+            return writeln!(out, "a sliding window of {window} keys, all pairs inside it: nothing is searched\n");
+        }
+    }
+    let (reading, threads) = if on_gpu { (", reading it back included", "") } else { ("", " on one thread") };
+    let dense_head = layer
+        .step_us
+        .map_or(String::new(), |us| format!(", a dense head {}{threads}", table::time(us * dense_cost / 1e3)));
+    let searched = table::time(layer.search_ms);
+    writeln!(out, "density {:.3}, search {searched}{reading}{dense_head}", layer.density)?;
     let cell = |choice: &HeadChoice| format!("{:.2} {}", choice.cost / dense_cost, choice.pattern);
     let rows: Vec<Vec<String>> = (layer.heads.iter().enumerate())
         .map(|(head, choice)| {
@@ -132,5 +148,5 @@ fn print(layer: &Layer) -> io::Result<()> {
         })
         .collect();
     table::print(&["head", "pattern", "cost", "recall", "others that meet the goal (cost, pattern)"], &rows)?;
-    writeln!(io::stdout())
+    writeln!(out)
 }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use attention::search::{HeadReport, OfflineSearch, Tried};
 use eval::results::Meta;
 use runtime::policy::AttentionPolicy;
-use runtime::request::{Goal, Request};
+use runtime::request::Goal;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -38,8 +38,7 @@ pub fn run(arguments: Search) -> anyhow::Result<()> {
         prompts.push((name, ids));
     }
     let longest = prompts.iter().map(|(_, ids)| ids.len()).max().unwrap_or(0);
-    let request = Request { goal: arguments.budget, ..Request::default() };
-    let target = engine.search(&request, longest)?.expect("only dense attention needs no search").target();
+    let target = engine.search_for(arguments.budget, longest)?.target();
     let mut search = OfflineSearch::new(target, engine.costs(), longest)?;
 
     let bar = progress::bar("searching", prompts.len() as u64);

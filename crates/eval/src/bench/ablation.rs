@@ -2,18 +2,18 @@
 //!
 //! Density, recall, output error and time come from a contest on the same queries and keys (`contest`); the negative
 //! log-likelihood of the text's end from one run of the model under each variant, where what a layer does changes what
-//! the next one sees. Every number is paired with that of the full search: heads, layers and tokens are the same.
+//! the next one sees. On a GPU the contest is held on the host, on copies of queries and keys, so its times are the CPU's;
+//! the runs search and attend on the device. Every number is paired with that of the full search: heads, layers and tokens are the same.
 
 mod page;
 
 use super::contest::{Contest, HeadSums, Outcome};
 use crate::EvalError;
 use crate::statistics::{Estimate, bootstrap95, mean};
-use attention::planner::Planner;
 use attention::search::{PatternFamily, Search};
 use runtime::engine::Engine;
 use runtime::policy::AttentionPolicy;
-use runtime::request::{Goal, Request};
+use runtime::request::Goal;
 use serde::Serialize;
 
 pub use page::page;
@@ -51,7 +51,7 @@ pub struct Row {
     /// Error over that of all; nothing for dense, which has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_vs_all: Option<Estimate>,
-    /// Search and attention of all layers.
+    /// Search and attention of all layers, on the host.
     pub attention_ms: f64,
     /// Time over that of all.
     pub attention_vs_all: Estimate,
@@ -125,7 +125,7 @@ impl Ablation {
     /// Compares on every text at every length; `done` is told after each prefill.
     ///
     /// # Errors
-    /// When there is nothing to compare, a text is too short, the engine runs on a GPU or refuses.
+    /// When there is nothing to compare, a text is too short, or the engine refuses.
     pub fn run(&self, engine: &mut Engine, done: &mut dyn FnMut()) -> Result<Findings, EvalError> {
         for (empty, what) in [
             (self.texts.is_empty(), "the list of texts"),
@@ -143,8 +143,7 @@ impl Ablation {
                 let Some(prompt) = ids.get(..length) else {
                     return Err(EvalError::TextTooShort { name: name.clone(), length, tokens: ids.len() });
                 };
-                let request = Request { goal: self.goal, ..Request::default() };
-                let full = engine.search(&request, length)?.expect("only dense attention needs no search");
+                let full = engine.search_for(self.goal, length)?;
                 let variants = variants(&full);
 
                 let contest = Contest::new(variants.iter().map(|(_, search)| search.clone()).collect(), 1);
@@ -152,8 +151,8 @@ impl Ablation {
                 let outcome = contest.finish();
                 done();
 
-                let mut rate = |planner: Option<&dyn Planner>| -> Result<Vec<f64>, EvalError> {
-                    let (nll, _) = engine.tail_nll_with(prompt, self.tail, AttentionPolicy::from(planner))?;
+                let mut rate = |search: Option<&Search>| -> Result<Vec<f64>, EvalError> {
+                    let (nll, _) = engine.tail_nll_with(prompt, self.tail, AttentionPolicy::from(search))?;
                     done();
                     Ok(nll)
                 };
@@ -254,7 +253,7 @@ fn atlas(text: &str, length: usize, outcome: &Outcome) -> Vec<HeadRow> {
 mod tests {
     use super::*;
     use attention::kv::KvPages;
-    use attention::planner::Scene;
+    use attention::planner::{Planner, Scene};
     use attention::queries::Queries;
     use attention::search::Target;
     use attention::shape::{HeadShape, QueryRange};

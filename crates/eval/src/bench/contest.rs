@@ -2,7 +2,7 @@
 //!
 //! A prompt goes through the model densely, so that every layer sees what it would see without any of them. Beside it each
 //! contestant plans and executes the attention of the layer as well, and its output is compared with the dense one, which
-//! comes first.
+//! comes first. Contestants work on the host; a GPU hands them copies of its queries, keys and values.
 
 use attention::attend::{Output, attend};
 use attention::plan::Plan;

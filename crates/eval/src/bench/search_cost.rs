@@ -3,14 +3,10 @@
 use super::interleaved::prompt;
 use crate::EvalError;
 use crate::statistics::Spread;
-use attention::planner::{Planned, Planner, Scene};
-use attention::search::{Search, StageTimes};
 use runtime::engine::Engine;
 use runtime::policy::AttentionPolicy;
-use runtime::request::{AttentionMode, Goal, Request, RunStats};
+use runtime::request::{Goal, RunStats, StagesMs};
 use serde::{Deserialize, Serialize};
-use std::sync::Mutex;
-use std::time::Duration;
 
 /// What to time.
 #[derive(Clone, Debug)]
@@ -38,30 +34,12 @@ pub struct Row {
     pub attention_ms: f64,
     /// Computed pairs over causal pairs.
     pub density: f64,
-    /// Scores of blocks, summed over threads.
-    pub scores_ms: f64,
-    /// Exact probe rows, summed over threads.
-    pub probes_ms: f64,
-    /// Recall and cost of candidates, summed over threads.
-    pub candidates_ms: f64,
-    /// Choice and lowering to plans, summed over threads.
-    pub lowering_ms: f64,
+    /// Stages of the search; on a GPU only where they were timed
+    /// ([`EngineOptions::profile`](runtime::engine::EngineOptions::profile)).
+    #[serde(flatten)]
+    pub stages: Option<StagesMs>,
     /// Rounds.
     pub n: usize,
-}
-
-/// Searches, and adds up what the stages took.
-struct Watched {
-    search: Search,
-    times: Mutex<StageTimes>,
-}
-
-impl Planner for Watched {
-    fn plan(&self, scene: &Scene) -> Result<Planned, attention::Error> {
-        let (planned, times) = self.search.plan_timed(scene)?;
-        *self.times.lock().expect("nobody panicked") += times;
-        Ok(planned)
-    }
 }
 
 impl SearchCost {
@@ -74,14 +52,11 @@ impl SearchCost {
             return Err(EvalError::Nothing("the number of runs"));
         }
         let text = prompt(engine, &self.lengths)?;
-        let request = Request { attention: AttentionMode::Sparse, goal: self.goal, ..Request::default() };
-        let mut measured: Vec<Vec<(RunStats, StageTimes)>> = vec![Vec::new(); self.lengths.len()];
+        let mut measured: Vec<Vec<RunStats>> = vec![Vec::new(); self.lengths.len()];
         for _ in 0..self.runs {
             for (&length, measured) in self.lengths.iter().zip(&mut measured) {
-                let search = engine.search(&request, length)?.expect("only dense attention needs no search");
-                let watched = Watched { search, times: Mutex::default() };
-                let stats = engine.prefill_with(&text[..length], AttentionPolicy::Planner(&watched))?;
-                measured.push((stats, watched.times.into_inner().expect("nobody panicked")));
+                let search = engine.search_for(self.goal, length)?;
+                measured.push(engine.prefill_with(&text[..length], AttentionPolicy::Search(&search))?);
                 done();
             }
         }
@@ -89,10 +64,18 @@ impl SearchCost {
     }
 }
 
-fn row(length: usize, runs: &[(RunStats, StageTimes)]) -> Row {
-    let stats = |value: fn(&RunStats) -> f64| median(runs.iter().map(|(stats, _)| value(stats)));
-    let stage =
-        |value: fn(&StageTimes) -> Duration| median(runs.iter().map(|(_, times)| 1e3 * value(times).as_secs_f64()));
+fn row(length: usize, runs: &[RunStats]) -> Row {
+    let stats = |value: fn(&RunStats) -> f64| median(runs.iter().map(value));
+    let timed: Option<Vec<StagesMs>> = runs.iter().map(|run| run.search_stages).collect();
+    let stages = timed.map(|timed| {
+        let stage = |value: fn(&StagesMs) -> f64| median(timed.iter().map(value));
+        StagesMs {
+            scores_ms: stage(|times| times.scores_ms),
+            probes_ms: stage(|times| times.probes_ms),
+            candidates_ms: stage(|times| times.candidates_ms),
+            lowering_ms: stage(|times| times.lowering_ms),
+        }
+    });
     Row {
         length,
         prefill_ms: stats(|run| run.prefill_ms),
@@ -100,10 +83,7 @@ fn row(length: usize, runs: &[(RunStats, StageTimes)]) -> Row {
         share_of_prefill: stats(|run| run.search_ms / run.prefill_ms),
         attention_ms: stats(|run| run.attention_ms),
         density: stats(|run| run.density),
-        scores_ms: stage(|times| times.scores),
-        probes_ms: stage(|times| times.probes),
-        candidates_ms: stage(|times| times.candidates),
-        lowering_ms: stage(|times| times.lowering),
+        stages,
         n: runs.len(),
     }
 }
@@ -118,12 +98,27 @@ mod tests {
 
     #[test]
     fn rows_are_medians() {
-        let run = |ms: u64| {
-            let stats = RunStats { prefill_ms: 10.0 * ms as f64, search_ms: ms as f64, ..RunStats::default() };
-            (stats, StageTimes { probes: Duration::from_millis(ms), ..StageTimes::default() })
+        let run = |ms: f64| RunStats {
+            prefill_ms: 10.0 * ms,
+            search_ms: ms,
+            search_stages: Some(StagesMs { probes_ms: ms, ..StagesMs::default() }),
+            ..RunStats::default()
         };
-        let row = row(77, &[run(1), run(3), run(100)]);
-        assert_eq!((row.length, row.n, row.search_ms, row.probes_ms, row.scores_ms), (77, 3, 3.0, 3.0, 0.0));
+        let row = row(77, &[run(1.0), run(3.0), run(100.0)]);
+        assert_eq!((row.length, row.n, row.search_ms), (77, 3, 3.0));
+        assert_eq!(row.stages, Some(StagesMs { probes_ms: 3.0, ..StagesMs::default() }));
         assert!((row.share_of_prefill - 0.1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn stages_that_were_not_timed_are_not_in_the_file() {
+        let untimed = row(77, &[RunStats { search_ms: 1.0, prefill_ms: 2.0, ..RunStats::default() }]);
+        let json = serde_json::to_string(&untimed).unwrap();
+        assert!(!json.contains("scores_ms"), "{json}");
+        assert_eq!(serde_json::from_str::<Row>(&json).unwrap().stages, None);
+        let stages = Some(StagesMs { scores_ms: 1.5, ..StagesMs::default() });
+        let json = serde_json::to_string(&Row { stages, ..untimed }).unwrap();
+        assert!(json.contains("\"scores_ms\":1.5"), "{json}");
+        assert_eq!(serde_json::from_str::<Row>(&json).unwrap().stages, stages);
     }
 }

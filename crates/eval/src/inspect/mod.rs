@@ -3,7 +3,8 @@
 //! While a prompt goes through the model under the online search, the exact attention of chosen heads is computed once
 //! more, from the very queries and keys that the search sees, and pooled on the way ([`PooledMap`]): no row of the
 //! `kv_len x kv_len` matrix outlives its sixteen neighbours. The plan is laid over it, and the recall that the search
-//! estimated stands beside the recall of every row.
+//! estimated stands beside the recall of every row. All that happens on the host, also where the model runs on a GPU, by
+//! the CPU's search at the GPU's costs.
 
 mod page;
 mod pooled;
@@ -14,7 +15,7 @@ use attention::planner::{Planned, Planner, Scene};
 use attention::search::Search;
 use runtime::engine::Engine;
 use runtime::policy::AttentionPolicy;
-use runtime::request::{Goal, Request, RunStats};
+use runtime::request::{Goal, RunStats};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -86,7 +87,7 @@ impl Inspect {
     /// are drawn, again and again, of `ids x layers x heads`.
     ///
     /// # Errors
-    /// When there is nothing to look at, the model has no such layer or head, or the engine runs on a GPU or refuses.
+    /// When there is nothing to look at, the model has no such layer or head, or the engine refuses.
     pub fn run(
         &self,
         engine: &mut Engine,
@@ -104,8 +105,7 @@ impl Inspect {
         if self.layers.is_empty() || self.heads.is_empty() {
             return Err(EvalError::Nothing("the list of layers or heads"));
         }
-        let request = Request { goal: self.goal, ..Request::default() };
-        let search = engine.search(&request, ids.len())?.expect("only dense attention needs no search");
+        let search = engine.search_for(self.goal, ids.len())?;
         let onlooker = Onlooker { search, wanted: self, len: ids.len(), done, views: Mutex::default() };
         let stats = engine.prefill_with(ids, AttentionPolicy::Planner(&onlooker))?;
         let views = onlooker.views.into_inner().expect("nobody panicked");

@@ -6,7 +6,7 @@ use crate::report::{Line, LinePlot, Point};
 use crate::statistics::Estimate;
 use crate::tasks::retrieval;
 use runtime::memory::Bytes;
-use runtime::request::AttentionMode;
+use runtime::request::{AttentionMode, StagesMs};
 use serde::Deserialize;
 
 /// Heading of a step, and the question that it answers.
@@ -167,16 +167,18 @@ fn growth(file: Growth, document: &mut Document) {
     );
     let cells: Vec<Vec<String>> = (file.search.iter())
         .map(|row| {
-            let all = row.scores_ms + row.probes_ms + row.candidates_ms + row.lowering_ms;
-            let share = |ms: f64| if all > 0.0 { format!("{:.0} %", 100.0 * ms / all) } else { String::new() };
+            let share = |stage: fn(&StagesMs) -> f64| match row.stages {
+                Some(stages) if stages.total() > 0.0 => format!("{:.0} %", 100.0 * stage(&stages) / stages.total()),
+                _ => String::new(),
+            };
             vec![
                 row.length.to_string(),
                 seconds(row.search_ms),
                 format!("{:.1} %", 100.0 * row.share_of_prefill),
-                share(row.scores_ms),
-                share(row.probes_ms),
-                share(row.candidates_ms),
-                share(row.lowering_ms),
+                share(|stages| stages.scores_ms),
+                share(|stages| stages.probes_ms),
+                share(|stages| stages.candidates_ms),
+                share(|stages| stages.lowering_ms),
             ]
         })
         .collect();

@@ -4,11 +4,11 @@ use super::{Operand, Tokens, elementwise};
 use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters};
-use crate::policy::LayerReport;
+use crate::policy::{AttentionPolicy, LayerReport};
 use attention::attend::{Output, attend};
 use attention::bound;
 use attention::kv::KvPages;
-use attention::planner::{Planned, Scene};
+use attention::planner::{Planned, Planner, Scene};
 use attention::queries::Queries;
 use attention::shape::QueryRange;
 use attention::simd::{LANES, Simd, pack};
@@ -81,16 +81,19 @@ pub(super) fn run(
     let scene = Scene { simd, layer, queries: &queries, kv: &view, tiles, last_rows };
     // A window that is as long as the keys hides none of them.
     let window = spec.window.filter(|window| *window < range.kv_len());
-    let mut planned = match (window, planner) {
+    let mut search_stages = None;
+    let mut planned = match (window, prefill.policy) {
         (Some(window), _) => Planned::window(heads.num_q_heads(), window),
-        (None, Some(planner)) => planner.plan(&scene)?,
-        (None, None) => Planned::dense(heads.num_q_heads()),
+        (None, AttentionPolicy::Dense) => Planned::dense(heads.num_q_heads()),
+        (None, AttentionPolicy::Search(search)) => {
+            let (planned, times) = search.plan_timed(&scene)?;
+            search_stages = Some(times);
+            planned
+        }
+        (None, AttentionPolicy::Fixed(patterns)) => patterns.plan(&scene)?,
+        (None, AttentionPolicy::Planner(planner)) => planner.plan(&scene)?,
     };
     let search_time = started.elapsed();
-    if window.is_none() && planner.is_some() {
-        let search_ms = search_time.as_secs_f64() * 1e3;
-        prefill.report(|| LayerReport { layer, tiles, planned: planned.clone(), search_ms });
-    }
 
     let started = Instant::now();
     let mut output = Output::new(heads, len);
@@ -119,12 +122,15 @@ pub(super) fn run(
         let dropped: f64 = bounds.iter().map(|bound| bound.at_most).sum();
         dropped / bounds.len() as f64 * causal_pairs as f64
     });
+    let search_ms = search_time.as_secs_f64() * 1e3;
+    prefill.report(|| LayerReport { layer, tiles, planned, search_ms });
     Ok(AttentionReport {
         computed_pairs,
         causal_pairs,
         recalled_pairs,
         dropped_pairs_at_most,
         search_time,
+        search_stages,
         attend_time,
     })
 }

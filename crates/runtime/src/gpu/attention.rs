@@ -27,36 +27,43 @@ impl Gpu {
     ) -> Result<AttentionReport, OpsError> {
         // One that is as long as the keys hides none of them.
         let window = spec.window.filter(|window| *window < range.kv_len());
-        let tiles = match self.attend.plan_block_m() {
-            Some(block_m) if window.is_none() => Some(range.tiles(block_m)?),
-            _ => None,
-        };
+        let tiles = range.tiles(self.attend.plan_block_m())?;
         let causal = all_pairs(&spec, range);
-        match (spec.prefill.policy, tiles) {
-            (AttentionPolicy::Search(search), Some(tiles)) if !search.is_dense(tiles, spec.last_rows) => {
+        let policy = if window.is_none() { spec.prefill.policy } else { AttentionPolicy::Dense };
+        let planner: &dyn Planner = match policy {
+            AttentionPolicy::Search(search) if !search.is_dense(tiles, spec.last_rows) => {
                 self.attend_found(spec, search, tiles, chunk, pages, sequence, out)?;
                 // What was computed is known when the device has done it.
-                Ok(AttentionReport { causal_pairs: causal.causal_pairs, ..Default::default() })
+                return Ok(AttentionReport { causal_pairs: causal.causal_pairs, ..Default::default() });
             }
-            (AttentionPolicy::Search(_) | AttentionPolicy::Dense, _) | (_, None) => {
+            AttentionPolicy::Search(_) | AttentionPolicy::Dense => {
                 self.mark(Work::Attention, range.q_len())?;
                 self.attend.launch(&chunk.q, pages, &chunk.batch, &mut out.values, None, window)?;
-                if let (AttentionPolicy::Search(_), Some(tiles)) = (spec.prefill.policy, tiles) {
-                    let planned = Planned::dense(spec.heads.num_q_heads());
-                    spec.prefill.report(|| LayerReport { layer: spec.layer, tiles, planned, search_ms: 0.0 });
-                }
-                Ok(causal)
+                self.report_all_pairs(&spec, range)?;
+                return Ok(causal);
             }
-            (policy, Some(tiles)) => {
-                let planner = policy.planner().expect("dense was dealt with");
-                let planned = self.attend_planned(spec, planner, tiles, chunk, pages, sequence, out)?;
-                Ok(AttentionReport {
-                    computed_pairs: planned.plan.heads.iter().map(|head| head.pairs(range)).sum(),
-                    recalled_pairs: planned.recall() * causal.causal_pairs as f64,
-                    ..causal
-                })
-            }
-        }
+            AttentionPolicy::Fixed(patterns) => patterns,
+            AttentionPolicy::Planner(planner) => planner,
+        };
+        let planned = self.attend_planned(spec, planner, tiles, chunk, pages, sequence, out)?;
+        Ok(AttentionReport {
+            computed_pairs: planned.plan.heads.iter().map(|head| head.pairs(range)).sum(),
+            recalled_pairs: planned.recall() * causal.causal_pairs as f64,
+            ..causal
+        })
+    }
+
+    /// Tells the observer of a layer that computed every pair that it may.
+    pub(super) fn report_all_pairs(&self, spec: &AttentionSpec, range: QueryRange) -> Result<(), OpsError> {
+        let (layer, num_q_heads) = (spec.layer, spec.heads.num_q_heads());
+        let tiles = range.tiles(self.attend.plan_block_m())?;
+        spec.prefill.report(|| {
+            let window = spec.window.filter(|window| *window < range.kv_len());
+            let planned =
+                window.map_or_else(|| Planned::dense(num_q_heads), |window| Planned::window(num_q_heads, window));
+            LayerReport { layer, tiles, planned, search_ms: 0.0 }
+        });
+        Ok(())
     }
 
     /// Searches and attends without waiting for either, unless somebody wants to hear of it.
@@ -80,10 +87,20 @@ impl Gpu {
             *room = Some(on_device.room(&self.device, QueryRange::new(len, kv_len)?.tiles(tiles.block_m())?)?);
         }
         let room = room.as_mut().expect("just made");
-        self.mark(Work::Search, len)?;
+        let heard = spec.prefill.observer.is_some();
+        if heard {
+            // What was asked for before is no part of the search.
+            self.device.synchronize()?;
+        }
         let started = Instant::now();
-        on_device.run(search, spec.last_rows, q, pages, batch, room, &mut |_| Ok(()))?;
-        if spec.prefill.observer.is_some() {
+        self.mark(Work::Search(None), len)?;
+        on_device.run(search, spec.last_rows, q, pages, batch, room, &mut |stage| match self.profile {
+            true => self.mark(Work::Search(Some(stage)), len),
+            false => Ok(()),
+        })?;
+        if heard {
+            // Nor is the device's wait for the host, which reads the plan.
+            self.mark(Work::Rest, len)?;
             let planned = room.planned(search)?;
             let search_ms = started.elapsed().as_secs_f64() * 1e3;
             spec.prefill.report(|| LayerReport { layer: spec.layer, tiles, planned, search_ms });
@@ -107,7 +124,10 @@ impl Gpu {
     ) -> Result<Planned, OpsError> {
         let AttentionSpec { heads, layer, last_rows, .. } = spec;
         let (simd, range) = (Simd::detect(), tiles.range());
-        self.mark(Work::Search, range.q_len())?;
+        if spec.prefill.observer.is_some() {
+            self.device.synchronize()?;
+        }
+        self.mark(Work::Search(None), range.q_len())?;
         let started = Instant::now();
         let rows: Vec<f32> = chunk.q.read()?.into_iter().map(f32::from).collect();
         let queries = Queries::from_rows(simd, heads, &rows)?;

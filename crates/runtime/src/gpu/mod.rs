@@ -9,9 +9,10 @@ use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Ops, OpsError, Stacking};
+use crate::policy::AttentionPolicy;
 use crate::weights::{LoadError, ModelWeights, Tensor, TensorName};
 use ::attention::BLOCK_N;
-use ::attention::search::CostModel;
+use ::attention::search::{CostModel, StageTimes};
 use ::attention::shape::{HeadShape, QueryRange};
 use attention::all_pairs;
 use cuda::Error;
@@ -23,7 +24,7 @@ use cuda::kv::KvPages;
 use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore};
 use cuda::rms_norm::RmsNorm;
 use cuda::rotations::Rotations;
-use cuda::search::{DeviceSearch, Kept, SearchRoom};
+use cuda::search::{self, DeviceSearch, Kept, SearchRoom, Stage};
 use cuda::silu_gate::SiluGate;
 use half::bf16;
 use memory::{FIXED_BYTES, MLP_ROWS, chunk_tokens, scratch_bytes};
@@ -56,7 +57,8 @@ const WARM_UP_TOKENS: usize = 512;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Attention,
-    Search,
+    /// Which stage of it is known where products are timed as well.
+    Search(Option<Stage>),
     Products,
     Rest,
 }
@@ -175,7 +177,15 @@ impl Ops for Gpu {
     }
 
     fn plan_block_m(&self) -> usize {
-        self.attend.plan_block_m().unwrap_or(self.attend.block_m())
+        self.attend.plan_block_m()
+    }
+
+    fn check_policy(&self, policy: AttentionPolicy) -> Result<(), OpsError> {
+        match policy {
+            AttentionPolicy::Search(search) => search::check(search)?,
+            _ => search::check_guarantee(policy.planner().and_then(|planner| planner.guarantee()))?,
+        }
+        Ok(())
     }
 
     fn costs(&self) -> CostModel {
@@ -336,6 +346,7 @@ impl Ops for Gpu {
         if len == 1 {
             let mut decode = self.decode_attention.lock().unwrap_or_else(PoisonError::into_inner);
             decode.launch(q, pages, batch, &mut out.values, spec.window)?;
+            self.report_all_pairs(&spec, range)?;
             return Ok(all_pairs(&spec, range));
         }
         self.attend(spec, range, chunk, pages, sequence, out)
@@ -379,9 +390,12 @@ impl Ops for Gpu {
         let mut times = DeviceTimes::default();
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         for (work, ms) in clock.read()? {
+            if let Work::Search(Some(stage)) = work {
+                *time_of(stage, times.search_stages.get_or_insert_default()) += Duration::from_secs_f64(ms / 1e3);
+            }
             let of_work = match work {
                 Work::Attention => &mut times.attention,
-                Work::Search => &mut times.search,
+                Work::Search(_) => &mut times.search,
                 Work::Products => &mut times.products,
                 Work::Rest => &mut times.rest,
             };
@@ -416,5 +430,15 @@ impl Ops for Gpu {
         self.rms_norm.launch(last, norm, eps, normed)?;
         self.products.multiply_wide(matrix, (&*normed).into(), (&mut *logits).into())?;
         Ok(logits.read()?)
+    }
+}
+
+/// Where the time of a stage on the device is counted among those of the CPU's search.
+fn time_of(stage: Stage, times: &mut StageTimes) -> &mut Duration {
+    match stage {
+        Stage::Summarise | Stage::Scores => &mut times.scores,
+        Stage::Probes => &mut times.probes,
+        Stage::Distances | Stage::Columns => &mut times.candidates,
+        Stage::Choice | Stage::Lowering => &mut times.lowering,
     }
 }

@@ -1,0 +1,136 @@
+//! What attention computes by policy, who hears of it, and what memory leaves of it, on the CPU.
+
+use attention::plan::HeadPlan;
+use attention::search::{Search, Target};
+use attention::simd::Simd;
+use runtime::cpu::Cpu;
+use runtime::decoder::Decoder;
+use runtime::engine::{Engine, EngineError, EngineOptions};
+use runtime::model::Model;
+use runtime::model_files::ModelFiles;
+use runtime::policy::{AttentionPolicy, LayerReport, PrefillAttention};
+use runtime::prefill::prefill;
+use runtime::request::{AttentionMode, Device, Request};
+use runtime::weights::{ModelWeights, RandomWeights};
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference/tiny")).join(name)
+}
+
+fn decoder(name: &str) -> Decoder<Cpu> {
+    let weights = ModelWeights::open(&ModelFiles::Folder(folder(name))).unwrap();
+    Decoder::load(Cpu::new(Simd::detect()), weights, &mut |_| {}).unwrap()
+}
+
+const TOKENS: usize = 500;
+const CHUNK: usize = 192;
+
+/// Logits of the last token of each chunk.
+fn logits(model: &dyn Model, attention: PrefillAttention) -> Vec<Vec<f32>> {
+    let vocab = model.config().vocab_size;
+    let ids: Vec<u32> = (0..TOKENS).map(|n| (n * n * 7 + n) as u32 % vocab as u32).collect();
+    let mut run = model.start(TOKENS, TOKENS).unwrap();
+    let mut logits = Vec::new();
+    prefill(&mut *run, &ids, CHUNK, attention, &mut |run| {
+        logits.push(run.logits(run.chunk_len() - 1)?);
+        Ok(())
+    })
+    .unwrap();
+    logits
+}
+
+/// One that searches prompts of any length and takes what it finds.
+fn search() -> Search {
+    let mut search = Search::new(Target::Recall(0.5)).unwrap();
+    search.cost.margin = f64::INFINITY;
+    search
+}
+
+#[test]
+fn a_search_is_the_same_as_a_policy_and_as_a_planner() {
+    let (model, search) = (decoder("llama"), search());
+    let by = |policy: AttentionPolicy| logits(&model, policy.into());
+    let found = by(AttentionPolicy::Search(&search));
+    assert_eq!(found.len(), TOKENS.div_ceil(CHUNK));
+    assert_eq!(found, by(AttentionPolicy::Planner(&search)));
+    assert_ne!(found, by(AttentionPolicy::Dense));
+}
+
+#[test]
+fn the_observer_hears_every_layer_of_every_chunk_once_under_any_policy() {
+    let search = search();
+    for (name, windows) in [("llama", vec![None; 2]), ("qwen2-windowed", vec![None, Some(33), Some(33)])] {
+        let model = decoder(name);
+        for policy in [AttentionPolicy::Search(&search), AttentionPolicy::Planner(&search), AttentionPolicy::Dense] {
+            let reports = Mutex::new(Vec::new());
+            let hear = |report: LayerReport| reports.lock().unwrap().push(report);
+            let heard = logits(&model, PrefillAttention { policy, observer: Some(&hear) });
+            assert_eq!(heard, logits(&model, policy.into()), "{name}: who listens changes nothing");
+
+            let reports = reports.into_inner().unwrap();
+            let places: Vec<_> = reports.iter().map(|report| (report.tiles.range().kv_len(), report.layer)).collect();
+            let expected: Vec<_> = (0..TOKENS.div_ceil(CHUNK))
+                .flat_map(|chunk| (0..windows.len()).map(move |layer| (((chunk + 1) * CHUNK).min(TOKENS), layer)))
+                .collect();
+            assert_eq!(places, expected, "{name}");
+            for report in &reports {
+                let heads = model.config().num_q_heads;
+                assert_eq!((report.planned.plan.heads.len(), report.planned.choices.len()), (heads, heads));
+                let windowed = windows[report.layer].map(HeadPlan::Window);
+                assert_eq!(
+                    windowed.is_some(),
+                    report.planned.plan.heads.iter().all(|head| matches!(head, HeadPlan::Window(33)))
+                );
+            }
+            let sparse = reports.iter().any(|report| {
+                windows[report.layer].is_none() && report.planned.plan.density(report.tiles.range()) < 1.0
+            });
+            assert_eq!(sparse, !matches!(policy, AttentionPolicy::Dense), "{name}");
+        }
+    }
+}
+
+fn engine(max_memory_bytes: Option<u64>) -> Engine {
+    let options = EngineOptions {
+        device: Device::Cpu,
+        threads: 1,
+        random_weights: Some(RandomWeights::Bf16),
+        max_memory_bytes,
+        ..EngineOptions::default()
+    };
+    Engine::load(folder("llama").to_str().expect("UTF-8"), &options, &mut |_| {}).unwrap()
+}
+
+#[test]
+fn where_only_dense_attention_has_room_auto_takes_it_and_sparse_says_what_it_needs() {
+    let ids: Vec<u32> = (0..TOKENS as u32).map(|n| n % 100).collect();
+    let of_run = |sparse| {
+        let need = engine(None).predicted_memory(TOKENS, sparse);
+        need.total_bytes() - need.weights_bytes
+    };
+    let (dense, sparse) = (of_run(false), of_run(true));
+    assert!(dense < sparse);
+
+    let request = |attention| Request { attention, max_tokens: 1, ..Request::default() };
+    // Searches for nothing may pay at this length, so that only the counted memory tells the modes apart.
+    let peak = |limit, attention| {
+        let generation = engine(Some(limit)).generate(&ids, &request(attention), &mut |_| {});
+        generation.map(|generation| generation.stats.peak_memory_bytes)
+    };
+    let (auto, by_force) = (AttentionMode::Auto, AttentionMode::Sparse);
+    let all_dense = peak(sparse, AttentionMode::Dense).unwrap();
+    assert_eq!(peak(sparse, auto).unwrap(), peak(sparse, by_force).unwrap());
+    assert_eq!(peak(sparse, auto).unwrap() - all_dense, sparse - dense);
+    assert_eq!(peak(sparse - 1, auto).unwrap(), all_dense);
+    let refused = peak(sparse - 1, by_force).unwrap_err();
+    assert!(matches!(refused, EngineError::Memory { available, .. } if available == sparse - 1));
+    let message = refused.to_string();
+    assert!(message.contains("500 tokens with sparse attention needs") && message.contains("KiB"), "{message}");
+    let message = peak(dense - 1, auto).unwrap_err().to_string();
+    assert!(message.contains("a run of 500 tokens needs"), "{message}");
+
+    let (nll, stats) = engine(Some(sparse - 1)).tail_nll(&ids, 5, &request(auto)).unwrap();
+    assert!(nll.len() == 5 && stats.density == 1.0 && stats.search_stages.is_none());
+}
