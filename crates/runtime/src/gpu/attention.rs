@@ -27,9 +27,9 @@ impl Gpu {
     ) -> Result<AttentionReport, OpsError> {
         // One that is as long as the keys hides none of them.
         let window = spec.window.filter(|window| *window < range.kv_len());
-        let tiles = match self.attend.plan_block_m() {
-            Some(block_m) if window.is_none() => Some(range.tiles(block_m)?),
-            _ => None,
+        let tiles = match window {
+            None => Some(range.tiles(self.attend.plan_block_m())?),
+            Some(_) => None,
         };
         let causal = all_pairs(&spec, range);
         match (spec.prefill.policy, tiles) {

@@ -111,12 +111,13 @@ impl Gpu {
     pub fn open(ordinal: usize, config: &ModelConfig, profile: bool) -> Result<Self, OpsError> {
         let device = Device::open(ordinal)?;
         let heads = config.heads();
+        let attend = Attend::new(&device, heads)?;
         Ok(Self {
             clock: Mutex::new(Clock::new(&device)),
             profile,
             products: Products::new(&device)?,
-            attend: Attend::new(&device, heads)?,
-            search: Mutex::new(DeviceSearch::new(&device, heads)?),
+            search: Mutex::new(DeviceSearch::new(&device, heads, attend.plan_block_m())?),
+            attend,
             decode_attention: Mutex::new(DecodeAttention::new(&device, heads, 1)?),
             rms_norm: RmsNorm::new(&device)?,
             qkv_rope_store: QkvRopeStore::new(&device)?,
@@ -175,7 +176,7 @@ impl Ops for Gpu {
     }
 
     fn plan_block_m(&self) -> usize {
-        self.attend.plan_block_m().unwrap_or(self.attend.block_m())
+        self.attend.plan_block_m()
     }
 
     fn costs(&self) -> CostModel {
