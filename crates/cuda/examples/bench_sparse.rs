@@ -79,7 +79,7 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn new(device: &'a Device, heads: HeadShape, len: usize, runs: usize) -> Result<Self, Box<dyn Error>> {
         let attend = Attend::new(device, heads)?;
-        let search = DeviceSearch::new(device, heads)?;
+        let search = DeviceSearch::new(device, heads, attend.plan_block_m())?;
         let pages: Vec<u32> = (0..len.div_ceil(PAGE_SIZE) as u32).collect();
         let mut kv = KvPages::new(device, heads, PAGE_SIZE, pages.len())?;
         kv.write(&noise(kv.len()), &noise(kv.len()))?;

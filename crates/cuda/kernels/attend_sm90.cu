@@ -10,8 +10,8 @@
 // The scheme is FlashAttention-3's (Shah et al., arXiv 2407.08608); heaviest first is the longest-processing-time rule.
 //
 // Only the producer knows where keys lie, and only steps that the diagonal or a window cuts know their positions. So a
-// plan needs another walk over 64-key blocks, not another pipeline; its columns and centres come last, with a bias for
-// each that another warp works out meanwhile.
+// plan needs another walk over 64-key blocks, not another pipeline. One more warp looks the next item up, since items may be
+// short; columns and centres come last, with a bias for each that a third warp works out meanwhile.
 
 #include "sm90/consumer.cuh"
 #include "sm90/producer.cuh"
@@ -32,8 +32,11 @@ template <int HEAD_DIM, int CONSUMERS, bool PLANNED> __device__ void attend(cons
             tma_prefetch(&args.v_extras);
         }
         constexpr int warps = CONSUMERS * warpgroup / 32;
-        barrier_init(&shared.q_full, 1);
-        barrier_init(&shared.q_empty, warps + PLANNED);
+        for (int stage = 0; stage < C::q_stages; ++stage) {
+            barrier_init(&shared.q_full[stage], 1);
+            barrier_init(&shared.q_empty[stage], warps + PLANNED);
+            barrier_init(&shared.task_full[stage], 1);
+        }
         for (int stage = 0; stage < stages; ++stage) {
             barrier_init(&shared.k_full[stage], 1);
             barrier_init(&shared.v_full[stage], 1);
@@ -51,6 +54,7 @@ template <int HEAD_DIM, int CONSUMERS, bool PLANNED> __device__ void attend(cons
         if (threadIdx.x == 0) Producer<C>(args, shared).run();
         if constexpr (PLANNED) {
             if (threadIdx.x / 32 == 1) Biases<C>(args, shared).run();
+            if (threadIdx.x == 64) Scheduler<C>(args, shared).run();
         }
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(C::consumer_registers));
@@ -72,6 +76,6 @@ extern "C" __global__ void __launch_bounds__(384, 1) attend_sm90_planned_d128(co
     attend<128, 2, true>(args);
 }
 
-extern "C" __global__ void __launch_bounds__(384, 1) attend_sm90_planned_d64(const __grid_constant__ Arguments args) {
-    attend<64, 2, true>(args);
+extern "C" __global__ void __launch_bounds__(512, 1) attend_sm90_planned_d64(const __grid_constant__ Arguments args) {
+    attend<64, 3, true>(args);
 }

@@ -1,11 +1,11 @@
 // Which plan each head gets: the best of each family with each number of columns, and the best of those. One block a
-// head; a lane for each level.
+// head, a warp a candidate, a lane a level.
 
 #include "search/arguments.cuh"
 
 namespace {
 
-constexpr int threads = 256;
+constexpr int threads = 32 * num_families * most_counts;
 
 // Sums over levels up to the lane's own.
 __device__ double running_sum(double x) {
@@ -30,48 +30,48 @@ __device__ double cost_of(const Search &s, const Costs &costs, double steps, int
            costs.gather_key * columns + costs.gather_centre * centres;
 }
 
-__device__ void choose(const Search &s, int head, unsigned (*steps)[num_levels], Choice &choice) {
-    int lane = threadIdx.x;
+// The best plan of a family with `n`-th number of columns; by one warp.
+__device__ Candidate best(const Search &s, int head, int family, int n, const unsigned *steps) {
+    int lane = threadIdx.x % 32, columns = s.counts[n];
     bool is_level = lane < num_levels;
-    double one = s.fixed_one(), budget = s.share * s.dense_cost;
-    const Costs pairs = {1.0, 0.0, 0.0, 0.0};
-    const Costs &prices = s.goal == goal_density ? pairs : s.costs;
-    if (s.goal == goal_density) budget = s.share * s.dense_pairs_cost;
-    choice = Choice{num_families, 0, 0, 0, 1.0, s.dense_cost};
-    bool chosen = false;
-    for (int family = 0; family < num_families; ++family) {
-        const unsigned *sums = s.sums + (size_t(head) * num_families + family) * num_kinds * num_levels;
-        double kept_steps = running_sum(is_level ? double(steps[family][lane]) : 0.0);
-        double of_all_columns = 0.0; // of those so far, of this level
-        double shares = is_level ? sums[of_blocks * num_levels + lane] / one : 0.0;
-        for (int n = 0; n < s.num_counts; ++n) {
-            int columns = s.counts[n];
-            if (n > 0 && is_level) of_all_columns += sums[(of_columns + n - 1) * num_levels + lane] / one;
-            double base = s.always[head] / one + sum_of_lanes(of_all_columns);
-            double recall = (base + running_sum(shares - of_all_columns)) / s.judges();
-            double price = cost_of(s, prices, kept_steps, columns);
-            double cost = cost_of(s, s.costs, kept_steps, columns);
-            int level = -1;
-            if (s.goal == goal_recall) {
-                unsigned good = __ballot_sync(~0u, is_level && recall >= s.share);
-                level = good ? __ffs(good) - 1 : -1;
-            } else {
-                unsigned good = __ballot_sync(~0u, is_level && price <= budget);
-                // Below the least that a plan costs there is still that plan.
-                level = good ? 31 - __clz(good) : n == 0 ? 0 : -1;
-            }
-            if (columns > s.columns_found[head] || !(s.families >> family & 1)) level = -1;
-            Candidate candidate{level, columns, __shfl_sync(~0u, recall, max(level, 0)), __shfl_sync(~0u, cost, max(level, 0))};
-            if (lane == 0) s.candidates[(head * num_families + family) * s.num_counts + n] = candidate;
-            if (level < 0) continue;
-            bool better = !chosen;
-            if (chosen && s.goal == goal_recall) better = candidate.cost < choice.cost;
-            if (chosen && s.goal != goal_recall) better = candidate.recall > choice.recall;
-            if (better) choice = Choice{family, level, columns, 0, candidate.recall, candidate.cost};
-            chosen = true;
-        }
+    double one = s.fixed_one();
+    bool by_pairs = s.goal == goal_density;
+    const Costs prices = by_pairs ? Costs{1.0, 0.0, 0.0, 0.0} : s.costs;
+    double budget = s.share * (by_pairs ? s.dense_pairs_cost : s.dense_cost);
+    const unsigned *sums = s.sums + (size_t(head) * num_families + family) * num_kinds * num_levels;
+    unsigned of_all_columns = 0; // fixed point, like all sums
+    for (int kind = of_columns; kind < of_columns + n; ++kind)
+        if (is_level) of_all_columns += sums[kind * num_levels + lane];
+    double shares = is_level ? double(sums[of_blocks * num_levels + lane]) : 0.0;
+    double kept_steps = running_sum(is_level ? double(steps[lane]) : 0.0);
+    double base = s.always[head] + sum_of_lanes(double(of_all_columns));
+    double recall = (base + running_sum(shares - of_all_columns)) / (one * s.judges());
+    double cost = cost_of(s, s.costs, kept_steps, columns);
+    int level = -1;
+    if (s.goal == goal_recall) {
+        unsigned good = __ballot_sync(~0u, is_level && recall >= s.share);
+        level = good ? __ffs(good) - 1 : -1;
+    } else {
+        unsigned good = __ballot_sync(~0u, is_level && cost_of(s, prices, kept_steps, columns) <= budget);
+        // Below the least that a plan costs there is still that plan.
+        level = good ? 31 - __clz(good) : n == 0 ? 0 : -1;
     }
-    if (s.goal == goal_recall && choice.cost >= s.margin * s.dense_cost) choice = Choice{num_families, 0, 0, 0, 1.0, s.dense_cost};
+    if (columns > s.columns_found[head] || !(s.families >> family & 1)) level = -1;
+    return Candidate{level, columns, __shfl_sync(~0u, recall, max(level, 0)), __shfl_sync(~0u, cost, max(level, 0))};
+}
+
+__device__ Choice choose(const Search &s, const Candidate *candidates) {
+    Choice dense{num_families, 0, 0, 0, 1.0, s.dense_cost}, choice = dense;
+    bool chosen = false;
+    for (int i = 0; i < num_families * s.num_counts; ++i) {
+        const Candidate &candidate = candidates[i];
+        if (candidate.level < 0) continue;
+        bool better = s.goal == goal_recall ? candidate.cost < choice.cost : candidate.recall > choice.recall;
+        if (!chosen || better)
+            choice = Choice{i / s.num_counts, candidate.level, candidate.columns, 0, candidate.recall, candidate.cost};
+        chosen = true;
+    }
+    return s.goal == goal_recall && choice.cost >= s.margin * s.dense_cost ? dense : choice;
 }
 
 } // namespace
@@ -79,6 +79,7 @@ __device__ void choose(const Search &s, int head, unsigned (*steps)[num_levels],
 extern "C" __global__ void __launch_bounds__(threads) search_choose(const __grid_constant__ Search s) {
     int head = blockIdx.x;
     __shared__ unsigned steps[num_families][num_levels];
+    __shared__ Candidate candidates[num_families * most_counts];
     __shared__ Choice choice;
     __shared__ int columns[most_columns];
     for (int i = threadIdx.x; i < num_families * num_levels; i += threads) {
@@ -94,14 +95,20 @@ extern "C" __global__ void __launch_bounds__(threads) search_choose(const __grid
         atomicAdd(&steps[triangular][ceil_log2(distance)], at_distance);
     }
     __syncthreads();
-    if (threadIdx.x < 32) {
-        Choice found;
-        choose(s, head, steps, found);
-        if (threadIdx.x == 0) {
-            choice = found;
-            s.choices[head] = found;
-            atomicAdd(&s.totals[1], (unsigned long long)(found.recall * s.causal_pairs + 0.5));
+    int warp = threadIdx.x / 32;
+    if (warp < num_families * s.num_counts) {
+        int family = warp / s.num_counts;
+        Candidate candidate = best(s, head, family, warp % s.num_counts, steps[family]);
+        if (threadIdx.x % 32 == 0) {
+            candidates[warp] = candidate;
+            s.candidates[head * num_families * s.num_counts + warp] = candidate;
         }
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        choice = choose(s, candidates);
+        s.choices[head] = choice;
+        atomicAdd(&s.totals[1], (unsigned long long)(choice.recall * s.causal_pairs + 0.5));
     }
     __syncthreads();
     // Its columns, ascending: bitonic sort.

@@ -19,8 +19,9 @@ template <int PADDED, int M_TILES> __device__ void search_column_mass(const Sear
     int proposing = s.num_probes - s.judges();
     __shared__ float mass[span][block_keys];
     __shared__ float of_warps[warps][block_keys];
+    __shared__ unsigned worth_of_warps[warps];
     for (int i = threadIdx.x; i < span * block_keys; i += threads) mass[i / block_keys][i % block_keys] = 0.f;
-    uint32_t buffer = shared_address(dynamic_shared);
+    uint32_t buffers = shared_address(dynamic_shared);
     float scale = s.sm_scale * log2_e;
 
     for (int first_probe = 0; first_probe < proposing; first_probe += Product::block_rows) {
@@ -41,46 +42,66 @@ template <int PADDED, int M_TILES> __device__ void search_column_mass(const Sear
                 near[m][r] = row < 0 ? 0 : s.full_blocks(row / s.block_m) - 1;
                 lse[m][r] = row < 0 ? 0.f : s.probe_lse[head * s.num_probes + warp_probe + at];
             }
-        for (int step = 0; step < span && first_block + step < s.num_blocks; ++step) {
-            int block = first_block + step;
-            // What the rows of each group of 16 give the block: one lane a row.
-            bool worth[M_TILES], any = false;
+        // What the rows of each group of 16 give each block, one lane a row; bit M_TILES * step + m where it is worth a look.
+        unsigned worth = 0;
+#pragma unroll
+        for (int step = 0; step < span; ++step)
 #pragma unroll
             for (int m = 0; m < M_TILES; ++m) {
-                int row = lane < 16 ? probe_row(16 * m + lane) : -1;
+                int block = first_block + step, row = lane < 16 ? probe_row(16 * m + lane) : -1;
                 float share = 0.f;
                 if (row >= 0 && block < s.full_blocks(row / s.block_m) - 1)
                     share = s.shares[(size_t(head) * s.num_probes + warp_probe + 16 * m + lane) * s.num_blocks + block];
-                for (int lanes = 16; lanes > 0; lanes /= 2) share += __shfl_xor_sync(~0u, share, lanes);
-                worth[m] = share > negligible;
-                any |= worth[m];
+                for (int lanes = 8; lanes > 0; lanes /= 2) share += __shfl_xor_sync(~0u, share, lanes);
+                if (__shfl_sync(~0u, share, 0) > negligible) worth |= 1u << (M_TILES * step + m);
             }
-            if (!__syncthreads_or(any)) continue;
+        if (lane == 0) worth_of_warps[warp] = worth;
+        __syncthreads();
+        unsigned of_all = 0;
+#pragma unroll
+        for (int w = 0; w < warps; ++w) of_all |= worth_of_warps[w];
+        constexpr unsigned of_step = (1u << M_TILES) - 1;
+        auto next_step = [&](int step) {
+            while (step < span && !(of_all >> M_TILES * step & of_step)) ++step;
+            return step;
+        };
+        auto copy = [&](int step, int buffer) {
+            if (step >= span) return;
+            int block = first_block + step;
             const __nv_bfloat16 *from = s.k + size_t(s.row_of_block(kv_head, block)) * s.head_dim;
-            Product::copy_keys(buffer, s.head_dim, [&](int key) {
+            Product::copy_keys(buffers + buffer * Product::buffer_bytes, s.head_dim, [&](int key) {
                 return block * block_keys + key < s.kv_len ? from + key * s.head_dim : nullptr;
             });
+        };
+        int buffer = 0, step = next_step(0);
+        copy(step, buffer);
+        while (step < span) {
             copies_done();
-            if (any) product.multiply(buffer);
+            int following = next_step(step + 1), block = first_block + step;
+            copy(following, buffer ^ 1);
+            unsigned own = worth >> M_TILES * step & of_step;
+            if (own) product.multiply(buffers + buffer * Product::buffer_bytes);
 #pragma unroll
             for (int n = 0; n < Product::n_tiles; ++n)
 #pragma unroll
                 for (int column = 0; column < 2; ++column) {
                     float sum = 0.f;
-                    if (any) {
+                    if (own) {
 #pragma unroll
                         for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
                             for (int r = 0; r < 2; ++r)
-                                if (worth[m] && block < near[m][r])
+                                if ((own >> m & 1) && block < near[m][r])
                                     sum += exp2_approx(product.s[m][n][2 * r + column] * scale - lse[m][r]);
+                        for (int lanes = 4; lanes < 32; lanes *= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
                     }
-                    for (int lanes = 4; lanes < 32; lanes *= 2) sum += __shfl_xor_sync(~0u, sum, lanes);
                     if (lane < 4) of_warps[warp][n * 8 + lane * 2 + column] = sum;
                 }
             __syncthreads();
             for (int i = threadIdx.x; i < block_keys; i += threads)
                 for (int w = 0; w < warps; ++w) mass[step][i] += of_warps[w][i];
+            step = following;
+            buffer ^= 1;
         }
         __syncthreads();
     }
@@ -152,13 +173,40 @@ template <int PADDED, int M_TILES> __device__ void search_column_shares(const Se
 FOR_HEAD_DIMS(search_column_mass)
 FOR_HEAD_DIMS(search_column_shares)
 
+namespace {
+
+constexpr int rank_threads = 1024;
+constexpr int digit_bits = 11, digits = 1 << digit_bits;
+
+// Adds to every entry those behind it; two entries a thread.
+__device__ void sum_from_behind(unsigned (&x)[digits]) {
+    static_assert(digits == 2 * rank_threads);
+    __shared__ unsigned of_warps[rank_threads / 32];
+    // Thread 0 has the last two.
+    int at = digits - 2 - 2 * threadIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    unsigned high = x[at + 1], low = x[at], sum = high + low;
+    for (int lanes = 1; lanes < 32; lanes *= 2) {
+        unsigned before = __shfl_up_sync(~0u, sum, lanes);
+        if (lane >= lanes) sum += before;
+    }
+    if (lane == 31) of_warps[warp] = sum;
+    __syncthreads();
+    unsigned before = lane < warp ? of_warps[lane] : 0;
+    before = __reduce_add_sync(~0u, before) + sum - high - low;
+    x[at + 1] = before + high;
+    x[at] = before + high + low;
+    __syncthreads();
+}
+
+} // namespace
+
 // The most attended columns of a head, most attended first; of equal ones the lower. One block a head.
-extern "C" __global__ void __launch_bounds__(1024) search_rank_columns(const __grid_constant__ Search s) {
+extern "C" __global__ void __launch_bounds__(rank_threads) search_rank_columns(const __grid_constant__ Search s) {
     int head = blockIdx.x, keys = s.num_blocks * block_keys, most = s.counts[s.num_counts - 1];
     const float *mass = s.column_mass + size_t(head) * keys;
-    __shared__ unsigned histogram[256];
+    __shared__ unsigned histogram[digits];
     __shared__ unsigned long long found[most_columns];
-    __shared__ unsigned num_found, bucket, above, in_bucket;
+    __shared__ unsigned num_found, digit;
 
     // Bits of positive floats order as the floats do; below them the place, the lower one first. Columns of the sink are
     // always kept as a block.
@@ -166,48 +214,45 @@ extern "C" __global__ void __launch_bounds__(1024) search_rank_columns(const __g
         float x = mass[i];
         return i >= block_keys && i < s.kv_len && x > 0.f ? (unsigned long long)__float_as_uint(x) << 32 | (~0u - i) : 0;
     };
-    // The `most`-th largest, eight bits at a time, until all that begin like it are among the `most`.
-    unsigned long long prefix = 0;
-    int wanted = most, shift = 64;
-    bool all = false; // there are no more than wanted
-    while (shift > 0) {
-        shift -= 8;
-        for (int i = threadIdx.x; i < 256; i += blockDim.x) histogram[i] = 0;
+    // The `most`-th largest, some bits at a time, until all that begin like it are among the `most`.
+    unsigned long long least = 0;
+    unsigned wanted = most;
+    int settled = 64; // bits from here on
+    while (true) {
+        int shift = max(settled - digit_bits, 0);
+        for (int i = threadIdx.x; i < digits; i += rank_threads) histogram[i] = 0;
         __syncthreads();
-        for (int i = threadIdx.x; i < keys; i += blockDim.x) {
+        for (int i = threadIdx.x; i < keys; i += rank_threads) {
             unsigned long long key = key_of(i);
-            bool inside = key && (shift == 56 || key >> (shift + 8) == prefix >> (shift + 8));
-            if (inside) atomicAdd(&histogram[key >> shift & 255], 1);
+            if (key && (settled == 64 || key >> settled == least >> settled)) atomicAdd(&histogram[key >> shift & (digits - 1)], 1);
         }
         __syncthreads();
-        if (threadIdx.x == 0) {
-            unsigned sum = 0;
-            int digit = 255;
-            while (digit > 0 && sum + histogram[digit] < unsigned(wanted)) sum += histogram[digit--];
-            bucket = digit, above = sum, in_bucket = histogram[digit];
-        }
+        sum_from_behind(histogram);
+        if (histogram[0] < wanted) break; // there are no more than wanted
+        for (int i = threadIdx.x; i < digits; i += rank_threads)
+            if (histogram[i] >= wanted && (i + 1 == digits || histogram[i + 1] < wanted)) digit = i;
         __syncthreads();
-        if (above + in_bucket < unsigned(wanted)) {
-            all = true;
-            break;
-        }
-        prefix |= (unsigned long long)bucket << shift;
-        wanted -= above;
-        if (unsigned(wanted) == in_bucket) break;
+        unsigned behind = digit + 1 < digits ? histogram[digit + 1] : 0;
+        // The last two digits overlap: what they share is settled, and the same.
+        least |= (unsigned long long)digit << shift;
+        bool exact = histogram[digit] == wanted;
+        wanted -= behind;
+        settled = shift;
+        if (exact || shift == 0) break;
         __syncthreads();
     }
     if (threadIdx.x == 0) num_found = 0;
-    for (int i = threadIdx.x; i < most_columns; i += blockDim.x) found[i] = 0;
+    for (int i = threadIdx.x; i < most_columns; i += rank_threads) found[i] = 0;
     __syncthreads();
-    for (int i = threadIdx.x; i < keys; i += blockDim.x) {
+    for (int i = threadIdx.x; i < keys; i += rank_threads) {
         unsigned long long key = key_of(i);
-        if (key && (all || key >= prefix)) found[atomicAdd(&num_found, 1)] = key;
+        if (key && key >= least) found[atomicAdd(&num_found, 1)] = key;
     }
     __syncthreads();
     // Bitonic sort, largest first.
     for (int size = 2; size <= most_columns; size *= 2)
         for (int gap = size / 2; gap > 0; gap /= 2) {
-            for (int i = threadIdx.x; i < most_columns / 2; i += blockDim.x) {
+            for (int i = threadIdx.x; i < most_columns / 2; i += rank_threads) {
                 int low = i / gap * 2 * gap + i % gap, high = low + gap;
                 bool descending = (low & size) == 0;
                 if ((found[low] < found[high]) == descending) {
@@ -217,7 +262,7 @@ extern "C" __global__ void __launch_bounds__(1024) search_rank_columns(const __g
             }
             __syncthreads();
         }
-    for (int i = threadIdx.x; i < num_found; i += blockDim.x)
+    for (int i = threadIdx.x; i < num_found; i += rank_threads)
         s.ranked_columns[head * most_columns + i] = ~0u - unsigned(found[i]);
     if (threadIdx.x == 0) s.columns_found[head] = num_found;
 }

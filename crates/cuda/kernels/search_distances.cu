@@ -3,18 +3,35 @@
 
 #include "search/level_sums.cuh"
 
+namespace {
+constexpr int most_at_once = 512; // rows
+} // namespace
+
 // Level of every distance to the diagonal: the base-2 logarithm of its rank, rounded up. One block a head.
 extern "C" __global__ void __launch_bounds__(1024) search_rank_distances(const __grid_constant__ Search s) {
     int head = blockIdx.x, proposing = s.num_probes - s.judges();
     float *mass = reinterpret_cast<float *>(dynamic_shared); // [num_blocks + 1]
-    for (int distance = threadIdx.x; distance <= s.num_blocks; distance += blockDim.x) {
-        float sum = 0.f;
-        for (int probe = 0; probe < proposing; ++probe) {
-            int tile = s.probes[probe] / s.block_m, block = s.distance(tile, distance);
-            if (block >= 1 && block < s.full_blocks(tile))
-                sum += s.shares[(size_t(head) * s.num_probes + probe) * s.num_blocks + block];
+    __shared__ int starts[most_at_once], fulls[most_at_once]; // of the tile of each row
+    for (int distance = threadIdx.x; distance <= s.num_blocks; distance += blockDim.x) mass[distance] = 0.f;
+    for (int first = 0; first < proposing; first += most_at_once) {
+        int rows = min(most_at_once, proposing - first);
+        __syncthreads();
+        for (int i = threadIdx.x; i < rows; i += blockDim.x) {
+            int tile = s.probes[first + i] / s.block_m;
+            starts[i] = s.distance(tile, 0);
+            fulls[i] = s.full_blocks(tile);
         }
-        mass[distance] = sum;
+        __syncthreads();
+        const float *shares = s.shares + (size_t(head) * s.num_probes + first) * s.num_blocks;
+        for (int distance = threadIdx.x; distance <= s.num_blocks; distance += blockDim.x) {
+            float sum = mass[distance];
+#pragma unroll 8
+            for (int i = 0; i < rows; ++i) {
+                int block = starts[i] - distance;
+                if (block >= 1 && block < fulls[i]) sum += shares[size_t(i) * s.num_blocks + block];
+            }
+            mass[distance] = sum;
+        }
     }
     __syncthreads();
     for (int distance = threadIdx.x; distance <= s.num_blocks; distance += blockDim.x) {

@@ -32,10 +32,12 @@ template <int PADDED, int M_TILES> __device__ void search_levels(const Search &s
     auto copy = [&](int step) {
         if (step < 2 * steps) {
             int first = step % steps * block_keys;
-            Product::copy_keys(buffers + step % 2 * Product::buffer_bytes, s.head_dim, [&](int i) -> const __nv_bfloat16 * {
+            Product::copy_keys(buffers + step % buffers_in_turn * Product::buffer_bytes, s.head_dim, [&](int i) -> const __nv_bfloat16 * {
                 int block = first + i;
                 return block < s.num_blocks ? s.k_means_bf16 + size_t(s.cache_block(kv_head, block)) * s.head_dim : nullptr;
             });
+        } else {
+            copy_commit(); // an empty one, so that as many are under way at the end
         }
     };
     float scale = s.sm_scale * log2_e;
@@ -45,11 +47,12 @@ template <int PADDED, int M_TILES> __device__ void search_levels(const Search &s
         for (int r = 0; r < 2; ++r) top[m][r] = -INFINITY, sum[m][r] = 0.f, lse[m][r] = 0.f;
 
     copy(0);
+    copy(1);
     for (int step = 0; step < 2 * steps; ++step) {
-        copies_done();
-        copy(step + 1);
+        copies_done<1>();
+        copy(step + 2);
         int first = step % steps * block_keys;
-        product.multiply(buffers + step % 2 * Product::buffer_bytes);
+        product.multiply(buffers + step % buffers_in_turn * Product::buffer_bytes);
         auto block_of = [&](int n, int i) { return first + n * 8 + lane % 4 * 2 + i % 2; };
         if (step < steps) {
 #pragma unroll
@@ -117,3 +120,8 @@ template <int PADDED, int M_TILES> __device__ void search_levels(const Search &s
 } // namespace
 
 FOR_HEAD_DIMS(search_levels)
+
+// Tiles of 192 queries.
+extern "C" __global__ void __launch_bounds__(threads) search_levels_d64_tall(const __grid_constant__ Search s) {
+    search_levels<64, 3>(s);
+}

@@ -43,17 +43,20 @@ template <int PADDED, int M_TILES> __device__ void search_probes(const Search &s
         if (step < steps) {
             int block = first_block + step;
             const __nv_bfloat16 *from = s.k + size_t(s.row_of_block(kv_head, block)) * s.head_dim;
-            Product::copy_keys(buffers + step % 2 * Product::buffer_bytes, s.head_dim, [&](int key) {
+            Product::copy_keys(buffers + step % buffers_in_turn * Product::buffer_bytes, s.head_dim, [&](int key) {
                 return block * block_keys + key < s.kv_len ? from + key * s.head_dim : nullptr;
             });
+        } else {
+            copy_commit(); // an empty one, so that as many are under way at the end
         }
     };
     float scale = s.sm_scale * log2_e;
     copy(0);
+    copy(1);
     for (int step = 0; step < steps; ++step) {
-        copies_done();
-        copy(step + 1);
-        product.multiply(buffers + step % 2 * Product::buffer_bytes);
+        copies_done<1>();
+        copy(step + 2);
+        product.multiply(buffers + step % buffers_in_turn * Product::buffer_bytes);
         int first_key = (first_block + step) * block_keys;
 #pragma unroll
         for (int m = 0; m < M_TILES; ++m)

@@ -43,7 +43,7 @@ fn check(device: &Device, numbers: &mut Numbers, heads: (usize, usize, usize), l
             poison(&mut case, &plans);
         }
         let mut operands = case.upload(device, attend.block_m());
-        let search = DeviceSearch::new(device, heads).unwrap();
+        let search = DeviceSearch::new(device, heads, attend.plan_block_m()).unwrap();
         assert_eq!(search.block_m(), block_m, "what the search plans, {} executes", attend.name());
         let plan_refs: Vec<&Plan> = plans.iter().collect();
         let plan = search.upload(&plan_refs, &mut operands.kv, &operands.batch).unwrap();
@@ -181,7 +181,7 @@ fn plans_for_others_are_refused() {
     for attend in kernels(&device, heads) {
         let case = Case::new(&mut numbers, heads, 64, &[(300, 300)]);
         let mut operands = case.upload(&device, attend.block_m());
-        let search = DeviceSearch::new(&device, heads).unwrap();
+        let search = DeviceSearch::new(&device, heads, attend.plan_block_m()).unwrap();
         for (block_m, len) in [(64, 300), (attend.plan_block_m(), 301)] {
             let tiles = attention::shape::QueryRange::new(len, len).unwrap().tiles(block_m).unwrap();
             let sparse = loop {

@@ -77,7 +77,7 @@ fn difference(a: &Plan, b: &Plan, tiles: Tiles) -> (usize, usize) {
 fn check(device: &Device, numbers: &mut Numbers, heads: (usize, usize, usize), lens: (usize, usize), search: &Search) {
     let heads = HeadShape::new(heads.0, heads.1, heads.2).unwrap();
     let attend = Attend::new(device, heads).unwrap();
-    let mut on_device = DeviceSearch::new(device, heads).unwrap();
+    let mut on_device = DeviceSearch::new(device, heads, attend.plan_block_m()).unwrap();
     let case = lifelike(numbers, heads, lens);
     let tiles = case.ranges[0].tiles(on_device.block_m()).unwrap();
     let last_rows = numbers.one_of(&[0, 1, 64]);
@@ -195,7 +195,7 @@ fn what_only_the_cpu_has_is_refused() {
     let mut numbers = Numbers::fresh();
     let heads = HeadShape::new(2, 1, 64).unwrap();
     let case = lifelike(&mut numbers, heads, (3000, 3000));
-    let on_device = DeviceSearch::new(&device, heads).unwrap();
+    let on_device = DeviceSearch::new(&device, heads, 128).unwrap();
     let tiles = case.ranges[0].tiles(on_device.block_m()).unwrap();
     let mut room = on_device.room(&device, tiles).unwrap();
     let mut operands = case.upload(&device, 128);

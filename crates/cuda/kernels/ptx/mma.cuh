@@ -9,8 +9,10 @@ __device__ inline void copy_async(uint32_t to, const void *from, bool inside) {
 
 __device__ inline void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-// Waits for all of this thread's copies.
-__device__ inline void copy_wait() { asm volatile("cp.async.wait_group 0;" ::: "memory"); }
+// Waits until at most `PENDING` of this thread's groups of copies are under way.
+template <int PENDING = 0> __device__ inline void copy_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
 
 // Four 8 x 8 matrices of 16-bit elements; lanes 8 i .. 8 i + 8 give the rows of matrix i, 16 bytes each.
 __device__ inline void load_matrices(uint32_t (&x)[4], uint32_t address) {

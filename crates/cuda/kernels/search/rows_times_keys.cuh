@@ -80,11 +80,14 @@ template <int PADDED, int M_TILES> struct RowsTimesKeys {
     }
 };
 
-// Waits for the copies of all threads of the block.
-__device__ inline void copies_done() {
-    copy_wait();
+// Waits for all but the last `PENDING` copies of every thread of the block.
+template <int PENDING = 0> __device__ inline void copies_done() {
+    copy_wait<PENDING>();
     __syncthreads();
 }
+
+// Copies run two steps ahead.
+constexpr int buffers_in_turn = 3;
 
 } // namespace
 

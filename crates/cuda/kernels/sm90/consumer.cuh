@@ -9,9 +9,9 @@ template <int HEAD_DIM, typename C> class Consumer {
     Shared<C> &shared;
     const int index, thread; // of the warpgroup, in the warpgroup
     const float scale;       // of logits to base-2 exponents
-    const uint64_t q_operand;
+    uint64_t q_operand;
     Ring<stages> k_ring, v_ring, bias_ring;
-    uint32_t q_parity = 0;
+    Ring<C::q_stages> q_ring;
 
     float o[HEAD_DIM / 2];
     float s[step_keys / 2];
@@ -229,10 +229,7 @@ template <int HEAD_DIM, typename C> class Consumer {
         };
         first_step(task, sight(0));
         int at = 1;
-        if (task.cut_steps > 1) {
-            step<Kind::Cut>(sight(1));
-            ++at;
-        }
+        for (; at < task.cut_steps; ++at) step<Kind::Cut>(sight(at));
         for (; at < task.block_steps; ++at) step<Kind::Whole>();
         for (int extra = 0; extra < task.extra_steps(); ++extra) step<Kind::Extras>();
     }
@@ -248,7 +245,8 @@ template <int HEAD_DIM, typename C> class Consumer {
         if constexpr (C::planned) walk_planned(task, position);
         else walk_dense(task, position);
         // No more scores: the producer may replace the queries.
-        release(&shared.q_empty);
+        release(&shared.q_empty[q_ring.stage]);
+        q_ring.advance();
 
         barrier_wait(&shared.v_full[v_ring.stage], v_ring.parity);
         wgmma_fence();
@@ -261,15 +259,15 @@ template <int HEAD_DIM, typename C> class Consumer {
 public:
     __device__ Consumer(const Arguments &args, Shared<C> &shared, int index)
         : args(args), shared(shared), index(index), thread(threadIdx.x % warpgroup), scale(args.sm_scale * log2_e),
-          q_operand(operand(shared_address(shared.q) + index * 64 * row_bytes, 0, 1024)) {}
+          q_operand(0) {}
 
     __device__ void run() {
         // The first turn is nobody's to pass on.
         if (index == 0) named_barrier_arrive(turn_barrier(0), 2 * warpgroup);
         while (true) {
-            barrier_wait(&shared.q_full, q_parity);
-            q_parity ^= 1;
-            Task task = shared.task;
+            barrier_wait(&shared.q_full[q_ring.stage], q_ring.parity);
+            q_operand = operand(shared_address(shared.q[q_ring.stage]) + index * 64 * row_bytes, 0, 1024);
+            Task task = shared.task[q_ring.stage];
             // Every lane has read before one of them tells the producer so for its warp.
             __syncwarp();
             if (task.head < 0) break;

@@ -1,27 +1,108 @@
-// The producer: walks the keys of each work item and has TMA copy them.
+// The producer: has TMA copy the keys and values of each work item. Without a plan it finds them itself; with one, a
+// scheduler has looked the item up while the one before was copied, and a third warp says how much extras weigh.
 #pragma once
 #include "shared.cuh"
 
 namespace {
 
+// Takes items until none is left. The last to leave leaves the queue as it was found.
+template <typename Run> __device__ void take_items(const Arguments &args, unsigned items, Run run) {
+    unsigned index = blockIdx.x;
+    while (index < items) {
+        // Taken ahead: the answer arrives while this item is worked on.
+        unsigned next = gridDim.x + atomicAdd(&args.queue[0], 1);
+        run(index);
+        index = next;
+    }
+    if (atomicAdd(&args.queue[1], 1) == gridDim.x - 1) {
+        args.queue[0] = 0;
+        args.queue[1] = 0;
+    }
+}
+
+__device__ inline Task task_of_item(const WorkItem &item) {
+    Task task;
+    task.head = item.head;
+    task.q_start = item.q_start;
+    task.row = item.row;
+    task.rows = item.rows;
+    return task;
+}
+
+// One thread that looks up the items of a plan.
+template <typename C> class Scheduler {
+    const Arguments &args;
+    Shared<C> &shared;
+    Ring<C::q_stages> ring;
+
+    __device__ void publish(const Task &task) {
+        barrier_wait(&shared.q_empty[ring.stage], ring.parity ^ 1);
+        shared.task[ring.stage] = task;
+        barrier_arrive(&shared.task_full[ring.stage]);
+        ring.advance();
+    }
+
+    __device__ Task look_up(unsigned index) const {
+        const Plan &plan = args.plan;
+        unsigned packed = plan.order[index];
+        int head = packed >> tile_bits, tile = packed & ((1 << tile_bits) - 1);
+        int at = head * plan.num_tiles + tile;
+        PlanItem listed = plan.items[at];
+        QueryTile of_sequence = plan.tiles[tile];
+        PlanExtras extras = plan.heads[of_sequence.sequence * args.batch.num_q_heads + head];
+        WorkItem item = work_item<C::block_m>(args.batch, of_sequence, head);
+        Task task = task_of_item(item);
+        task.index = at;
+        task.blocks = plan.indices + listed.begin;
+        task.table = item.table;
+        task.count = listed.count;
+        task.kv_head = item.kv_head;
+        task.causal_blocks = item.blocks();
+        task.full_blocks = (item.q_start + 1) / block_keys;
+        // A tile without any block still has one step, of which nothing is seen.
+        task.block_steps = max(1, (listed.count + 1) / 2);
+        task.cut_steps = max(1, (item.blocks() - task.full_blocks + listed.count % 2 + 1) / 2);
+        task.column_steps = listed.column_steps;
+        task.centre_steps = listed.centre_steps;
+        task.columns = extras.columns;
+        task.centres = extras.centres;
+        auto first_key_of = [](int block) { return block < 0 ? 1 << 30 : block * block_keys; };
+#pragma unroll
+        for (int step = 0; step < most_cut_steps; ++step) {
+            if (step < task.cut_steps) {
+                int2 halves = task.halves(step);
+                task.first_keys[2 * step] = first_key_of(halves.x);
+                task.first_keys[2 * step + 1] = first_key_of(halves.y);
+            }
+        }
+        int first_key = task.halves(0).y * block_keys;
+        task.stale_from = block_keys + item.kv_len - first_key;
+        task.stale_to = step_keys;
+        return task;
+    }
+
+public:
+    __device__ Scheduler(const Arguments &args, Shared<C> &shared) : args(args), shared(shared) {}
+
+    __device__ void run() {
+        take_items(args, args.plan.num_tiles * args.batch.num_q_heads, [&](unsigned index) { publish(look_up(index)); });
+        Task none;
+        none.head = -1;
+        publish(none);
+    }
+};
+
 template <typename C> class Producer {
     const Arguments &args;
     Shared<C> &shared;
     Ring<stages> k_ring, v_ring;
-    uint32_t q_parity = 0;
-    WorkItem item;
-    int first_block = 0; // that a query of the item sees
+    Ring<C::q_stages> q_ring;
 
     // 128 keys: where each half of them begins.
     struct Rows {
         int first, second;
         bool extras;
     };
-
-    // First row of a kv block in the cache; of one that no query sees or that is not there, a row that reads as zeros.
-    __device__ int row_of(int block) const {
-        return block >= first_block && block < item.blocks() ? cache_row(args.batch, item.table, item.kv_head, block) : args.kv_rows;
-    }
 
     __device__ void load(const CUtensorMap *map, Ring<stages> &ring, uint64_t *full, uint64_t *empty,
                          unsigned char (*buffers)[C::kv_bytes], Rows rows) {
@@ -44,21 +125,19 @@ template <typename C> class Producer {
         load(C::planned && rows.extras ? &args.v_extras : &args.v, v_ring, shared.v_full, shared.v_empty, shared.v, rows);
     }
 
-    __device__ void publish(const Task &task, uint32_t bytes) {
-        barrier_wait(&shared.q_empty, q_parity ^ 1);
-        shared.task = task;
-        barrier_arrive_expect(&shared.q_full, bytes);
-        q_parity ^= 1;
-    }
-
-    // Copies the queries, and the keys and values of `steps` steps; keys a step ahead of values.
-    template <typename RowsOf> __device__ void copy(const Task &task, int steps, RowsOf rows_of) {
+    // Copies the queries, and the keys and values of `steps` steps; keys a step ahead of values. `publish` makes the task
+    // known to the consumers once there is room for its queries.
+    template <typename RowsOf, typename Publish>
+    __device__ void copy(int head, int row, int steps, RowsOf rows_of, Publish publish) {
         // Asked for early, so that the look-up's latency passes while the ring is full.
         Rows ahead = rows_of(0);
-        publish(task, C::q_bytes);
+        publish();
+        uint64_t *full = &shared.q_full[q_ring.stage];
+        barrier_arrive_expect(full, C::q_bytes);
 #pragma unroll
         for (int slab = 0; slab < C::slabs; ++slab)
-            tma_load_3d(&args.q, &shared.q_full, shared.q + slab * C::q_slab_bytes, slab * 64, item.head, item.row);
+            tma_load_3d(&args.q, full, shared.q[q_ring.stage] + slab * C::q_slab_bytes, slab * 64, head, row);
+        q_ring.advance();
         load_keys(ahead);
         for (int step = 1; step < steps; ++step) {
             Rows behind = ahead;
@@ -69,122 +148,79 @@ template <typename C> class Producer {
         load_values(ahead);
     }
 
-    __device__ Task task_of_item() const {
-        Task task;
-        task.head = item.head;
-        task.q_start = item.q_start;
-        task.row = item.row;
-        task.rows = item.rows;
-        return task;
+    __device__ void publish(const Task &task) {
+        barrier_wait(&shared.q_empty[q_ring.stage], q_ring.parity ^ 1);
+        shared.task[q_ring.stage] = task;
     }
 
     __device__ void run_dense(unsigned index) {
-        item = work_item<C::block_m>(args.batch, index);
-        Task task = task_of_item();
-        int end = item.keys();
+        WorkItem item = work_item<C::block_m>(args.batch, index);
+        Task task = task_of_item(item);
+        int end = item.keys(), first_seen = max(0, item.q_start + 1 - args.window);
         task.last_step = (end - 1) / step_keys;
-        int first_seen = max(0, item.q_start + 1 - args.window);
-        first_block = first_seen / block_keys;
         task.first_step = first_seen / step_keys;
         task.whole_to = (item.q_start + 1) / step_keys;
         task.whole_from = (max(0, end - args.window) + step_keys - 1) / step_keys;
         int first_key = task.last_step * step_keys;
         task.stale_from = item.kv_len - first_key;
         task.stale_to = item.blocks() * block_keys - first_key;
-        int last = task.last_step;
-        copy(task, last - task.first_step + 1, [&](int step) {
+        int last = task.last_step, first_block = first_seen / block_keys;
+        // Of a block that no query sees, a row that reads as zeros.
+        auto row_of = [&](int block) {
+            bool seen = block >= first_block && block < item.blocks();
+            return seen ? cache_row(args.batch, item.table, item.kv_head, block) : args.kv_rows;
+        };
+        auto rows_of = [&](int step) {
             int first = 2 * (last - step);
             return Rows{row_of(first), row_of(first + 1), false};
-        });
+        };
+        copy(item.head, item.row, last - task.first_step + 1, rows_of, [&] { publish(task); });
     }
 
-    // Two listed blocks a step, newest first. Where their number is odd, the first step has one, in its second half.
-    __device__ void run_planned(unsigned index) {
-        const Plan &plan = args.plan;
-        unsigned packed = plan.order[index];
-        int head = packed >> tile_bits, tile = packed & ((1 << tile_bits) - 1);
-        QueryTile of_sequence = plan.tiles[tile];
-        item = work_item<C::block_m>(args.batch, of_sequence, head);
-        Task task = task_of_item();
-        task.index = head * plan.num_tiles + tile;
-        PlanItem listed = plan.items[task.index];
-        PlanExtras extras = plan.heads[of_sequence.sequence * args.batch.num_q_heads + head];
-        const int *list = plan.indices + listed.begin;
-        // A missing block lies before all there are.
-        auto block_at = [&](int slot) {
-            int at = listed.count - 1 - slot;
-            return at >= 0 ? list[at] : -1;
+    __device__ void run_planned(const Task &task) {
+        auto row_of = [&](int block) {
+            return block >= 0 ? cache_row(args.batch, task.table, task.kv_head, block) : args.kv_rows;
         };
-        bool odd = listed.count % 2;
-        auto slot_of = [&](int step) { return step == 0 ? 0 : 2 * step - odd; };
-
-        task.full_blocks = (item.q_start + 1) / block_keys;
-        // A tile without any block still has one step, of which nothing is seen.
-        task.block_steps = max(1, (listed.count + 1) / 2);
-        task.cut_steps = max(1, (item.blocks() - task.full_blocks + odd + 1) / 2);
-        task.column_steps = listed.column_steps;
-        task.centre_steps = listed.centre_steps;
-        task.columns = extras.columns;
-        task.centres = extras.centres;
-        // Of two halves the second has the newer block.
-        auto halves_of = [&](int step) {
-            int slot = slot_of(step);
-            return int2{step == 0 && odd ? -1 : block_at(slot + 1), block_at(slot)};
-        };
-        auto first_key_of = [](int block) { return block < 0 ? 1 << 30 : block * block_keys; };
-#pragma unroll
-        for (int step = 0; step < most_cut_steps; ++step) {
-            if (step < task.cut_steps) {
-                int2 halves = halves_of(step);
-                task.first_keys[2 * step] = first_key_of(halves.x);
-                task.first_keys[2 * step + 1] = first_key_of(halves.y);
-            }
-        }
-        int first_key = block_at(0) * block_keys;
-        task.stale_from = block_keys + item.kv_len - first_key;
-        task.stale_to = step_keys;
-        copy(task, task.block_steps + task.extra_steps(), [&](int step) {
+        auto rows_of = [&](int step) {
             if (step >= task.block_steps) {
                 int row = task.extra_row(step - task.block_steps);
                 return Rows{row, row + block_keys, true};
             }
-            int2 halves = halves_of(step);
+            int2 halves = task.halves(step);
             return Rows{row_of(halves.x), row_of(halves.y), false};
-        });
+        };
+        copy(task.head, task.row, task.block_steps + task.extra_steps(), rows_of, [] {});
     }
 
 public:
     __device__ Producer(const Arguments &args, Shared<C> &shared) : args(args), shared(shared) {}
 
     __device__ void run() {
-        unsigned tiles = C::planned ? args.plan.num_tiles : args.batch.num_tiles;
-        unsigned items = tiles * args.batch.num_q_heads;
-        unsigned index = blockIdx.x;
-        while (index < items) {
-            // Taken ahead: the answer arrives while this item is copied.
-            unsigned next = gridDim.x + atomicAdd(&args.queue[0], 1);
-            if constexpr (C::planned) run_planned(index);
-            else run_dense(index);
-            index = next;
+        if constexpr (C::planned) {
+            while (true) {
+                barrier_wait(&shared.task_full[q_ring.stage], q_ring.parity);
+                Task task = shared.task[q_ring.stage];
+                if (task.head < 0) break;
+                run_planned(task);
+            }
+        } else {
+            take_items(args, args.batch.num_tiles * args.batch.num_q_heads, [&](unsigned index) { run_dense(index); });
+            Task none;
+            none.head = -1;
+            publish(none);
         }
-        Task none;
-        none.head = -1;
-        publish(none, 0);
-        // Whoever is last leaves the queue as it was found.
-        if (atomicAdd(&args.queue[1], 1) == gridDim.x - 1) {
-            args.queue[0] = 0;
-            args.queue[1] = 0;
-        }
+        // Nobody waits for queries of no task.
+        barrier_arrive(&shared.q_full[q_ring.stage]);
     }
 };
 
-// One warp of the producer's warpgroup: says for every step of extras which of them the tile computes, and with what
+// One warp: says for every step of extras which of them the tile computes, and with what
 // weight.
 template <typename C> class Biases {
     const Arguments &args;
     Shared<C> &shared;
     Ring<stages> ring;
-    uint32_t q_parity = 0;
+    Ring<C::q_stages> q_ring;
 
     __device__ void run_step(const Task &task, int row) {
         int lane = threadIdx.x % 32;
@@ -209,11 +245,11 @@ public:
 
     __device__ void run() {
         while (true) {
-            barrier_wait(&shared.q_full, q_parity);
-            q_parity ^= 1;
-            Task task = shared.task;
+            barrier_wait(&shared.task_full[q_ring.stage], q_ring.parity);
+            Task task = shared.task[q_ring.stage];
             __syncwarp();
-            if (threadIdx.x % 32 == 0) barrier_arrive(&shared.q_empty);
+            if (threadIdx.x % 32 == 0) barrier_arrive(&shared.q_empty[q_ring.stage]);
+            q_ring.advance();
             if (task.head < 0) break;
             for (int step = 0; step < task.extra_steps(); ++step) run_step(task, task.extra_row(step));
         }

@@ -32,11 +32,13 @@ constexpr int warpgroup = 128; // threads
 constexpr int step_keys = 128;
 constexpr int row_bytes = 128; // 64 elements: the widest row a swizzle takes, so head_dim lies in slabs of 64
 constexpr int stages = 2;
-constexpr int most_cut_steps = 2; // of a plan: 128 queries cut at most three blocks, and one may be missing
+constexpr int most_cut_steps = 3; // of a plan: 192 queries cut at most four blocks, and one may be missing
 
 template <int HEAD_DIM, int CONSUMERS, bool PLANNED> struct Config {
     static constexpr bool planned = PLANNED;
     static constexpr int consumers = CONSUMERS;
+    // Tiles of plans can be short, so the next one's queries come while this one's are still needed.
+    static constexpr int q_stages = PLANNED ? 2 : 1;
     static constexpr int block_m = 64 * CONSUMERS;
     static constexpr int slabs = HEAD_DIM / 64;
     static constexpr int q_slab_bytes = block_m * row_bytes;
@@ -47,7 +49,7 @@ template <int HEAD_DIM, int CONSUMERS, bool PLANNED> struct Config {
     // Registers a thread: 64 Ki shared by all, multiples of 8.
     static constexpr int producer_registers = CONSUMERS == 2 ? 40 : 32;
     static constexpr int consumer_registers = CONSUMERS == 2 ? 232 : 160;
-    static_assert(!PLANNED || block_m <= 128, "see most_cut_steps");
+    static_assert(!PLANNED || block_m <= 192, "see most_cut_steps");
 };
 
 // What consumers need to know of a work item. Steps are numbered from the newest keys on with a plan, from position 0 on
@@ -65,12 +67,23 @@ struct Task {
     int whole_from, whole_to;  // steps that every query sees whole
 
     // With one.
+    const int *blocks, *table;               // its list and the pages of its sequence
+    int count, kv_head, causal_blocks;       // blocks in the list; of which some query sees a key
     int block_steps;                         // steps of listed blocks; the first few hold all that the diagonal cuts
     int cut_steps;                           // those
     int first_keys[2 * most_cut_steps];      // position of the first key of each half of them
     int index;                               // in plan.items
     int full_blocks;                         // that every query sees whole
     int column_steps, columns, centre_steps, centres; // of extras, and the rows they begin at
+
+    // The blocks of a step of listed ones, -1 where there is none: newest first, the newer of two in the second half. Where
+    // their number is odd, the first step has one.
+    __device__ int2 halves(int step) const {
+        bool odd = count % 2;
+        int second = count - 1 - (step == 0 ? 0 : 2 * step - odd);
+        auto block_at = [&](int at) { return at >= 0 ? blocks[at] : -1; };
+        return int2{step == 0 && odd ? -1 : block_at(second - 1), block_at(second)};
+    }
 
     __device__ int extra_steps() const { return column_steps + centre_steps; }
     __device__ int extra_row(int step) const {
@@ -80,15 +93,16 @@ struct Task {
 
 // Shared memory; operands first, each on a multiple of the swizzle's 1,024 bytes.
 template <typename C> struct __align__(1024) Shared {
-    unsigned char q[C::q_bytes];
+    unsigned char q[C::q_stages][C::q_bytes];
     unsigned char k[stages][C::kv_bytes];
     unsigned char v[stages][C::kv_bytes];
     float biases[stages][C::planned ? step_keys : 1];
-    uint64_t q_full, q_empty;
+    uint64_t q_full[C::q_stages], q_empty[C::q_stages];
+    uint64_t task_full[C::q_stages]; // with a plan: the task is there, its queries not yet
     uint64_t k_full[stages], k_empty[stages];
     uint64_t v_full[stages], v_empty[stages];
     uint64_t biases_full[stages], biases_empty[stages];
-    Task task; // written before q_full, read before q_empty
+    Task task[C::q_stages]; // written before q_full, read before q_empty
     float unused;
 };
 

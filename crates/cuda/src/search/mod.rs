@@ -33,6 +33,8 @@ use half::bf16;
 pub struct DeviceSearch {
     heads: HeadShape,
     block_m: usize,
+    /// Query rows of a warp.
+    warp_rows: usize,
     /// Shared memory of the kernels that multiply.
     buffer_bytes: usize,
     /// What [`Kept`] says.
@@ -105,17 +107,22 @@ const THREADS: u32 = 32 * WARPS as u32;
 /// Blocks that one block of threads of `search_probes` and of `search_column_mass` takes.
 const PROBE_SPAN: usize = 16;
 const COLUMN_SPAN: usize = 8;
+/// Keys that the kernels of scores and probes have on the way.
+const BUFFERS: usize = 3;
+/// A warp for each candidate.
+const CHOOSE_THREADS: u32 = 32 * (arguments::NUM_FAMILIES * MOST_COUNTS) as u32;
 /// Every fourth row of a tile is scored.
 const ROW_STRIDE: usize = 4;
 /// Distances are ranked in shared memory.
 const MOST_BLOCKS: usize = 40_000;
 
 impl DeviceSearch {
-    /// Loads the kernels.
+    /// Loads the kernels, for plans of tiles of `block_m` queries: those of
+    /// [`Attend::plan_block_m`](crate::attend::Attend::plan_block_m).
     ///
     /// # Errors
-    /// When the device or the head_dim has none, or the driver refuses.
-    pub fn new(device: &Device, heads: HeadShape) -> Result<Self, Error> {
+    /// When the device, the head_dim or the height of tiles has none, or the driver refuses.
+    pub fn new(device: &Device, heads: HeadShape, block_m: usize) -> Result<Self, Error> {
         let capability = device.properties().capability;
         let Some(Sizes { suffix, warp_rows }) = Sizes::of(heads.head_dim()).filter(|_| capability >= (8, 0)) else {
             return Err(Error::Unsupported {
@@ -124,6 +131,11 @@ impl DeviceSearch {
                 found: format!("{capability:?} and {}", heads.head_dim()),
             });
         };
+        let tall = (suffix, block_m) == (64, 192);
+        if !tall && block_m != warp_rows * ROW_STRIDE {
+            let (expected, found) = (format!("tiles of {} queries", warp_rows * ROW_STRIDE), block_m.to_string());
+            return Err(Error::Unsupported { what: "search", expected, found });
+        }
         let buffer = 64 * suffix * size_of::<bf16>();
         let of_dim = |image, name: [&'static str; 4], bytes| {
             let index = [64, 128, 192, 256].iter().position(|dim| *dim == suffix).expect("one of the sizes");
@@ -140,16 +152,20 @@ impl DeviceSearch {
         let distances_bytes = distances_bytes.min(device.properties().shared_memory_bytes - 1024);
         Ok(Self {
             heads,
-            block_m: warp_rows * ROW_STRIDE,
+            block_m,
+            warp_rows,
             buffer_bytes: buffer,
             totals: device.zeros(2)?,
             means: device.kernel(image!("search_means"), "search_means", 0)?,
-            levels: of_dim!("search_levels", "search_levels", 2 * buffer),
-            probes: of_dim!("search_probes", "search_probes", 2 * buffer),
+            levels: match tall {
+                true => device.kernel(image!("search_levels"), "search_levels_d64_tall", BUFFERS * buffer)?,
+                false => of_dim!("search_levels", "search_levels", BUFFERS * buffer),
+            },
+            probes: of_dim!("search_probes", "search_probes", BUFFERS * buffer),
             shares: device.kernel(image!("search_probes"), "search_shares", 0)?,
             rank_distances: device.kernel(image!("search_distances"), "search_rank_distances", distances_bytes)?,
             judge: device.kernel(image!("search_distances"), "search_judge", 0)?,
-            column_mass: of_dim!("search_columns", "search_column_mass", buffer),
+            column_mass: of_dim!("search_columns", "search_column_mass", 2 * buffer),
             rank_columns: device.kernel(image!("search_columns"), "search_rank_columns", 0)?,
             column_shares: of_dim!("search_columns", "search_column_shares", buffer),
             choose: device.kernel(image!("search_choose"), "search_choose", 0)?,
@@ -159,7 +175,7 @@ impl DeviceSearch {
         })
     }
 
-    /// Queries of a tile of the plans it makes: those of [`Attend::plan_block_m`](crate::attend::Attend::plan_block_m).
+    /// Queries of a tile of the plans it makes.
     pub fn block_m(&self) -> usize {
         self.block_m
     }
@@ -200,7 +216,7 @@ impl DeviceSearch {
 
         let most = arguments.counts[arguments.num_counts as usize - 1] as usize;
         let probes = arguments.num_probes as usize;
-        let rows_of_block = WARPS * self.block_m / ROW_STRIDE;
+        let rows_of_block = WARPS * self.warp_rows;
         let plain = |x: usize, y: u32| Grid { blocks: (x as u32, y, 1), threads: THREADS, shared_bytes: 0 };
         let with = |x: usize, y: u32, z: u32, buffers: usize| Grid {
             blocks: (x as u32, y, z),
@@ -222,9 +238,9 @@ impl DeviceSearch {
         // the cache, as `check_batch` found.
         unsafe {
             begin(Stage::Scores)?;
-            self.levels.launch(with(tile_groups, heads, 1, 2), &arguments)?;
+            self.levels.launch(with(tile_groups, heads, 1, BUFFERS), &arguments)?;
             begin(Stage::Probes)?;
-            self.probes.launch(with(blocks.div_ceil(PROBE_SPAN), probe_groups, heads, 2), &arguments)?;
+            self.probes.launch(with(blocks.div_ceil(PROBE_SPAN), probe_groups, heads, BUFFERS), &arguments)?;
             self.shares.launch(plain(probes.div_ceil(WARPS), heads), &arguments)?;
             begin(Stage::Distances)?;
             let distances = (blocks + 1) * size_of::<f32>();
@@ -232,12 +248,12 @@ impl DeviceSearch {
             self.judge.launch(plain((probes / 2).div_ceil(2 * WARPS), heads), &arguments)?;
             if most > 0 {
                 begin(Stage::Columns)?;
-                self.column_mass.launch(with(blocks.div_ceil(COLUMN_SPAN), heads, 1, 1), &arguments)?;
+                self.column_mass.launch(with(blocks.div_ceil(COLUMN_SPAN), heads, 1, 2), &arguments)?;
                 self.rank_columns.launch(wide(heads as usize, 1024, 0), &arguments)?;
                 self.column_shares.launch(with(most.div_ceil(64), judge_groups, heads, 1), &arguments)?;
             }
             begin(Stage::Choice)?;
-            self.choose.launch(wide(heads as usize, 256, 0), &arguments)?;
+            self.choose.launch(wide(heads as usize, CHOOSE_THREADS, 0), &arguments)?;
             begin(Stage::Lowering)?;
             self.lower.launch(plain(tile_groups, heads), &arguments)?;
             self.order.launch(wide(sections, 1024, 0), &arguments)?;

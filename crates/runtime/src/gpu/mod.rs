@@ -113,12 +113,13 @@ impl Gpu {
     pub fn open(ordinal: usize, config: &ModelConfig, profile: bool) -> Result<Self, OpsError> {
         let device = Device::open(ordinal)?;
         let heads = config.heads();
+        let attend = Attend::new(&device, heads)?;
         Ok(Self {
             clock: Mutex::new(Clock::new(&device)),
             profile,
             products: Products::new(&device)?,
-            attend: Attend::new(&device, heads)?,
-            search: Mutex::new(DeviceSearch::new(&device, heads)?),
+            search: Mutex::new(DeviceSearch::new(&device, heads, attend.plan_block_m())?),
+            attend,
             decode_attention: Mutex::new(DecodeAttention::new(&device, heads, 1)?),
             rms_norm: RmsNorm::new(&device)?,
             qkv_rope_store: QkvRopeStore::new(&device)?,
