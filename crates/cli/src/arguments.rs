@@ -44,13 +44,13 @@ pub enum Command {
     Eval(EvalCommand),
     /// Show which pattern each head of each layer gets for a prompt, and what else was considered
     Explain(Explain),
-    /// Draw what heads attend to and what their plans keep of it: a page to browse, and a picture of each head
+    /// Draw what heads attend to and what their plans keep of it: a page to browse, and a picture of each head; the CPU looks
     Inspect(Inspect),
     /// Answer the paper's experiments and open questions for a model on this machine: a report, and every number behind it
     Reproduce(Reproduce),
-    /// Find one pattern for each head on sample prompts, to run without searching
+    /// Find one pattern for each head on sample prompts, to run without searching; done on the host, slow on a GPU
     Search(Search),
-    /// Measure what the parts of attention and search cost on this machine
+    /// Measure what the parts of attention and search cost on this machine's CPU
     Calibrate(Calibrate),
     /// Answer a question about an 8,000-token text twice: dense, then sparse
     Demo(Demo),
@@ -102,10 +102,10 @@ pub struct ModelArguments {
     /// Measure on random weights, bf16 or q4_0: the model is a config.json, or a folder with one
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "bf16")]
     pub random_weights: Option<RandomWeights>,
-    /// Time matrix products as well as attention (GPUs)
+    /// Time matrix products and the stages of the search as well as attention (GPUs)
     #[arg(long)]
     pub profile: bool,
-    /// Let the search reckon with the costs in this file, which `sparse-accelerate calibrate` wrote on this machine
+    /// Let the search reckon with the costs in this file, which `sparse-accelerate calibrate` wrote on this machine (CPUs)
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
     /// Refuse work that would take more memory, like 8G or 512M; the default is what the machine has free
@@ -135,7 +135,7 @@ pub struct GoalArguments {
     #[arg(long, value_name = "R", value_parser = share)]
     recall: Option<f32>,
     /// Keep as much as fits instead: `density=0.1` of all pairs, `cost=0.3` of dense attention's predicted time, or
-    /// `time=500ms` for attention and search (needs --calibration)
+    /// `time=500ms` for attention and search (needs --calibration on a CPU)
     #[arg(long, value_name = "KIND=SIZE", conflicts_with = "recall")]
     budget: Option<Goal>,
 }
@@ -181,15 +181,16 @@ pub struct Generate {
     /// New tokens at most
     #[arg(long, default_value_t = 128, value_name = "N", value_parser = at_least_one)]
     pub max_tokens: usize,
-    /// Prefill attention: auto (sparse where it pays), dense or sparse
+    /// Prefill attention: auto (sparse where it pays and memory suffices), dense or sparse
     #[arg(long, default_value = "auto", value_name = "MODE")]
     pub attention: AttentionMode,
     #[command(flatten)]
     pub goal: GoalArguments,
-    /// Compute densely every head that may drop more than this share of its attention mass, by proof
+    /// Compute densely every head that may drop more than this share of its attention mass, by proof (CPUs)
     #[arg(long, value_name = "G", value_parser = share)]
     pub guarantee: Option<f32>,
-    /// Prefill by the patterns of a file instead of searching: our JSON, or MInference's
+    /// Prefill by the patterns of a file instead of searching: our JSON, or MInference's; planned on the host, which is slow
+    /// on a GPU
     #[arg(long, value_name = "FILE", conflicts_with_all = ["attention", "recall", "budget", "guarantee"])]
     pub patterns: Option<PathBuf>,
     /// Seed of the draws; the same seed gives the same text

@@ -3,6 +3,10 @@
 //! ```text
 //! model_files -> weights + config -> decoder (over ops: cpu or gpu) -> prefill -> decode -> text
 //! ```
+//!
+//! What attention computes in prefill is a [`policy`], data that every device executes: a GPU searches by itself, and hands
+//! queries and keys to the host only for planners that live there. Decoding is dense. What a device lacks is said before the work
+//! starts.
 
 pub mod chat_template;
 pub mod config;

@@ -17,7 +17,7 @@ pub enum BenchCommand {
     Growth(BenchGrowth),
     /// Peak memory over prompt lengths, predicted and measured, each point in a process of its own
     Memory(BenchMemory),
-    /// What each way to choose blocks and columns keeps for the pairs it computes
+    /// What each way to choose blocks and columns keeps for the pairs it computes, found by the CPU on any device
     Selectors(BenchSelectors),
 }
 
