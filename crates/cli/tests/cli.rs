@@ -171,6 +171,14 @@ fn a_real_model_explains_its_plans_and_takes_others() {
     let one = run(&["explain", "--model", model, "--prompt-file", &text, "--layer", "2"]);
     assert_eq!(String::from_utf8_lossy(&one.stdout).matches("\nlayer").count(), 0);
     refuses(run(&["explain", "--model", model, "--prompt-file", &text, "--layer", "30"]), 1, &["layer 30", "has 30"]);
+    refuses(run(&["explain", "--model", model, "--attention", "dense"]), 2, &["--attention"]);
+    // Nothing is searched: said, not shown as a table of dense heads.
+    for dense in [["--prompt", "x"], ["--recall", "1"]] {
+        let prompt = if dense[0] == "--prompt" { &[][..] } else { &["--prompt", "The sky is"] };
+        let output = run(&[&["explain", "--model", model, "--layer", "2"], &dense[..], prompt].concat());
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("dense, since no search could pay") && !said.contains("pattern"), "{output:?}");
+    }
 
     let costs = folder.path().join("costs.json");
     let costs = costs.to_str().expect("UTF-8");

@@ -234,7 +234,7 @@ pub struct RunStats {
     pub search_ms: f64,
     /// Its stages, where an online search was timed: always on a CPU, on a GPU with
     /// [`EngineOptions::profile`](crate::engine::EngineOptions::profile).
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub search_stages: Option<StagesMs>,
     /// Part of the prefill spent executing attention plans (wall time).
     pub attention_ms: f64,
