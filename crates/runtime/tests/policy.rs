@@ -1,4 +1,4 @@
-//! What attention computes by policy, who hears of it, and what memory leaves of it, on the CPU.
+//! What attention computes by policy, who hears of it, and what memory leaves of it; who hears on the GPU too, if there is one.
 
 use attention::plan::HeadPlan;
 use attention::search::{Search, Target};
@@ -6,6 +6,7 @@ use attention::simd::Simd;
 use runtime::cpu::Cpu;
 use runtime::decoder::Decoder;
 use runtime::engine::{Engine, EngineError, EngineOptions};
+use runtime::gpu::Gpu;
 use runtime::model::Model;
 use runtime::model_files::ModelFiles;
 use runtime::policy::{AttentionPolicy, LayerReport, PrefillAttention};
@@ -58,36 +59,62 @@ fn a_search_is_the_same_as_a_policy_and_as_a_planner() {
     assert_ne!(found, by(AttentionPolicy::Dense));
 }
 
+/// What an observer hears of a prefill: every layer of every chunk once, windows where the model has them.
+fn heard(model: &dyn Model, policy: AttentionPolicy, windows: &[Option<usize>], what: &str) -> Vec<LayerReport> {
+    let reports = Mutex::new(Vec::new());
+    let hear = |report: LayerReport| reports.lock().unwrap().push(report);
+    let observed = logits(model, PrefillAttention { policy, observer: Some(&hear) });
+    assert_eq!(observed, logits(model, policy.into()), "{what}: who listens changes nothing");
+
+    let reports = reports.into_inner().unwrap();
+    let places: Vec<_> = reports.iter().map(|report| (report.tiles.range().kv_len(), report.layer)).collect();
+    let expected: Vec<_> = (0..TOKENS.div_ceil(CHUNK))
+        .flat_map(|chunk| (0..windows.len()).map(move |layer| (((chunk + 1) * CHUNK).min(TOKENS), layer)))
+        .collect();
+    assert_eq!(places, expected, "{what}");
+    let num_heads = model.config().num_q_heads;
+    for report in &reports {
+        let heads = &report.planned.plan.heads;
+        assert_eq!((heads.len(), report.planned.choices.len()), (num_heads, num_heads), "{what}");
+        for head in heads {
+            let window = if let HeadPlan::Window(window) = head { Some(*window) } else { None };
+            assert_eq!(window, windows[report.layer], "{what}, layer {}", report.layer);
+        }
+    }
+    reports
+}
+
 #[test]
 fn the_observer_hears_every_layer_of_every_chunk_once_under_any_policy() {
     let search = search();
+    let policies = [
+        ("search", AttentionPolicy::Search(&search)),
+        ("planner", AttentionPolicy::Planner(&search)),
+        ("dense", AttentionPolicy::Dense),
+    ];
     for (name, windows) in [("llama", vec![None; 2]), ("qwen2-windowed", vec![None, Some(33), Some(33)])] {
-        let model = decoder(name);
-        for policy in [AttentionPolicy::Search(&search), AttentionPolicy::Planner(&search), AttentionPolicy::Dense] {
-            let reports = Mutex::new(Vec::new());
-            let hear = |report: LayerReport| reports.lock().unwrap().push(report);
-            let heard = logits(&model, PrefillAttention { policy, observer: Some(&hear) });
-            assert_eq!(heard, logits(&model, policy.into()), "{name}: who listens changes nothing");
-
-            let reports = reports.into_inner().unwrap();
-            let places: Vec<_> = reports.iter().map(|report| (report.tiles.range().kv_len(), report.layer)).collect();
-            let expected: Vec<_> = (0..TOKENS.div_ceil(CHUNK))
-                .flat_map(|chunk| (0..windows.len()).map(move |layer| (((chunk + 1) * CHUNK).min(TOKENS), layer)))
-                .collect();
-            assert_eq!(places, expected, "{name}");
-            for report in &reports {
-                let heads = model.config().num_q_heads;
-                assert_eq!((report.planned.plan.heads.len(), report.planned.choices.len()), (heads, heads));
-                let windowed = windows[report.layer].map(HeadPlan::Window);
-                assert_eq!(
-                    windowed.is_some(),
-                    report.planned.plan.heads.iter().all(|head| matches!(head, HeadPlan::Window(33)))
-                );
-            }
+        let weights = || ModelWeights::open(&ModelFiles::Folder(folder(name))).unwrap();
+        let gpu = Gpu::open(0, weights().config(), false)
+            .inspect_err(|error| eprintln!("SKIPPED on the GPU: {error}"))
+            .ok()
+            .map(|gpu| Decoder::load(gpu, weights(), &mut |_| {}).unwrap());
+        let cpu = decoder(name);
+        for (policy_name, policy) in policies {
+            let reports = heard(&cpu, policy, &windows, &format!("{name}, {policy_name}"));
             let sparse = reports.iter().any(|report| {
                 windows[report.layer].is_none() && report.planned.plan.density(report.tiles.range()) < 1.0
             });
-            assert_eq!(sparse, !matches!(policy, AttentionPolicy::Dense), "{name}");
+            assert_eq!(sparse, policy_name != "dense", "{name}");
+            if let Some(gpu) = &gpu {
+                heard(gpu, policy, &windows, &format!("{name}, {policy_name}, GPU"));
+            }
+        }
+        if let Some(gpu) = &gpu {
+            let mut proven = search.clone();
+            proven.guarantee = Some(0.1);
+            for policy in [AttentionPolicy::Search(&proven), AttentionPolicy::Planner(&proven)] {
+                assert!(gpu.check_policy(policy).unwrap_err().to_string().contains("--device cpu"));
+            }
         }
     }
 }
