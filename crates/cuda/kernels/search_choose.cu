@@ -2,6 +2,7 @@
 // head, a warp a candidate, a lane a level.
 
 #include "search/arguments.cuh"
+#include "search/sort.cuh"
 
 namespace {
 
@@ -111,22 +112,11 @@ extern "C" __global__ void __launch_bounds__(threads) search_choose(const __grid
         atomicAdd(&s.totals[1], (unsigned long long)(choice.recall * s.causal_pairs + 0.5));
     }
     __syncthreads();
-    // Its columns, ascending: bitonic sort.
-    int count = choice.columns;
-    for (int i = threadIdx.x; i < most_columns; i += threads)
+    // Its columns, ascending.
+    int count = choice.columns, size = power_of_two_from(count);
+    for (int i = threadIdx.x; i < size; i += threads)
         columns[i] = i < count ? s.ranked_columns[head * most_columns + i] : INT_MAX;
     __syncthreads();
-    for (int size = 2; size <= most_columns; size *= 2)
-        for (int gap = size / 2; gap > 0; gap /= 2) {
-            for (int i = threadIdx.x; i < most_columns / 2; i += threads) {
-                int low = i / gap * 2 * gap + i % gap, high = low + gap;
-                bool ascending = (low & size) == 0;
-                if ((columns[low] > columns[high]) == ascending) {
-                    int x = columns[low];
-                    columns[low] = columns[high], columns[high] = x;
-                }
-            }
-            __syncthreads();
-        }
+    sort_shared(columns, size, [](int a, int b) { return a < b; });
     for (int i = threadIdx.x; i < count; i += threads) s.columns[head * s.column_room + i] = columns[i];
 }

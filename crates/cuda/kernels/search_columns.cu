@@ -3,6 +3,7 @@
 
 #include "search/rows_times_keys.cuh"
 #include "search/level_sums.cuh"
+#include "search/sort.cuh"
 
 namespace {
 
@@ -249,19 +250,7 @@ extern "C" __global__ void __launch_bounds__(rank_threads) search_rank_columns(c
         if (key && key >= least) found[atomicAdd(&num_found, 1)] = key;
     }
     __syncthreads();
-    // Bitonic sort, largest first.
-    for (int size = 2; size <= most_columns; size *= 2)
-        for (int gap = size / 2; gap > 0; gap /= 2) {
-            for (int i = threadIdx.x; i < most_columns / 2; i += rank_threads) {
-                int low = i / gap * 2 * gap + i % gap, high = low + gap;
-                bool descending = (low & size) == 0;
-                if ((found[low] < found[high]) == descending) {
-                    unsigned long long x = found[low];
-                    found[low] = found[high], found[high] = x;
-                }
-            }
-            __syncthreads();
-        }
+    sort_shared(found, power_of_two_from(num_found), [](unsigned long long a, unsigned long long b) { return a > b; });
     for (int i = threadIdx.x; i < num_found; i += rank_threads)
         s.ranked_columns[head * most_columns + i] = ~0u - unsigned(found[i]);
     if (threadIdx.x == 0) s.columns_found[head] = num_found;

@@ -27,8 +27,10 @@ extern "C" __global__ void __launch_bounds__(1024) search_rank_distances(const _
             float sum = mass[distance];
 #pragma unroll 8
             for (int i = 0; i < rows; ++i) {
+                // Read in any case, so that reads are under way together.
                 int block = starts[i] - distance;
-                if (block >= 1 && block < fulls[i]) sum += shares[size_t(i) * s.num_blocks + block];
+                float share = shares[size_t(i) * s.num_blocks + min(max(block, 0), s.num_blocks - 1)];
+                sum += block >= 1 && block < fulls[i] ? share : 0.f;
             }
             mass[distance] = sum;
         }
@@ -37,6 +39,7 @@ extern "C" __global__ void __launch_bounds__(1024) search_rank_distances(const _
     for (int distance = threadIdx.x; distance <= s.num_blocks; distance += blockDim.x) {
         float own = mass[distance];
         int rank = 1;
+#pragma unroll 8
         for (int other = 0; other <= s.num_blocks; ++other) {
             float x = mass[other];
             rank += x > own || (x == own && other < distance);

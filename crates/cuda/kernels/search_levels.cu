@@ -59,23 +59,9 @@ template <int PADDED, int M_TILES> __device__ void search_levels(const Search &s
             for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
                 for (int r = 0; r < 2; ++r) {
-                    float largest = top[m][r];
-#pragma unroll
-                    for (int n = 0; n < Product::n_tiles; ++n)
-#pragma unroll
-                        for (int i = 2 * r; i < 2 * r + 2; ++i) {
-                            float &x = product.s[m][n][i];
-                            x = block_of(n, i) < seen ? x * scale : -INFINITY;
-                            largest = fmaxf(largest, x);
-                        }
+                    if (first + block_keys > seen) product.hide(m, r, seen - first);
                     // Own columns only; the lanes of a row meet at the end.
-                    float reference = largest == -INFINITY ? 0.f : largest;
-                    sum[m][r] *= exp2_approx(top[m][r] - reference);
-#pragma unroll
-                    for (int n = 0; n < Product::n_tiles; ++n)
-#pragma unroll
-                        for (int i = 2 * r; i < 2 * r + 2; ++i) sum[m][r] += exp2_approx(product.s[m][n][i] - reference);
-                    top[m][r] = largest;
+                    product.absorb(m, r, scale, top[m][r], sum[m][r]);
                 }
             if (step == steps - 1) {
 #pragma unroll

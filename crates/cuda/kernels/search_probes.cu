@@ -21,7 +21,7 @@ template <int PADDED, int M_TILES> __device__ void search_probes(const Search &s
         int of = probe_row(row);
         return of < 0 ? nullptr : s.q + (size_t(of) * s.batch.num_q_heads + head) * s.head_dim;
     });
-    int positions[M_TILES][2], newest = -1;
+    int positions[M_TILES][2], newest = -1, oldest_of_own = INT_MAX;
 #pragma unroll
     for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
@@ -29,8 +29,11 @@ template <int PADDED, int M_TILES> __device__ void search_probes(const Search &s
             int row = probe_row(16 * m + lane / 4 + 8 * r);
             positions[m][r] = row < 0 ? -1 : s.q_start() + row;
             newest = max(newest, positions[m][r]);
+            oldest_of_own = min(oldest_of_own, positions[m][r]);
         }
+    oldest_of_own = __reduce_min_sync(~0u, oldest_of_own);
     newest = __reduce_max_sync(~0u, newest);
+    int newest_of_own = newest;
     __shared__ int newest_of_warp[warps];
     if (lane == 0) newest_of_warp[warp] = newest;
     __syncthreads();
@@ -56,31 +59,21 @@ template <int PADDED, int M_TILES> __device__ void search_probes(const Search &s
     for (int step = 0; step < steps; ++step) {
         copies_done<1>();
         copy(step + 2);
-        product.multiply(buffers + step % buffers_in_turn * Product::buffer_bytes);
         int first_key = (first_block + step) * block_keys;
+        if (first_key > newest_of_own) continue; // none of the warp's rows sees any
+        product.multiply(buffers + step % buffers_in_turn * Product::buffer_bytes);
 #pragma unroll
         for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
+                if (first_key + block_keys > oldest_of_own) product.hide(m, r, positions[m][r] + 1 - first_key);
                 float largest = -INFINITY, sum = 0.f;
-#pragma unroll
-                for (int n = 0; n < Product::n_tiles; ++n)
-#pragma unroll
-                    for (int i = 2 * r; i < 2 * r + 2; ++i) {
-                        float &x = product.s[m][n][i];
-                        x = first_key + n * 8 + lane % 4 * 2 + i % 2 <= positions[m][r] ? x * scale : -INFINITY;
-                        largest = fmaxf(largest, x);
-                    }
-                largest = row_max(largest);
-                float reference = largest == -INFINITY ? 0.f : largest;
-#pragma unroll
-                for (int n = 0; n < Product::n_tiles; ++n)
-#pragma unroll
-                    for (int i = 2 * r; i < 2 * r + 2; ++i) sum += exp2_approx(product.s[m][n][i] - reference);
-                sum = row_sum(sum);
+                product.absorb(m, r, scale, largest, sum);
+                float of_row = row_max(largest);
+                sum = row_sum(largest == -INFINITY ? 0.f : sum * exp2_approx(largest - of_row));
                 if (lane % 4 == 0)
                     sums[warp * Product::warp_rows + 16 * m + lane / 4 + 8 * r][step] =
-                        largest == -INFINITY ? -INFINITY : largest + log2f(sum);
+                        of_row == -INFINITY ? -INFINITY : of_row + log2f(sum);
             }
     }
     __syncthreads();

@@ -34,22 +34,22 @@ impl Tile {
 
     fn dense(head_dim: usize) -> Option<Self> {
         match head_dim {
-            64 => Some(Self::new("attend_sm90_d64", 3, head_dim)),
-            128 => Some(Self::new("attend_sm90_d128", 2, head_dim)),
+            64 => Some(Self::new("attend_sm90_d64", 3, 1, head_dim)),
+            128 => Some(Self::new("attend_sm90_d128", 2, 1, head_dim)),
             _ => None,
         }
     }
 
     fn planned(head_dim: usize) -> Option<Self> {
         match head_dim {
-            64 => Some(Self::new("attend_sm90_planned_d64", 2, head_dim)),
-            128 => Some(Self::new("attend_sm90_planned_d128", 2, head_dim)),
+            64 => Some(Self::new("attend_sm90_planned_d64", 3, 2, head_dim)),
+            128 => Some(Self::new("attend_sm90_planned_d128", 2, 2, head_dim)),
             _ => None,
         }
     }
 
-    fn new(name: &'static str, consumers: usize, head_dim: usize) -> Self {
-        let queries = 64 * consumers * head_dim;
+    fn new(name: &'static str, consumers: usize, q_stages: usize, head_dim: usize) -> Self {
+        let queries = q_stages * 64 * consumers * head_dim;
         let keys_and_values = 2 * Self::STAGES * Self::STEP_KEYS * head_dim;
         let biases = Self::STAGES * Self::STEP_KEYS * size_of::<f32>();
         // Barriers and the task take less than 1,024 bytes, and as many may be lost to alignment.

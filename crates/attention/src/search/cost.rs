@@ -28,6 +28,10 @@ pub struct CostModel {
     pub probe_block: f64,
     /// Candidates, columns and lowering, for each block of one head.
     pub choose_block: f64,
+    /// Starting a search, for each head.
+    pub search_head: f64,
+    /// Share of the far blocks that a plan is expected to keep, when it is asked whether a search can pay.
+    pub far_share: f64,
     /// A plan must beat dense by this factor, so that what the model leaves out cannot make sparse slower.
     pub margin: f64,
 }
@@ -43,6 +47,8 @@ impl Default for CostModel {
             score_block: 0.01,
             probe_block: 0.4,
             choose_block: 0.4,
+            search_head: 0.0,
+            far_share: 0.1,
             margin: 0.9,
         }
     }
@@ -60,6 +66,8 @@ impl CostModel {
             score_block: 0.0,
             probe_block: 0.0,
             choose_block: 0.0,
+            search_head: 0.0,
+            far_share: 0.1,
             margin: 1.0,
         }
     }
@@ -111,17 +119,18 @@ impl CostModel {
     pub fn search(&self, tiles: Tiles) -> f64 {
         let (num_tiles, blocks) = (tiles.num_tiles() as f64, tiles.num_blocks() as f64);
         let probe_panels = super::probe::num_panels(tiles.range()) as f64;
-        blocks * (self.score_block * num_tiles + self.probe_block * probe_panels + self.choose_block)
+        self.search_head + blocks * (self.score_block * num_tiles + self.probe_block * probe_panels + self.choose_block)
     }
 
-    /// Whether some plan could be cheaper than dense, search included: one that keeps a tenth of the far blocks.
+    /// Whether some plan could be cheaper than dense, search included: one that keeps [`far_share`](Self::far_share) of the far
+    /// blocks.
     pub fn search_can_pay(&self, tiles: Tiles, last_rows: usize) -> bool {
         let dense = self.dense(tiles);
         let dense_tiles = last_rows.div_ceil(tiles.block_m()).min(tiles.num_tiles());
         let sparse_tiles = tiles.num_tiles() - dense_tiles;
         // The sink, the newest block that all rows see, and those that the diagonal cuts.
         let near = (2 + tiles.block_m() / BLOCK_N) * sparse_tiles + dense_tiles * tiles.num_blocks();
-        let steps = near as f64 + 0.1 * dense;
+        let steps = near as f64 + self.far_share * dense;
         let sparse = self.sparse(tiles, steps as u64, sparse_tiles, 0, tiles.num_blocks());
         sparse + self.search(tiles) < self.margin * dense
     }

@@ -29,6 +29,14 @@ __device__ inline void load_matrices_transposed(uint32_t (&x)[4], uint32_t addre
                  : "memory");
 }
 
+// d = a b; otherwise as below.
+__device__ inline void mma_m16n8k16_first(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%10, %10, %10, %10};"
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.f));
+}
+
 // d += a b; a [16][16], b [16][8], d [16][8]. Of d, a thread holds columns 2 (lane % 4) and the next of rows lane / 4
 // (first two elements) and lane / 4 + 8 (last two).
 __device__ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {

@@ -22,6 +22,7 @@ struct LevelSums {
     // Adds a share of a block that the tile sees whole.
     __device__ void add(int tile, int block, float share) {
         unsigned fixed = __float2uint_rn(share * s.fixed_one());
+        if (fixed == 0) return;
         int lane = threadIdx.x % 32, levels[num_families] = {0, 0, 0};
         if (!s.always_kept(block, s.full_blocks(tile))) {
             int distance = s.distance(tile, block);

@@ -58,12 +58,6 @@ template <int PADDED, int M_TILES> struct RowsTimesKeys {
 
     __device__ void multiply(uint32_t keys) {
         int lane = threadIdx.x % 32;
-#pragma unroll
-        for (int m = 0; m < M_TILES; ++m)
-#pragma unroll
-            for (int n = 0; n < n_tiles; ++n)
-#pragma unroll
-                for (int i = 0; i < 4; ++i) s[m][n][i] = 0.f;
         uint32_t k_at = keys + swizzled<row_bytes>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 #pragma unroll
         for (int d = 0; d < PADDED / 16; ++d)
@@ -73,10 +67,41 @@ template <int PADDED, int M_TILES> struct RowsTimesKeys {
                 load_matrices(k, along_row(k_at, d * 32) + n * 8 * row_bytes);
 #pragma unroll
                 for (int m = 0; m < M_TILES; ++m) {
-                    mma_m16n8k16(s[m][n], q[m][d], k[0], k[1]);
-                    mma_m16n8k16(s[m][n + 1], q[m][d], k[2], k[3]);
+                    if (d == 0) {
+                        mma_m16n8k16_first(s[m][n], q[m][d], k[0], k[1]);
+                        mma_m16n8k16_first(s[m][n + 1], q[m][d], k[2], k[3]);
+                    } else {
+                        mma_m16n8k16(s[m][n], q[m][d], k[0], k[1]);
+                        mma_m16n8k16(s[m][n + 1], q[m][d], k[2], k[3]);
+                    }
                 }
             }
+    }
+
+    // Takes the columns of row lane / 4 + 8 r of group m that this lane holds into the largest base-2 logit and the sum of
+    // 2^(logit - largest).
+    __device__ void absorb(int m, int r, float scale, float &largest, float &sum) const {
+        float own = s[m][0][2 * r];
+#pragma unroll
+        for (int n = 0; n < n_tiles; ++n) own = fmaxf(own, fmaxf(s[m][n][2 * r], s[m][n][2 * r + 1]));
+        float raised = fmaxf(largest, own * scale);
+        // A row that has seen nothing must not compute infinity minus infinity.
+        float reference = raised == -INFINITY ? 0.f : raised;
+        sum *= exp2_approx(largest - reference);
+#pragma unroll
+        for (int n = 0; n < n_tiles; ++n)
+#pragma unroll
+            for (int i = 2 * r; i < 2 * r + 2; ++i) sum += exp2_approx(fmaf(s[m][n][i], scale, -reference));
+        largest = raised;
+    }
+
+    // Hides columns from `end` on, of row lane / 4 + 8 r of group m.
+    __device__ void hide(int m, int r, int end) {
+#pragma unroll
+        for (int n = 0; n < n_tiles; ++n)
+#pragma unroll
+            for (int i = 2 * r; i < 2 * r + 2; ++i)
+                if (n * 8 + int(threadIdx.x) % 4 * 2 + i % 2 >= end) s[m][n][i] = -INFINITY;
     }
 };
 
@@ -91,12 +116,13 @@ constexpr int buffers_in_turn = 3;
 
 } // namespace
 
-// One entry for each size of head; kernels are templates of <PADDED, M_TILES> that take the arguments.
+// One entry for each size of head; kernels are templates of <PADDED, M_TILES> that take the arguments. Three blocks a
+// multiprocessor where that is to be had: products wait for shared memory more than they keep the tensor cores busy.
 #define FOR_HEAD_DIMS(name)                                                                                            \
-    extern "C" __global__ void __launch_bounds__(threads) name##_d64(const __grid_constant__ Search s) {              \
+    extern "C" __global__ void __launch_bounds__(threads, 3) name##_d64(const __grid_constant__ Search s) {              \
         name<64, 2>(s);                                                                                                \
     }                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(threads) name##_d128(const __grid_constant__ Search s) {             \
+    extern "C" __global__ void __launch_bounds__(threads, 3) name##_d128(const __grid_constant__ Search s) {             \
         name<128, 2>(s);                                                                                               \
     }                                                                                                                  \
     extern "C" __global__ void __launch_bounds__(threads) name##_d192(const __grid_constant__ Search s) {             \

@@ -192,10 +192,13 @@ impl Case {
                     let q = f64s(&self.q[at..at + d]);
                     let operands = Head { q: &q, k: &k, v: &v, head_dim: d };
                     let position = range.q_start() + row;
-                    let (expected, expected_lse) = match keys(index, head, position) {
+                    let keys = keys(index, head, position);
+                    // Centres are rounded to bf16, which moves their logits.
+                    let lse_tolerance = if keys.iter().any(|keys| keys.len() > 1) { 4e-3 } else { 1e-3 };
+                    let (expected, expected_lse) = match keys.is_empty() {
                         // What a plan leaves without a key.
-                        keys if keys.is_empty() => (vec![0.0; d], f64::NEG_INFINITY),
-                        keys => attend_row(operands, 0, keys),
+                        true => (vec![0.0; d], f64::NEG_INFINITY),
+                        false => attend_row(operands, 0, keys),
                     };
                     // Values are below 1: weights rounded to 8 bits cost at most 2^-9, the output's rounding as much.
                     for (i, (found, expected)) in o[at..at + d].iter().zip(&expected).enumerate() {
@@ -209,7 +212,7 @@ impl Case {
                     let Some(lse) = &lse else { continue };
                     let found = lse[head * self.num_rows() + begin + row];
                     assert!(
-                        found as f64 == expected_lse || (found as f64 - expected_lse).abs() < 1e-3,
+                        found as f64 == expected_lse || (found as f64 - expected_lse).abs() < lse_tolerance,
                         "{}: lse of sequence {index}, head {head}, row {row}: {found}, expected {expected_lse}",
                         self.name()
                     );

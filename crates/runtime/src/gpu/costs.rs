@@ -1,22 +1,31 @@
-//! What attention and the search cost on GPUs, as far as that holds for all of a kind.
+//! What attention and the search cost on a GPU.
 
 use attention::search::CostModel;
+use attention::shape::HeadShape;
 
-/// Costs in steps of 128 queries times 64 keys, measured on one H100 at 8K to 32K tokens (`docs/kernels.md`).
-pub(super) fn of_kernel(kernel: &str) -> CostModel {
-    let step_us = match kernel {
-        "attend_sm90" => Some(6.2e-3),
-        _ => None,
+/// Starting the kernels of a search takes so long, whatever they do.
+const START_US: f64 = 120.0;
+
+/// Costs in steps of the kernel's own tiles times 64 keys of one head, all multiprocessors together: fitted to one H100 at 4K
+/// to 128K tokens, 14 and 32 query heads (`docs/kernels.md`). Other devices are taken to have the same ratios.
+pub(super) fn of(kernel: &str, heads: HeadShape) -> CostModel {
+    // 192 and 128 queries a tile.
+    let (step_us, tile, score_block, probe_block) = match heads.head_dim() {
+        ..=64 => (5.7e-3, 7.5, 0.0135, 0.097),
+        _ => (6.1e-3, 4.5, 0.0093, 0.117),
     };
     CostModel {
-        step_us,
-        gathered_step: 1.0,
-        gather_key: 0.5,
-        gather_centre: 0.5,
-        tile: 6.0,
-        score_block: 0.011,
-        probe_block: 0.55,
-        choose_block: 2.0,
+        step_us: (kernel == "attend_sm90").then_some(step_us),
+        gathered_step: 0.75,
+        gather_key: 0.1,
+        gather_centre: 0.1,
+        tile,
+        score_block,
+        probe_block,
+        choose_block: 5.1,
+        search_head: START_US / step_us / heads.num_q_heads() as f64,
+        // What recall 0.98 leaves of prompts of about 8K tokens, where it has to be decided.
+        far_share: 0.3,
         margin: 0.95,
     }
 }

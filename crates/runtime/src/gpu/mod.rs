@@ -37,6 +37,7 @@ pub use products::Matrix;
 /// One GPU, for models of one shape of heads.
 pub struct Gpu {
     device: Device,
+    heads: HeadShape,
     clock: Mutex<Clock<Work>>,
     /// Whether products are timed, and not attention alone.
     profile: bool,
@@ -116,6 +117,7 @@ impl Gpu {
         let attend = Attend::new(&device, heads)?;
         Ok(Self {
             clock: Mutex::new(Clock::new(&device)),
+            heads,
             profile,
             products: Products::new(&device)?,
             search: Mutex::new(DeviceSearch::new(&device, heads, attend.plan_block_m())?),
@@ -190,7 +192,7 @@ impl Ops for Gpu {
     }
 
     fn costs(&self) -> CostModel {
-        costs::of_kernel(self.attend.name())
+        costs::of(self.attend.name(), self.heads)
     }
 
     fn parallel_steps(&self) -> usize {
