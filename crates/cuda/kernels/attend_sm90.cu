@@ -42,7 +42,7 @@ template <int HEAD_DIM, int CONSUMERS, bool PLANNED> __device__ void attend(cons
             barrier_init(&shared.v_full[stage], 1);
             barrier_init(&shared.k_empty[stage], warps);
             barrier_init(&shared.v_empty[stage], warps);
-            barrier_init(&shared.biases_full[stage], 1);
+            barrier_init(&shared.biases_full[stage], 32);
             barrier_init(&shared.biases_empty[stage], warps);
         }
         barrier_init_done();

@@ -93,6 +93,8 @@ template <int HEAD_DIM, typename C> class Consumer {
             s[i + 2] += bias.x;
             s[i + 3] += bias.y;
         }
+        // Every lane has read before one of them says so for its warp.
+        __syncwarp();
         release(&shared.biases_empty[bias_ring.stage]);
         bias_ring.advance();
     }

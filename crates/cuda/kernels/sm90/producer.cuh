@@ -235,8 +235,7 @@ template <typename C> class Biases {
         barrier_wait(&shared.biases_empty[ring.stage], ring.parity ^ 1);
 #pragma unroll
         for (int i = 0; i < step_keys / 32; ++i) shared.biases[ring.stage][32 * i + lane] = biases[i];
-        __syncwarp();
-        if (lane == 0) barrier_arrive(&shared.biases_full[ring.stage]);
+        barrier_arrive(&shared.biases_full[ring.stage]);
         ring.advance();
     }
 

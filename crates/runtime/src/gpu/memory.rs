@@ -7,17 +7,20 @@ use half::bf16;
 /// memory.
 pub(super) const MLP_ROWS: usize = 4096;
 
-/// What a chunk may take beside weights and cache.
-const SCRATCH_BYTES: usize = 900 << 20;
+/// What a chunk may take beside weights and cache: a fortieth of the device's memory, within limits. A search costs less a
+/// token in longer chunks.
+fn chunk_bytes(memory_bytes: usize) -> usize {
+    (memory_bytes / 40).clamp(900 << 20, 2 << 30)
+}
 
 /// Working memory of matrix products, partial results of decoding, page tables.
 pub(super) const FIXED_BYTES: usize = 48 << 20;
 
-/// Tokens of a chunk that leave the device busy and its memory to others.
-pub(super) fn chunk_tokens(config: &ModelConfig) -> usize {
+/// Tokens of a chunk that leave a device of so much memory busy and its memory to others.
+pub(super) fn chunk_tokens(config: &ModelConfig, memory_bytes: usize) -> usize {
     // From here on the room of an MLP does not grow.
     let of_one = scratch_bytes(config, MLP_ROWS + 1) - scratch_bytes(config, MLP_ROWS);
-    let fit = SCRATCH_BYTES.saturating_sub(mlp_bytes(config, MLP_ROWS)) / of_one;
+    let fit = chunk_bytes(memory_bytes).saturating_sub(mlp_bytes(config, MLP_ROWS)) / of_one;
     // At least what fills the device, at most what the longest prompts have; a power of two, so that chunks are equal.
     let fit = fit.clamp(2048, 1 << 16);
     1 << fit.ilog2()

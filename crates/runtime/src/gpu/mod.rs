@@ -172,7 +172,7 @@ impl Ops for Gpu {
     }
 
     fn chunk_tokens(&self, config: &ModelConfig) -> usize {
-        chunk_tokens(config)
+        chunk_tokens(config, self.device.properties().memory_bytes)
     }
 
     fn warm_up_tokens(&self) -> usize {
