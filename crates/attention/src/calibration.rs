@@ -1,31 +1,72 @@
 //! The terms of the cost model, measured on a machine and kept in a file.
 //!
 //! ```json
-//! {"format": "sparse-accelerate calibration", "version": 1, "crate_version": "0.1.0", "device": "Example CPU",
-//!  "simd": "amx-bf16", "threads": 2, "date": "2026-01-31T12:00:00Z", "entries": [
-//!  {"head_dim": 64, "step_us": 1.7, "gathered_step": 1.05, "gather_key": 0.06, "gather_centre": 0.3, "tile": 0.5,
-//!   "score_block": 0.02, "probe_block": 0.3, "choose_block": 1.0}]}
+//! {"format": "sparse-accelerate calibration", "version": 2, "crate_version": "0.1.0",
+//!  "cpu": {"device": "Example CPU", "simd": "amx-bf16", "threads": 2, "date": "2026-01-31T12:00:00Z", "entries": [
+//!   {"head_dim": 64, "step_us": 1.7, "gathered_step": 1.05, "gather_key": 0.06, "gather_centre": 0.3, "tile": 0.5,
+//!    "score_block": 0.02, "probe_block": 0.3, "choose_block": 1.0, "search_head": 0.0}]},
+//!  "gpus": [
+//!   {"device": "Example GPU", "capability": [9, 0], "driver_version": 13000, "kernel": "attend_sm90", "block_m": 128,
+//!    "heads": [32, 8], "date": "2026-01-31T12:00:00Z", "costs": {"head_dim": 128, "step_us": 0.006, ...}}]}
 //! ```
 //!
-//! Costs hold for one device, one instruction set, the kernels of one version and one head size, so for any other the file
-//! is refused rather than believed. What a plan must gain beyond its cost ([`CostModel::margin`]) is a policy, not a
-//! measurement, and not in the file.
+//! Costs hold for one device, one instruction set or kernel, the kernels of one version and one head size, so for any other the
+//! file is refused rather than believed. What is policy and no measurement ([`CostModel::margin`], [`CostModel::far_share`]) is
+//! not in the file.
+//!
+//! Version 1, which is still read, had the fields of `cpu` beside `crate_version`, and no `search_head`.
+
+mod entry;
+mod gpu;
+#[cfg(test)]
+mod tests;
+
+pub use gpu::GpuKernel;
 
 use crate::search::{CostModel, calibrate};
 use crate::simd::Simd;
 use crate::{Error, file_version};
+use entry::Entry;
+use gpu::OfGpu;
 use serde::{Deserialize, Serialize};
 
 const FORMAT: &str = "sparse-accelerate calibration";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The last version that knew CPUs only.
+const VERSION_OF_CPUS: u32 = 1;
 
-/// What [`calibrate`] found for some head sizes. One that was read has been checked.
+/// What was measured on a CPU, on GPUs, or on both. One that was read has been checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
     format: String,
     version: u32,
     /// Kernels change with the crate.
+    crate_version: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cpu: Option<OfCpu>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gpus: Vec<OfGpu>,
+}
+
+/// What [`calibrate`] found for some head sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfCpu {
+    device: String,
+    simd: String,
+    threads: usize,
+    date: String,
+    entries: Vec<Entry>,
+}
+
+/// The file before there were GPUs in it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Version1 {
+    format: String,
+    #[serde(rename = "version")]
+    _version: u32,
     crate_version: String,
     device: String,
     simd: String,
@@ -34,19 +75,12 @@ pub struct Calibration {
     entries: Vec<Entry>,
 }
 
-/// Costs of one head size; see [`CostModel`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    head_dim: usize,
-    step_us: f64,
-    gathered_step: f64,
-    gather_key: f64,
-    gather_centre: f64,
-    tile: f64,
-    score_block: f64,
-    probe_block: f64,
-    choose_block: f64,
+impl From<Version1> for Calibration {
+    fn from(old: Version1) -> Self {
+        let Version1 { format, crate_version, device, simd, threads, date, entries, .. } = old;
+        let cpu = Some(OfCpu { device, simd, threads, date, entries });
+        Self { format, version: VERSION, crate_version, cpu, gpus: Vec::new() }
+    }
 }
 
 impl Calibration {
@@ -61,16 +95,30 @@ impl Calibration {
         head_dims.sort_unstable();
         head_dims.dedup();
         let measure = |head_dim: usize| Ok(Entry::new(head_dim, &calibrate(simd, head_dim)?));
-        Ok(Self {
-            format: FORMAT.into(),
-            version: VERSION,
-            crate_version: env!("CARGO_PKG_VERSION").into(),
+        let cpu = OfCpu {
             device: device.into(),
             simd: simd.name().into(),
             threads: pool.current_num_threads(),
             date: date.into(),
             entries: pool.install(|| head_dims.into_iter().map(measure).collect::<Result<_, Error>>())?,
-        })
+        };
+        Ok(Self { cpu: Some(cpu), ..Self::empty() })
+    }
+
+    /// What somebody measured of kernels of GPUs, `date`.
+    ///
+    /// # Errors
+    /// When these are costs that no machine has, or one kernel has two.
+    pub fn of_gpus(measured: impl IntoIterator<Item = (GpuKernel, CostModel)>, date: &str) -> Result<Self, Error> {
+        let gpus = measured.into_iter().map(|(kernel, costs)| OfGpu::new(kernel, date, &costs)).collect();
+        let calibration = Self { gpus, ..Self::empty() };
+        calibration.check()?;
+        Ok(calibration)
+    }
+
+    fn empty() -> Self {
+        let crate_version = env!("CARGO_PKG_VERSION").into();
+        Self { format: FORMAT.into(), version: VERSION, crate_version, cpu: None, gpus: Vec::new() }
     }
 
     /// Reads a calibration file.
@@ -79,18 +127,23 @@ impl Calibration {
     /// When the text is none, was written by another version, or holds costs that no machine has.
     pub fn from_json(text: &str) -> Result<Self, Error> {
         let stale = |message: String| Error::Calibration(message);
+        let broken = |error: serde_json::Error| Error::Calibration(error.to_string());
         /// What every version of the file has.
         #[derive(Deserialize)]
         struct Header {
             format: String,
             version: u32,
         }
-        let header: Header = serde_json::from_str(text).map_err(|error| stale(error.to_string()))?;
-        file_version::check(&header.format, header.version, FORMAT, VERSION).map_err(|error| match error {
+        let header: Header = serde_json::from_str(text).map_err(broken)?;
+        let versions = VERSION_OF_CPUS..=VERSION;
+        file_version::check_any(&header.format, header.version, FORMAT, versions).map_err(|error| match error {
             Error::File { message, .. } => stale(message),
             other => other,
         })?;
-        let read: Self = serde_json::from_str(text).map_err(|error| stale(error.to_string()))?;
+        let read: Self = match header.version {
+            VERSION_OF_CPUS => serde_json::from_str::<Version1>(text).map_err(broken)?.into(),
+            _ => serde_json::from_str(text).map_err(broken)?,
+        };
         let own_version = env!("CARGO_PKG_VERSION");
         if read.crate_version != own_version {
             let found = Error::excerpt(&read.crate_version);
@@ -98,173 +151,95 @@ impl Calibration {
                 "measured by version {found:?}, this is {own_version}, whose kernels may differ"
             )));
         }
-        for (n, entry) in read.entries.iter().enumerate() {
-            let head_dim = entry.head_dim;
-            if read.entries[..n].iter().any(|other| other.head_dim == head_dim) {
-                return Err(stale(format!("head_dim {head_dim} is listed twice")));
-            }
-            entry.costs().check()?;
-        }
+        read.check()?;
         Ok(read)
     }
 
-    /// The cost model of heads of `head_dim` elements.
+    fn check(&self) -> Result<(), Error> {
+        let entries = self.cpu.iter().flat_map(|cpu| &cpu.entries);
+        let head_dims: Vec<usize> = entries.clone().map(|entry| entry.head_dim).collect();
+        if let Some(n) = (1..head_dims.len()).find(|n| head_dims[..*n].contains(&head_dims[*n])) {
+            return Err(Error::Calibration(format!("head_dim {} is listed twice", head_dims[n])));
+        }
+        if let Some(n) = (1..self.gpus.len()).find(|n| self.gpus[..*n].iter().any(|gpu| gpu.replaces(&self.gpus[*n]))) {
+            let device = Error::excerpt(&self.gpus[n].kernel().device);
+            return Err(Error::GpuCalibration(format!("the same heads of {device:?} are listed twice")));
+        }
+        self.gpus.iter().try_for_each(OfGpu::check)?;
+        entries.map(Entry::costs).try_for_each(|costs| costs.check())
+    }
+
+    /// Keeps what `older` has of other devices.
+    #[must_use]
+    pub fn or(mut self, older: Self) -> Self {
+        self.cpu = self.cpu.or(older.cpu);
+        for gpu in older.gpus {
+            if !self.gpus.iter().any(|newer| newer.replaces(&gpu)) {
+                self.gpus.push(gpu);
+            }
+        }
+        self
+    }
+
+    /// The cost model of heads of `head_dim` elements on a CPU.
     ///
     /// # Errors
     /// When another device, another instruction set or only other head sizes were measured.
     pub fn costs(&self, device: &str, simd: Simd, head_dim: usize) -> Result<CostModel, Error> {
-        self.check_device(device, simd)?;
-        let entry = self.entries.iter().find(|entry| entry.head_dim == head_dim);
+        let cpu = self.cpu_checked(device, simd)?;
+        let entry = cpu.entries.iter().find(|entry| entry.head_dim == head_dim);
         entry.map(Entry::costs).ok_or_else(|| {
-            let measured = self.entries.iter().map(|entry| entry.head_dim.to_string()).collect::<Vec<_>>().join(", ");
+            let measured = cpu.entries.iter().map(|entry| entry.head_dim.to_string()).collect::<Vec<_>>().join(", ");
             let message = format!("head_dim {head_dim} was not measured (only {})", Error::excerpt(&measured));
             Error::Calibration(message)
         })
     }
 
+    /// The cost model of a kernel of a GPU; of as many heads where they were measured, else of others of the same size.
+    ///
     /// # Errors
-    /// When another device or another instruction set was measured.
+    /// When another device, another driver, another kernel or only other head sizes were measured.
+    pub fn gpu_costs(&self, kernel: &GpuKernel) -> Result<CostModel, Error> {
+        gpu::costs(&self.gpus, kernel)
+    }
+
+    /// # Errors
+    /// When no CPU was measured, or another one, or another instruction set.
     pub fn check_device(&self, device: &str, simd: Simd) -> Result<(), Error> {
+        self.cpu_checked(device, simd).map(drop)
+    }
+
+    fn cpu_checked(&self, device: &str, simd: Simd) -> Result<&OfCpu, Error> {
+        let nothing = || Error::Calibration("holds costs of GPUs and of no CPU".into());
+        let cpu = self.cpu.as_ref().ok_or_else(nothing)?;
         for (what, measured, here) in
-            [("device", self.device.as_str(), device), ("instruction set", self.simd.as_str(), simd.name())]
+            [("device", cpu.device.as_str(), device), ("instruction set", cpu.simd.as_str(), simd.name())]
         {
             if measured != here {
                 let measured = Error::excerpt(measured);
                 return Err(Error::Calibration(format!("measured on {what} {measured:?}, this is {here:?}")));
             }
         }
-        Ok(())
+        Ok(cpu)
     }
 
-    /// Every head size measured, with its costs.
+    /// Every head size measured on the CPU, with its costs.
     pub fn entries(&self) -> impl Iterator<Item = (usize, CostModel)> {
-        self.entries.iter().map(|entry| (entry.head_dim, entry.costs()))
+        self.cpu.iter().flat_map(|cpu| &cpu.entries).map(|entry| (entry.head_dim, entry.costs()))
     }
 
-    /// Instruction set measured.
-    pub fn simd(&self) -> &str {
-        &self.simd
+    /// Every kernel measured on GPUs, with its costs.
+    pub fn gpu_entries(&self) -> impl Iterator<Item = (&GpuKernel, CostModel)> {
+        self.gpus.iter().map(|gpu| (gpu.kernel(), gpu.costs()))
     }
 
-    /// Threads that worked.
-    pub fn threads(&self) -> usize {
-        self.threads
+    /// Instruction set measured; none where no CPU was.
+    pub fn simd(&self) -> Option<&str> {
+        self.cpu.as_ref().map(|cpu| cpu.simd.as_str())
     }
 
-    /// When it was measured, as the caller said.
-    pub fn date(&self) -> &str {
-        &self.date
-    }
-}
-
-impl Entry {
-    fn new(head_dim: usize, costs: &CostModel) -> Self {
-        Self {
-            head_dim,
-            step_us: costs.step_us.unwrap_or(f64::NAN),
-            gathered_step: costs.gathered_step,
-            gather_key: costs.gather_key,
-            gather_centre: costs.gather_centre,
-            tile: costs.tile,
-            score_block: costs.score_block,
-            probe_block: costs.probe_block,
-            choose_block: costs.choose_block,
-        }
-    }
-
-    fn costs(&self) -> CostModel {
-        CostModel {
-            step_us: Some(self.step_us),
-            gathered_step: self.gathered_step,
-            gather_key: self.gather_key,
-            gather_centre: self.gather_centre,
-            tile: self.tile,
-            score_block: self.score_block,
-            probe_block: self.probe_block,
-            choose_block: self.choose_block,
-            ..CostModel::default()
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DEVICE: &str = "Example CPU";
-
-    fn example() -> Calibration {
-        let costs = CostModel { step_us: Some(1.7), tile: 2.25, ..CostModel::default() };
-        Calibration {
-            format: FORMAT.into(),
-            version: VERSION,
-            crate_version: env!("CARGO_PKG_VERSION").into(),
-            device: DEVICE.into(),
-            simd: Simd::Portable.name().into(),
-            threads: 2,
-            date: "2026-01-31T12:00:00Z".into(),
-            entries: vec![Entry::new(64, &costs), Entry::new(128, &costs)],
-        }
-    }
-
-    fn json() -> serde_json::Value {
-        serde_json::to_value(example()).unwrap()
-    }
-
-    fn refused(text: &str, says: &str) {
-        let message = Calibration::from_json(text).unwrap_err().to_string();
-        assert!(message.contains(says) && message.contains("sparse-accelerate calibrate"), "{message}");
-    }
-
-    #[test]
-    fn what_was_written_is_read_back() {
-        let read = Calibration::from_json(&serde_json::to_string(&example()).unwrap()).unwrap();
-        assert_eq!(read, example());
-        let costs = read.costs(DEVICE, Simd::Portable, 128).unwrap();
-        assert_eq!((costs.us(10.0), costs.tile, costs.margin), (Some(17.0), 2.25, CostModel::default().margin));
-    }
-
-    #[test]
-    fn another_machine_is_not_this_one() {
-        let says = |device, simd, head_dim, words: &str| {
-            let message = example().costs(device, simd, head_dim).unwrap_err().to_string();
-            assert!(message.contains(words) && message.contains("sparse-accelerate calibrate"), "{message}");
-        };
-        says("Other CPU", Simd::Portable, 64, "device \"Example CPU\", this is \"Other CPU\"");
-        says(DEVICE, Simd::Avx2, 64, "instruction set \"portable\", this is \"avx2+fma\"");
-        says(DEVICE, Simd::Portable, 96, "head_dim 96 was not measured (only 64, 128)");
-    }
-
-    #[test]
-    fn refuses_what_is_no_calibration_of_this_version() {
-        let whole = json().to_string();
-        for end in [0, 1, whole.len() / 2, whole.len() - 1] {
-            refused(&whole[..end], "EOF");
-        }
-        let changed = |path: &str, value: serde_json::Value| {
-            let mut json = json();
-            *json.pointer_mut(path).unwrap() = value;
-            json.to_string()
-        };
-        refused(&changed("/format", "x".repeat(9999).into()), "another kind of file");
-        refused(&changed("/version", 2.into()), "version 2");
-        refused(&changed("/crate_version", "0.0.1".into()), "\"0.0.1\"");
-        refused(&changed("/entries/1/head_dim", 64.into()), "twice");
-        refused(&changed("/entries/0/step_us", 0.0.into()), "step_us is 0");
-        refused(&changed("/entries/0/step_us", serde_json::Value::Null), "null");
-        refused(&changed("/entries/0/tile", (-1.0).into()), "tile is -1");
-        refused(&changed("/entries/0/gathered_step", 1e9.into()), "gathered_step");
-        refused(&changed("/entries/1/probe_block", 1e300.into()), "probe_block");
-        refused(&changed("/entries", "none".into()), "expected a sequence");
-        refused(&json().to_string().replace("1.7", "1e999"), "out of range");
-        refused(&json().to_string().replace("1.7", "NaN"), "expected");
-    }
-
-    #[test]
-    fn not_a_number_is_no_cost() {
-        let costs = CostModel { step_us: Some(f64::NAN), ..CostModel::default() };
-        assert!(costs.check().unwrap_err().to_string().contains("NaN"));
-        assert!(CostModel { tile: f64::NAN, ..CostModel::default() }.check().is_err());
-        assert_eq!(CostModel::default().check(), Ok(()));
+    /// Threads that worked; none where no CPU was measured.
+    pub fn threads(&self) -> Option<usize> {
+        self.cpu.as_ref().map(|cpu| cpu.threads)
     }
 }

@@ -54,6 +54,9 @@ pub enum Error {
     /// Costs that cannot be used here.
     #[error("calibration: {0}; run `sparse-accelerate calibrate` to measure this machine")]
     Calibration(String),
+    /// Costs that cannot be used on this GPU.
+    #[error("calibration: {0}; run `sparse-accelerate calibrate --device cuda:N` to measure this GPU")]
+    GpuCalibration(String),
     /// A pattern or search parameter out of its range.
     #[error("{what} is {found}: expected {expected}")]
     Parameter {

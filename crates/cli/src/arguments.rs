@@ -4,6 +4,7 @@ mod bench;
 mod inspect;
 mod reproduce;
 
+use attention::shape::HeadShape;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use runtime::config::StretchContext;
@@ -105,7 +106,7 @@ pub struct ModelArguments {
     /// Time matrix products and the stages of the search as well as attention (GPUs)
     #[arg(long)]
     pub profile: bool,
-    /// Let the search reckon with the costs in this file, which `sparse-accelerate calibrate` wrote on this machine (CPUs)
+    /// Let the search reckon with the costs in this file, which `sparse-accelerate calibrate` wrote on this machine
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
     /// Refuse work that would take more memory, like 8G or 512M; the default is what the machine has free
@@ -135,7 +136,7 @@ pub struct GoalArguments {
     #[arg(long, value_name = "R", value_parser = share)]
     recall: Option<f32>,
     /// Keep as much as fits instead: `density=0.1` of all pairs, `cost=0.3` of dense attention's predicted time, or
-    /// `time=500ms` for attention and search (needs --calibration on a CPU)
+    /// `time=500ms` for attention and search (needs --calibration on a CPU and on GPUs other than Hopper)
     #[arg(long, value_name = "KIND=SIZE", conflicts_with = "recall")]
     budget: Option<Goal>,
 }
@@ -311,12 +312,19 @@ pub struct EvalPerplexity {
 #[derive(Args)]
 #[command(after_help = "Example:
   sparse-accelerate calibrate --out calibration.json
+  sparse-accelerate calibrate --device cuda:0 --head-dim 128 --heads 32,8 --out calibration.json
   sparse-accelerate generate --model model.gguf --prompt-file long.txt --calibration calibration.json")]
 pub struct Calibrate {
+    /// What to measure: cpu, auto, cuda or cuda:N; costs of other devices stay in the file
+    #[arg(long, default_value = "cpu", value_name = "DEVICE")]
+    pub device: Device,
+    /// Query heads and kv heads of a layer (GPUs) [default: 32,8]
+    #[arg(long, value_name = "Q,KV", value_parser = head_counts)]
+    pub heads: Option<(usize, usize)>,
     /// Head sizes to measure
     #[arg(long, value_delimiter = ',', default_value = "64,128", value_name = "D,..", value_parser = at_least_one)]
     pub head_dim: Vec<usize>,
-    /// Worker threads; 0 takes one for each core
+    /// Worker threads; 0 takes one for each core (CPUs)
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub threads: usize,
     /// Write the calibration to a file
@@ -340,6 +348,17 @@ pub struct Doctor {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Query heads and kv heads, like `32,8`.
+fn head_counts(text: &str) -> Result<(usize, usize), String> {
+    let counts = text.split_once(',').and_then(|(q, kv)| Some((q.trim().parse().ok()?, kv.trim().parse().ok()?)));
+    let (q, kv) = counts.ok_or_else(|| format!("expected query heads and kv heads like 32,8, found `{text}`"))?;
+    // No layer has more, and sizes of buffers can be counted.
+    if !(1..=1024).contains(&q) {
+        return Err(format!("expected 1 to 1024 query heads, found {q}"));
+    }
+    HeadShape::new(q, kv, 64).map(|_| (q, kv)).map_err(|error| error.to_string())
 }
 
 /// A recall target or a share of probability.

@@ -27,20 +27,22 @@ pub fn load(arguments: &ModelArguments) -> anyhow::Result<Engine> {
     bar.finish_and_clear();
     let mut engine = engine.with_context(|| format!("cannot load the model `{}`", arguments.model))?;
     if let Some(path) = &arguments.calibration {
-        anyhow::ensure!(
-            !engine.on_gpu(),
-            "cannot use {}: a calibration holds costs of a CPU, and the model runs on {}: leave --calibration out, or run with \
-             --device cpu",
-            path.display(),
-            engine.device_name()
-        );
-        let costs = costs(path, engine.config().head_dim);
-        engine.set_costs(costs.with_context(|| format!("cannot use {}", path.display()))?);
+        let costs = costs(path, &engine).with_context(|| format!("cannot use {}", path.display()))?;
+        engine.set_costs(costs);
     }
     Ok(engine)
 }
 
-fn costs(path: &Path, head_dim: usize) -> anyhow::Result<CostModel> {
+/// What a calibration file says of the device that runs the model.
+fn costs(path: &Path, engine: &Engine) -> anyhow::Result<CostModel> {
     let calibration = Calibration::from_json(&std::fs::read_to_string(path)?)?;
-    Ok(calibration.costs(&Machine::read().device(), Simd::detect(), head_dim)?)
+    let measured = match engine.gpu_kernel() {
+        Some(kernel) => calibration.gpu_costs(&kernel).with_context(|| {
+            format!("the model runs on {}: leave --calibration out for typical costs", engine.device_name())
+        })?,
+        None => calibration.costs(&Machine::read().device(), Simd::detect(), engine.config().head_dim)?,
+    };
+    // Policy, which differs between devices and is not measured.
+    let CostModel { far_share, margin, .. } = *engine.costs();
+    Ok(CostModel { far_share, margin, ..measured })
 }

@@ -4,9 +4,10 @@ use crate::Error;
 use crate::attend_sm80::AttendSm80;
 use crate::attend_sm90::AttendSm90;
 use crate::batch::Batch;
-use crate::device::{Buffer, Device};
+use crate::device::{Buffer, Device, Properties};
 use crate::kv::KvPages;
 use crate::plan::DevicePlan;
+use attention::calibration::GpuKernel;
 use attention::shape::HeadShape;
 use half::bf16;
 
@@ -36,6 +37,13 @@ impl Attend {
             Self::Sm80(_) => "attend_sm80",
             Self::Sm90(_) => "attend_sm90",
         }
+    }
+
+    /// What its costs depend on, as calibration files name it.
+    pub fn identity(&self, device: &Device, heads: HeadShape) -> GpuKernel {
+        let Properties { name, capability, driver_version, .. } = device.properties().clone();
+        let (kernel, block_m) = (self.name().into(), self.plan_block_m());
+        GpuKernel { device: name, capability, driver_version, kernel, block_m, heads }
     }
 
     /// Queries of a tile, for [`Batch::new`].

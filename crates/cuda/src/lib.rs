@@ -6,6 +6,7 @@
 //! * [`attend`]: attention, dense or by a plan, by the best kernel of the device.
 //! * [`plan`]: what the tiles of a batch compute, as kernels read it.
 //! * [`search`]: finds such plans, all on the device.
+//! * [`calibrate`]: what plans and their search cost on the device.
 //! * One file for each kernel, of the same name as its source under `kernels/` and its test under `tests/`.
 //!
 //! Building needs no CUDA: kernels are compiled ahead of time by `scripts/build-kernels` and embedded, and the driver is
@@ -20,6 +21,7 @@ pub mod attend_sm80;
 #[allow(unsafe_code)] // a launch
 pub mod attend_sm90;
 pub mod batch;
+pub mod calibrate;
 #[allow(unsafe_code)] // launches
 pub mod decode_attention;
 #[allow(unsafe_code)] // a launch

@@ -15,6 +15,7 @@ use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, Ru
 use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, RandomWeights};
+use attention::calibration::GpuKernel;
 use attention::search::{CostModel, Search, Target};
 use attention::shape::QueryRange;
 use attention::simd::Simd;
@@ -134,7 +135,7 @@ pub enum EngineError {
     TimeBudgetNeedsCalibration,
     /// Nobody measured a step on such a GPU.
     #[error(
-        "a time budget is not known on {device}, where steps were not measured: give --budget density=0.1 or cost=0.3, or run with --device cpu"
+        "a time budget needs to know {device}: run `sparse-accelerate calibrate --device cuda:N` first and give --calibration, or give --budget density=0.1 or cost=0.3"
     )]
     TimeBudgetUnknown {
         /// Name of the GPU.
@@ -217,7 +218,8 @@ impl Engine {
         })
     }
 
-    /// Lets the search reckon with the costs of this machine ([`attention::calibration`]) instead of typical ones.
+    /// Lets the search reckon with the costs of this machine ([`attention::calibration`]) instead of typical ones. A file
+    /// holds measurements only: margin and share of far blocks are for the caller to take from [`costs`](Self::costs).
     pub fn set_costs(&mut self, costs: CostModel) {
         self.costs = costs;
     }
@@ -225,6 +227,11 @@ impl Engine {
     /// The costs that the search reckons with.
     pub fn costs(&self) -> &CostModel {
         &self.costs
+    }
+
+    /// What calibration files call the kernel of this model on its GPU; `None` on a CPU.
+    pub fn gpu_kernel(&self) -> Option<GpuKernel> {
+        self.model.gpu_kernel()
     }
 
     /// Name for results.

@@ -6,6 +6,7 @@ use crate::kv_cache::{KvCache, Sequence};
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, DeviceTimes, Ops, OpsError};
 use crate::policy::{AttentionPolicy, PrefillAttention};
+use attention::calibration::GpuKernel;
 use attention::search::CostModel;
 
 /// A loaded model.
@@ -30,6 +31,9 @@ pub trait Model: Send + Sync {
 
     /// See [`Ops::costs`].
     fn costs(&self) -> CostModel;
+
+    /// See [`Ops::gpu_kernel`].
+    fn gpu_kernel(&self) -> Option<GpuKernel>;
 
     /// See [`Ops::parallel_steps`].
     fn parallel_steps(&self) -> usize;
@@ -168,6 +172,10 @@ impl<O: Ops> Model for Decoder<O> {
 
     fn costs(&self) -> CostModel {
         self.ops().costs()
+    }
+
+    fn gpu_kernel(&self) -> Option<GpuKernel> {
+        self.ops().gpu_kernel()
     }
 
     fn parallel_steps(&self) -> usize {

@@ -5,6 +5,7 @@ use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::weights::{LoadError, ModelWeights, Tensor};
+use attention::calibration::GpuKernel;
 use attention::search::{CostModel, StageTimes};
 use attention::shape::HeadShape;
 use std::sync::Arc;
@@ -178,6 +179,11 @@ pub trait Ops: Send + Sync + 'static {
 
     /// What attention and search cost on devices of this kind, unless measured.
     fn costs(&self) -> CostModel;
+
+    /// What calibration files call the kernel whose costs these are; `None` on a CPU.
+    fn gpu_kernel(&self) -> Option<GpuKernel> {
+        None
+    }
 
     /// How many block steps the device takes at a time, for times of [`costs`](Self::costs).
     fn parallel_steps(&self) -> usize;

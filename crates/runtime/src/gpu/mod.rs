@@ -12,6 +12,7 @@ use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Op
 use crate::policy::AttentionPolicy;
 use crate::weights::{LoadError, ModelWeights, Tensor, TensorName};
 use ::attention::BLOCK_N;
+use ::attention::calibration::GpuKernel;
 use ::attention::search::{CostModel, StageTimes};
 use ::attention::shape::{HeadShape, QueryRange};
 use attention::all_pairs;
@@ -193,6 +194,10 @@ impl Ops for Gpu {
 
     fn costs(&self) -> CostModel {
         costs::of(self.attend.name(), self.heads)
+    }
+
+    fn gpu_kernel(&self) -> Option<GpuKernel> {
+        Some(self.attend.identity(&self.device, self.heads))
     }
 
     fn parallel_steps(&self) -> usize {

@@ -1,0 +1,25 @@
+//! The cost model that a device's times give against times that it was not fitted to.
+
+mod on_device;
+
+use attention::search::CostModel;
+use attention::shape::HeadShape;
+use cuda::calibrate::{calibrate, compare, kernel};
+
+#[test]
+fn the_fitted_model_predicts_other_plans() {
+    let Some(device) = on_device::device() else { return };
+    for (q, kv, head_dim) in [(32, 8, 128), (14, 2, 64)] {
+        let heads = HeadShape::new(q, kv, head_dim).unwrap();
+        let costs = calibrate(&device, heads).unwrap();
+        println!("{:?}: {costs:?}", kernel(&device, heads).unwrap());
+        assert_eq!(costs.margin, CostModel::default().margin, "policy, no measurement");
+        let comparisons = compare(&device, heads, &costs).unwrap();
+        for comparison in &comparisons {
+            println!("{comparison:?}: {:+.1}%", comparison.error_percent());
+        }
+        for comparison in comparisons {
+            assert!(comparison.error_percent().abs() < 15.0, "{comparison:?}");
+        }
+    }
+}
