@@ -1,5 +1,8 @@
 //! The program as its users meet it: what it says when something is wrong, and one real answer.
 
+use attention::calibration::{Calibration, GpuKernel};
+use attention::search::CostModel;
+use attention::shape::HeadShape;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -51,7 +54,7 @@ fn help_shows_examples() {
     for arguments in
         ["", "generate", "inspect", "bench ttft", "bench crossover", "bench overhead", "bench growth", "bench memory"]
             .into_iter()
-            .chain(["eval passkey", "eval ablation"])
+            .chain(["eval passkey", "eval ablation", "calibrate"])
     {
         let output = run(&arguments.split(' ').filter(|word| !word.is_empty()).chain(["--help"]).collect::<Vec<_>>());
         assert!(output.status.success());
@@ -149,6 +152,48 @@ fn a_reader_that_leaves_is_no_error() {
     }
 }
 
+/// A calibration file of one GPU.
+fn of_a_gpu(path: &Path) {
+    let kernel = GpuKernel {
+        device: "Example GPU".into(),
+        capability: (9, 0),
+        driver_version: 13_000,
+        kernel: "attend_sm90".into(),
+        block_m: 192,
+        heads: HeadShape::new(14, 2, 64).expect("heads"),
+    };
+    let costs = CostModel { step_us: Some(5.7e-3), search_head: 600.0, ..CostModel::default() };
+    let calibration = Calibration::of_gpus([(kernel, costs)], "2026-01-31T12:00:00Z").expect("costs");
+    std::fs::write(path, serde_json::to_string(&calibration).expect("JSON")).expect("written");
+}
+
+#[test]
+fn calibration_keeps_what_it_does_not_measure() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("costs.json");
+    let out = path.to_str().expect("UTF-8");
+    of_a_gpu(&path);
+    let output = run(&["calibrate", "--device", "auto", "--head-dim", "32", "--out", out]);
+    assert!(output.status.success(), "{output:?}");
+    let read = || Calibration::from_json(&std::fs::read_to_string(&path).expect("there")).expect("a calibration");
+    assert_eq!((read().entries().count(), read().gpu_entries().count()), (1, 1));
+    // What is no calibration is replaced, as it was before there were GPUs in it.
+    std::fs::write(&path, "{}").expect("written");
+    assert!(run(&["calibrate", "--head-dim", "32", "--out", out]).status.success());
+    assert_eq!((read().entries().count(), read().gpu_entries().count()), (1, 0));
+}
+
+#[test]
+fn calibration_of_what_is_not_there() {
+    refuses(run(&["calibrate", "--device", "cuda:9999"]), 1, &["--device cpu"]);
+    refuses(run(&["calibrate", "--heads", "32,8"]), 1, &["--heads is for GPUs"]);
+    let heads = |counts: &str, says: &str| refuses(run(&["calibrate", "--heads", counts]), 2, &[says]);
+    heads("32", "like 32,8");
+    heads("32,7", "cannot share 7 kv heads");
+    heads("0,0", "1 to 1024");
+    refuses(run(&["calibrate", "--device", "tpu"]), 2, &["cuda:N"]);
+}
+
 #[test]
 fn a_real_model_explains_its_plans_and_takes_others() {
     let Some(path) = default_model() else { return };
@@ -190,6 +235,10 @@ fn a_real_model_explains_its_plans_and_takes_others() {
     let other = file("other.json", &other.replace("\"head_dim\":64", "\"head_dim\":80"));
     let refused = ["generate", "--model", model, "--prompt", "x", "--calibration", &other];
     refuses(run(&refused), 1, &["head_dim 64 was not measured", "sparse-accelerate calibrate"]);
+    let gpu_only = folder.path().join("gpu.json");
+    of_a_gpu(&gpu_only);
+    let refused = ["generate", "--model", model, "--prompt", "x", "--calibration", gpu_only.to_str().expect("UTF-8")];
+    refuses(run(&refused), 1, &["gpu.json", "no CPU", "sparse-accelerate calibrate"]);
 
     let generate = |more: &[&str]| {
         let output =

@@ -108,7 +108,7 @@ pub(super) fn costs(measured: &[OfGpu], here: &GpuKernel) -> Result<CostModel, E
         ("compute capability ", &|kernel| format!("{}.{}", kernel.capability.0, kernel.capability.1), ""),
         ("a driver for CUDA ", &version, ""),
         ("head_dim ", &|kernel| kernel.heads.head_dim().to_string(), ""),
-        ("kernel ", &|kernel| kernel.kernel.clone(), ""),
+        ("kernel ", &|kernel| format!("{:?}", kernel.kernel), ""),
         ("tiles of ", &|kernel| kernel.block_m.to_string(), " queries"),
     ];
     let mut candidates: Vec<&OfGpu> = measured.iter().collect();

@@ -147,7 +147,7 @@ fn another_gpu_is_not_this_one() {
     says(with_gpus(), &|here| here.capability = (8, 9), "compute capability 9.0, this is 8.9");
     says(with_gpus(), &|here| here.driver_version = 13_020, "driver for CUDA 13.0, this is 13.2");
     says(with_gpus(), &|here| here.heads = HeadShape::new(8, 8, 96).unwrap(), "head_dim 128, 64, this is 96");
-    says(with_gpus(), &|here| here.kernel = "attend_sm80".into(), "kernel attend_sm90, this is attend_sm80");
+    says(with_gpus(), &|here| here.kernel = "attend_sm80".into(), "kernel \"attend_sm90\", this is \"attend_sm80\"");
     says(with_gpus(), &|here| here.block_m = 192, "tiles of 128 queries, this is 192");
     let of_gpus = Calibration::of_gpus([(kernel((32, 8, 128)), gpu_costs())], DATE).unwrap();
     let message = of_gpus.costs(DEVICE, Simd::Portable, 64).unwrap_err().to_string();
