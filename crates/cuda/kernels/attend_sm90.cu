@@ -34,7 +34,8 @@ template <int HEAD_DIM, int CONSUMERS, bool PLANNED> __device__ void attend(cons
         constexpr int warps = CONSUMERS * warpgroup / 32;
         for (int stage = 0; stage < C::q_stages; ++stage) {
             barrier_init(&shared.q_full[stage], 1);
-            barrier_init(&shared.q_empty[stage], warps + PLANNED);
+            // With a plan two warps more read tasks: that of the producer and that of the biases.
+            barrier_init(&shared.q_empty[stage], warps + 2 * PLANNED);
             barrier_init(&shared.task_full[stage], 1);
         }
         for (int stage = 0; stage < stages; ++stage) {

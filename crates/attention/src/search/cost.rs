@@ -31,7 +31,7 @@ pub struct CostModel {
     pub choose_block: f64,
     /// Starting a search, for each head.
     pub search_head: f64,
-    /// Share of the far blocks that a plan is expected to keep, when it is asked whether a search can pay.
+    /// Share of the far blocks that a plan is expected to keep at most, when it is asked whether a search can pay.
     pub far_share: f64,
     /// A plan must beat dense by this factor, so that what the model leaves out cannot make sparse slower.
     pub margin: f64,
@@ -125,15 +125,14 @@ impl CostModel {
         self.search_head + blocks * (self.score_block * num_tiles + self.probe_block * probe_panels + self.choose_block)
     }
 
-    /// Whether some plan could be cheaper than dense, search included: one that keeps [`far_share`](Self::far_share) of the far
-    /// blocks.
-    pub fn search_can_pay(&self, tiles: Tiles, last_rows: usize) -> bool {
+    /// Whether a plan that keeps `far_share` of the far blocks is cheaper than dense, search included.
+    pub fn search_can_pay(&self, tiles: Tiles, last_rows: usize, far_share: f64) -> bool {
         let dense = self.dense(tiles);
         let dense_tiles = last_rows.div_ceil(tiles.block_m()).min(tiles.num_tiles());
         let sparse_tiles = tiles.num_tiles() - dense_tiles;
         // The sink, the newest block that all rows see, and those that the diagonal cuts.
         let near = (2 + tiles.block_m() / BLOCK_N) * sparse_tiles + dense_tiles * tiles.num_blocks();
-        let steps = near as f64 + self.far_share * dense;
+        let steps = near as f64 + far_share * dense;
         let sparse = self.sparse(tiles, steps as u64, sparse_tiles, 0, tiles.num_blocks());
         sparse + self.search(tiles) < self.margin * dense
     }

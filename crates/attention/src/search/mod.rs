@@ -138,8 +138,12 @@ impl Search {
 
     /// Whether every head computes every pair without a look at any key: no plan could earn back the search.
     pub fn is_dense(&self, tiles: Tiles, last_rows: usize) -> bool {
-        let (Target::Recall(share) | Target::Density(share) | Target::Cost(share)) = self.target;
-        share >= 1.0 || !self.cost.search_can_pay(tiles, last_rows)
+        let expected = self.cost.far_share;
+        let (share, far_share) = match self.target {
+            Target::Recall(share) => (share, expected),
+            Target::Density(share) | Target::Cost(share) => (share, expected.min(share as f64)),
+        };
+        share >= 1.0 || !self.cost.search_can_pay(tiles, last_rows, far_share)
     }
 }
 

@@ -267,6 +267,8 @@ public:
         // The first turn is nobody's to pass on.
         if (index == 0) named_barrier_arrive(turn_barrier(0), 2 * warpgroup);
         while (true) {
+            // The scheduler's own barrier too: its task is read, not only the producer's queries.
+            if constexpr (C::planned) barrier_wait(&shared.task_full[q_ring.stage], q_ring.parity);
             barrier_wait(&shared.q_full[q_ring.stage], q_ring.parity);
             q_operand = operand(shared_address(shared.q[q_ring.stage]) + index * 64 * row_bytes, 0, 1024);
             Task task = shared.task[q_ring.stage];

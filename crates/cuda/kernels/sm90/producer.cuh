@@ -200,6 +200,7 @@ public:
             while (true) {
                 barrier_wait(&shared.task_full[q_ring.stage], q_ring.parity);
                 Task task = shared.task[q_ring.stage];
+                barrier_arrive(&shared.q_empty[q_ring.stage]);
                 if (task.head < 0) break;
                 run_planned(task);
             }

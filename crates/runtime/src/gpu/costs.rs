@@ -24,8 +24,8 @@ pub(super) fn of(kernel: &str, heads: HeadShape) -> CostModel {
         probe_block,
         choose_block: 5.1,
         search_head: START_US / step_us / heads.num_q_heads() as f64,
-        // What recall 0.98 leaves of prompts of about 8K tokens, where it has to be decided.
-        far_share: 0.3,
+        // What recall 0.98 leaves of prompts of 8K to 16K tokens, where it has to be decided.
+        far_share: 0.45,
         margin: 0.95,
     }
 }
