@@ -1,9 +1,13 @@
 //! What the attention layers of a prefill compute, as data that any device executes; and what they did.
 
-use attention::planner::{Planned, Planner};
+use attention::Error;
+use attention::pattern::HeadPattern;
+use attention::plan::{HeadPlan, Plan};
+use attention::planner::{HeadChoice, Planned, Planner, Scene};
 use attention::search::Search;
-use attention::shape::Tiles;
+use attention::shape::{QueryRange, Tiles};
 use attention::static_patterns::StaticPatterns;
+use std::collections::HashMap;
 
 /// What every attention layer of a prefill computes. Layers with a sliding window shorter than the keys compute all pairs
 /// inside it, whatever the policy.
@@ -16,6 +20,8 @@ pub enum AttentionPolicy<'a> {
     Search(&'a Search),
     /// Patterns decided before, one for each head of each layer.
     Fixed(&'a StaticPatterns),
+    /// Plans made before, of the same prompt lengths in the same chunks: to replay what another device or another day found.
+    Given(&'a GivenPlans),
     /// What a planner of one's own says, which looks at queries and keys on the host: for experiments. A GPU hands it copies
     /// and waits for it.
     Planner(&'a dyn Planner),
@@ -28,6 +34,7 @@ impl<'a> AttentionPolicy<'a> {
             AttentionPolicy::Dense => None,
             AttentionPolicy::Search(search) => Some(search),
             AttentionPolicy::Fixed(patterns) => Some(patterns),
+            AttentionPolicy::Given(plans) => Some(plans),
             AttentionPolicy::Planner(planner) => Some(planner),
         }
     }
@@ -36,6 +43,48 @@ impl<'a> AttentionPolicy<'a> {
 impl<'a> From<Option<&'a Search>> for AttentionPolicy<'a> {
     fn from(search: Option<&'a Search>) -> Self {
         search.map_or(AttentionPolicy::Dense, AttentionPolicy::Search)
+    }
+}
+
+/// Plans of layers and chunks, as an [`Observer`] heard them or as [`attention::plan::file`] reads them.
+///
+/// A CPU executes plans of tiles of any height, a GPU those of its own kernel.
+#[derive(Clone, Debug, Default)]
+pub struct GivenPlans {
+    /// By layer, and by queries and keys of the chunk.
+    plans: HashMap<(usize, usize, usize), Plan>,
+}
+
+impl GivenPlans {
+    /// Keeps the plan of a layer for the queries of `range`, in place of an earlier one.
+    pub fn insert(&mut self, layer: usize, range: QueryRange, plan: Plan) {
+        self.plans.insert((layer, range.q_len(), range.kv_len()), plan);
+    }
+
+    /// The plan of a layer for the queries of `range`; nothing is known of its recall.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn planned(&self, layer: usize, range: QueryRange) -> Result<Planned, Error> {
+        let (q_len, kv_len) = (range.q_len(), range.kv_len());
+        let plan = self.plans.get(&(layer, q_len, kv_len)).ok_or_else(|| {
+            let expected = format!("one for layer {layer} and the last {q_len} of {kv_len} positions");
+            Error::Plan(format!(
+                "expected {expected}, there are {} others: use the same prompt length and chunks",
+                self.plans.len()
+            ))
+        })?;
+        let choice = |head: &HeadPlan| match head {
+            HeadPlan::Dense => HeadChoice::dense(f64::NAN),
+            _ => HeadChoice::new(HeadPattern::Given, f64::NAN, f64::NAN),
+        };
+        Ok(Planned { plan: plan.clone(), choices: plan.heads.iter().map(choice).collect() })
+    }
+}
+
+impl Planner for GivenPlans {
+    fn plan(&self, scene: &Scene) -> Result<Planned, Error> {
+        self.planned(scene.layer, scene.range())
     }
 }
 

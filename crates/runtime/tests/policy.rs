@@ -2,6 +2,7 @@
 
 use attention::plan::HeadPlan;
 use attention::search::{Search, Target};
+use attention::shape::QueryRange;
 use attention::simd::Simd;
 use runtime::cpu::Cpu;
 use runtime::decoder::Decoder;
@@ -9,7 +10,7 @@ use runtime::engine::{Engine, EngineError, EngineOptions};
 use runtime::gpu::Gpu;
 use runtime::model::Model;
 use runtime::model_files::ModelFiles;
-use runtime::policy::{AttentionPolicy, LayerReport, PrefillAttention};
+use runtime::policy::{AttentionPolicy, GivenPlans, LayerReport, PrefillAttention};
 use runtime::prefill::prefill;
 use runtime::request::{AttentionMode, Device, Request};
 use runtime::weights::{ModelWeights, RandomWeights};
@@ -57,6 +58,24 @@ fn a_search_is_the_same_as_a_policy_and_as_a_planner() {
     assert_eq!(found.len(), TOKENS.div_ceil(CHUNK));
     assert_eq!(found, by(AttentionPolicy::Planner(&search)));
     assert_ne!(found, by(AttentionPolicy::Dense));
+}
+
+#[test]
+fn plans_that_were_heard_give_the_same_when_they_are_given() {
+    let (model, search) = (decoder("llama"), search());
+    let plans = Mutex::new(GivenPlans::default());
+    let hear = |report: LayerReport| {
+        plans.lock().unwrap().insert(report.layer, report.tiles.range(), report.planned.plan);
+    };
+    let policy = AttentionPolicy::Search(&search);
+    let found = logits(&model, PrefillAttention { policy, observer: Some(&hear) });
+    let plans = plans.into_inner().unwrap();
+    assert_eq!(found, logits(&model, AttentionPolicy::Given(&plans).into()));
+
+    // Of another length there are none.
+    let range = QueryRange::new(TOKENS, TOKENS).unwrap();
+    let error = plans.planned(0, range).unwrap_err().to_string();
+    assert!(error.contains("layer 0 and the last 500 of 500 positions"), "{error}");
 }
 
 /// What an observer hears of a prefill: every layer of every chunk once, windows where the model has them.

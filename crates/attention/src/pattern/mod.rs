@@ -52,6 +52,8 @@ pub enum HeadPattern {
         /// Blocks for each tile.
         blocks: usize,
     },
+    /// What a plan says that was made before.
+    Given,
 }
 
 impl HeadPattern {
@@ -63,6 +65,7 @@ impl HeadPattern {
             HeadPattern::IntervalSlash { .. } => "interval_slash",
             HeadPattern::BlockCluster { .. } => "block_cluster",
             HeadPattern::TopBlocks { .. } => "top_blocks",
+            HeadPattern::Given => "given",
         }
     }
 }
@@ -72,6 +75,7 @@ impl fmt::Display for HeadPattern {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let columns = match self {
             HeadPattern::Dense => return f.write_str("dense"),
+            HeadPattern::Given => return f.write_str("given"),
             HeadPattern::TopBlocks { blocks } => return write!(f, "top {blocks} blocks"),
             HeadPattern::Triangular { window, columns } => {
                 write!(f, "window {window}")?;

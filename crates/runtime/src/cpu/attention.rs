@@ -91,6 +91,7 @@ pub(super) fn run(
             planned
         }
         (None, AttentionPolicy::Fixed(patterns)) => patterns.plan(&scene)?,
+        (None, AttentionPolicy::Given(plans)) => plans.planned(layer, range)?,
         (None, AttentionPolicy::Planner(planner)) => planner.plan(&scene)?,
     };
     let search_time = started.elapsed();

@@ -30,7 +30,7 @@ impl Gpu {
         let tiles = range.tiles(self.attend.plan_block_m())?;
         let causal = all_pairs(&spec, range);
         let policy = if window.is_none() { spec.prefill.policy } else { AttentionPolicy::Dense };
-        let planner: &dyn Planner = match policy {
+        let (planned, search_ms) = match policy {
             AttentionPolicy::Search(search) if !search.is_dense(tiles, spec.last_rows) => {
                 self.attend_found(spec, search, tiles, chunk, pages, sequence, out)?;
                 // What was computed is known when the device has done it.
@@ -42,10 +42,17 @@ impl Gpu {
                 self.report_all_pairs(&spec, range)?;
                 return Ok(causal);
             }
-            AttentionPolicy::Fixed(patterns) => patterns,
-            AttentionPolicy::Planner(planner) => planner,
+            AttentionPolicy::Given(plans) => (plans.planned(spec.layer, range)?, 0.0),
+            AttentionPolicy::Fixed(patterns) => self.plan_on_host(spec, patterns, tiles, chunk, pages, sequence)?,
+            AttentionPolicy::Planner(planner) => self.plan_on_host(spec, planner, tiles, chunk, pages, sequence)?,
         };
-        let planned = self.attend_planned(spec, planner, tiles, chunk, pages, sequence, out)?;
+        let plan = {
+            let on_device = self.search.lock().unwrap_or_else(PoisonError::into_inner);
+            on_device.upload(&[&planned.plan], pages, &chunk.batch)?
+        };
+        spec.prefill.report(|| LayerReport { layer: spec.layer, tiles, planned: planned.clone(), search_ms });
+        self.mark(Work::Attention, range.q_len())?;
+        self.attend.launch_plan(&chunk.q, pages, &chunk.batch, &plan, &mut out.values, None)?;
         Ok(AttentionReport {
             computed_pairs: planned.plan.heads.iter().map(|head| head.pairs(range)).sum(),
             recalled_pairs: planned.recall() * causal.causal_pairs as f64,
@@ -110,18 +117,16 @@ impl Gpu {
         Ok(())
     }
 
-    /// Copies queries, keys and values to the host for a planner there, and its plan back.
-    #[allow(clippy::too_many_arguments)] // operands, each of another kind
-    fn attend_planned(
+    /// Copies queries, keys and values to the host for a planner there. Returns its plan, and the milliseconds all of that took.
+    fn plan_on_host(
         &self,
         spec: AttentionSpec,
         planner: &dyn Planner,
         tiles: Tiles,
-        chunk: &mut Chunk,
-        pages: &mut KvPages,
+        chunk: &Chunk,
+        pages: &KvPages,
         sequence: &Sequence,
-        out: &mut Operand,
-    ) -> Result<Planned, OpsError> {
+    ) -> Result<(Planned, f64), OpsError> {
         let AttentionSpec { heads, layer, last_rows, .. } = spec;
         let (simd, range) = (Simd::detect(), tiles.range());
         if spec.prefill.observer.is_some() {
@@ -137,13 +142,7 @@ impl Gpu {
         host_pages.append_rows(&table, 0, &k, &v)?;
         let kv = host_pages.view(&table, range.kv_len())?;
         let planned = planner.plan(&Scene { simd, layer, queries: &queries, kv: &kv, tiles, last_rows })?;
-        let on_device = self.search.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan = on_device.upload(&[&planned.plan], pages, &chunk.batch)?;
-        let search_ms = started.elapsed().as_secs_f64() * 1e3;
-        spec.prefill.report(|| LayerReport { layer, tiles, planned: planned.clone(), search_ms });
-        self.mark(Work::Attention, range.q_len())?;
-        self.attend.launch_plan(&chunk.q, pages, &chunk.batch, &plan, &mut out.values, None)?;
-        Ok(planned)
+        Ok((planned, started.elapsed().as_secs_f64() * 1e3))
     }
 }
 
