@@ -5,8 +5,6 @@
 #include "search/level_sums.cuh"
 #include "search/sort.cuh"
 
-namespace {
-
 constexpr int span = 8;
 // Attention of a block that is not worth a look at its keys, of 16 rows.
 constexpr float negligible = 16.f / 16384.f;
@@ -169,12 +167,8 @@ template <int PADDED, int M_TILES> __device__ void search_column_shares(const Se
     sums.flush(of_columns + count - 1);
 }
 
-} // namespace
-
 FOR_HEAD_DIMS(search_column_mass)
 FOR_HEAD_DIMS(search_column_shares)
-
-namespace {
 
 constexpr int rank_threads = 1024;
 constexpr int digit_bits = 11, digits = 1 << digit_bits;
@@ -198,8 +192,6 @@ __device__ void sum_from_behind(unsigned (&x)[digits]) {
     x[at] = before + high + low;
     __syncthreads();
 }
-
-} // namespace
 
 // The most attended columns of a head, most attended first; of equal ones the lower. One block a head.
 extern "C" __global__ void __launch_bounds__(rank_threads) search_rank_columns(const __grid_constant__ Search s) {

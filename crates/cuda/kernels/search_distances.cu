@@ -3,10 +3,7 @@
 
 #include "search/level_sums.cuh"
 
-namespace {
 constexpr int most_at_once = 512; // rows
-} // namespace
-
 // Level of every distance to the diagonal: the base-2 logarithm of its rank, rounded up. One block a head.
 extern "C" __global__ void __launch_bounds__(1024) search_rank_distances(const __grid_constant__ Search s) {
     int head = blockIdx.x, proposing = s.num_probes - s.judges();

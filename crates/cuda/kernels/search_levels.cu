@@ -5,8 +5,6 @@
 
 #include "search/rows_times_keys.cuh"
 
-namespace {
-
 constexpr int stride = 4; // between rows looked at
 
 template <int PADDED, int M_TILES> __device__ void search_levels(const Search &s) {
@@ -102,8 +100,6 @@ template <int PADDED, int M_TILES> __device__ void search_levels(const Search &s
     for (int i = threadIdx.x; i < num_levels; i += threads)
         if (counts[i]) atomicAdd(&s.level_steps[head * num_levels + i], counts[i]);
 }
-
-} // namespace
 
 FOR_HEAD_DIMS(search_levels)
 

@@ -4,8 +4,6 @@
 
 #include "search/rows_times_keys.cuh"
 
-namespace {
-
 constexpr int span = 16;
 
 template <int PADDED, int M_TILES> __device__ void search_probes(const Search &s) {
@@ -83,8 +81,6 @@ template <int PADDED, int M_TILES> __device__ void search_probes(const Search &s
             s.shares[(size_t(head) * s.num_probes + probe) * s.num_blocks + block] = sums[i / span][i % span];
     }
 }
-
-} // namespace
 
 FOR_HEAD_DIMS(search_probes)
 

@@ -3,8 +3,6 @@
 #pragma once
 #include "rows_times_keys.cuh"
 
-namespace {
-
 // Used by all threads of a block of `threads`. Each lane has its own sums, so that none waits for another.
 struct LevelSums {
     const Search &s;
@@ -45,5 +43,3 @@ struct LevelSums {
         }
     }
 };
-
-} // namespace

@@ -6,10 +6,8 @@
 #include "../swizzle.cuh"
 #include "arguments.cuh"
 
-// Outside the namespace: names inside one without a name differ from build to build.
+// In no namespace without a name, here and in the stages: names of shared memory inside one differ from build to build.
 extern __shared__ __align__(128) unsigned char dynamic_shared[];
-
-namespace {
 
 constexpr int warps = 4;
 constexpr int threads = 32 * warps;
@@ -113,8 +111,6 @@ template <int PENDING = 0> __device__ inline void copies_done() {
 
 // Copies run two steps ahead.
 constexpr int buffers_in_turn = 3;
-
-} // namespace
 
 // One entry for each size of head; kernels are templates of <PADDED, M_TILES> that take the arguments. Three blocks a
 // multiprocessor where that is to be had: products wait for shared memory more than they keep the tensor cores busy.
