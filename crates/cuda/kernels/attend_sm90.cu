@@ -20,6 +20,9 @@ namespace {
 
 template <int HEAD_DIM, int CONSUMERS, bool PLANNED> __device__ void attend(const Arguments &args) {
     using C = Config<HEAD_DIM, CONSUMERS, PLANNED>;
+    // What `src/attend_sm90.rs` asks for, less what may be lost to alignment.
+    constexpr int operand_bytes = C::q_stages * C::q_bytes + 2 * stages * C::kv_bytes;
+    static_assert(sizeof(Shared<C>) <= operand_bytes + stages * step_keys * sizeof(float) + 1024);
     // The runtime aligns dynamic shared memory to less than the swizzle wants.
     Shared<C> &shared = *reinterpret_cast<Shared<C> *>((reinterpret_cast<uintptr_t>(dynamic_shared) + 1023) & ~uintptr_t(1023));
 

@@ -14,17 +14,18 @@
 mod arguments;
 mod geometry;
 mod room;
+mod supported;
+mod upload;
 
 pub use room::SearchRoom;
+pub use supported::{check, check_guarantee};
+pub(crate) use upload::WantedExtras;
 
 use crate::batch::Batch;
 use crate::device::{Buffer, Device, Grid, Kernel, ViewMut};
 use crate::kv::KvPages;
-use crate::plan::DevicePlan;
 use crate::{Error, image};
-use arguments::{Arguments, MOST_COLUMNS, MOST_COUNTS};
-use attention::pattern::{BlockRule, BlockScore, Selector};
-use attention::plan::{HeadPlan, Plan};
+use arguments::{Arguments, MOST_COUNTS};
 use attention::search::{PatternFamily, Search, Target};
 use attention::shape::{HeadShape, Tiles};
 use half::bf16;
@@ -80,34 +81,6 @@ pub struct Kept {
     pub computed_pairs: u64,
     /// Causal pairs times the attention mass kept, as estimated.
     pub recalled_pairs: u64,
-}
-
-/// Columns and centres of the heads of one sequence that a plan of the host wants, on the device.
-pub(crate) struct WantedExtras {
-    columns: Buffer<i32>,
-    choices: Buffer<arguments::Choice>,
-    centres: bool,
-}
-
-impl WantedExtras {
-    fn new(device: &Device, plan: &Plan, columns: &[Vec<u32>], column_room: usize) -> Result<Self, Error> {
-        let column_room = column_room.next_multiple_of(crate::plan::STEP_KEYS);
-        let mut of_heads = vec![0i32; plan.heads.len() * column_room];
-        for (slots, columns) in of_heads.chunks_exact_mut(column_room).zip(columns) {
-            slots.iter_mut().zip(columns).for_each(|(slot, column)| *slot = *column as i32);
-        }
-        let choice = |(head, columns): (&HeadPlan, &Vec<u32>)| arguments::Choice {
-            family: if matches!(head, HeadPlan::Sparse(_)) { 0 } else { arguments::NUM_FAMILIES as i32 },
-            level: 0,
-            columns: columns.len() as i32,
-            unused: 0,
-            recall: f64::NAN,
-            cost: f64::NAN,
-        };
-        let choices: Vec<arguments::Choice> = plan.heads.iter().zip(columns).map(choice).collect();
-        let centres = plan.heads.iter().any(|head| matches!(head, HeadPlan::Sparse(plan) if plan.centres()));
-        Ok(Self { columns: device.upload(&of_heads)?, choices: device.upload(&choices)?, centres })
-    }
 }
 
 /// What the kernels of a head_dim were compiled for.
@@ -290,72 +263,6 @@ impl DeviceSearch {
         Ok(())
     }
 
-    /// Puts plans of the host on the device, one for each sequence of `batch`, and gathers their columns and centres.
-    ///
-    /// # Errors
-    /// When a plan was made for other queries or other tiles, or there is no room.
-    pub fn upload(&self, plans: &[&Plan], kv: &mut KvPages, batch: &Batch) -> Result<DevicePlan, Error> {
-        self.upload_with_extras(plans, kv, batch).map(|(plan, _)| plan)
-    }
-
-    /// As [`upload`](Self::upload); what was gathered can then be gathered again.
-    pub(crate) fn upload_with_extras(
-        &self,
-        plans: &[&Plan],
-        kv: &mut KvPages,
-        batch: &Batch,
-    ) -> Result<(DevicePlan, Vec<WantedExtras>), Error> {
-        let device = self.device();
-        batch.check_pages(kv)?;
-        Error::check_heads(self.heads, kv.heads())?;
-        let (mut plan, columns) = DevicePlan::lists(device, self.heads, self.block_m, plans, batch)?;
-        let of_sequence = columns.chunks(self.heads.num_q_heads());
-        let wanted = plans.iter().zip(of_sequence);
-        let mut wanted = wanted
-            .map(|(host, columns)| WantedExtras::new(device, host, columns, plan.column_room()))
-            .collect::<Result<Vec<_>, _>>()?;
-        for sequence in 0..plans.len() {
-            self.summarise(kv, batch, sequence)?;
-        }
-        self.gather(&mut plan, &mut wanted, kv, batch)?;
-        Ok((plan, wanted))
-    }
-
-    /// Gathers the columns and centres of plans that were uploaded with them; the means of their blocks are made.
-    pub(crate) fn gather(
-        &self,
-        plan: &mut DevicePlan,
-        wanted: &mut [WantedExtras],
-        kv: &mut KvPages,
-        batch: &Batch,
-    ) -> Result<(), Error> {
-        let q_heads = self.heads.num_q_heads();
-        let rows = crate::plan::extra_rows(plan.column_room(), plan.max_blocks());
-        for (sequence, wanted) in wanted.iter_mut().enumerate() {
-            let tiles = plan.tiles()[sequence];
-            let first_row = sequence * q_heads * rows;
-            let elements = first_row * self.heads.head_dim();
-            let arguments = Arguments {
-                columns: wanted.columns.pointer_mut(),
-                choices: wanted.choices.pointer_mut(),
-                extras: plan.extras.pointer_mut().offset(first_row),
-                k_extras: plan.k_extras.pointer_mut().offset(elements),
-                v_extras: plan.v_extras.pointer_mut().offset(elements),
-                centres: wanted.centres as i32,
-                column_room: (wanted.columns.len() / q_heads) as i32,
-                extra_rows: rows as i32,
-                ..self.operands(tiles, kv, batch, sequence)?
-            };
-            let grid =
-                Grid { blocks: (rows.div_ceil(WARPS) as u32, q_heads as u32, 1), threads: THREADS, shared_bytes: 0 };
-            // SAFETY: `Arguments` mirrors the kernel's; columns are below `kv_len` by the plan's construction, so their
-            // pages are in the cache, and the rows written are those of this sequence's heads. Columns and choices may be
-            // freed before the kernel has read them: buffers are freed in the stream's order.
-            unsafe { self.gather.launch(grid, &arguments)? };
-        }
-        Ok(())
-    }
-
     /// What all searches kept since this was last asked; waits for them.
     ///
     /// # Errors
@@ -480,76 +387,5 @@ impl Arguments {
     fn none() -> Self {
         // SAFETY: null pointers and zeros are values of every field.
         unsafe { std::mem::zeroed() }
-    }
-}
-
-/// Checks that devices can search for this, before any work starts.
-///
-/// # Errors
-/// When it asks for what only the CPU has.
-pub fn check(search: &Search) -> Result<(), Error> {
-    let unsupported = |what, expected: String, found: String| Err(Error::Unsupported { what, expected, found });
-    let selector = Selector { score: BlockScore::RowPeak { stride: ROW_STRIDE }, rule: BlockRule::Share };
-    if search.selector != selector {
-        let expected = format!("{selector:?} on a GPU; others run with --device cpu");
-        return unsupported("selector", expected, format!("{:?}", search.selector));
-    }
-    check_guarantee(search.guarantee)?;
-    let counts = &search.column_counts;
-    let fit = counts.first() == Some(&0)
-        && counts.len() <= MOST_COUNTS
-        && counts.is_sorted_by(|a, b| a < b)
-        && counts.iter().all(|count| count.is_multiple_of(64) && *count <= MOST_COLUMNS);
-    if !fit || search.families.is_empty() {
-        let expected = format!("0, then up to {} ascending multiples of 64 up to {MOST_COLUMNS}", MOST_COUNTS - 1);
-        return unsupported("numbers of columns", expected, format!("{counts:?}"));
-    }
-    Ok(())
-}
-
-/// Checks that nothing has to be proven of what plans drop.
-///
-/// # Errors
-/// When something has: only the CPU computes bounds.
-pub fn check_guarantee(guarantee: Option<f32>) -> Result<(), Error> {
-    let what = "guarantee";
-    match guarantee {
-        Some(limit) => Err(Error::Unsupported {
-            what,
-            expected: "none on a GPU; it runs with --device cpu".into(),
-            found: limit.to_string(),
-        }),
-        None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_only_the_cpu_has_is_refused_by_name() {
-        let usual = Search::new(Target::Recall(0.9)).unwrap();
-        check(&usual).unwrap();
-        let refused = |change: &dyn Fn(&mut Search)| {
-            let mut search = usual.clone();
-            change(&mut search);
-            check(&search).unwrap_err().to_string()
-        };
-        let guarantee = refused(&|search| search.guarantee = Some(0.01));
-        assert!(guarantee.contains("--device cpu") && guarantee.contains("0.01"), "{guarantee}");
-        let selector = refused(&|search| search.selector.score = BlockScore::Pooled);
-        assert!(selector.contains("--device cpu") && selector.contains("Pooled"), "{selector}");
-        for counts in [vec![], vec![64], vec![0, 63], vec![0, 64, 64], vec![0, MOST_COLUMNS + 64]] {
-            let columns = refused(&|search| search.column_counts = counts.clone());
-            assert!(columns.contains("numbers of columns"), "{columns}");
-        }
-        // Each variant of the ablation runs on a device.
-        for family in &usual.families {
-            let mut search = usual.clone();
-            search.families.retain(|kept| kept != family);
-            (search.column_counts, search.centres) = (vec![0], false);
-            check(&search).unwrap();
-        }
     }
 }
