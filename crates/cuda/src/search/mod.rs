@@ -1,5 +1,5 @@
 //! The kernel-aware search on the device: what [`attention::search`] does on the CPU, stage by stage in kernels, from
-//! queries and pages to a [`DevicePlan`], without the host waiting for anything.
+//! queries and pages to a [`DevicePlan`](crate::plan::DevicePlan), without the host waiting for anything.
 //!
 //! | stage | kernels | finds |
 //! |---|---|---|
