@@ -152,8 +152,18 @@ impl Gguf {
         };
         let data_start = reader.at.next_multiple_of(alignment);
         let mut tensors = BTreeMap::new();
+        // Tensors follow one another in the order of the table, with nothing but padding between them: a type, a dimension or
+        // an offset that was changed shows, instead of weights that are something else.
+        let mut expected = 0;
         for header in headers {
             let place = header.place(data_start, alignment, file.len())?;
+            if header.offset != expected {
+                let TensorHeader { name, offset, .. } = header;
+                return Err(GgufError::Corrupt(format!(
+                    "tensor `{name}` starts at offset {offset}, expected {expected}"
+                )));
+            }
+            expected = (place.bytes.end - data_start).next_multiple_of(alignment) as u64;
             if tensors.insert(header.name.clone(), place).is_some() {
                 return Err(GgufError::Corrupt(format!("tensor `{}` stands twice", header.name)));
             }
