@@ -179,9 +179,9 @@ pub struct Generate {
     /// Put the prompt into the model's chat template as the user's message
     #[arg(long)]
     pub chat: bool,
-    /// New tokens at most
-    #[arg(long, default_value_t = 128, value_name = "N", value_parser = at_least_one)]
-    pub max_tokens: usize,
+    /// New tokens at most; the default is 128, or what the context leaves if that is less
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub max_tokens: Option<usize>,
     /// Prefill attention: auto (sparse where it pays and memory suffices), dense or sparse
     #[arg(long, default_value = "auto", value_name = "MODE")]
     pub attention: AttentionMode,

@@ -132,6 +132,31 @@ fn models_that_are_not_there_or_do_not_hold() {
 }
 
 #[test]
+fn an_answer_takes_what_the_context_leaves() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 32, "intermediate_size": 32,
+        "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 256, "max_position_embeddings": 150,
+        "rms_norm_eps": 1e-5}"#;
+    std::fs::write(folder.path().join("config.json"), config).expect("written");
+    let model = folder.path().to_str().expect("UTF-8");
+    let ask = |prompt_len: usize, more: &[&str]| {
+        let prompt = "x".repeat(prompt_len);
+        run(&[&["generate", "--model", model, "--random-weights", "bf16", "--json", "--prompt", &prompt], more]
+            .concat())
+    };
+    // The last new token needs no place.
+    for (prompt_len, new, full) in [(10, 128, false), (23, 128, true), (100, 51, true), (150, 1, true)] {
+        let output = ask(prompt_len, &[]);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(message.contains("context of 150 tokens is full"), full, "{prompt_len}: {message}");
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(answer["generated_tokens"], new, "{prompt_len}");
+    }
+    refuses(ask(151, &[]), 1, &["context of 150", "by 1 tokens"]);
+    refuses(ask(100, &["--max-tokens", "52"]), 1, &["context of 150", "by 1 tokens", "fewer"]);
+}
+
+#[test]
 fn prompts_that_are_no_text() {
     refuses(run_with_input(&["generate", "--model", "m.gguf"], b"abc\xff\xfe"), 1, &["not UTF-8 at byte 3", "iconv"]);
     refuses(run_with_input(&["generate", "--model", "m.gguf"], b""), 1, &["empty"]);

@@ -127,8 +127,16 @@ pub enum EngineError {
         what: String,
         /// Bytes needed.
         need: String,
-        /// Bytes available.
+        /// Bytes available for all of it, what is held already included.
         available: u64,
+    },
+    /// Logits that say nothing.
+    #[error(
+        "the model computed no number (infinity or NaN) for the token at position {position}: a weight is not a number or a value grew beyond what its type holds; download the model again, or take another file or quantisation of it"
+    )]
+    NoNumber {
+        /// Position of the token to be predicted; the first of a prompt is at 0.
+        position: usize,
     },
     /// Nobody knows how long a step takes here.
     #[error("a time budget needs to know this machine: run `sparse-accelerate calibrate` first, or give --calibration")]
@@ -249,6 +257,12 @@ impl Engine {
         self.on_gpu
     }
 
+    /// New tokens that the context leaves room for behind a prompt of this length.
+    pub fn room_for_new_tokens(&self, prompt_len: usize) -> usize {
+        // The last of them is never fed back.
+        (self.config().max_context + 1).saturating_sub(prompt_len)
+    }
+
     /// Shape of the model.
     pub fn config(&self) -> &ModelConfig {
         self.model.config()
@@ -291,7 +305,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the prompt is empty, too long or not of this vocabulary, a parameter is out of range or nothing that the device
-    /// can, or memory would not suffice; all known before the work starts.
+    /// can, or memory would not suffice; all known before the work starts. And when the model computes no number.
     pub fn generate(
         &mut self,
         prompt: &[u32],
@@ -383,6 +397,9 @@ impl Engine {
                 Ok(())
             })
         })?;
+        if let Some(at) = nll.iter().position(|nll| !nll.is_finite()) {
+            return Err(EngineError::NoNumber { position: first + at + 1 });
+        }
         Ok((nll, prefilled.stats))
     }
 
@@ -430,7 +447,8 @@ impl Engine {
         let mut stream = tokenizer.stream();
         let mut first_at = None;
         while new_tokens.len() < request.max_tokens {
-            let next = sampler.sample(&run.logits(run.chunk_len() - 1)?);
+            let logits = run.logits(run.chunk_len() - 1)?;
+            let next = sampler.sample(&logits).ok_or(EngineError::NoNumber { position: run.tokens_done() })?;
             let first_at = *first_at.get_or_insert_with(Instant::now);
             if stats.ttft_ms == 0.0 {
                 stats.ttft_ms = (first_at - accepted).as_secs_f64() * 1e3;
@@ -548,12 +566,13 @@ impl Engine {
 
     fn check_room(&self, tokens: usize, sparse: bool) -> Result<(), EngineError> {
         let need = self.predicted_memory(tokens, sparse);
-        let run_bytes = need.total_bytes() - self.weights_bytes;
         let what = || match sparse {
             true => format!("a run of {tokens} tokens with sparse attention"),
             false => format!("a run of {tokens} tokens"),
         };
-        check_memory(&self.options, self.model.available_bytes(), what, run_bytes, || need.to_string())
+        let room =
+            Room { limit: self.options.max_memory_bytes, left: self.model.available_bytes(), held: self.weights_bytes };
+        room.check(need.total_bytes(), what, || need.to_string())
     }
 }
 
@@ -611,7 +630,8 @@ fn load_on<O: Ops>(
     progress: &mut (dyn FnMut(LoadProgress) + Send),
 ) -> Result<Box<dyn Model>, EngineError> {
     let bytes = MemoryNeed::of_weights(&ops, &weights)?;
-    check_memory(options, ops.available_bytes(), || format!("loading {name}"), bytes, || Bytes(bytes).to_string())?;
+    let room = Room { limit: options.max_memory_bytes, left: ops.available_bytes(), held: 0 };
+    room.check(bytes, || format!("loading {name}"), || Bytes(bytes).to_string())?;
     let total = weights.config().num_layers as u64;
     let decoder = Decoder::load(ops, weights, &mut |done| progress(LoadProgress { done: done as u64, total }))?;
     warm_up(&decoder, options)?;
@@ -625,8 +645,8 @@ fn warm_up(model: &dyn Model, options: &EngineOptions) -> Result<(), EngineError
         return Ok(());
     }
     let need = model.memory_need(2 * tokens, tokens, false);
-    let run_bytes = need.total_bytes() - need.weights_bytes;
-    match check_memory(options, model.available_bytes(), String::new, run_bytes, String::new) {
+    let room = Room { limit: options.max_memory_bytes, left: model.available_bytes(), held: need.weights_bytes };
+    match room.check(need.total_bytes(), String::new, String::new) {
         Ok(()) => Ok(model.warm_up(tokens)?),
         Err(_) => Ok(()),
     }
@@ -658,18 +678,24 @@ fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
 }
 
-/// Refuses what the machine or the user's limit cannot hold.
-fn check_memory(
-    options: &EngineOptions,
-    of_device: Option<u64>,
-    what: impl Fn() -> String,
-    needed: u64,
-    need: impl Fn() -> String,
-) -> Result<(), EngineError> {
-    let available = options.max_memory_bytes.into_iter().chain(of_device).min();
-    match available {
-        Some(available) if needed > available => Err(EngineError::Memory { what: what(), need: need(), available }),
-        _ => Ok(()),
+/// What may be held.
+struct Room {
+    /// The user's limit, of all that is held.
+    limit: Option<u64>,
+    /// What the device has left, beside what is held.
+    left: Option<u64>,
+    /// Held already, and part of what is needed.
+    held: u64,
+}
+
+impl Room {
+    /// Refuses what the machine or the user's limit cannot hold; `needed` is all that would be held.
+    fn check(&self, needed: u64, what: impl Fn() -> String, need: impl Fn() -> String) -> Result<(), EngineError> {
+        let of_device = self.left.map(|left| left.saturating_add(self.held));
+        match self.limit.into_iter().chain(of_device).min() {
+            Some(available) if needed > available => Err(EngineError::Memory { what: what(), need: need(), available }),
+            _ => Ok(()),
+        }
     }
 }
 

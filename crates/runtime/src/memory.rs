@@ -1,8 +1,11 @@
 //! How much memory a run will hold, known before it starts.
 
+mod control_groups;
+
 use crate::ops::Ops;
 use crate::weights::{LayerPart, LoadError, ModelWeights, TensorName};
 use std::fmt;
+use std::path::Path;
 
 /// Bytes of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,16 +75,13 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Memory this process may still take: what the machine has available, or the limit of its control group if lower.
-/// `None` where the operating system does not say.
+/// Memory this process may still take: what the machine has available, or what its control groups leave if that is less; pages
+/// of files, which the kernel drops on demand, count as available in both. `None` where the operating system does not say.
 pub fn available_bytes() -> Option<u64> {
     let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
-    let available = system.available_memory();
-    match system.cgroup_limits() {
-        Some(limits) if limits.total_memory < system.total_memory() => Some(limits.free_memory.min(available)),
-        _ => Some(available),
-    }
+    let of_machine = system.available_memory();
+    Some(control_groups::left_bytes(Path::new("/")).map_or(of_machine, |of_groups| of_groups.min(of_machine)))
 }
 
 /// Most memory of the machine that this process held at a time, ever or since it was [forgotten](forget_peak_resident): its

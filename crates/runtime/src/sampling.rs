@@ -54,20 +54,20 @@ impl Sampler {
         Ok(Self { sampling, random: ChaCha8Rng::seed_from_u64(seed) })
     }
 
-    /// The next token. NaN logits are never drawn; ties go to the lowest id.
+    /// The next token; `None` unless the largest logit is a finite number, for then the model says nothing. NaN logits are
+    /// never drawn; ties go to the lowest id.
     ///
     /// `top_k` cuts first, `top_p` then cuts what `top_k` left, as Hugging Face transformers does.
     ///
     /// # Panics
     /// When `logits` is empty.
-    pub fn sample(&mut self, logits: &[f32]) -> u32 {
+    pub fn sample(&mut self, logits: &[f32]) -> Option<u32> {
         let best = most_likely(logits);
-        let Sampling::Random { temperature, top_k, top_p, .. } = self.sampling else { return best };
         let top = logits[best as usize];
         if !top.is_finite() {
-            // Infinitely more likely than the rest, or nothing to choose between.
-            return best;
+            return None;
         }
+        let Sampling::Random { temperature, top_k, top_p, .. } = self.sampling else { return Some(best) };
         // The mathematics of this crate, not of the system: exp differs in its last bit from one to the next.
         let weight = |logit: f32| libm::exp((logit as f64 - top as f64) / temperature as f64);
         let candidates = (0u32..).zip(logits).filter(|(_, logit)| !logit.is_nan());
@@ -78,7 +78,7 @@ impl Sampler {
         if top_p < 1.0 {
             keep_mass(&mut candidates, top_p as f64);
         }
-        self.draw(&candidates)
+        Some(self.draw(&candidates))
     }
 
     /// One candidate, as often as its weight says.
@@ -165,8 +165,7 @@ mod tests {
     #[test]
     fn greedy_takes_the_first_of_the_best_and_no_nan() {
         let mut greedy = Sampler::new(Sampling::Greedy).unwrap();
-        assert_eq!(greedy.sample(&[f32::NAN, 1.0, 3.0, 3.0, f32::NAN]), 2);
-        assert_eq!(greedy.sample(&[f32::NEG_INFINITY; 3]), 0);
+        assert_eq!(greedy.sample(&[f32::NAN, 1.0, 3.0, 3.0, f32::NAN]), Some(2));
     }
 
     #[test]
@@ -174,7 +173,7 @@ mod tests {
         let logits: Vec<f32> = (0..100).map(|i| (i % 7) as f32).collect();
         let draw = |seed| {
             let mut sampler = random(1.0, 0, 1.0, seed);
-            (0..20).map(|_| sampler.sample(&logits)).collect::<Vec<_>>()
+            (0..20).map(|_| sampler.sample(&logits).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
@@ -185,15 +184,16 @@ mod tests {
         let logits = [2f32.ln(), 1f32.ln(), f32::NAN, 1f32.ln()];
         let mut sampler = random(1.0, 0, 1.0, 1);
         let mut counts = [0; 4];
-        (0..4000).for_each(|_| counts[sampler.sample(&logits) as usize] += 1);
+        (0..4000).for_each(|_| counts[sampler.sample(&logits).unwrap() as usize] += 1);
         assert!((1900..2100).contains(&counts[0]) && counts[2] == 0, "{counts:?}");
     }
 
     #[test]
     fn top_k_and_top_p_cut_the_tail() {
         let logits = [0.0, 3.0, 1.0, 2.0];
-        let seen =
-            |mut sampler: Sampler| (0..300).map(|_| sampler.sample(&logits)).collect::<std::collections::BTreeSet<_>>();
+        let seen = |mut sampler: Sampler| {
+            (0..300).map(|_| sampler.sample(&logits).unwrap()).collect::<std::collections::BTreeSet<_>>()
+        };
         assert_eq!(seen(random(5.0, 2, 1.0, 1)), [1, 3].into());
         assert_eq!(seen(random(1.0, 0, 0.6, 1)), [1].into());
         assert_eq!(seen(random(5.0, 0, 1.0, 1)).len(), 4);
@@ -211,31 +211,33 @@ mod tests {
     fn a_seed_draws_these_tokens_on_every_machine() {
         let logits: Vec<f32> = (0..1000).map(|i| ((i * 37) % 101) as f32 / 10.0).collect();
         let mut sampler = random(0.8, 50, 0.9, 42);
-        let drawn: Vec<u32> = (0..8).map(|_| sampler.sample(&logits)).collect();
+        let drawn: Vec<u32> = (0..8).map(|_| sampler.sample(&logits).unwrap()).collect();
         assert_eq!(drawn, [797, 150, 666, 494, 60, 535, 161, 322]);
     }
 
     #[test]
-    fn infinities_and_nothing_but_nan_draw_a_token() {
-        let mut sampler = random(1.0, 0, 0.9, 0);
-        assert_eq!(sampler.sample(&[1.0, f32::INFINITY, 2.0]), 1);
-        assert_eq!(sampler.sample(&[f32::NEG_INFINITY; 3]), 0);
-        assert_eq!(sampler.sample(&[f32::NAN; 3]), 0);
-        assert_eq!(sampler.sample(&[f32::NEG_INFINITY, 1.0, f32::NAN]), 1);
+    fn nothing_is_drawn_without_a_finite_best() {
+        for mut sampler in [random(1.0, 0, 0.9, 0), Sampler::new(Sampling::Greedy).unwrap()] {
+            assert_eq!(sampler.sample(&[1.0, f32::INFINITY, 2.0]), None);
+            assert_eq!(sampler.sample(&[f32::NEG_INFINITY; 3]), None);
+            assert_eq!(sampler.sample(&[f32::NAN; 3]), None);
+            assert_eq!(sampler.sample(&[f32::NEG_INFINITY, 1.0, f32::NAN]), Some(1));
+        }
     }
 
     proptest! {
         #[test]
-        fn any_logits_draw_a_token_that_is_there(
+        fn any_logits_draw_a_number_that_is_there_or_nothing(
             logits in prop::collection::vec(any::<u32>().prop_map(f32::from_bits), 1..200),
             temperature in 1e-3f32..1e3,
             top_k in 0usize..300,
             top_p in 1e-3f32..=1.0,
             seed: u64,
         ) {
-            let id = random(temperature, top_k, top_p, seed).sample(&logits) as usize;
-            prop_assert!(id < logits.len());
-            prop_assert!(!logits[id].is_nan() || logits.iter().all(|logit| logit.is_nan()));
+            let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let drawn = random(temperature, top_k, top_p, seed).sample(&logits);
+            prop_assert_eq!(drawn.is_some(), top.is_finite());
+            prop_assert!(drawn.is_none_or(|id| logits[id as usize].is_finite()));
         }
     }
 

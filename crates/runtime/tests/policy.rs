@@ -152,11 +152,9 @@ fn engine(max_memory_bytes: Option<u64>) -> Engine {
 #[test]
 fn where_only_dense_attention_has_room_auto_takes_it_and_sparse_says_what_it_needs() {
     let ids: Vec<u32> = (0..TOKENS as u32).map(|n| n % 100).collect();
-    let of_run = |sparse| {
-        let need = engine(None).predicted_memory(TOKENS, sparse);
-        need.total_bytes() - need.weights_bytes
-    };
-    let (dense, sparse) = (of_run(false), of_run(true));
+    // The limit is of all that is held: weights and run.
+    let held = |sparse| engine(None).predicted_memory(TOKENS, sparse).total_bytes();
+    let (dense, sparse) = (held(false), held(true));
     assert!(dense < sparse);
 
     let request = |attention| Request { attention, max_tokens: 1, ..Request::default() };

@@ -39,8 +39,11 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
             Sampling::Random { temperature, top_k: arguments.top_k, top_p: arguments.top_p, seed: arguments.seed }
         }
     };
+    let room = engine.room_for_new_tokens(ids.len());
+    // A prompt that leaves none is refused by the engine, which says why.
+    let max_tokens = arguments.max_tokens.unwrap_or_else(|| Request::default().max_tokens.min(room).max(1));
     let request = Request {
-        max_tokens: arguments.max_tokens,
+        max_tokens,
         attention: arguments.attention,
         goal: arguments.goal.goal(),
         guarantee: arguments.guarantee,
@@ -70,6 +73,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
     written?;
 
     let stats = &generation.stats;
+    let context_is_full = arguments.max_tokens.is_none() && stats.generated_tokens == room;
     if arguments.json {
         let answer = Answer {
             text: &generation.text,
@@ -82,6 +86,9 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
     } else {
         writeln!(io::stdout())?;
         eprintln!("{}", summary(stats, engine.device_name()));
+    }
+    if context_is_full {
+        eprintln!("the answer ends because the model's context of {} tokens is full", engine.config().max_context);
     }
     Ok(())
 }

@@ -63,6 +63,11 @@ pub enum GgufError {
     /// Another kind of file.
     #[error("not a GGUF file: it starts with {0:02x?}, expected \"GGUF\"; give the path of a .gguf model")]
     Magic(Vec<u8>),
+    /// Numbers the other way round.
+    #[error(
+        "a big-endian GGUF file; take the little-endian file of the model, or convert this one with `gguf-convert-endian FILE little` of the Python package gguf"
+    )]
+    BigEndian,
     /// A version this reader does not know.
     #[error("GGUF version {0}: versions 2 and 3 are supported; convert the model with a current llama.cpp")]
     Version(u32),
@@ -125,6 +130,9 @@ impl Gguf {
             return Err(GgufError::Magic(magic.to_vec()));
         }
         let version = reader.u32("the version")?;
+        if (1..=3).contains(&version.swap_bytes()) {
+            return Err(GgufError::BigEndian);
+        }
         if !(2..=3).contains(&version) {
             return Err(GgufError::Version(version));
         }
@@ -152,8 +160,18 @@ impl Gguf {
         };
         let data_start = reader.at.next_multiple_of(alignment);
         let mut tensors = BTreeMap::new();
+        // Tensors follow one another in the order of the table, with nothing but padding between them: a type, a dimension or
+        // an offset that was changed shows, instead of weights that are something else.
+        let mut expected = 0;
         for header in headers {
             let place = header.place(data_start, alignment, file.len())?;
+            if header.offset != expected {
+                let TensorHeader { name, offset, .. } = header;
+                return Err(GgufError::Corrupt(format!(
+                    "tensor `{name}` starts at offset {offset}, expected {expected}"
+                )));
+            }
+            expected = (place.bytes.end - data_start).next_multiple_of(alignment) as u64;
             if tensors.insert(header.name.clone(), place).is_some() {
                 return Err(GgufError::Corrupt(format!("tensor `{}` stands twice", header.name)));
             }

@@ -146,6 +146,8 @@ fn every_broken_rule_is_an_error_that_says_so() {
     other[..4].copy_from_slice(b"GGML");
     assert!(matches!(Gguf::parse(&other), Err(GgufError::Magic(_))));
     assert!(matches!(parse(Writer { version: 1, ..example() }), GgufError::Version(1)));
+    let big_endian = parse(Writer { version: 3u32.swap_bytes(), ..example() });
+    assert!(big_endian == GgufError::BigEndian && big_endian.to_string().contains("big-endian"), "{big_endian}");
     assert!(matches!(parse(example().tensor("q", &[256], 99, &[])), GgufError::Encoding { id: 99, .. }));
     for (broken, says) in [
         (example().size("a.size", 8), "twice"),
@@ -164,6 +166,36 @@ fn every_broken_rule_is_an_error_that_says_so() {
     ] {
         let error = parse(broken);
         assert!(matches!(error, GgufError::Corrupt(_)) && error.to_string().contains(says), "{says}: {error}");
+    }
+}
+
+#[test]
+fn tensors_follow_one_another() {
+    let tensors = || Writer::new().f32_tensor("one", &[8, 3]).f32_tensor("two", &[8]).f32_tensor("three", &[40]);
+    Gguf::parse(&tensors().bytes()).unwrap();
+    // The offset of a tensor ends its entry in the table.
+    let moved = |name: &str, offset: u64| {
+        let mut bytes = tensors().bytes();
+        let name = string(name);
+        let entry = bytes.windows(name.len()).position(|window| window == name).unwrap() + name.len();
+        let dims = u32::from_le_bytes(bytes[entry..entry + 4].try_into().unwrap()) as usize;
+        bytes[entry + 8 + 8 * dims..][..8].copy_from_slice(&offset.to_le_bytes());
+        Gguf::parse(&bytes).unwrap_err()
+    };
+    for (name, offset, says) in [
+        ("one", 32, "tensor `one` starts at offset 32, expected 0"),
+        ("two", 64, "tensor `two` starts at offset 64, expected 96"),
+        ("two", 128, "tensor `two` starts at offset 128, expected 96"),
+        ("three", 0, "tensor `three` starts at offset 0, expected 128"),
+    ] {
+        let error = moved(name, offset);
+        assert!(matches!(error, GgufError::Corrupt(_)) && error.to_string().contains(says), "{says}: {error}");
+    }
+    // Half as large as its data: as f16, or of fewer rows.
+    for (dims, kind) in [([8, 6], 1), ([8, 3], 0)] {
+        let changed = Writer::new().tensor("one", &dims, kind, &[0; 192]).f32_tensor("two", &[8]);
+        let error = Gguf::parse(&changed.bytes()).unwrap_err().to_string();
+        assert!(error.contains("tensor `two` starts at offset 192, expected 96"), "{error}");
     }
 }
 
