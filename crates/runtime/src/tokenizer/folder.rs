@@ -13,8 +13,10 @@ impl Tokenizer {
     /// When there is no such file, it is no tokenizer, or one whose tokens are not bytes or SentencePiece's pieces.
     pub fn from_folder(folder: &Path) -> Result<Self, TokenizerError> {
         let path = folder.join("tokenizer.json");
-        let inner = HuggingFace::from_file(&path)
+        let mut inner = HuggingFace::from_file(&path)
             .map_err(|error| TokenizerError::File { path: path.clone(), message: error.to_string() })?;
+        // Left over from training: nothing that a prompt should be cut or padded by.
+        inner.with_truncation(None).map_err(TokenizerError::tokenize)?.with_padding(None);
         let eos_ids = ["generation_config.json", "config.json"]
             .iter()
             .filter_map(|name| std::fs::read(folder.join(name)).ok())
@@ -59,3 +61,6 @@ impl OneOrMany {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
