@@ -27,6 +27,13 @@ impl Message {
 #[error("the model's chat template failed: {0:#}; without --chat the prompt is used as it is")]
 pub struct TemplateError(#[from] Error);
 
+/// A chat template as a model brings it. It is compiled when a chat is asked for: nothing else needs it to be sound.
+pub(crate) struct TemplateSource {
+    pub(crate) text: String,
+    pub(crate) bos: String,
+    pub(crate) eos: String,
+}
+
 /// A chat template, compiled.
 pub struct ChatTemplate {
     environment: Environment<'static>,

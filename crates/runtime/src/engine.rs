@@ -1,6 +1,6 @@
 //! One model, loaded; prompts in, text out.
 
-use crate::chat_template::{ChatTemplate, Message, TemplateError};
+use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
 use crate::config::{ConfigError, ModelConfig, StretchContext};
 use crate::cpu::Cpu;
 use crate::decoder::Decoder;
@@ -159,7 +159,7 @@ pub enum EngineError {
 pub struct Engine {
     model: Box<dyn Model>,
     tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    template: Option<TemplateSource>,
     pool: ThreadPool,
     options: EngineOptions,
     chunk_tokens: usize,
@@ -270,9 +270,10 @@ impl Engine {
     /// The chat as the model's template writes it, ready for the assistant's turn.
     ///
     /// # Errors
-    /// When the model has no template or it refuses the messages.
+    /// When the model has no template, one that does not compile, or one that refuses the messages.
     pub fn render_chat(&self, messages: &[Message]) -> Result<String, EngineError> {
-        Ok(self.template.as_ref().ok_or(EngineError::NoTemplate)?.render(messages, true)?)
+        let source = self.template.as_ref().ok_or(EngineError::NoTemplate)?;
+        Ok(ChatTemplate::new(&source.text, &source.bos, &source.eos)?.render(messages, true)?)
     }
 
     /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included; with `sparse`, what finds and
@@ -561,7 +562,7 @@ impl Engine {
 struct Opened {
     weights: ModelWeights,
     tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    template: Option<TemplateSource>,
     name: String,
 }
 
@@ -678,7 +679,7 @@ fn chat_template(
     files: &ModelFiles,
     weights: &ModelWeights,
     tokenizer: &Tokenizer,
-) -> Result<Option<ChatTemplate>, EngineError> {
+) -> Result<Option<TemplateSource>, EngineError> {
     #[derive(serde::Deserialize, Default)]
     struct TokenizerConfig {
         chat_template: Option<String>,
@@ -710,5 +711,5 @@ fn chat_template(
             (source, text_of(config.bos_token), text_of(config.eos_token))
         }
     };
-    Ok(source.map(|source| ChatTemplate::new(&source, &bos, &eos)).transpose()?)
+    Ok(source.map(|text| TemplateSource { text, bos, eos }))
 }
