@@ -1,5 +1,6 @@
 //! A chat as the model was trained to read it: the Jinja template that comes with the model.
 
+mod generation_tag;
 mod json;
 
 use minijinja::value::ValueKind;
@@ -59,7 +60,7 @@ impl ChatTemplate {
         environment.add_filter("tojson", json::to_json);
         environment.add_function("raise_exception", refuse);
         environment.add_function("strftime_now", today);
-        environment.add_template_owned(NAME, source.to_string())?;
+        environment.add_template_owned(NAME, generation_tag::without_generation_tags(source).into_owned())?;
         Ok(Self { environment, bos: bos.into(), eos: eos.into() })
     }
 
