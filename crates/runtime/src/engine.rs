@@ -13,7 +13,7 @@ use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::prefill::prefill;
 use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats, StagesMs};
 use crate::sampling::{Sampler, SamplingError};
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::tokenizer::{TokenText, Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, RandomWeights};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, Search, Target};
@@ -686,16 +686,7 @@ fn chat_template(
         bos_token: Option<TokenText>,
         eos_token: Option<TokenText>,
     }
-    #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum TokenText {
-        Plain(String),
-        Added { content: String },
-    }
-    let text_of = |token: Option<TokenText>| match token {
-        Some(TokenText::Plain(text) | TokenText::Added { content: text }) => text,
-        None => String::new(),
-    };
+    let text_of = |token: Option<TokenText>| token.map(TokenText::into_text).unwrap_or_default();
     let (source, bos, eos) = match (files, weights.gguf()) {
         (_, Some(gguf)) => {
             let key = "tokenizer.chat_template";

@@ -39,3 +39,32 @@ fn truncation_and_padding_do_not_touch_a_prompt() {
         assert_eq!(tokenizer.encode(&"x".repeat(len)).unwrap().len(), len);
     }
 }
+
+#[test]
+fn a_text_ends_at_every_token_that_a_file_names_and_at_well_known_ones() {
+    let eos_ids = |files: &[(&str, Value)]| {
+        let mut all = vec![("tokenizer.json", tokenizer_json())];
+        all.extend_from_slice(files);
+        Tokenizer::from_folder(folder(&all).path()).unwrap().eos_ids().to_vec()
+    };
+    assert_eq!(eos_ids(&[]), [257, 256]);
+    assert_eq!(eos_ids(&[("config.json", json!({"eos_token_id": 9}))]), [9, 257, 256]);
+    let generation = ("generation_config.json", json!({"eos_token_id": [8, 256]}));
+    for eos in [json!("<turn>"), json!({"content": "<turn>", "special": true})] {
+        let files = [
+            ("config.json", json!({"eos_token_id": 9})),
+            generation.clone(),
+            ("tokenizer_config.json", json!({"eos_token": eos})),
+        ];
+        assert_eq!(eos_ids(&files), [8, 256, 9, 258, 257]);
+    }
+    // Names no token.
+    assert_eq!(eos_ids(&[("tokenizer_config.json", json!({"eos_token": "</nothing>"}))]), [257, 256]);
+}
+
+#[test]
+fn a_name_spelt_by_a_plain_token_ends_nothing() {
+    let mut json = tokenizer_json();
+    json["added_tokens"][0]["special"] = json!(false);
+    assert_eq!(Tokenizer::from_folder(folder(&[("tokenizer.json", json)]).path()).unwrap().eos_ids(), [257]);
+}
