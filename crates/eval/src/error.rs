@@ -27,6 +27,16 @@ pub enum EvalError {
         /// Tokens of the prompt without filler.
         least: usize,
     },
+    /// More filler makes no longer prompt.
+    #[error(
+        "a prompt of {limit} tokens cannot be written: the tokenizer makes no more than {tokens} of any longer text"
+    )]
+    PromptDoesNotGrow {
+        /// Tokens the prompt may have.
+        limit: usize,
+        /// Tokens at which it stopped growing.
+        tokens: usize,
+    },
     /// A text that is shorter than the prompts that are to be cut from it.
     #[error(
         "the text `{name}` has {tokens} tokens, a prompt of {length} was asked for: take a longer text or shorter lengths"

@@ -1,5 +1,6 @@
 //! A chat as the model was trained to read it: the Jinja template that comes with the model.
 
+mod generation_tag;
 mod json;
 
 use minijinja::value::ValueKind;
@@ -27,6 +28,13 @@ impl Message {
 #[error("the model's chat template failed: {0:#}; without --chat the prompt is used as it is")]
 pub struct TemplateError(#[from] Error);
 
+/// A chat template as a model brings it. It is compiled when a chat is asked for: nothing else needs it to be sound.
+pub(crate) struct TemplateSource {
+    pub(crate) text: String,
+    pub(crate) bos: String,
+    pub(crate) eos: String,
+}
+
 /// A chat template, compiled.
 pub struct ChatTemplate {
     environment: Environment<'static>,
@@ -52,7 +60,7 @@ impl ChatTemplate {
         environment.add_filter("tojson", json::to_json);
         environment.add_function("raise_exception", refuse);
         environment.add_function("strftime_now", today);
-        environment.add_template_owned(NAME, source.to_string())?;
+        environment.add_template_owned(NAME, generation_tag::without_generation_tags(source).into_owned())?;
         Ok(Self { environment, bos: bos.into(), eos: eos.into() })
     }
 

@@ -1,6 +1,6 @@
 //! One model, loaded; prompts in, text out.
 
-use crate::chat_template::{ChatTemplate, Message, TemplateError};
+use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
 use crate::config::{ConfigError, ModelConfig, StretchContext};
 use crate::cpu::Cpu;
 use crate::decoder::Decoder;
@@ -13,7 +13,7 @@ use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::prefill::prefill;
 use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats, StagesMs};
 use crate::sampling::{Sampler, SamplingError};
-use crate::tokenizer::{Tokenizer, TokenizerError};
+use crate::tokenizer::{TokenText, Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, RandomWeights};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, Search, Target};
@@ -167,7 +167,7 @@ pub enum EngineError {
 pub struct Engine {
     model: Box<dyn Model>,
     tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    template: Option<TemplateSource>,
     pool: ThreadPool,
     options: EngineOptions,
     chunk_tokens: usize,
@@ -284,9 +284,10 @@ impl Engine {
     /// The chat as the model's template writes it, ready for the assistant's turn.
     ///
     /// # Errors
-    /// When the model has no template or it refuses the messages.
+    /// When the model has no template, one that does not compile, or one that refuses the messages.
     pub fn render_chat(&self, messages: &[Message]) -> Result<String, EngineError> {
-        Ok(self.template.as_ref().ok_or(EngineError::NoTemplate)?.render(messages, true)?)
+        let source = self.template.as_ref().ok_or(EngineError::NoTemplate)?;
+        Ok(ChatTemplate::new(&source.text, &source.bos, &source.eos)?.render(messages, true)?)
     }
 
     /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included; with `sparse`, what finds and
@@ -580,7 +581,7 @@ impl Engine {
 struct Opened {
     weights: ModelWeights,
     tokenizer: Tokenizer,
-    template: Option<ChatTemplate>,
+    template: Option<TemplateSource>,
     name: String,
 }
 
@@ -704,23 +705,14 @@ fn chat_template(
     files: &ModelFiles,
     weights: &ModelWeights,
     tokenizer: &Tokenizer,
-) -> Result<Option<ChatTemplate>, EngineError> {
+) -> Result<Option<TemplateSource>, EngineError> {
     #[derive(serde::Deserialize, Default)]
     struct TokenizerConfig {
         chat_template: Option<String>,
         bos_token: Option<TokenText>,
         eos_token: Option<TokenText>,
     }
-    #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum TokenText {
-        Plain(String),
-        Added { content: String },
-    }
-    let text_of = |token: Option<TokenText>| match token {
-        Some(TokenText::Plain(text) | TokenText::Added { content: text }) => text,
-        None => String::new(),
-    };
+    let text_of = |token: Option<TokenText>| token.map(TokenText::into_text).unwrap_or_default();
     let (source, bos, eos) = match (files, weights.gguf()) {
         (_, Some(gguf)) => {
             let key = "tokenizer.chat_template";
@@ -736,5 +728,5 @@ fn chat_template(
             (source, text_of(config.bos_token), text_of(config.eos_token))
         }
     };
-    Ok(source.map(|source| ChatTemplate::new(&source, &bos, &eos)).transpose()?)
+    Ok(source.map(|text| TemplateSource { text, bos, eos }))
 }

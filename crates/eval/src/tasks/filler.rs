@@ -17,7 +17,11 @@ pub(super) fn fit(
         return Err(EvalError::PromptTooShort { limit, least });
     }
     // Every filler costs the same number of tokens but for the places where texts meet, so the guess is nearly right.
-    let per_filler = ((encode(16)?.len() - encode(8)?.len()) / 8).max(1);
+    let (fewer, more) = (encode(8)?.len(), encode(16)?.len());
+    let per_filler = match more.saturating_sub(fewer) {
+        0 => return Err(EvalError::PromptDoesNotGrow { limit, tokens: more }),
+        growth => (growth / 8).max(1),
+    };
     let mut fillers = (limit - least) / per_filler;
     let mut ids = encode(fillers)?;
     while ids.len() > limit {
@@ -29,6 +33,46 @@ pub(super) fn fit(
         if longer.len() > limit {
             return Ok(ids);
         }
+        if longer.len() <= ids.len() {
+            return Err(EvalError::PromptDoesNotGrow { limit, tokens: ids.len() });
+        }
         (fillers, ids) = (fillers + 1, longer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runtime::engine::EngineError;
+    use runtime::request::{Generation, Request};
+
+    /// A token a byte, up to so many.
+    struct Clipped(usize);
+
+    impl Completer for Clipped {
+        fn max_context(&self) -> usize {
+            1 << 20
+        }
+
+        fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
+            Ok(text.bytes().take(self.0).map(u32::from).collect())
+        }
+
+        fn forget_peak_memory(&mut self) {}
+
+        fn complete(&mut self, _: &[u32], _: &Request) -> Result<Generation, EngineError> {
+            unreachable!("nothing is asked")
+        }
+    }
+
+    #[test]
+    fn a_prompt_that_stops_growing_is_an_error() {
+        let write = |fillers| FILLER.repeat(fillers);
+        assert_eq!(fit(&Clipped(usize::MAX), 5000, write).unwrap().len(), 5000 / FILLER.len() * FILLER.len());
+        // Clipped before the first guess, and after it.
+        for clip in [40, 4000] {
+            let error = fit(&Clipped(clip), 5000, write).unwrap_err();
+            assert!(matches!(error, EvalError::PromptDoesNotGrow { tokens, .. } if tokens == clip), "{error}");
+        }
     }
 }

@@ -3,7 +3,6 @@
 use super::pre_tokenizer::PreTokenizer;
 use super::{Tokenizer, TokenizerError, sentence_piece};
 use crate::weights::gguf::{Gguf, GgufError};
-use std::collections::HashSet;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -37,9 +36,6 @@ pub struct GgufVocabulary {
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
-/// Names of tokens that end a turn or a text: files name one of them as EOS, and models write others too.
-const END_TOKENS: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"];
-
 impl Tokenizer {
     /// Makes the tokenizer that a GGUF file describes.
     ///
@@ -67,7 +63,7 @@ impl Tokenizer {
     fn sentence_piece(vocabulary: GgufVocabulary) -> Result<Self, TokenizerError> {
         let ids = vocabulary.ids()?;
         let bos = vocabulary.bos.map(|bos| vocabulary.checked("BOS", bos)).transpose()?;
-        let eos_ids = vocabulary.eos_ids(&ids)?;
+        let eos_ids = vocabulary.eos_ids()?;
         let GgufVocabulary { tokens, token_types, scores, .. } = &vocabulary;
         let add_space = vocabulary.add_space.unwrap_or(true);
         let mut inner = sentence_piece::build(tokens, token_types, scores, ids, add_space)?;
@@ -86,7 +82,7 @@ impl Tokenizer {
         let ids = vocabulary.ids()?;
         let merges = vocabulary.merges(&ids)?;
         let bos = vocabulary.bos.map(|bos| vocabulary.checked("BOS", bos)).transpose()?;
-        let eos_ids = vocabulary.eos_ids(&ids)?;
+        let eos_ids = vocabulary.eos_ids()?;
         let (control, user_defined) = (vocabulary.added(CONTROL)?, vocabulary.added(USER_DEFINED)?);
 
         let build = || {
@@ -178,15 +174,9 @@ impl GgufVocabulary {
         self.merges.iter().map(pair).collect()
     }
 
-    /// The tokens the file names, and control tokens of well-known names.
-    fn eos_ids(&self, ids: &Vocab) -> Result<Vec<u32>, TokenizerError> {
-        let mut eos_ids = self.eos.iter().map(|&eos| self.checked("EOS", eos)).collect::<Result<Vec<_>, _>>()?;
-        let is_control = |id: &u32| self.token_types.get(*id as usize) == Some(&CONTROL);
-        eos_ids.extend(END_TOKENS.iter().filter_map(|name| ids.get(*name).copied()).filter(is_control));
-        // The file's own first: templates write it.
-        let mut seen = HashSet::new();
-        eos_ids.retain(|id| seen.insert(*id));
-        Ok(eos_ids)
+    /// The tokens the file names.
+    fn eos_ids(&self) -> Result<Vec<u32>, TokenizerError> {
+        self.eos.iter().map(|&eos| self.checked("EOS", eos)).collect()
     }
 
     /// Tokens of one kind that are found in text as they stand, before it is normalised and cut.

@@ -1,5 +1,6 @@
 //! Text to token ids and back, from `tokenizer.json` or from the vocabulary inside a GGUF file.
 
+mod config;
 mod folder;
 mod gguf;
 mod pre_tokenizer;
@@ -7,14 +8,19 @@ mod sentence_piece;
 mod text_stream;
 mod token_bytes;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use token_bytes::TokenBytes;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::tokenizer::Tokenizer as HuggingFace;
 
+pub(crate) use config::TokenText;
 pub use gguf::GgufVocabulary;
 pub use text_stream::TextStream;
+
+/// Names of tokens that end a turn or a text: files name one of them as EOS, and models write others too.
+const END_TOKENS: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"];
 
 /// A tokenizer and the special tokens the engine must know.
 pub struct Tokenizer {
@@ -66,8 +72,15 @@ impl TokenizerError {
 }
 
 impl Tokenizer {
-    fn new(inner: HuggingFace, eos_ids: Vec<u32>, bos: Option<u32>, add_bos: bool) -> Result<Self, TokenizerError> {
+    /// `eos_ids` are those that the files name; special tokens of well-known names end a text whatever the format.
+    fn new(inner: HuggingFace, mut eos_ids: Vec<u32>, bos: Option<u32>, add_bos: bool) -> Result<Self, TokenizerError> {
         let bytes = TokenBytes::of(&inner)?;
+        let added = inner.get_added_tokens_decoder();
+        let is_special = |id: &u32| added.get(id).is_some_and(|token| token.special);
+        eos_ids.extend(END_TOKENS.iter().filter_map(|name| inner.token_to_id(name)).filter(is_special));
+        // The files' own first: templates write it.
+        let mut seen = HashSet::new();
+        eos_ids.retain(|id| seen.insert(*id));
         Ok(Self { inner, bytes, eos_ids, bos, add_bos })
     }
 
