@@ -1,8 +1,10 @@
 //! Text to token ids and back, from `tokenizer.json` or from the vocabulary inside a GGUF file.
 
+mod charsmap;
 mod config;
 mod folder;
 mod gguf;
+mod guard;
 mod pre_tokenizer;
 mod sentence_piece;
 mod text_stream;
@@ -107,8 +109,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer cannot represent the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self.inner.encode_fast(text, false).map_err(TokenizerError::tokenize)?;
-        let mut ids = encoding.get_ids().to_vec();
+        let mut ids = encode(&self.inner, text, false)?;
         if let Some(bos) = self.bos
             && self.add_bos
             && ids.first() != Some(&bos)
@@ -156,6 +157,12 @@ impl Tokenizer {
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
+}
+
+/// Ids of a text; with `add_special`, those around it too. A panic of the library is an error.
+fn encode(inner: &HuggingFace, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
+    let encoding = guard::guarded(|| inner.encode_fast(text, add_special)).map_err(TokenizerError::Tokenize)?;
+    Ok(encoding.map_err(TokenizerError::tokenize)?.get_ids().to_vec())
 }
 
 #[cfg(test)]

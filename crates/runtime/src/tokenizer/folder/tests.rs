@@ -68,3 +68,54 @@ fn a_name_spelt_by_a_plain_token_ends_nothing() {
     json["added_tokens"][0]["special"] = json!(false);
     assert_eq!(Tokenizer::from_folder(folder(&[("tokenizer.json", json)]).path()).unwrap().eos_ids(), [257]);
 }
+
+/// What reading a `tokenizer.json` and a text with it ends with.
+fn error_of(json: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), json).unwrap();
+    let read = Tokenizer::from_folder(folder.path()).and_then(|tokenizer| tokenizer.encode("some text"));
+    read.map_or_else(|error| error.to_string(), |_| String::new())
+}
+
+#[test]
+fn a_file_cut_anywhere_is_an_error() {
+    let json = tokenizer_json();
+    // Each part once at the end of the file: what the library makes of a cut differs from part to part.
+    for part in ["decoder", "pre_tokenizer", "added_tokens", "model"] {
+        let mut others = json.clone();
+        let last = others.as_object_mut().unwrap().remove(part).unwrap();
+        let others = others.to_string();
+        let text = format!("{},\"{part}\":{last}}}", &others[..others.len() - 1]);
+        let cuts = (0..text.len()).rev().take(400).filter(|cut| text.is_char_boundary(*cut));
+        for cut in cuts {
+            let message = error_of(&text[..cut]);
+            assert!(message.contains("tokenizer.json: "), "{part} cut at {cut}: {message}");
+        }
+    }
+}
+
+#[test]
+fn parts_that_make_the_library_panic_are_errors() {
+    let model = |key: &str, value: Value| {
+        let mut json = tokenizer_json();
+        json["model"][key] = value;
+        json["model"]["merges"] = json!([["a", "b"]]);
+        json["model"]["vocab"]["ab"] = json!(300);
+        json
+    };
+    let part = |key: &str, value: Value| {
+        let mut json = tokenizer_json();
+        json[key] = value;
+        json
+    };
+    for json in [
+        model("continuing_subword_prefix", json!("longer than any token")),
+        part("pre_tokenizer", json!({"type": "FixedLength", "length": 0})),
+        part("decoder", json!({"type": "Sequence"})),
+        part("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "/////wAA"})),
+        part("normalizer", json!({"type": "Precompiled"})),
+    ] {
+        let message = error_of(&json.to_string());
+        assert!(message.contains("tokenizer.json: "), "{message}");
+    }
+}
