@@ -2,7 +2,9 @@
 
 mod hub;
 
-use crate::weights::LoadError;
+use crate::weights::{LoadError, SHARD_INDEX, shard_names};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The files of a model on this machine.
@@ -20,16 +22,21 @@ impl ModelFiles {
     /// variables `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` mean what they mean to other tools of the hub.
     ///
     /// # Errors
-    /// When there is no such file, folder or id.
+    /// When there is no such file, folder or id, or Git LFS has not fetched the files yet.
     pub fn locate(model: &str) -> Result<Self, LoadError> {
         let path = Path::new(model);
         if path.is_dir() {
             return match path.join("config.json").exists() {
-                true => Ok(ModelFiles::Folder(path.into())),
+                true => refuse_pointers_in(path).map(|()| ModelFiles::Folder(path.into())),
                 false => Err(LoadError::NotFound(format!("{model} (a folder without config.json)"))),
             };
         }
         if path.exists() {
+            if path.extension().is_some_and(|extension| extension == "safetensors" || extension == "json") {
+                let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+                return Err(LoadError::FileOfFolder { path: path.into(), folder: folder.into() });
+            }
+            refuse_pointer(path)?;
             return Ok(ModelFiles::Gguf(path.into()));
         }
         match parse_id(model) {
@@ -49,6 +56,25 @@ impl ModelFiles {
             },
         };
         name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    }
+}
+
+/// Refuses a folder of which a file that will be read is a pointer; others beside them are nobody's business.
+fn refuse_pointers_in(folder: &Path) -> Result<(), LoadError> {
+    for name in ["config.json", "tokenizer.json", "tokenizer_config.json", SHARD_INDEX] {
+        refuse_pointer(&folder.join(name))?;
+    }
+    shard_names(folder)?.iter().try_for_each(|name| refuse_pointer(&folder.join(name)))
+}
+
+/// Refuses what `git clone` without Git LFS leaves in place of a file. What cannot be read is for its reader to say.
+fn refuse_pointer(path: &Path) -> Result<(), LoadError> {
+    const START: &[u8] = b"version https://git-lfs.github.com/spec/";
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(START.len() as u64).read_to_end(&mut start));
+    match read {
+        Ok(_) if start == START => Err(LoadError::LfsPointer(path.into())),
+        _ => Ok(()),
     }
 }
 
@@ -88,6 +114,41 @@ mod tests {
             ["model.gguf", "models/x.gguf", "./a/b", "../a", "/a/b", "a/b/c", "a/b:../c.gguf", "a/", "/b", "a b/c"]
         {
             assert_eq!(parse_id(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn pointers_of_git_lfs_are_told_from_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let write = |name: &str, text: &str| std::fs::write(path(name), text).unwrap();
+        let locate = |path: &Path| ModelFiles::locate(path.to_str().unwrap());
+        let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{:064}\nsize 987654\n", 5);
+        write("m.gguf", &pointer);
+        let message = locate(&path("m.gguf")).unwrap_err().to_string();
+        assert!(message.contains("m.gguf is a Git LFS pointer") && message.contains("`git lfs pull`"), "{message}");
+
+        write("config.json", "{}");
+        write("pytorch_model.bin", &pointer);
+        assert!(locate(folder.path()).is_ok(), "what is not read may be anything");
+        write(SHARD_INDEX, r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#);
+        // Each is looked at before those that are pointers already.
+        for name in ["two.safetensors", SHARD_INDEX, "tokenizer.json"] {
+            write(name, &pointer);
+            let error = locate(folder.path()).unwrap_err();
+            assert!(matches!(&error, LoadError::LfsPointer(found) if *found == path(name)), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_a_folder_names_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["model.safetensors", "model-00001-of-00002.safetensors", "config.json"] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "anything").unwrap();
+            let message = ModelFiles::locate(path.to_str().unwrap()).unwrap_err().to_string();
+            let says = format!("give its folder, `{}`", folder.path().display());
+            assert!(message.contains(name) && message.contains(&says), "{message}");
         }
     }
 

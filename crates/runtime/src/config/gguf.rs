@@ -10,6 +10,8 @@ impl ModelConfig {
     /// # Errors
     /// When it is not a decoder this engine can run, or sizes cannot be.
     pub fn from_gguf(gguf: &Gguf, file: &[u8]) -> Result<Self, ConfigError> {
+        // Before all else: only the first file of a split model says what the model is.
+        refuse_split(gguf)?;
         let name = gguf.text("general.architecture")?;
         let architecture = match name {
             "llama" => Architecture::Llama,
@@ -72,17 +74,23 @@ impl ModelConfig {
     }
 }
 
+fn refuse_split(gguf: &Gguf) -> Result<(), ConfigError> {
+    let Some(files) = gguf.optional_size("split.count")?.filter(|n| *n > 1) else { return Ok(()) };
+    let place = match gguf.optional_size("split.no")? {
+        Some(before @ 1..) => format!("; this is file {} of them", before + 1),
+        _ => String::new(),
+    };
+    Err(ConfigError::Unsupported(format!(
+        "a GGUF model split over {files} files{place} (join them: `llama-gguf-split --merge FIRST JOINED.gguf`, where FIRST is the file `...-00001-of-{files:05}.gguf`)"
+    )))
+}
+
 /// Refuses the features that change the answers and that the decoder does not have.
 fn refuse(gguf: &Gguf, architecture: &str) -> Result<(), ConfigError> {
     let key = |suffix: &str| format!("{architecture}.{suffix}");
     let unsupported = |what: String| Err(ConfigError::Unsupported(what));
     if let Some(experts) = gguf.optional_size(&key("expert_count"))?.filter(|n| *n > 0) {
         return unsupported(format!("a mixture of {experts} experts"));
-    }
-    if let Some(files) = gguf.optional_size("split.count")?.filter(|n| *n > 1) {
-        return unsupported(format!(
-            "a GGUF model split over {files} files (join them with `llama-gguf-split --merge`)"
-        ));
     }
     if gguf.optional_bool(&key("attention.causal"))? == Some(false) {
         return unsupported("attention that is not causal".into());

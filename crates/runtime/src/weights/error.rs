@@ -13,6 +13,19 @@ pub enum LoadError {
         "no model at `{0}`: give a .gguf file, a Hugging Face folder, or a Hugging Face id such as `Qwen/Qwen2.5-0.5B-Instruct`"
     )]
     NotFound(String),
+    /// One of the files of a folder.
+    #[error("`{}` is one file of a model: give its folder, `{}`", path.display(), folder.display())]
+    FileOfFolder {
+        /// File.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// What Git has in place of a large file.
+    #[error(
+        "{} is a Git LFS pointer, not the file itself: run `git lfs pull` in its folder, or download the file itself", .0.display()
+    )]
+    LfsPointer(PathBuf),
     /// A file that cannot be read.
     #[error("cannot read {}: {error}", path.display())]
     Read {

@@ -63,6 +63,11 @@ pub enum GgufError {
     /// Another kind of file.
     #[error("not a GGUF file: it starts with {0:02x?}, expected \"GGUF\"; give the path of a .gguf model")]
     Magic(Vec<u8>),
+    /// Numbers the other way round.
+    #[error(
+        "a big-endian GGUF file; take the little-endian file of the model, or convert this one with `gguf-convert-endian FILE little` of the Python package gguf"
+    )]
+    BigEndian,
     /// A version this reader does not know.
     #[error("GGUF version {0}: versions 2 and 3 are supported; convert the model with a current llama.cpp")]
     Version(u32),
@@ -125,6 +130,9 @@ impl Gguf {
             return Err(GgufError::Magic(magic.to_vec()));
         }
         let version = reader.u32("the version")?;
+        if (1..=3).contains(&version.swap_bytes()) {
+            return Err(GgufError::BigEndian);
+        }
         if !(2..=3).contains(&version) {
             return Err(GgufError::Version(version));
         }

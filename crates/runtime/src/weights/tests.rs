@@ -104,6 +104,14 @@ fn every_loader_error_says_what_is_wrong() {
         ),
         ("causal", model().raw("llama.attention.causal", 7, &[0])),
         ("split over 3 files", model().raw("split.count", 2, &3u16.to_le_bytes())),
+        (
+            "file 2 of them",
+            Writer::new().raw("split.no", 2, &1u16.to_le_bytes()).raw("split.count", 2, &2u16.to_le_bytes()),
+        ),
+        (
+            "-00001-of-00012.gguf",
+            Writer::new().raw("split.no", 2, &11u16.to_le_bytes()).raw("split.count", 2, &12u16.to_le_bytes()),
+        ),
     ] {
         let unsupported = config(writer);
         assert!(matches!(unsupported, ConfigError::Unsupported(_)), "{unsupported}");

@@ -146,6 +146,8 @@ fn every_broken_rule_is_an_error_that_says_so() {
     other[..4].copy_from_slice(b"GGML");
     assert!(matches!(Gguf::parse(&other), Err(GgufError::Magic(_))));
     assert!(matches!(parse(Writer { version: 1, ..example() }), GgufError::Version(1)));
+    let big_endian = parse(Writer { version: 3u32.swap_bytes(), ..example() });
+    assert!(big_endian == GgufError::BigEndian && big_endian.to_string().contains("big-endian"), "{big_endian}");
     assert!(matches!(parse(example().tensor("q", &[256], 99, &[])), GgufError::Encoding { id: 99, .. }));
     for (broken, says) in [
         (example().size("a.size", 8), "twice"),
