@@ -132,7 +132,8 @@ mod tests {
         write("pytorch_model.bin", &pointer);
         assert!(locate(folder.path()).is_ok(), "what is not read may be anything");
         write(SHARD_INDEX, r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#);
-        for name in ["two.safetensors", "tokenizer.json", SHARD_INDEX] {
+        // Each is looked at before those that are pointers already.
+        for name in ["two.safetensors", SHARD_INDEX, "tokenizer.json"] {
             write(name, &pointer);
             let error = locate(folder.path()).unwrap_err();
             assert!(matches!(&error, LoadError::LfsPointer(found) if *found == path(name)), "{name}: {error}");
