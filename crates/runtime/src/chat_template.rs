@@ -1,6 +1,5 @@
 //! A chat as the model was trained to read it: the Jinja template that comes with the model.
 
-mod bounds;
 mod generation_tag;
 mod json;
 
@@ -49,64 +48,42 @@ impl ChatTemplate {
     /// Compiles a template; `bos` and `eos` are the texts of those tokens.
     ///
     /// # Errors
-    /// When it is not valid Jinja, or larger than any real template.
+    /// When it is not valid Jinja.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self, TemplateError> {
-        bounds::check_source(source)?;
         let mut environment = Environment::new();
         // As transformers renders: a tag alone on its line leaves no line behind.
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         // Templates are written for Python: values print as there, and strings have methods.
         environment.set_formatter(print_as_python);
-        environment.set_unknown_method_callback(python_method);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_filter("tojson", json::to_json);
-        bounds::bound_filters(&mut environment);
         environment.add_function("raise_exception", refuse);
         environment.add_function("strftime_now", today);
-        let environment = bounds::with_deep_stack(move || {
-            let source = generation_tag::without_generation_tags(source).into_owned();
-            environment.add_template_owned(NAME, source)?;
-            Ok(environment)
-        })?;
+        environment.add_template_owned(NAME, generation_tag::without_generation_tags(source).into_owned())?;
         Ok(Self { environment, bos: bos.into(), eos: eos.into() })
     }
 
     /// The chat as text, up to where the assistant's turn begins when `add_generation_prompt`.
     ///
     /// # Errors
-    /// When the template refuses the messages, does not end, or writes far more than the messages.
+    /// When the template refuses the messages.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TemplateError> {
         let values = context! {
             messages, add_generation_prompt, bos_token => self.bos, eos_token => self.eos,
             // Templates ask whether these are none, which an undefined variable is not.
             tools => (), documents => (),
         };
-        let mut environment = self.environment.clone();
-        environment.set_fuel(Some(bounds::steps(messages.len())));
-        let chat_bytes = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
-        let text = bounds::with_deep_stack(|| {
-            let mut out = bounds::Bounded::of_chat(chat_bytes);
-            environment.get_template(NAME)?.render_captured_to(values, &mut out)?;
-            Ok(out.text)
-        })?;
-        Ok(String::from_utf8(text).expect("templates write text"))
+        Ok(self.environment.get_template(NAME)?.render(values)?)
     }
 }
 
 fn print_as_python(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
-    bounds::check_value(value)?;
     match value.kind() {
         ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
         ValueKind::None => Ok(out.write_str("None")?),
         _ => minijinja::escape_formatter(out, state, value),
     }
-}
-
-fn python_method(state: &State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
-    if method == "format" {
-        bounds::check_format(value)?;
-    }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
 }
 
 /// How templates refuse a chat, such as one whose roles do not alternate.
