@@ -296,10 +296,12 @@ impl DeviceSearch {
         kv.make_means()?;
         let range = batch.ranges()[sequence];
         let tiles = range.tiles(self.block_m)?;
-        let first_mean = 0;
-        let arguments = Arguments { first_mean, ..self.operands(tiles, kv, batch, sequence)? };
-        let blocks = (tiles.num_blocks() - first_mean as usize) as u32;
-        let grid = Grid { blocks: (blocks, self.heads.num_kv_heads() as u32, 1), threads: 256, shared_bytes: 0 };
+        let arguments = self.operands(tiles, kv, batch, sequence)?;
+        let grid = Grid {
+            blocks: (tiles.num_blocks() as u32, self.heads.num_kv_heads() as u32, 1),
+            threads: 256,
+            shared_bytes: 0,
+        };
         // SAFETY: `Arguments` mirrors the kernel's, which reads and writes the blocks of the sequence's pages.
         unsafe { self.means.launch(grid, &arguments) }
     }
