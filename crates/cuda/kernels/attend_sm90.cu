@@ -34,11 +34,11 @@ template <int HEAD_DIM, int CONSUMERS, bool PLANNED> __device__ void attend(cons
             tma_prefetch(&args.k_extras);
             tma_prefetch(&args.v_extras);
         }
-        constexpr int warps = CONSUMERS * warpgroup / 32;
+        constexpr int threads = CONSUMERS * warpgroup, warps = threads / 32;
         for (int stage = 0; stage < C::q_stages; ++stage) {
             barrier_init(&shared.q_full[stage], 1);
-            // With a plan two warps more read tasks: that of the producer and that of the biases.
-            barrier_init(&shared.q_empty[stage], warps + 2 * PLANNED);
+            // With a plan the producer and the warp of the biases read tasks, too.
+            barrier_init(&shared.q_empty[stage], threads + (PLANNED ? 1 + 32 : 0));
             barrier_init(&shared.task_full[stage], 1);
         }
         for (int stage = 0; stage < stages; ++stage) {
@@ -47,7 +47,7 @@ template <int HEAD_DIM, int CONSUMERS, bool PLANNED> __device__ void attend(cons
             barrier_init(&shared.k_empty[stage], warps);
             barrier_init(&shared.v_empty[stage], warps);
             barrier_init(&shared.biases_full[stage], 32);
-            barrier_init(&shared.biases_empty[stage], warps);
+            barrier_init(&shared.biases_empty[stage], threads);
         }
         barrier_init_done();
     }

@@ -1,35 +1,61 @@
 //     out[row] = x[row] / sqrt(mean(x[row]^2) + eps) * weight
 //
-// One block a row.
+// in bf16, or in 8-bit floats with a scale a row. One block a row.
 
-#include "vector.cuh"
+#include "block_reduce.cuh"
+#include "fp8.cuh"
 
 struct Arguments {
     const float *x;      // [row][features]
     const float *weight; // [features]
-    __nv_bfloat16 *out;  // [row][features]
+    void *out;           // [row][features]
+    float *scales;       // [row], of 8-bit floats
     int features;        // a multiple of 8
     float eps;
 };
 
-extern "C" __global__ void __launch_bounds__(256) rms_norm(const __grid_constant__ Arguments args) {
+__device__ Vector weighted(const Arguments &args, Vector x, int i) {
+    Vector weight = load_vector(args.weight + i);
+#pragma unroll
+    for (int j = 0; j < vector_len; ++j) x.x[j] *= weight.x[j];
+    return x;
+}
+
+template <bool FP8> __device__ void rms_norm(const Arguments &args) {
+    __shared__ float of_warps[2][8];
     size_t row = size_t(blockIdx.x) * args.features;
-    float squares = 0.f;
+    float squares = 0.f, largest = 0.f;
     for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len) {
         Vector x = load_vector(args.x + row + i);
+#pragma unroll
         for (int j = 0; j < vector_len; ++j) squares = fmaf(x.x[j], x.x[j], squares);
+        if constexpr (FP8) largest = largest_of(weighted(args, x, i), largest);
     }
-    for (int lanes = 16; lanes > 0; lanes /= 2) squares += __shfl_xor_sync(~0u, squares, lanes);
-    __shared__ float of_warp[32];
-    if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = squares;
-    __syncthreads();
-    squares = 0.f;
-    for (int warp = 0; warp < blockDim.x / 32; ++warp) squares += of_warp[warp];
-    float scale = rsqrtf(squares / args.features + args.eps);
+    float norm = rsqrtf(block_sum(squares, of_warps[0]) / args.features + args.eps);
+    float factor = norm;
+    if constexpr (FP8) {
+        // The norm is the whole row's: it goes into the scale.
+        Fp8Scale scale(block_max(largest, of_warps[1]));
+        if (threadIdx.x == 0) args.scales[blockIdx.x] = norm * scale.scale;
+        factor = scale.inverse;
+    }
     // The row is read again, from the first-level cache.
     for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len) {
-        Vector x = load_vector(args.x + row + i), weight = load_vector(args.weight + i);
-        for (int j = 0; j < vector_len; ++j) x.x[j] *= scale * weight.x[j];
-        store_vector(args.out + row + i, x);
+        Vector x = weighted(args, load_vector(args.x + row + i), i);
+        if constexpr (FP8) {
+            store_vector(static_cast<__nv_fp8_storage_t *>(args.out) + row + i, x, factor);
+        } else {
+#pragma unroll
+            for (int j = 0; j < vector_len; ++j) x.x[j] *= factor;
+            store_vector(static_cast<__nv_bfloat16 *>(args.out) + row + i, x);
+        }
     }
+}
+
+extern "C" __global__ void __launch_bounds__(256) rms_norm_bf16(const __grid_constant__ Arguments args) {
+    rms_norm<false>(args);
+}
+
+extern "C" __global__ void __launch_bounds__(256) rms_norm_fp8(const __grid_constant__ Arguments args) {
+    rms_norm<true>(args);
 }

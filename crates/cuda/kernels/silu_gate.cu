@@ -1,20 +1,50 @@
 // out[row][i] = silu(gate[row][i]) * up[row][i], silu(x) = x / (1 + exp(-x))
+//
+// in bf16, or in 8-bit floats with a scale a row. One block a row.
 
-#include "vector.cuh"
+#include "block_reduce.cuh"
+#include "fp8.cuh"
 
 struct Arguments {
     const __nv_bfloat16 *gate_up; // [row][2][features]: gate, then up
-    __nv_bfloat16 *out;           // [row][features]
+    void *out;                    // [row][features]
+    float *scales;                // [row], of 8-bit floats
     int features;                 // a multiple of 8
 };
 
-extern "C" __global__ void __launch_bounds__(256) silu_gate(const __grid_constant__ Arguments args) {
-    const __nv_bfloat16 *gate = args.gate_up + size_t(blockIdx.x) * 2 * args.features;
-    __nv_bfloat16 *out = args.out + size_t(blockIdx.x) * args.features;
-    for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len) {
-        Vector x = load_vector(gate + i), up = load_vector(gate + args.features + i);
-        // exp overflows to infinity for very negative x, and x / infinity is the zero it should be.
-        for (int j = 0; j < vector_len; ++j) x.x[j] = x.x[j] / (1.f + __expf(-x.x[j])) * up.x[j];
-        store_vector(out + i, x);
+__device__ Vector gated(const __nv_bfloat16 *gate, const __nv_bfloat16 *up) {
+    Vector x = load_vector(gate), of_up = load_vector(up);
+    // exp overflows to infinity for very negative x, and x / infinity is the zero it should be.
+#pragma unroll
+    for (int j = 0; j < vector_len; ++j) x.x[j] = x.x[j] / (1.f + __expf(-x.x[j])) * of_up.x[j];
+    return x;
+}
+
+template <bool FP8> __device__ void silu_gate(const Arguments &args) {
+    const __nv_bfloat16 *gate = args.gate_up + size_t(blockIdx.x) * 2 * args.features, *up = gate + args.features;
+    size_t row = size_t(blockIdx.x) * args.features;
+    if constexpr (FP8) {
+        __shared__ float of_warps[8];
+        float largest = 0.f;
+        for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len)
+            largest = largest_of(gated(gate + i, up + i), largest);
+        Fp8Scale scale(block_max(largest, of_warps));
+        if (threadIdx.x == 0) args.scales[blockIdx.x] = scale.scale;
+        // Computed again, from the first-level cache: a row has no room in registers.
+        __nv_fp8_storage_t *out = static_cast<__nv_fp8_storage_t *>(args.out) + row;
+        for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len)
+            store_vector(out + i, gated(gate + i, up + i), scale.inverse);
+    } else {
+        __nv_bfloat16 *out = static_cast<__nv_bfloat16 *>(args.out) + row;
+        for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len)
+            store_vector(out + i, gated(gate + i, up + i));
     }
+}
+
+extern "C" __global__ void __launch_bounds__(256) silu_gate_bf16(const __grid_constant__ Arguments args) {
+    silu_gate<false>(args);
+}
+
+extern "C" __global__ void __launch_bounds__(256) silu_gate_fp8(const __grid_constant__ Arguments args) {
+    silu_gate<true>(args);
 }

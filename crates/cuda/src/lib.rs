@@ -7,6 +7,7 @@
 //! * [`plan`]: what the tiles of a batch compute, as kernels read it.
 //! * [`search`]: finds such plans, all on the device.
 //! * [`calibrate`]: what plans and their search cost on the device.
+//! * [`rows`]: what products multiply, in bf16 or in 8-bit floats.
 //! * One file for each kernel, of the same name as its source under `kernels/` and its test under `tests/`.
 //!
 //! Building needs no CUDA: kernels are compiled ahead of time by `scripts/build-kernels` and embedded, and the driver is
@@ -37,6 +38,8 @@ pub mod quantised;
 pub mod rms_norm;
 #[allow(unsafe_code)] // a launch
 pub mod rotations;
+#[allow(unsafe_code)] // a launch
+pub mod rows;
 #[allow(unsafe_code)] // launches
 pub mod search;
 #[allow(unsafe_code)] // a launch

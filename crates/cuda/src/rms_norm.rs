@@ -1,12 +1,13 @@
 //! RMS norm.
 
 use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut};
+use crate::rows::RowsMut;
 use crate::{Error, image};
-use half::bf16;
 
-/// The kernel.
+/// The kernels: to bf16, and to 8-bit floats.
 pub struct RmsNorm {
-    kernel: Kernel,
+    to_bf16: Kernel,
+    to_fp8: Kernel,
 }
 
 /// `Arguments` in `kernels/rms_norm.cu`.
@@ -14,18 +15,20 @@ pub struct RmsNorm {
 struct Arguments {
     x: Pointer<f32>,
     weight: Pointer<f32>,
-    out: PointerMut<bf16>,
+    out: PointerMut<u8>,
+    scales: PointerMut<f32>,
     features: i32,
     eps: f32,
 }
 
 impl RmsNorm {
-    /// Loads the kernel.
+    /// Loads the kernels.
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn new(device: &Device) -> Result<Self, Error> {
-        Ok(Self { kernel: device.kernel(image!("rms_norm"), "rms_norm", 0)? })
+        let kernel = |name| device.kernel(image!("rms_norm"), name, 0);
+        Ok(Self { to_bf16: kernel("rms_norm_bf16")?, to_fp8: kernel("rms_norm_fp8")? })
     }
 
     /// `out = x / sqrt(mean(x^2) + eps) * weight`, row by row: all `[row][features]`, `weight`
@@ -33,25 +36,32 @@ impl RmsNorm {
     ///
     /// # Errors
     /// When lengths or devices do not belong together, `features` is not a multiple of 8, or the driver refuses.
-    pub fn launch(&self, x: &Buffer<f32>, weight: &Buffer<f32>, eps: f32, out: &mut Buffer<bf16>) -> Result<(), Error> {
+    pub fn launch<'a>(
+        &self,
+        x: &Buffer<f32>,
+        weight: &Buffer<f32>,
+        eps: f32,
+        out: impl Into<RowsMut<'a>>,
+    ) -> Result<(), Error> {
+        let mut out = out.into();
+        let kernel = match out {
+            RowsMut::Bf16(_) => &self.to_bf16,
+            RowsMut::Fp8(_) => &self.to_fp8,
+        };
         let features = weight.len();
         Error::check_features(features)?;
         let rows = x.len() / features;
         Error::check_len("residual stream", rows * features, x.len())?;
         Error::check_len("normalised rows", x.len(), out.len())?;
         let operands = [("residual stream", x.device()), ("norm", weight.device()), ("normalised rows", out.device())];
-        self.kernel.check_device(operands)?;
+        kernel.check_device(operands)?;
+        out.check_vectors("normalised rows")?;
         if rows == 0 {
             return Ok(());
         }
-        let arguments = Arguments {
-            x: x.pointer(),
-            weight: weight.pointer(),
-            out: out.pointer_mut(),
-            features: features as i32,
-            eps,
-        };
+        let (x, weight, (out, scales)) = (x.pointer(), weight.pointer(), out.pointers());
+        let arguments = Arguments { x, weight, out, scales, features: features as i32, eps };
         // SAFETY: `Arguments` mirrors the kernel's; every block reads and writes its row, below the checked lengths.
-        unsafe { self.kernel.launch(Grid::rows(rows, 256), &arguments) }
+        unsafe { kernel.launch(Grid::rows(rows, 256), &arguments) }
     }
 }

@@ -1,29 +1,33 @@
 //! The gate of an MLP: `silu(gate) * up`.
 
-use crate::device::{Device, Grid, Kernel, Pointer, PointerMut, View, ViewMut};
+use crate::device::{Device, Grid, Kernel, Pointer, PointerMut, View};
+use crate::rows::RowsMut;
 use crate::{Error, image};
 use half::bf16;
 
-/// The kernel.
+/// The kernels: to bf16, and to 8-bit floats.
 pub struct SiluGate {
-    kernel: Kernel,
+    to_bf16: Kernel,
+    to_fp8: Kernel,
 }
 
 /// `Arguments` in `kernels/silu_gate.cu`.
 #[repr(C)]
 struct Arguments {
     gate_up: Pointer<bf16>,
-    out: PointerMut<bf16>,
+    out: PointerMut<u8>,
+    scales: PointerMut<f32>,
     features: i32,
 }
 
 impl SiluGate {
-    /// Loads the kernel.
+    /// Loads the kernels.
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn new(device: &Device) -> Result<Self, Error> {
-        Ok(Self { kernel: device.kernel(image!("silu_gate"), "silu_gate", 0)? })
+        let kernel = |name| device.kernel(image!("silu_gate"), name, 0);
+        Ok(Self { to_bf16: kernel("silu_gate_bf16")?, to_fp8: kernel("silu_gate_fp8")? })
     }
 
     /// `out[row][i] = silu(gate_up[row][0][i]) * gate_up[row][1][i]` for rows of `features`.
@@ -34,21 +38,26 @@ impl SiluGate {
         &self,
         gate_up: impl Into<View<'a, bf16>>,
         features: usize,
-        out: impl Into<ViewMut<'a, bf16>>,
+        out: impl Into<RowsMut<'a>>,
     ) -> Result<(), Error> {
         let (gate_up, mut out) = (gate_up.into(), out.into());
+        let kernel = match out {
+            RowsMut::Bf16(_) => &self.to_bf16,
+            RowsMut::Fp8(_) => &self.to_fp8,
+        };
         Error::check_features(features)?;
         let rows = out.len() / features;
         Error::check_len("gated rows", rows * features, out.len())?;
         Error::check_len("gate and up", 2 * out.len(), gate_up.len())?;
-        self.kernel.check_device([("gate and up", gate_up.device()), ("gated rows", out.device())])?;
+        kernel.check_device([("gate and up", gate_up.device()), ("gated rows", out.device())])?;
         gate_up.check_vectors("gate and up")?;
         out.check_vectors("gated rows")?;
         if rows == 0 {
             return Ok(());
         }
-        let arguments = Arguments { gate_up: gate_up.pointer(), out: out.pointer_mut(), features: features as i32 };
+        let (gate_up, (out, scales)) = (gate_up.pointer(), out.pointers());
+        let arguments = Arguments { gate_up, out, scales, features: features as i32 };
         // SAFETY: `Arguments` mirrors the kernel's; every block reads and writes its row, below the checked lengths.
-        unsafe { self.kernel.launch(Grid::rows(rows, 256), &arguments) }
+        unsafe { kernel.launch(Grid::rows(rows, 256), &arguments) }
     }
 }

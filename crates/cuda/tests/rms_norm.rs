@@ -3,8 +3,9 @@
 mod on_device;
 
 use cuda::rms_norm::RmsNorm;
+use cuda::rows::Fp8Rows;
 use half::bf16;
-use on_device::Numbers;
+use on_device::{Numbers, assert_rounded, of_fp8};
 
 #[test]
 fn normalises_rows_of_any_width() {
@@ -18,16 +19,22 @@ fn normalises_rows_of_any_width() {
         let (of_x, of_weight) = (device.upload(&x).unwrap(), device.upload(&weight).unwrap());
         kernel.launch(&of_x, &of_weight, 1e-5, &mut out).unwrap();
 
-        for (x, out) in x.chunks(features).zip(out.read().unwrap().chunks(features)) {
+        let normalise = |x: &[f32]| {
             let squares: f64 = x.iter().map(|&x| (x as f64).powi(2)).sum();
             let scale = 1.0 / (squares / features as f64 + 1e-5).sqrt();
-            for ((found, x), weight) in out.iter().zip(x).zip(&weight) {
-                let expected = *x as f64 * scale * *weight as f64;
-                assert!(
-                    (found.to_f64() - expected).abs() <= expected.abs() / 250.0 + 1e-6,
-                    "{rows} x {features}: {found}, expected {expected}"
-                );
-            }
+            x.iter().zip(&weight).map(|(x, weight)| *x as f64 * scale * *weight as f64).collect::<Vec<_>>()
+        };
+        let expected: Vec<f64> = x.chunks(features).flat_map(normalise).collect();
+        for (found, expected) in out.read().unwrap().iter().zip(&expected) {
+            assert!(
+                (found.to_f64() - expected).abs() <= expected.abs() / 250.0 + 1e-6,
+                "{rows} x {features}: {found}, expected {expected}"
+            );
+        }
+        if features.is_multiple_of(16) {
+            let mut out = Fp8Rows::room(&device, rows, features).unwrap();
+            kernel.launch(&of_x, &of_weight, 1e-5, &mut out).unwrap();
+            assert_rounded(&of_fp8(&out), &expected, features, &format!("{rows} x {features}, 8-bit floats"));
         }
     }
 }
@@ -41,5 +48,5 @@ fn refuses_what_does_not_belong_together() {
     let error = kernel.launch(&x, &weight, 1e-5, &mut out).unwrap_err();
     assert_eq!(error.to_string(), "normalised rows: expected 24 elements, found 16");
     let error = kernel.launch(&x, &device.zeros(12).unwrap(), 1e-5, &mut out).unwrap_err();
-    assert_eq!(error.to_string(), "features: expected a multiple of 8, found 12");
+    assert_eq!(error.to_string(), "features: expected a multiple of 8 up to 2^24, found 12");
 }

@@ -2,9 +2,10 @@
 
 mod on_device;
 
+use cuda::rows::Fp8Rows;
 use cuda::silu_gate::SiluGate;
 use half::bf16;
-use on_device::Numbers;
+use on_device::{Numbers, assert_rounded, of_fp8};
 
 #[test]
 fn gates_rows_of_any_width() {
@@ -19,10 +20,18 @@ fn gates_rows_of_any_width() {
         let on_device = device.upload(&gate_up).unwrap();
         let mut out = device.upload(&vec![bf16::NAN; rows * features]).unwrap();
         kernel.launch(&on_device, features, &mut out).unwrap();
-        for (i, found) in out.read().unwrap().iter().enumerate() {
+        let expected = |i: usize| {
             let at = i / features * 2 * features + i % features;
             let (gate, up) = (gate_up[at].to_f64(), gate_up[at + features].to_f64());
-            let expected = gate / (1.0 + (-gate).exp()) * up;
+            gate / (1.0 + (-gate).exp()) * up
+        };
+        let expected: Vec<f64> = (0..rows * features).map(expected).collect();
+        if features.is_multiple_of(16) {
+            let mut out = Fp8Rows::room(&device, rows, features).unwrap();
+            kernel.launch(&on_device, features, &mut out).unwrap();
+            assert_rounded(&of_fp8(&out), &expected, features, &format!("{rows} x {features}, 8-bit floats"));
+        }
+        for (i, (found, expected)) in out.read().unwrap().iter().zip(&expected).enumerate() {
             assert!(
                 (found.to_f64() - expected).abs() <= expected.abs() / 250.0 + 1e-6,
                 "{rows} x {features}, element {i}: {found}, expected {expected}"

@@ -85,7 +85,7 @@ impl<O: Ops> Decoder<O> {
             progress(layer + 1);
         }
         let output_norm = ops.vector(&[weights.tensor(TensorName::OutputNorm)?])?;
-        let output_head = ops.matrix(&[weights.tensor(TensorName::OutputHead)?], Stacking::Rows)?;
+        let output_head = ops.output_head(weights.tensor(TensorName::OutputHead)?)?;
         let embedding = ops.embedding(&weights, &output_head)?;
         Ok(Self { ops, config, weights_bytes, heads, embedding, layers, output_norm, output_head })
     }

@@ -4,7 +4,7 @@ use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource}
 use crate::config::{ConfigError, ModelConfig, StretchContext};
 use crate::cpu::Cpu;
 use crate::decoder::Decoder;
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, GpuOptions};
 use crate::memory::{Bytes, MemoryNeed};
 use crate::model::{Model, Run};
 use crate::model_files::ModelFiles;
@@ -14,7 +14,7 @@ use crate::prefill::prefill;
 use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats, StagesMs};
 use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{TokenText, Tokenizer, TokenizerError};
-use crate::weights::{LoadError, ModelWeights, RandomWeights};
+use crate::weights::{LoadError, ModelWeights, Quantization, RandomWeights};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, Search, Target};
 use attention::shape::QueryRange;
@@ -36,6 +36,8 @@ pub struct EngineOptions {
     pub stretch: Option<StretchContext>,
     /// Weights of no training, of the shape that a `config.json` says; the model is that file, or a folder with one.
     pub random_weights: Option<RandomWeights>,
+    /// Round the weights of layers when they are loaded; GPUs only.
+    pub quantization: Option<Quantization>,
     /// Say what time matrix products and the stages of the search take; GPUs only, a few percent slower on short prompts.
     pub profile: bool,
     /// Refuse work that would need more; `None` takes what the machine has free.
@@ -50,6 +52,7 @@ impl Default for EngineOptions {
             chunk_tokens: None,
             stretch: None,
             random_weights: None,
+            quantization: None,
             profile: false,
             max_memory_bytes: None,
         }
@@ -609,10 +612,15 @@ impl Opened {
 /// The GPU that `device` means, if it means one.
 fn open_gpu(options: &EngineOptions, config: &ModelConfig) -> Result<Option<Gpu>, OpsError> {
     use cuda::Error;
-    match options.device {
-        Device::Cpu => Ok(None),
-        Device::Cuda(ordinal) => Gpu::open(ordinal, config, options.profile).map(Some),
-        Device::Auto => match Gpu::open(0, config, options.profile) {
+    let open = |ordinal| {
+        Gpu::open(ordinal, config, GpuOptions { profile: options.profile, quantization: options.quantization })
+    };
+    match (options.device, options.quantization) {
+        (Device::Cpu, Some(quantization)) => Err(OpsError::Quantization { quantization }),
+        (Device::Cpu, None) => Ok(None),
+        (Device::Cuda(ordinal), _) => open(ordinal).map(Some),
+        (Device::Auto, Some(_)) => open(0).map(Some),
+        (Device::Auto, None) => match open(0) {
             Ok(gpu) => Ok(Some(gpu)),
             // No GPU, or none that can run this model.
             Err(OpsError::Cuda(

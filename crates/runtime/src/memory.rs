@@ -25,7 +25,7 @@ impl MemoryNeed {
     /// When a tensor is missing.
     pub fn of_weights<O: Ops>(ops: &O, weights: &ModelWeights) -> Result<u64, LoadError> {
         let config = weights.config();
-        let mut bytes = ops.matrix_bytes(&[weights.tensor(TensorName::OutputHead)?]);
+        let mut bytes = ops.output_head_bytes(&weights.tensor(TensorName::OutputHead)?);
         if !config.tie_word_embeddings {
             bytes += ops.embedding_bytes(&weights.tensor(TensorName::TokenEmbedding)?);
         }

@@ -4,7 +4,7 @@ use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::policy::{AttentionPolicy, PrefillAttention};
-use crate::weights::{LoadError, ModelWeights, Tensor};
+use crate::weights::{LoadError, ModelWeights, Quantization, Tensor};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, StageTimes};
 use attention::shape::HeadShape;
@@ -28,6 +28,14 @@ pub enum OpsError {
     /// The GPU.
     #[error(transparent)]
     Cuda(#[from] cuda::Error),
+    /// A rounding of weights that only other devices have.
+    #[error(
+        "weights are quantised to {quantization:?} on GPUs only: run on one (--device cuda), or without --quantization"
+    )]
+    Quantization {
+        /// What was asked for.
+        quantization: Quantization,
+    },
 }
 
 /// What happens to the heads of Q, K and V before they are rotated.
@@ -216,6 +224,19 @@ pub trait Ops: Send + Sync + 'static {
 
     /// Bytes that [`matrix`](Self::matrix) takes on the device.
     fn matrix_bytes(&self, parts: &[Tensor]) -> u64;
+
+    /// The matrix that makes logits, of which devices that round weights keep more.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    fn output_head(&self, table: Tensor) -> Result<Self::Matrix, LoadError> {
+        self.matrix(&[table], Stacking::Rows)
+    }
+
+    /// Bytes that [`output_head`](Self::output_head) takes on the device.
+    fn output_head_bytes(&self, table: &Tensor) -> u64 {
+        self.matrix_bytes(std::slice::from_ref(table))
+    }
 
     /// Concatenates vectors.
     ///

@@ -5,12 +5,12 @@
 use runtime::cpu::Cpu;
 use runtime::decoder::Decoder;
 use runtime::engine::{Engine, EngineOptions};
-use runtime::gpu::Gpu;
+use runtime::gpu::{Gpu, GpuOptions};
 use runtime::model::Model;
 use runtime::model_files::ModelFiles;
 use runtime::policy::PrefillAttention;
 use runtime::request::{AttentionMode, Device, Request};
-use runtime::weights::ModelWeights;
+use runtime::weights::{ModelWeights, Quantization};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -77,7 +77,7 @@ fn load(path: &Path) -> Vec<Box<dyn Model>> {
     let cpu = Cpu::new(attention::simd::Simd::detect());
     let mut models: Vec<Box<dyn Model>> =
         vec![Box::new(Decoder::load(cpu, weights(), &mut |_| {}).expect("a whole model"))];
-    match Gpu::open(0, weights().config(), false) {
+    match Gpu::open(0, weights().config(), GpuOptions::default()) {
         Ok(gpu) => models.push(Box::new(Decoder::load(gpu, weights(), &mut |_| {}).expect("a whole model"))),
         Err(error) => eprintln!("SKIPPED on the GPU: {error}"),
     }
@@ -172,6 +172,30 @@ fn continues_greedily(files: (&str, &str)) {
         let generation = engine.generate(&greedy.prompt, &request, &mut |_| {}).expect("a short prompt");
         assert_eq!(generation.text, greedy.text, "on {device}");
         assert_eq!(generation.tokens, greedy.tokens, "on {device}");
+    }
+}
+
+/// Layers in 8-bit floats are another model; how far it is from the one that was trained is bounded here and measured by `eval`.
+#[test]
+fn qwen2_in_8_bit_floats_keeps_its_perplexity() {
+    let Some((path, Vectors { text, .. })) = open(QWEN2) else { return };
+    let weights = ModelWeights::open(&ModelFiles::Gguf(path)).expect("a whole model");
+    let options = GpuOptions { quantization: Some(Quantization::Fp8), ..GpuOptions::default() };
+    let gpu = match Gpu::open(0, weights.config(), options) {
+        Ok(gpu) => gpu,
+        Err(error) => return eprintln!("SKIPPED: {error}"),
+    };
+    let model = Decoder::load(gpu, weights, &mut |_| {}).expect("a whole model");
+    let positions = text.top1.len();
+    // Whole, and the last tokens one by one.
+    for chunk in [positions, 1] {
+        let mut total = 0.0;
+        logits(&model, &text.ids[..positions], chunk, 0, |position, logits| {
+            total += nll(&logits, text.ids[position + 1]);
+        });
+        let perplexity = (total / positions as f64).exp();
+        println!("chunks of {chunk}: perplexity {perplexity:.4}, in bf16 {:.4}", text.perplexity);
+        assert!((perplexity / text.perplexity - 1.0).abs() < 0.03, "perplexity {perplexity} of {}", text.perplexity);
     }
 }
 

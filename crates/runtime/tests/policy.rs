@@ -7,7 +7,7 @@ use attention::simd::Simd;
 use runtime::cpu::Cpu;
 use runtime::decoder::Decoder;
 use runtime::engine::{Engine, EngineError, EngineOptions};
-use runtime::gpu::Gpu;
+use runtime::gpu::{Gpu, GpuOptions};
 use runtime::model::Model;
 use runtime::model_files::ModelFiles;
 use runtime::policy::{AttentionPolicy, GivenPlans, LayerReport, PrefillAttention};
@@ -113,7 +113,7 @@ fn the_observer_hears_every_layer_of_every_chunk_once_under_any_policy() {
     ];
     for (name, windows) in [("llama", vec![None; 2]), ("qwen2-windowed", vec![None, Some(33), Some(33)])] {
         let weights = || ModelWeights::open(&ModelFiles::Folder(folder(name))).unwrap();
-        let gpu = Gpu::open(0, weights().config(), false)
+        let gpu = Gpu::open(0, weights().config(), GpuOptions::default())
             .inspect_err(|error| eprintln!("SKIPPED on the GPU: {error}"))
             .ok()
             .map(|gpu| Decoder::load(gpu, weights(), &mut |_| {}).unwrap());

@@ -4,7 +4,7 @@
 use attention::simd::Simd;
 use runtime::cpu::Cpu;
 use runtime::decoder::Decoder;
-use runtime::gpu::Gpu;
+use runtime::gpu::{Gpu, GpuOptions};
 use runtime::kv_cache::Sequence;
 use runtime::model::Model;
 use runtime::model_files::ModelFiles;
@@ -45,7 +45,7 @@ fn agrees_in(name: &str, folder: &Path) {
     for simd in Simd::available() {
         agrees_on(Cpu::new(simd), weights(), &vectors, &format!("{name}, {}", simd.name()));
     }
-    match Gpu::open(0, weights().config(), false) {
+    match Gpu::open(0, weights().config(), GpuOptions::default()) {
         Ok(gpu) => agrees_on(gpu, weights(), &vectors, &format!("{name}, GPU")),
         Err(error) => eprintln!("SKIPPED on the GPU: {error}"),
     }

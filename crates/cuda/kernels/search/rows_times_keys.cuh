@@ -1,28 +1,33 @@
-// Products of a few query rows with blocks of 64 keys: each warp holds 16 or 32 rows in registers, keys pass through
-// shared memory.
+// Products of a few query rows with blocks of 64 keys, by warps: each holds 16 or 32 rows in registers, keys pass through
+// shared memory. `WarpgroupRowsTimesKeys` is the same for sm_90a.
 #pragma once
 #include "../ptx/mma.cuh"
-#include "../softmax.cuh"
 #include "../swizzle.cuh"
-#include "arguments.cuh"
-
-// In no namespace without a name, here and in the stages: names of shared memory inside one differ from build to build.
-extern __shared__ __align__(128) unsigned char dynamic_shared[];
+#include "logits.cuh"
 
 constexpr int warps = 4;
 constexpr int threads = 32 * warps;
 
 // PADDED: elements of a row in shared memory, a multiple of 64. M_TILES: groups of 16 rows of a warp.
-template <int PADDED, int M_TILES> struct RowsTimesKeys {
+template <int PADDED, int M_TILES> struct RowsTimesKeys : Logits<M_TILES> {
+    static constexpr int m_tiles = M_TILES;
+    static constexpr int warps = ::warps, threads = ::threads;
+    static constexpr int group_warps = 1; // that multiply together
+    static constexpr int buffers = 3;     // of keys: copies run two steps ahead
+    // Three blocks a multiprocessor where that is to be had: products wait for shared memory more than they keep the tensor
+    // cores busy.
+    static constexpr int blocks = PADDED <= 128 ? 3 : 1;
     static constexpr int warp_rows = 16 * M_TILES;
     static constexpr int block_rows = warp_rows * warps;
     static constexpr int row_bytes = 2 * PADDED;
     static constexpr int buffer_bytes = block_keys * row_bytes;
-    static constexpr int n_tiles = block_keys / 8;
+    using Logits<M_TILES>::s;
+    using Logits<M_TILES>::n_tiles;
 
     uint32_t q[M_TILES][PADDED / 16][4];
-    // Logits [16 m + lane / 4 + i / 2 * 8][8 n + lane % 4 * 2 + i % 2].
-    float s[M_TILES][n_tiles][4];
+
+    // Where buffer `i` of keys lies.
+    static __device__ uint32_t buffer(int i) { return shared_address(dynamic_shared) + i * buffer_bytes; }
 
     // `row_at(row of the warp)` is where a row lies, or null for a row of zeros.
     template <typename RowAt> __device__ void load_queries(int head_dim, RowAt row_at) {
@@ -42,8 +47,13 @@ template <int PADDED, int M_TILES> struct RowsTimesKeys {
             }
     }
 
-    // Begins to copy 64 keys; `key_at(key)` is where one lies, or null for zeros. All threads of the block take part.
-    template <typename KeyAt> static __device__ void copy_keys(uint32_t to, int head_dim, KeyAt key_at) {
+    // What other threads copied can be multiplied once a barrier has passed.
+    static __device__ void publish_copies() {}
+
+    // Begins to copy 64 keys to buffer `at`; `key_at(key)` is where one lies, or null for zeros. All threads of the block take
+    // part.
+    template <typename KeyAt> static __device__ void copy_keys(int at, int head_dim, KeyAt key_at) {
+        uint32_t to = buffer(at);
         constexpr int chunks = PADDED / 8;
         for (int i = threadIdx.x; i < block_keys * chunks; i += threads) {
             int key = i / chunks, chunk = i % chunks;
@@ -54,9 +64,10 @@ template <int PADDED, int M_TILES> struct RowsTimesKeys {
         copy_commit();
     }
 
-    __device__ void multiply(uint32_t keys) {
+    // Logits of the rows and the keys in buffer `at`.
+    __device__ void multiply(int at) {
         int lane = threadIdx.x % 32;
-        uint32_t k_at = keys + swizzled<row_bytes>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
+        uint32_t k_at = buffer(at) + swizzled<row_bytes>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 #pragma unroll
         for (int d = 0; d < PADDED / 16; ++d)
 #pragma unroll
@@ -75,55 +86,16 @@ template <int PADDED, int M_TILES> struct RowsTimesKeys {
                 }
             }
     }
-
-    // Takes the columns of row lane / 4 + 8 r of group m that this lane holds into the largest base-2 logit and the sum of
-    // 2^(logit - largest).
-    __device__ void absorb(int m, int r, float scale, float &largest, float &sum) const {
-        float own = s[m][0][2 * r];
-#pragma unroll
-        for (int n = 0; n < n_tiles; ++n) own = fmaxf(own, fmaxf(s[m][n][2 * r], s[m][n][2 * r + 1]));
-        float raised = fmaxf(largest, own * scale);
-        // A row that has seen nothing must not compute infinity minus infinity.
-        float reference = raised == -INFINITY ? 0.f : raised;
-        sum *= exp2_approx(largest - reference);
-#pragma unroll
-        for (int n = 0; n < n_tiles; ++n)
-#pragma unroll
-            for (int i = 2 * r; i < 2 * r + 2; ++i) sum += exp2_approx(fmaf(s[m][n][i], scale, -reference));
-        largest = raised;
-    }
-
-    // Hides columns from `end` on, of row lane / 4 + 8 r of group m.
-    __device__ void hide(int m, int r, int end) {
-#pragma unroll
-        for (int n = 0; n < n_tiles; ++n)
-#pragma unroll
-            for (int i = 2 * r; i < 2 * r + 2; ++i)
-                if (n * 8 + int(threadIdx.x) % 4 * 2 + i % 2 >= end) s[m][n][i] = -INFINITY;
-    }
 };
 
-// Waits for all but the last `PENDING` copies of every thread of the block.
-template <int PENDING = 0> __device__ inline void copies_done() {
-    copy_wait<PENDING>();
-    __syncthreads();
-}
-
-// Copies run two steps ahead.
-constexpr int buffers_in_turn = 3;
-
-// One entry for each size of head; kernels are templates of <PADDED, M_TILES> that take the arguments. Three blocks a
-// multiprocessor where that is to be had: products wait for shared memory more than they keep the tensor cores busy.
+// One entry for each size of head; kernels are templates of a product that take the arguments.
 #define FOR_HEAD_DIMS(name)                                                                                            \
-    extern "C" __global__ void __launch_bounds__(threads, 3) name##_d64(const __grid_constant__ Search s) {              \
-        name<64, 2>(s);                                                                                                \
-    }                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(threads, 3) name##_d128(const __grid_constant__ Search s) {             \
-        name<128, 2>(s);                                                                                               \
-    }                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(threads) name##_d192(const __grid_constant__ Search s) {             \
-        name<192, 1>(s);                                                                                               \
-    }                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(threads) name##_d256(const __grid_constant__ Search s) {             \
-        name<256, 1>(s);                                                                                               \
+    FOR_HEAD_DIM(name, d64, 64, 2)                                                                                     \
+    FOR_HEAD_DIM(name, d128, 128, 2)                                                                                   \
+    FOR_HEAD_DIM(name, d192, 192, 1)                                                                                   \
+    FOR_HEAD_DIM(name, d256, 256, 1)
+#define FOR_HEAD_DIM(name, suffix, padded, m_tiles)                                                                    \
+    extern "C" __global__ void __launch_bounds__(threads, RowsTimesKeys<padded, m_tiles>::blocks)                      \
+        name##_##suffix(const __grid_constant__ Search s) {                                                            \
+        name<RowsTimesKeys<padded, m_tiles>>(s);                                                                       \
     }

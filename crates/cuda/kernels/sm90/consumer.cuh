@@ -93,9 +93,8 @@ template <int HEAD_DIM, typename C> class Consumer {
             s[i + 2] += bias.x;
             s[i + 3] += bias.y;
         }
-        // Every lane has read before one of them says so for its warp.
-        __syncwarp();
-        release(&shared.biases_empty[bias_ring.stage]);
+        // Each lane for what it has read itself: that costs nothing here, and checkers can follow it.
+        barrier_arrive(&shared.biases_empty[bias_ring.stage]);
         bias_ring.advance();
     }
 
@@ -247,7 +246,7 @@ template <int HEAD_DIM, typename C> class Consumer {
         if constexpr (C::planned) walk_planned(task, position);
         else walk_dense(task, position);
         // No more scores: the producer may replace the queries.
-        release(&shared.q_empty[q_ring.stage]);
+        barrier_arrive(&shared.q_empty[q_ring.stage]);
         q_ring.advance();
 
         barrier_wait(&shared.v_full[v_ring.stage], v_ring.parity);
@@ -272,8 +271,6 @@ public:
             barrier_wait(&shared.q_full[q_ring.stage], q_ring.parity);
             q_operand = operand(shared_address(shared.q[q_ring.stage]) + index * 64 * row_bytes, 0, 1024);
             Task task = shared.task[q_ring.stage];
-            // Every lane has read before one of them tells the producer so for its warp.
-            __syncwarp();
             if (task.head < 0) break;
             run_task(task);
         }

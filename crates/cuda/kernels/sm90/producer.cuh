@@ -247,8 +247,7 @@ public:
         while (true) {
             barrier_wait(&shared.task_full[q_ring.stage], q_ring.parity);
             Task task = shared.task[q_ring.stage];
-            __syncwarp();
-            if (threadIdx.x % 32 == 0) barrier_arrive(&shared.q_empty[q_ring.stage]);
+            barrier_arrive(&shared.q_empty[q_ring.stage]);
             q_ring.advance();
             if (task.head < 0) break;
             for (int step = 0; step < task.extra_steps(); ++step) run_step(task, task.extra_row(step));

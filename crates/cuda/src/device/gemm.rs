@@ -1,9 +1,11 @@
 //! Matrix products by cuBLASLt, with the choice of algorithm made once for each shape.
 
-use super::{Buffer, Device, View, ViewMut, cublas_library};
+use super::{Buffer, Device, ViewMut, cublas_library};
 use crate::Error;
+use crate::rows::Rows;
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys;
+use cudarc::cublaslt::sys::cublasLtMatmulDescAttributes_t as Attribute;
 use half::bf16;
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -28,6 +30,8 @@ struct Shape {
     outputs: usize,
     /// f32, else bf16.
     wide: bool,
+    /// Weights and rows are 8-bit floats with a scale a row, else bf16.
+    fp8: bool,
 }
 
 struct Plan {
@@ -58,19 +62,36 @@ impl Gemm {
         Ok(Self { device: device.clone(), handle, workspace: device.zeros(WORKSPACE_BYTES)?, plans: HashMap::new() })
     }
 
-    /// `out[row] = weight x[row]`: `weight` is `[outputs][inputs]`, `x` `[row][inputs]`, `out` `[row][outputs]`.
+    /// Checks that the device multiplies 8-bit floats with a scale a row: cuBLASLt does from compute capability 9.0 on.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where it does not.
+    pub fn check_fp8(device: &Device) -> Result<(), Error> {
+        let (major, minor) = device.properties().capability;
+        if major >= 9 {
+            return Ok(());
+        }
+        let expected = "a GPU of compute capability 9.0 (Hopper) or newer".into();
+        let found = format!("{} of compute capability {major}.{minor}", device.properties().name);
+        Err(Error::Unsupported { what: "products of 8-bit floats", expected, found })
+    }
+
+    /// `out[row] = weight x[row]`: `weight` is `[outputs][inputs]`, `x` `[row][inputs]`, `out` `[row][outputs]`; weights and
+    /// rows both in bf16 or both in 8-bit floats.
+    ///
+    /// Sums of 8-bit products are made the fast way, with about fourteen bits of each partial sum.
     ///
     /// # Errors
     /// When lengths or devices do not belong together, or cuBLASLt refuses.
     pub fn multiply<'a>(
         &mut self,
-        weight: impl Into<View<'a, bf16>>,
-        x: impl Into<View<'a, bf16>>,
+        weight: impl Into<Rows<'a>>,
+        x: impl Into<Rows<'a>>,
         inputs: usize,
         out: impl Into<ViewMut<'a, bf16>>,
     ) -> Result<(), Error> {
         let (weight, x, out) = (weight.into(), x.into(), out.into());
-        let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), false)?;
+        let shape = Shape::new(weight, x, inputs, out.len(), false)?;
         self.run(shape, weight, x, &out, 0.0)
     }
 
@@ -80,13 +101,13 @@ impl Gemm {
     /// When lengths or devices do not belong together, or cuBLASLt refuses.
     pub fn multiply_wide<'a>(
         &mut self,
-        weight: impl Into<View<'a, bf16>>,
-        x: impl Into<View<'a, bf16>>,
+        weight: impl Into<Rows<'a>>,
+        x: impl Into<Rows<'a>>,
         inputs: usize,
         out: impl Into<ViewMut<'a, f32>>,
     ) -> Result<(), Error> {
         let (weight, x, out) = (weight.into(), x.into(), out.into());
-        let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), true)?;
+        let shape = Shape::new(weight, x, inputs, out.len(), true)?;
         self.run(shape, weight, x, &out, 0.0)
     }
 
@@ -96,36 +117,37 @@ impl Gemm {
     /// When lengths or devices do not belong together, or cuBLASLt refuses.
     pub fn multiply_add<'a>(
         &mut self,
-        weight: impl Into<View<'a, bf16>>,
-        x: impl Into<View<'a, bf16>>,
+        weight: impl Into<Rows<'a>>,
+        x: impl Into<Rows<'a>>,
         inputs: usize,
         out: impl Into<ViewMut<'a, f32>>,
     ) -> Result<(), Error> {
         let (weight, x, out) = (weight.into(), x.into(), out.into());
-        let shape = Shape::new(weight.len(), x.len(), inputs, out.len(), true)?;
+        let shape = Shape::new(weight, x, inputs, out.len(), true)?;
         self.run(shape, weight, x, &out, 1.0)
     }
 
-    fn run<T>(
-        &mut self,
-        shape: Shape,
-        weight: View<bf16>,
-        x: View<bf16>,
-        out: &ViewMut<T>,
-        keep: f32,
-    ) -> Result<(), Error> {
+    fn run<T>(&mut self, shape: Shape, weight: Rows, x: Rows, out: &ViewMut<T>, keep: f32) -> Result<(), Error> {
         self.device.check_owns([("weights", weight.device()), ("rows", x.device()), ("products", out.device())])?;
+        if shape.fp8 {
+            Self::check_fp8(&self.device)?;
+        }
         if shape.rows == 0 {
             return Ok(());
         }
         let stream = self.device.raw_stream()?;
         if !self.plans.contains_key(&shape) {
-            let plan = Plan::new(self.handle, shape)
+            let plan = Plan::new(self.handle, shape, [weight, x].map(|rows| rows.addresses().1))
                 .map_err(|error| cublas_error(format!("planning the product {shape:?}"), error))?;
             self.plans.insert(shape, plan);
         }
         let plan = &self.plans[&shape];
         let one = 1f32;
+        let ((weight, of_weight), (x, of_x)) = (weight.addresses(), x.addresses());
+        if shape.fp8 {
+            set_scales(plan.product, [of_weight, of_x])
+                .map_err(|error| cublas_error(format!("giving scales to {shape:?}"), error))?;
+        }
         // SAFETY: the layouts describe exactly the buffers' lengths, checked by `Shape::new`; scalars are f32 on the host,
         // as the product says, and read before the call returns; the workspace has the bytes that the plan allows.
         unsafe {
@@ -134,9 +156,9 @@ impl Gemm {
                 plan.product,
                 (&raw const one).cast(),
                 (&raw const keep).cast(),
-                weight.address() as *const c_void,
+                weight as *const c_void,
                 plan.weight,
-                x.address() as *const c_void,
+                x as *const c_void,
                 plan.x,
                 out.address() as *const c_void,
                 plan.out,
@@ -165,37 +187,63 @@ impl Drop for Gemm {
 // SAFETY: cuBLASLt handles and descriptors belong to no thread, and are used through `&mut self`.
 unsafe impl Send for Gemm {}
 
+impl Rows<'_> {
+    /// Addresses of elements and of scales; 0 where there are none.
+    fn addresses(&self) -> (u64, u64) {
+        match self {
+            Rows::Bf16(values) => (values.address(), 0),
+            Rows::Fp8(rows) => (rows.values.address(), rows.scales.address()),
+        }
+    }
+}
+
 impl Shape {
-    fn new(weight_len: usize, x_len: usize, inputs: usize, out_len: usize, wide: bool) -> Result<Self, Error> {
+    fn new(weight: Rows, x: Rows, inputs: usize, out_len: usize, wide: bool) -> Result<Self, Error> {
         let inputs_or_one = inputs.max(1);
-        let (rows, outputs) = (x_len / inputs_or_one, weight_len / inputs_or_one);
-        Error::check_len("rows to multiply", rows * inputs, x_len)?;
-        Error::check_len("weights", outputs * inputs, weight_len)?;
+        let (rows, outputs) = (x.len() / inputs_or_one, weight.len() / inputs_or_one);
+        Error::check_len("rows to multiply", rows * inputs, x.len())?;
+        Error::check_len("weights", outputs * inputs, weight.len())?;
         Error::check_len("products", rows * outputs, out_len)?;
-        Ok(Self { rows, inputs, outputs, wide })
+        let fp8 = match (weight, x) {
+            (Rows::Bf16(_), Rows::Bf16(_)) => false,
+            (Rows::Fp8(weight), Rows::Fp8(x)) => {
+                Error::check_len("scales of rows", rows, x.scales.len())?;
+                Error::check_len("scales of weights", outputs, weight.scales.len())?;
+                true
+            }
+            _ => {
+                let (expected, found) = ("both in bf16 or both in 8-bit floats".into(), "one of each".into());
+                return Err(Error::Unsupported { what: "weights and rows to multiply", expected, found });
+            }
+        };
+        Ok(Self { rows, inputs, outputs, wide, fp8 })
     }
 }
 
 impl Plan {
     /// cuBLASLt counts columns first: to it `weight` is `[inputs][outputs]`, to be transposed, and the product
-    /// `[outputs][row]`.
-    fn new(handle: sys::cublasLtHandle_t, shape: Shape) -> Result<Self, CublasError> {
-        let Shape { rows, inputs, outputs, wide } = shape;
+    /// `[outputs][row]`. The choice of an algorithm for 8-bit floats wants to see scales of weights and rows.
+    fn new(handle: sys::cublasLtHandle_t, shape: Shape, scales: [u64; 2]) -> Result<Self, CublasError> {
+        let Shape { rows, inputs, outputs, wide, fp8 } = shape;
         let layout =
             |kind, rows: usize, cols: usize| result::create_matrix_layout(kind, rows as u64, cols as u64, rows as i64);
         let narrow = sys::cudaDataType_t::CUDA_R_16BF;
         let single = sys::cudaDataType_t::CUDA_R_32F;
+        let factor = if fp8 { sys::cudaDataType_t::CUDA_R_8F_E4M3 } else { narrow };
         let product = result::create_matmul_desc(sys::cublasComputeType_t::CUBLAS_COMPUTE_32F, single)?;
-        let weight = layout(narrow, inputs, outputs)?;
-        let x = layout(narrow, inputs, rows)?;
+        if fp8 {
+            use_scales_of_rows(product)?;
+            set_scales(product, scales)?;
+        }
+        let weight = layout(factor, inputs, outputs)?;
+        let x = layout(factor, inputs, rows)?;
         let out = layout(if wide { single } else { narrow }, outputs, rows)?;
         let transposed = 1i32;
         let preference = result::create_matmul_pref()?;
         let workspace = WORKSPACE_BYTES;
         // SAFETY: the descriptors were made above, and each attribute has the size of its value.
         let heuristic = unsafe {
-            let attribute = sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_TRANSA;
-            result::set_matmul_desc_attribute(product, attribute, (&raw const transposed).cast(), size_of::<i32>())?;
+            set(product, Attribute::CUBLASLT_MATMUL_DESC_TRANSA, transposed)?;
             let attribute = sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
             result::set_matmul_pref_attribute(
                 preference,
@@ -219,6 +267,25 @@ impl Plan {
             }
         }
     }
+}
+
+/// Both factors have a scale a row, and sums are made the fast way.
+fn use_scales_of_rows(product: sys::cublasLtMatmulDesc_t) -> Result<(), CublasError> {
+    let of_rows = sys::cublasLtMatmulMatrixScale_t::CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F as i32;
+    set(product, Attribute::CUBLASLT_MATMUL_DESC_A_SCALE_MODE, of_rows)?;
+    set(product, Attribute::CUBLASLT_MATMUL_DESC_B_SCALE_MODE, of_rows)?;
+    set(product, Attribute::CUBLASLT_MATMUL_DESC_FAST_ACCUM, 1i8)
+}
+
+/// Addresses of the scales of weights and of rows.
+fn set_scales(product: sys::cublasLtMatmulDesc_t, [weight, x]: [u64; 2]) -> Result<(), CublasError> {
+    set(product, Attribute::CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, weight)?;
+    set(product, Attribute::CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, x)
+}
+
+fn set<T: Copy>(product: sys::cublasLtMatmulDesc_t, attribute: Attribute, value: T) -> Result<(), CublasError> {
+    // SAFETY: the descriptor is a live one, and the value has the size that it says; cuBLASLt copies it.
+    unsafe { result::set_matmul_desc_attribute(product, attribute, (&raw const value).cast(), size_of::<T>()) }
 }
 
 fn cublas_error(what: impl Into<String>, error: CublasError) -> Error {

@@ -34,21 +34,17 @@ use half::bf16;
 pub struct DeviceSearch {
     heads: HeadShape,
     block_m: usize,
-    /// Query rows of a warp.
-    warp_rows: usize,
-    /// Shared memory of the kernels that multiply.
-    buffer_bytes: usize,
     /// What [`Kept`] says.
     totals: Buffer<u64>,
     means: Kernel,
-    levels: Kernel,
-    probes: Kernel,
+    levels: RowsKernel,
+    probes: RowsKernel,
     shares: Kernel,
     rank_distances: Kernel,
     judge: Kernel,
-    column_mass: Kernel,
+    column_mass: RowsKernel,
     rank_columns: Kernel,
-    column_shares: Kernel,
+    column_shares: RowsKernel,
     choose: Kernel,
     lower: Kernel,
     order: Kernel,
@@ -90,6 +86,45 @@ struct Sizes {
     warp_rows: usize,
 }
 
+/// A kernel that multiplies rows with keys, and how many rows a block of threads takes.
+struct RowsKernel {
+    kernel: Kernel,
+    threads: u32,
+    /// Shared memory that a launch asks for.
+    bytes: usize,
+    /// Query rows, or tiles where a warp takes one.
+    rows: usize,
+}
+
+impl RowsKernel {
+    /// By products of warps: `buffers` buffers of 64 keys.
+    fn of_warps(kernel: Kernel, suffix: usize, buffers: usize, rows: usize) -> Self {
+        Self { kernel, threads: THREADS, bytes: buffers * keys_bytes(suffix), rows: rows * WARPS }
+    }
+
+    /// By products of warpgroups, `products` of 64 rows for each of two: rows lie in shared memory, too.
+    fn of_warpgroups(
+        device: &Device,
+        name: &'static str,
+        suffix: usize,
+        products: usize,
+        rows: usize,
+    ) -> Result<Self, Error> {
+        let bytes = (WARPGROUP_BUFFERS + WARPGROUPS * products) * keys_bytes(suffix) + 1024;
+        let kernel = device.kernel(image!("search_sm90"), name, bytes)?;
+        Ok(Self { kernel, threads: 128 * WARPGROUPS as u32, bytes, rows: rows * WARPGROUPS * 4 })
+    }
+
+    fn grid(&self, x: usize, y: usize, z: usize) -> Grid {
+        Grid { blocks: (x as u32, y as u32, z as u32), threads: self.threads, shared_bytes: self.bytes as u32 }
+    }
+}
+
+/// Bytes of 64 keys, or of 64 rows.
+fn keys_bytes(suffix: usize) -> usize {
+    64 * suffix * size_of::<bf16>()
+}
+
 impl Sizes {
     fn of(head_dim: usize) -> Option<Self> {
         let (suffix, warp_rows) = match head_dim {
@@ -110,6 +145,9 @@ const PROBE_SPAN: usize = 16;
 const COLUMN_SPAN: usize = 8;
 /// Keys that the kernels of scores and probes have on the way.
 const BUFFERS: usize = 3;
+/// Likewise by products of warpgroups, and warpgroups of a block of threads there.
+const WARPGROUP_BUFFERS: usize = 2;
+const WARPGROUPS: usize = 2;
 /// A warp for each candidate.
 const CHOOSE_THREADS: u32 = 32 * (arguments::NUM_FAMILIES * MOST_COUNTS) as u32;
 /// Every fourth row of a tile is scored.
@@ -137,7 +175,7 @@ impl DeviceSearch {
             let (expected, found) = (format!("tiles of {} queries", warp_rows * ROW_STRIDE), block_m.to_string());
             return Err(Error::Unsupported { what: "search", expected, found });
         }
-        let buffer = 64 * suffix * size_of::<bf16>();
+        let warpgroups = capability.0 == 9 && heads.head_dim() == suffix && suffix <= 128;
         let of_dim = |image, name: [&'static str; 4], bytes| {
             let index = [64, 128, 192, 256].iter().position(|dim| *dim == suffix).expect("one of the sizes");
             device.kernel(image, name[index], bytes)
@@ -146,29 +184,46 @@ impl DeviceSearch {
             ($image:literal, $name:literal, $bytes:expr) => {{
                 let names =
                     [concat!($name, "_d64"), concat!($name, "_d128"), concat!($name, "_d192"), concat!($name, "_d256")];
-                of_dim(image!($image), names, $bytes)?
+                of_dim(image!($image), names, $bytes * keys_bytes(suffix))?
             }};
         }
+        let of_warps = |kernel, buffers, rows| RowsKernel::of_warps(kernel, suffix, buffers, rows);
+        // `names`: for a head_dim of 64, and of 128.
+        let of_warpgroups = |names: [&'static str; 2], products: usize, rows| {
+            RowsKernel::of_warpgroups(device, names[usize::from(suffix == 128)], suffix, products, rows)
+        };
         let distances_bytes = (MOST_BLOCKS + 1) * size_of::<f32>();
         let distances_bytes = distances_bytes.min(device.properties().shared_memory_bytes - 1024);
         Ok(Self {
             heads,
             block_m,
-            warp_rows,
-            buffer_bytes: buffer,
             totals: device.zeros(2)?,
             means: device.kernel(image!("search_means"), "search_means", 0)?,
-            levels: match tall {
-                true => device.kernel(image!("search_levels"), "search_levels_d64_tall", BUFFERS * buffer)?,
-                false => of_dim!("search_levels", "search_levels", BUFFERS * buffer),
+            // A warp a tile.
+            levels: match (warpgroups, tall) {
+                // A product has sixteen rows of each of four tiles.
+                (true, _) if block_m == if suffix == 64 { 192 } else { 128 } => {
+                    of_warpgroups(["search_levels_sm90_d64", "search_levels_sm90_d128"], block_m / ROW_STRIDE / 16, 1)?
+                }
+                (_, true) => {
+                    let name = "search_levels_d64_tall";
+                    of_warps(device.kernel(image!("search_levels"), name, BUFFERS * keys_bytes(64))?, BUFFERS, 1)
+                }
+                (_, false) => of_warps(of_dim!("search_levels", "search_levels", BUFFERS), BUFFERS, 1),
             },
-            probes: of_dim!("search_probes", "search_probes", BUFFERS * buffer),
+            probes: match warpgroups {
+                true => of_warpgroups(["search_probes_sm90_d64", "search_probes_sm90_d128"], 1, 16)?,
+                false => of_warps(of_dim!("search_probes", "search_probes", BUFFERS), BUFFERS, warp_rows),
+            },
             shares: device.kernel(image!("search_probes"), "search_shares", 0)?,
             rank_distances: device.kernel(image!("search_distances"), "search_rank_distances", distances_bytes)?,
             judge: device.kernel(image!("search_distances"), "search_judge", 0)?,
-            column_mass: of_dim!("search_columns", "search_column_mass", 2 * buffer),
+            column_mass: match warpgroups {
+                true => of_warpgroups(["search_column_mass_sm90_d64", "search_column_mass_sm90_d128"], 1, 16)?,
+                false => of_warps(of_dim!("search_columns", "search_column_mass", 2), 2, warp_rows),
+            },
             rank_columns: device.kernel(image!("search_columns"), "search_rank_columns", 0)?,
-            column_shares: of_dim!("search_columns", "search_column_shares", buffer),
+            column_shares: of_warps(of_dim!("search_columns", "search_column_shares", 1), 1, warp_rows),
             choose: device.kernel(image!("search_choose"), "search_choose", 0)?,
             lower: device.kernel(image!("search_lower"), "search_lower", 0)?,
             order: device.kernel(image!("search_lower"), "search_order", 0)?,
@@ -217,21 +272,13 @@ impl DeviceSearch {
 
         let most = arguments.counts[arguments.num_counts as usize - 1] as usize;
         let probes = arguments.num_probes as usize;
-        let rows_of_block = WARPS * self.warp_rows;
         let plain = |x: usize, y: u32| Grid { blocks: (x as u32, y, 1), threads: THREADS, shared_bytes: 0 };
-        let with = |x: usize, y: u32, z: u32, buffers: usize| Grid {
-            blocks: (x as u32, y, z),
-            threads: THREADS,
-            shared_bytes: (buffers * self.buffer_bytes) as u32,
-        };
         let wide = |x: usize, threads: u32, shared_bytes: usize| Grid {
             blocks: (x as u32, 1, 1),
             threads,
             shared_bytes: shared_bytes as u32,
         };
-        let tile_groups = tiles.num_tiles().div_ceil(WARPS);
-        let probe_groups = probes.div_ceil(rows_of_block) as u32;
-        let judge_groups = (probes / 2).div_ceil(rows_of_block) as u32;
+        let Self { levels, probes: probing, column_mass, column_shares, .. } = self;
         let extra_rows = arguments.extra_rows as usize;
         let sections = self.heads.num_q_heads() / batch.section_heads(self.device(), self.heads);
         // SAFETY: of all launches: `Arguments` mirrors the kernels', whose grids cover heads, tiles, blocks and probes up to the
@@ -239,9 +286,11 @@ impl DeviceSearch {
         // the cache, as `check_batch` found.
         unsafe {
             begin(Stage::Scores)?;
-            self.levels.launch(with(tile_groups, heads, 1, BUFFERS), &arguments)?;
+            let grid = levels.grid(tiles.num_tiles().div_ceil(levels.rows), heads as usize, 1);
+            levels.kernel.launch(grid, &arguments)?;
             begin(Stage::Probes)?;
-            self.probes.launch(with(blocks.div_ceil(PROBE_SPAN), probe_groups, heads, BUFFERS), &arguments)?;
+            let grid = probing.grid(blocks.div_ceil(PROBE_SPAN), probes.div_ceil(probing.rows), heads as usize);
+            probing.kernel.launch(grid, &arguments)?;
             self.shares.launch(plain(probes.div_ceil(WARPS), heads), &arguments)?;
             begin(Stage::Distances)?;
             let distances = (blocks + 1) * size_of::<f32>();
@@ -249,14 +298,18 @@ impl DeviceSearch {
             self.judge.launch(plain((probes / 2).div_ceil(2 * WARPS), heads), &arguments)?;
             if most > 0 {
                 begin(Stage::Columns)?;
-                self.column_mass.launch(with(blocks.div_ceil(COLUMN_SPAN), heads, 1, 2), &arguments)?;
+                let grid = column_mass.grid(blocks.div_ceil(COLUMN_SPAN), heads as usize, 1);
+                column_mass.kernel.launch(grid, &arguments)?;
                 self.rank_columns.launch(wide(heads as usize, 1024, 0), &arguments)?;
-                self.column_shares.launch(with(most.div_ceil(64), judge_groups, heads, 1), &arguments)?;
+                let groups = (probes / 2).div_ceil(column_shares.rows);
+                column_shares
+                    .kernel
+                    .launch(column_shares.grid(most.div_ceil(64), groups, heads as usize), &arguments)?;
             }
             begin(Stage::Choice)?;
             self.choose.launch(wide(heads as usize, CHOOSE_THREADS, 0), &arguments)?;
             begin(Stage::Lowering)?;
-            self.lower.launch(plain(tile_groups, heads), &arguments)?;
+            self.lower.launch(plain(tiles.num_tiles().div_ceil(WARPS), heads), &arguments)?;
             self.order.launch(wide(sections, 1024, 0), &arguments)?;
             self.gather.launch(plain(extra_rows.div_ceil(WARPS), heads), &arguments)?;
         }

@@ -66,3 +66,32 @@ impl Numbers {
         }
     }
 }
+
+/// An 8-bit float: a sign, four bits of exponent, three of mantissa; no infinity.
+pub fn e4m3(bits: u8) -> f64 {
+    let (exponent, mantissa) = (i32::from(bits >> 3 & 15), f64::from(bits & 7));
+    let size = match (exponent, bits & 7) {
+        (15, 7) => f64::NAN,
+        (0, _) => mantissa * 2f64.powi(-9),
+        _ => (1.0 + mantissa / 8.0) * 2f64.powi(exponent - 7),
+    };
+    if bits >> 7 == 1 { -size } else { size }
+}
+
+/// What rows of 8-bit floats mean.
+pub fn of_fp8(rows: &cuda::rows::Fp8Rows) -> Vec<f64> {
+    let (values, scales) = rows.read().unwrap();
+    values.iter().enumerate().map(|(i, bits)| e4m3(*bits) * f64::from(scales[i / rows.features()])).collect()
+}
+
+/// Checks that rows are rounded to 8-bit floats as well as their scales allow: by half of the last bit of each element, or
+/// of the smallest number that there is.
+pub fn assert_rounded(found: &[f64], expected: &[f64], features: usize, what: &str) {
+    for (row, (found, expected)) in found.chunks(features).zip(expected.chunks(features)).enumerate() {
+        let largest = expected.iter().fold(0f64, |a, b| a.max(b.abs()));
+        for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+            let half = (expected.abs() / 16.0).max(largest / 448.0 / 1024.0) * 1.001 + 1e-7 * largest;
+            assert!((found - expected).abs() <= half, "{what}, row {row}, element {i}: {found}, expected {expected}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The attention of a chunk by a policy: dense, by what the search finds on the device, or by a planner on the host.
 
-use super::{Chunk, Gpu, Operand, Work};
+use super::{Chunk, Gpu, Work};
 use crate::kv_cache::Sequence;
 use crate::ops::{AttentionReport, AttentionSpec, OpsError};
 use crate::policy::{AttentionPolicy, LayerReport};
@@ -10,7 +10,9 @@ use attention::queries::Queries;
 use attention::search::Search;
 use attention::shape::{QueryRange, Tiles};
 use attention::simd::Simd;
+use cuda::device::Buffer;
 use cuda::kv::KvPages;
+use half::bf16;
 use std::sync::PoisonError;
 use std::time::Instant;
 
@@ -23,8 +25,14 @@ impl Gpu {
         chunk: &mut Chunk,
         pages: &mut KvPages,
         sequence: &Sequence,
-        out: &mut Operand,
+        out: &mut Buffer<bf16>,
     ) -> Result<AttentionReport, OpsError> {
+        if range.q_len() == 1 {
+            let mut decode = self.decode_attention.lock().unwrap_or_else(PoisonError::into_inner);
+            decode.launch(&chunk.q, pages, &chunk.batch, out, spec.window)?;
+            self.report_all_pairs(&spec, range)?;
+            return Ok(all_pairs(&spec, range));
+        }
         // One that is as long as the keys hides none of them.
         let window = spec.window.filter(|window| *window < range.kv_len());
         let tiles = range.tiles(self.attend.plan_block_m())?;
@@ -38,7 +46,7 @@ impl Gpu {
             }
             AttentionPolicy::Search(_) | AttentionPolicy::Dense => {
                 self.mark(Work::Attention, range.q_len())?;
-                self.attend.launch(&chunk.q, pages, &chunk.batch, &mut out.values, None, window)?;
+                self.attend.launch(&chunk.q, pages, &chunk.batch, out, None, window)?;
                 self.report_all_pairs(&spec, range)?;
                 return Ok(causal);
             }
@@ -52,7 +60,7 @@ impl Gpu {
         };
         spec.prefill.report(|| LayerReport { layer: spec.layer, tiles, planned: planned.clone(), search_ms });
         self.mark(Work::Attention, range.q_len())?;
-        self.attend.launch_plan(&chunk.q, pages, &chunk.batch, &plan, &mut out.values, None)?;
+        self.attend.launch_plan(&chunk.q, pages, &chunk.batch, &plan, out, None)?;
         Ok(AttentionReport {
             computed_pairs: planned.plan.heads.iter().map(|head| head.pairs(range)).sum(),
             recalled_pairs: planned.recall() * causal.causal_pairs as f64,
@@ -83,7 +91,7 @@ impl Gpu {
         chunk: &mut Chunk,
         pages: &mut KvPages,
         sequence: &Sequence,
-        out: &mut Operand,
+        out: &mut Buffer<bf16>,
     ) -> Result<(), OpsError> {
         let Chunk { batch, q, search: room, .. } = chunk;
         let len = tiles.range().q_len();
@@ -113,7 +121,7 @@ impl Gpu {
             spec.prefill.report(|| LayerReport { layer: spec.layer, tiles, planned, search_ms });
         }
         self.mark(Work::Attention, len)?;
-        self.attend.launch_plan(q, pages, batch, room.plan(), &mut out.values, None)?;
+        self.attend.launch_plan(q, pages, batch, room.plan(), out, None)?;
         Ok(())
     }
 

@@ -10,12 +10,11 @@ use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Ops, OpsError, Stacking};
 use crate::policy::AttentionPolicy;
-use crate::weights::{LoadError, ModelWeights, Tensor, TensorName};
+use crate::weights::{LoadError, ModelWeights, Quantization, Tensor, TensorName};
 use ::attention::BLOCK_N;
 use ::attention::calibration::GpuKernel;
 use ::attention::search::{CostModel, StageTimes};
 use ::attention::shape::{HeadShape, QueryRange};
-use attention::all_pairs;
 use cuda::Error;
 use cuda::attend::Attend;
 use cuda::batch::{Batch, SequencePages};
@@ -29,7 +28,7 @@ use cuda::search::{self, DeviceSearch, Kept, SearchRoom, Stage};
 use cuda::silu_gate::SiluGate;
 use half::bf16;
 use memory::{FIXED_BYTES, MLP_ROWS, chunk_tokens, scratch_bytes};
-use products::Products;
+use products::{OperandValues, Products};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,16 +64,25 @@ enum Work {
     Rest,
 }
 
-/// bf16 activations `[token][features]`.
+/// How to open a GPU.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GpuOptions {
+    /// Take the time of products as well as that of attention, which costs short prompts a few percent.
+    pub profile: bool,
+    /// Round the weights of layers, and what they are multiplied with.
+    pub quantization: Option<Quantization>,
+}
+
+/// Activations `[token][features]` that products read.
 pub struct Operand {
-    values: Buffer<bf16>,
+    values: OperandValues,
     features: usize,
 }
 
 /// Room for the gate and up projections of some rows, and for their product.
 pub struct MlpRoom {
     gate_up: Buffer<bf16>,
-    gated: Buffer<bf16>,
+    gated: OperandValues,
     intermediate_size: usize,
 }
 
@@ -88,6 +96,8 @@ pub struct Chunk {
     rotations: Buffer<[f32; 2]>,
     /// Rotated queries, from layer to layer.
     q: Buffer<bf16>,
+    /// Where attention writes when the products behind it read 8-bit floats.
+    attended: Option<Buffer<bf16>>,
     /// Made by the first layer that searches.
     search: Option<SearchRoom>,
 }
@@ -102,25 +112,25 @@ pub struct LogitsRoom {
 impl Operand {
     /// Tokens.
     fn len(&self) -> usize {
-        self.values.len() / self.features
+        self.values.all().len() / self.features
     }
 }
 
 impl Gpu {
-    /// Opens device `ordinal` for a model. With `profile` the time of products is taken as well as that of attention, which
-    /// costs short prompts a few percent.
+    /// Opens device `ordinal` for a model.
     ///
     /// # Errors
-    /// When there is no such device, it has no kernel for these heads, or the driver or cuBLASLt is missing.
-    pub fn open(ordinal: usize, config: &ModelConfig, profile: bool) -> Result<Self, OpsError> {
+    /// When there is no such device, it has no kernel for these heads or products for this quantisation, or the driver or
+    /// cuBLASLt is missing.
+    pub fn open(ordinal: usize, config: &ModelConfig, options: GpuOptions) -> Result<Self, OpsError> {
         let device = Device::open(ordinal)?;
         let heads = config.heads();
         let attend = Attend::new(&device, heads)?;
         Ok(Self {
             clock: Mutex::new(Clock::new(&device)),
             heads,
-            profile,
-            products: Products::new(&device)?,
+            profile: options.profile,
+            products: Products::new(&device, options.quantization)?,
             search: Mutex::new(DeviceSearch::new(&device, heads, attend.plan_block_m())?),
             attend,
             decode_attention: Mutex::new(DecodeAttention::new(&device, heads, 1)?),
@@ -173,7 +183,7 @@ impl Ops for Gpu {
     }
 
     fn chunk_tokens(&self, config: &ModelConfig) -> usize {
-        chunk_tokens(config, self.device.properties().memory_bytes)
+        chunk_tokens(config, self.device.properties().memory_bytes, self.products.quantization())
     }
 
     fn warm_up_tokens(&self) -> usize {
@@ -224,17 +234,27 @@ impl Ops for Gpu {
         MemoryNeed {
             weights_bytes,
             kv_cache_bytes: page_bytes * (config.num_layers * pages) as u64,
-            scratch_bytes: (FIXED_BYTES + self.products.dequantised_bytes() + search + scratch_bytes(config, chunk))
-                as u64,
+            scratch_bytes: (FIXED_BYTES
+                + self.products.dequantised_bytes()
+                + search
+                + scratch_bytes(config, chunk, self.products.quantization())) as u64,
         }
     }
 
     fn matrix(&self, parts: &[Tensor], _: Stacking) -> Result<Matrix, LoadError> {
-        Ok(self.products.upload(parts)?)
+        Ok(self.products.upload_layer(parts)?)
     }
 
     fn matrix_bytes(&self, parts: &[Tensor]) -> u64 {
-        products::bytes(parts)
+        self.products.layer_bytes(parts)
+    }
+
+    fn output_head(&self, table: Tensor) -> Result<Matrix, LoadError> {
+        Ok(self.products.upload(&[table])?)
+    }
+
+    fn output_head_bytes(&self, table: &Tensor) -> u64 {
+        products::bytes(std::slice::from_ref(table))
     }
 
     fn vector(&self, parts: &[Tensor]) -> Result<Buffer<f32>, LoadError> {
@@ -250,7 +270,7 @@ impl Ops for Gpu {
     }
 
     fn embedding_bytes(&self, table: &Tensor) -> u64 {
-        self.matrix_bytes(std::slice::from_ref(table))
+        products::bytes(std::slice::from_ref(table))
     }
 
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<KvPages, OpsError> {
@@ -262,7 +282,7 @@ impl Ops for Gpu {
     }
 
     fn operand(&self, features: usize, len: usize) -> Result<Operand, OpsError> {
-        Ok(Operand { values: self.device.room(features * len)?, features })
+        Ok(Operand { values: self.products.operand(len, features)?, features })
     }
 
     fn heads(&self, heads: HeadShape, len: usize) -> Result<Buffer<bf16>, OpsError> {
@@ -273,7 +293,7 @@ impl Ops for Gpu {
         let rows = len.min(MLP_ROWS);
         Ok(MlpRoom {
             gate_up: self.device.room(rows * 2 * intermediate_size)?,
-            gated: self.device.room(rows * intermediate_size)?,
+            gated: self.products.operand(rows, intermediate_size)?,
             intermediate_size,
         })
     }
@@ -289,6 +309,10 @@ impl Ops for Gpu {
             frequencies: self.device.upload(&frequencies)?,
             factor,
             q: self.device.room(len * config.num_q_heads * config.head_dim)?,
+            attended: match self.products.quantization() {
+                Some(Quantization::Fp8) => Some(self.device.room(len * config.num_q_heads * config.head_dim)?),
+                None => None,
+            },
             search: None,
         })
     }
@@ -319,12 +343,12 @@ impl Ops for Gpu {
 
     fn rms_norm(&self, x: &Buffer<f32>, weight: &Buffer<f32>, eps: f32, out: &mut Operand) -> Result<(), OpsError> {
         self.mark(Work::Rest, out.len())?;
-        Ok(self.rms_norm.launch(x, weight, eps, &mut out.values)?)
+        Ok(self.rms_norm.launch(x, weight, eps, out.values.all_mut())?)
     }
 
     fn project_heads(&self, matrix: &Matrix, x: &Operand, out: &mut Buffer<bf16>) -> Result<(), OpsError> {
         self.mark(Work::Products, x.len())?;
-        Ok(self.products.multiply(matrix, (&x.values).into(), out.into())?)
+        Ok(self.products.multiply(matrix, x.values.all(), out.into())?)
     }
 
     fn attention(
@@ -337,7 +361,7 @@ impl Ops for Gpu {
         sequence: &Sequence,
         out: &mut Operand,
     ) -> Result<AttentionReport, OpsError> {
-        let Chunk { batch, rotations, q, .. } = chunk;
+        let Chunk { batch, rotations, q, .. } = &mut *chunk;
         let len = batch.num_rows();
         let range = QueryRange::new(len, sequence.len() + len)?;
         let of_heads = DeviceHeadParameters {
@@ -351,18 +375,24 @@ impl Ops for Gpu {
         };
         self.mark(Work::Rest, len)?;
         self.qkv_rope_store.launch(qkv, of_heads, rotations, pairing, batch, q, pages)?;
-        if len == 1 {
-            let mut decode = self.decode_attention.lock().unwrap_or_else(PoisonError::into_inner);
-            decode.launch(q, pages, batch, &mut out.values, spec.window)?;
-            self.report_all_pairs(&spec, range)?;
-            return Ok(all_pairs(&spec, range));
-        }
-        self.attend(spec, range, chunk, pages, sequence, out)
+        let mut room = chunk.attended.take();
+        let attended = match (&mut out.values, &mut room) {
+            (OperandValues::Bf16(values), _) | (OperandValues::Fp8(_), Some(values)) => values,
+            (OperandValues::Fp8(_), None) => unreachable!("made with every chunk of a GPU that quantises"),
+        };
+        let report = self.attend(spec, range, chunk, pages, sequence, attended);
+        let quantised = match (&mut out.values, &room) {
+            (OperandValues::Fp8(to), Some(from)) => self.products.quantise(from, to),
+            _ => Ok(()),
+        };
+        chunk.attended = room;
+        quantised?;
+        report
     }
 
     fn linear_add(&self, matrix: &Matrix, x: &Operand, out: &mut Buffer<f32>) -> Result<(), OpsError> {
         self.mark(Work::Products, x.len())?;
-        Ok(self.products.multiply_add(matrix, (&x.values).into(), out.into())?)
+        Ok(self.products.multiply_add(matrix, x.values.all(), out.into())?)
     }
 
     fn mlp(
@@ -378,18 +408,16 @@ impl Ops for Gpu {
         for start in (0..len).step_by(MLP_ROWS) {
             let end = (start + MLP_ROWS).min(len);
             let rows = end - start;
-            let of_hidden = start * hidden..end * hidden;
             let MlpRoom { gate_up: both, gated, .. } = &mut *room;
-            let (of_both, of_gated) = (0..rows * 2 * inner, 0..rows * inner);
+            let of_both = 0..rows * 2 * inner;
 
             self.mark(Work::Products, len)?;
-            let part = x.values.view(of_hidden.clone());
-            self.products.multiply(gate_up, part, both.view_mut(of_both.clone()))?;
+            self.products.multiply(gate_up, x.values.rows(start..end, hidden), both.view_mut(of_both.clone()))?;
             self.mark(Work::Rest, len)?;
-            self.silu_gate.launch(both.view(of_both), inner, gated.view_mut(of_gated.clone()))?;
+            self.silu_gate.launch(both.view(of_both), inner, gated.rows_mut(0..rows, inner))?;
             self.mark(Work::Products, len)?;
-            let to = out.view_mut(of_hidden);
-            self.products.multiply_add(down, gated.view(of_gated), to)?;
+            let to = out.view_mut(start * hidden..end * hidden);
+            self.products.multiply_add(down, gated.rows(0..rows, inner), to)?;
         }
         Ok(())
     }
@@ -435,7 +463,7 @@ impl Ops for Gpu {
         let LogitsRoom { x: last, normed, logits } = room;
         let features = last.len();
         ViewMut::from(&mut *last).copy_from(x.view(token * features..(token + 1) * features))?;
-        self.rms_norm.launch(last, norm, eps, normed)?;
+        self.rms_norm.launch(last, norm, eps, &mut *normed)?;
         self.products.multiply_wide(matrix, (&*normed).into(), (&mut *logits).into())?;
         Ok(logits.read()?)
     }

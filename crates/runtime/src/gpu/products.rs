@@ -1,13 +1,15 @@
 //! Weights on the device, and products with them.
 
 use crate::ops::OpsError;
-use crate::weights::{Encoding, Tensor};
+use crate::weights::{Encoding, Quantization, Tensor};
 use cuda::Error;
 use cuda::device::{Buffer, Device, Gemm, View, ViewMut};
 use cuda::embed::Embed;
 use cuda::quantised::{Encoding as OnDevice, Product, Quantised, QuantisedMatrix};
+use cuda::rows::{Fp8Rows, QuantiseRows, Rows, RowsMut};
 use half::bf16;
 use rayon::prelude::*;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A weight matrix as its file stores it.
@@ -21,7 +23,52 @@ pub struct Matrix {
 enum Part {
     Plain(Buffer<bf16>),
     Quantised(QuantisedMatrix),
+    /// All rows.
+    Fp8(Fp8Rows),
 }
+
+/// Activations as the matrices of layers want them.
+pub enum OperandValues {
+    Bf16(Buffer<bf16>),
+    Fp8(Fp8Rows),
+}
+
+impl OperandValues {
+    /// All tokens.
+    pub(super) fn all(&self) -> Rows<'_> {
+        match self {
+            Self::Bf16(values) => values.into(),
+            Self::Fp8(rows) => rows.into(),
+        }
+    }
+
+    /// All tokens, to write.
+    pub(super) fn all_mut(&mut self) -> RowsMut<'_> {
+        match self {
+            Self::Bf16(values) => values.into(),
+            Self::Fp8(rows) => rows.into(),
+        }
+    }
+
+    /// Some tokens.
+    pub(super) fn rows(&self, tokens: Range<usize>, features: usize) -> Rows<'_> {
+        match self {
+            Self::Bf16(values) => values.view(tokens.start * features..tokens.end * features).into(),
+            Self::Fp8(rows) => rows.view(tokens).into(),
+        }
+    }
+
+    /// Some tokens, to write.
+    pub(super) fn rows_mut(&mut self, tokens: Range<usize>, features: usize) -> RowsMut<'_> {
+        match self {
+            Self::Bf16(values) => values.view_mut(tokens.start * features..tokens.end * features).into(),
+            Self::Fp8(rows) => rows.view_mut(tokens).into(),
+        }
+    }
+}
+
+/// Why a product never meets one factor in 8-bit floats and one in bf16.
+const FP8_EVERYWHERE: &str = "8-bit floats are for layers: all of their matrices and operands, nothing else";
 
 /// What multiplies.
 pub(super) struct Products {
@@ -31,11 +78,19 @@ pub(super) struct Products {
     quantised: Quantised,
     /// A quantised matrix while many rows are multiplied by it: room for the largest.
     dequantised: Mutex<Buffer<bf16>>,
+    /// Of the matrices of layers.
+    quantization: Option<Quantization>,
+    quantise_rows: QuantiseRows,
 }
 
 impl Products {
-    pub(super) fn new(device: &Device) -> Result<Self, Error> {
+    pub(super) fn new(device: &Device, quantization: Option<Quantization>) -> Result<Self, Error> {
+        if let Some(Quantization::Fp8) = quantization {
+            Gemm::check_fp8(device)?;
+        }
         Ok(Self {
+            quantization,
+            quantise_rows: QuantiseRows::new(device)?,
             gemm: Mutex::new(Gemm::new(device)?),
             embed: Embed::new(device)?,
             quantised: Quantised::new(device),
@@ -54,8 +109,34 @@ impl Products {
         self.dequantised.lock().unwrap_or_else(PoisonError::into_inner).len() * size_of::<bf16>()
     }
 
+    /// What the matrices of layers are rounded to.
+    pub(super) fn quantization(&self) -> Option<Quantization> {
+        self.quantization
+    }
+
+    /// Room for what the matrices of layers are multiplied with.
+    pub(super) fn operand(&self, tokens: usize, features: usize) -> Result<OperandValues, Error> {
+        Ok(match self.quantization {
+            Some(Quantization::Fp8) => OperandValues::Fp8(Fp8Rows::room(&self.device, tokens, features)?),
+            None => OperandValues::Bf16(self.device.room(tokens * features)?),
+        })
+    }
+
+    /// Rounds rows.
+    pub(super) fn quantise(&self, from: &Buffer<bf16>, to: &mut Fp8Rows) -> Result<(), OpsError> {
+        let rows = to.len();
+        Ok(self.quantise_rows.launch(from, to.view_mut(0..rows))?)
+    }
+
     /// `out = matrix x`, row by row of x.
-    pub(super) fn multiply(&self, matrix: &Matrix, x: View<bf16>, mut out: ViewMut<bf16>) -> Result<(), Error> {
+    pub(super) fn multiply(&self, matrix: &Matrix, x: Rows, mut out: ViewMut<bf16>) -> Result<(), Error> {
+        let x = match (x, &matrix.parts[..]) {
+            (Rows::Bf16(x), _) => x,
+            (Rows::Fp8(_), [Part::Fp8(weight)]) => {
+                return self.with_gemm(|gemm| gemm.multiply(weight, x, matrix.cols, out));
+            }
+            (Rows::Fp8(_), _) => unreachable!("{FP8_EVERYWHERE}"),
+        };
         if let [Part::Plain(weight)] = &matrix.parts[..] {
             return self.with_gemm(|gemm| gemm.multiply(weight, x, matrix.cols, out));
         }
@@ -69,6 +150,7 @@ impl Products {
             match part {
                 Part::Plain(weight) => self.with_gemm(|gemm| gemm.multiply(weight, x, matrix.cols, to))?,
                 Part::Quantised(part) => self.quantised.multiply(part, x, Product::Narrow(to))?,
+                Part::Fp8(_) => unreachable!("{FP8_EVERYWHERE}"),
             }
             start += rows;
         }
@@ -76,7 +158,14 @@ impl Products {
     }
 
     /// `out += matrix x`, row by row of x.
-    pub(super) fn multiply_add(&self, matrix: &Matrix, x: View<bf16>, out: ViewMut<f32>) -> Result<(), Error> {
+    pub(super) fn multiply_add(&self, matrix: &Matrix, x: Rows, out: ViewMut<f32>) -> Result<(), Error> {
+        let x = match (x, &matrix.parts[..]) {
+            (Rows::Bf16(x), _) => x,
+            (Rows::Fp8(_), [Part::Fp8(weight)]) => {
+                return self.with_gemm(|gemm| gemm.multiply_add(weight, x, matrix.cols, out));
+            }
+            (Rows::Fp8(_), _) => unreachable!("{FP8_EVERYWHERE}"),
+        };
         match &matrix.parts[..] {
             [Part::Plain(weight)] => self.with_gemm(|gemm| gemm.multiply_add(weight, x, matrix.cols, out)),
             [Part::Quantised(part)] if x.len() == matrix.cols => self.quantised.multiply(part, x, Product::Add(out)),
@@ -107,10 +196,30 @@ impl Products {
             match part {
                 Part::Plain(weight) => to.copy_from(weight.into())?,
                 Part::Quantised(part) => self.quantised.dequantise(part, to)?,
+                Part::Fp8(_) => unreachable!("{FP8_EVERYWHERE}"),
             }
             start += elements;
         }
         self.with_gemm(|gemm| run(gemm, room.view(0..start)))
+    }
+
+    /// Takes a matrix of a layer to the device, rounded as asked for.
+    pub(super) fn upload_layer(&self, parts: &[Tensor]) -> Result<Matrix, OpsError> {
+        let Some(Quantization::Fp8) = self.quantization else { return self.upload(parts) };
+        let (cols, rows) = (parts[0].cols(), parts.iter().map(Tensor::rows).sum());
+        let mut rounded = Fp8Rows::room(&self.device, rows, cols)?;
+        self.quantise(&self.upload_plain(parts)?, &mut rounded)?;
+        Ok(Matrix { parts: Arc::new(vec![Part::Fp8(rounded)]), cols })
+    }
+
+    /// Bytes of a matrix of a layer on the device.
+    pub(super) fn layer_bytes(&self, parts: &[Tensor]) -> u64 {
+        match self.quantization {
+            Some(Quantization::Fp8) => {
+                parts.iter().map(|part| Fp8Rows::bytes(part.rows(), part.cols())).sum::<usize>() as u64
+            }
+            None => bytes(parts),
+        }
     }
 
     /// Takes a matrix to the device: what is quantised there stays so, all else becomes bf16.
@@ -162,6 +271,7 @@ impl Products {
         match &table.parts[..] {
             [Part::Plain(weight)] => self.embed.launch(weight, table.cols, ids, out),
             [Part::Quantised(part)] => self.quantised.embed(part, ids, out),
+            [Part::Fp8(_)] => unreachable!("{FP8_EVERYWHERE}"),
             _ => unreachable!("an embedding is one tensor"),
         }
     }
@@ -181,6 +291,7 @@ impl Part {
         match self {
             Part::Plain(weight) => weight.len() / cols,
             Part::Quantised(part) => part.rows(),
+            Part::Fp8(part) => part.len(),
         }
     }
 }

@@ -4,6 +4,7 @@ mod error;
 pub mod gguf;
 mod names;
 mod quant;
+mod quantization;
 mod random;
 mod safetensors;
 
@@ -18,6 +19,7 @@ use std::path::Path;
 pub use error::LoadError;
 pub use names::{LayerPart, TensorName};
 pub use quant::Encoding;
+pub use quantization::Quantization;
 pub use random::RandomWeights;
 pub(crate) use safetensors::{SHARD_INDEX, shard_names};
 
