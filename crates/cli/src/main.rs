@@ -1,6 +1,7 @@
 //! `sparse-accelerate`: the command line.
 
 mod arguments;
+mod child;
 mod commands;
 mod json_file;
 mod progress;
@@ -14,6 +15,7 @@ use eval::tasks::retrieval::Task;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    child::end_with_parent();
     let arguments = arguments::Arguments::parse();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
