@@ -26,6 +26,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::path::Path;
 use std::time::Instant;
 
+/// More than the cores of any machine; each has a stack, and work is divided among all.
+const MAX_THREADS: usize = 4096;
+
 /// How to load a model.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
@@ -95,6 +98,11 @@ pub enum EngineError {
     /// The device.
     #[error(transparent)]
     Ops(#[from] OpsError),
+    /// More threads than any machine has use for.
+    #[error(
+        "{0} worker threads were asked for, at most {MAX_THREADS} are possible: one for each core is fastest, which 0 asks for"
+    )]
+    TooManyThreads(usize),
     /// Threads could not be started.
     #[error("cannot start worker threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -212,6 +220,9 @@ impl Engine {
         };
         if let Some(stretch) = options.stretch {
             weights.stretch(stretch)?;
+        }
+        if options.threads > MAX_THREADS {
+            return Err(EngineError::TooManyThreads(options.threads));
         }
         let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
         let options = options.clone();
