@@ -1,6 +1,7 @@
 //! `sparse-accelerate`: the command line.
 
 mod arguments;
+mod child;
 mod commands;
 mod json_file;
 mod progress;
@@ -11,16 +12,18 @@ mod texts;
 use anyhow::Context;
 use clap::Parser;
 use eval::tasks::retrieval::Task;
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    child::end_with_parent();
     let arguments = arguments::Arguments::parse();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of our output went away (`| head`): nothing is wrong.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            note(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -49,6 +52,11 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Doctor(doctor) => commands::doctor::run(doctor),
         Command::Completions { shell } => commands::completions::run(shell).context("cannot write the completions"),
     }
+}
+
+/// Writes a line to standard error. Where that is closed or full there is nobody to tell, and no reason to stop.
+fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

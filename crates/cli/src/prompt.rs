@@ -15,7 +15,7 @@ pub fn read(prompt: Option<&str>, prompt_file: Option<&Path>) -> anyhow::Result<
         }
         (None, None) => {
             if io::stdin().is_terminal() {
-                eprintln!("Type the prompt, then Ctrl-D:");
+                crate::note("Type the prompt, then Ctrl-D:");
             }
             let mut bytes = Vec::new();
             io::stdin().read_to_end(&mut bytes).context("cannot read the prompt from standard input")?;

@@ -1,6 +1,8 @@
 //! A chat as the model was trained to read it: the Jinja template that comes with the model.
 
+mod bounds;
 mod generation_tag;
+mod guard;
 mod json;
 
 use minijinja::value::ValueKind;
@@ -38,6 +40,8 @@ pub(crate) struct TemplateSource {
 /// A chat template, compiled.
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    /// Bytes of the longest piece of text that one step writes.
+    longest_text: usize,
     bos: String,
     eos: String,
 }
@@ -48,37 +52,53 @@ impl ChatTemplate {
     /// Compiles a template; `bos` and `eos` are the texts of those tokens.
     ///
     /// # Errors
-    /// When it is not valid Jinja.
+    /// When it is not valid Jinja, or larger than any real template.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self, TemplateError> {
+        bounds::check_source(source)?;
         let mut environment = Environment::new();
         // As transformers renders: a tag alone on its line leaves no line behind.
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         // Templates are written for Python: values print as there, and strings have methods.
         environment.set_formatter(print_as_python);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(bounds::python_method);
         environment.add_filter("tojson", json::to_json);
+        bounds::bound(&mut environment);
         environment.add_function("raise_exception", refuse);
         environment.add_function("strftime_now", today);
-        environment.add_template_owned(NAME, generation_tag::without_generation_tags(source).into_owned())?;
-        Ok(Self { environment, bos: bos.into(), eos: eos.into() })
+        let longest_text = bounds::longest_text(source);
+        let source = guard::guarded(&generation_tag::without_generation_tags(source))?;
+        let environment = bounds::with_deep_stack(bounds::COMPILE_TIME, move || {
+            environment.add_template_owned(NAME, source)?;
+            Ok(environment)
+        })?;
+        Ok(Self { environment, longest_text, bos: bos.into(), eos: eos.into() })
     }
 
     /// The chat as text, up to where the assistant's turn begins when `add_generation_prompt`.
     ///
     /// # Errors
-    /// When the template refuses the messages.
+    /// When the template refuses the messages, does not end, or takes far more memory or writes far more than the messages.
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TemplateError> {
         let values = context! {
             messages, add_generation_prompt, bos_token => self.bos, eos_token => self.eos,
             // Templates ask whether these are none, which an undefined variable is not.
             tools => (), documents => (),
         };
-        Ok(self.environment.get_template(NAME)?.render(values)?)
+        let mut environment = self.environment.clone();
+        let allowance = bounds::Allowance::of_chat(messages, self.longest_text);
+        environment.set_fuel(Some(allowance.steps));
+        Ok(bounds::with_deep_stack(allowance.time, move || {
+            bounds::begin(allowance.bytes);
+            let mut out = bounds::Bounded::new(allowance.bytes);
+            environment.get_template(NAME)?.render_captured_to(values, &mut out)?;
+            Ok(out.into_text())
+        })?)
     }
 }
 
 fn print_as_python(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
+    bounds::spend_printed(value)?;
     match value.kind() {
         ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
         ValueKind::None => Ok(out.write_str("None")?),

@@ -1,5 +1,7 @@
 //! One model, loaded; prompts in, text out.
 
+mod budget;
+
 use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
 use crate::config::{ConfigError, ModelConfig, StretchContext};
 use crate::cpu::Cpu;
@@ -10,18 +12,22 @@ use crate::model::{Model, Run};
 use crate::model_files::ModelFiles;
 use crate::ops::{Ops, OpsError, sum_of_stages};
 use crate::policy::{AttentionPolicy, PrefillAttention};
-use crate::prefill::prefill;
+use crate::prefill::{LAST_ROWS, prefill};
 use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats, StagesMs};
 use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{TokenText, Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, Quantization, RandomWeights};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, Search, Target};
-use attention::shape::QueryRange;
+use attention::shape::{QueryRange, Tiles};
 use attention::simd::Simd;
+use budget::Fit;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::path::Path;
 use std::time::Instant;
+
+/// More than the cores of any machine; each has a stack, and work is divided among all.
+const MAX_THREADS: usize = 4096;
 
 /// How to load a model.
 #[derive(Clone, Debug)]
@@ -95,6 +101,11 @@ pub enum EngineError {
     /// The device.
     #[error(transparent)]
     Ops(#[from] OpsError),
+    /// More threads than any machine has use for.
+    #[error(
+        "{0} worker threads were asked for, at most {MAX_THREADS} are possible: one for each core is fastest, which 0 asks for"
+    )]
+    TooManyThreads(usize),
     /// Threads could not be started.
     #[error("cannot start worker threads: {0}")]
     Threads(#[from] rayon::ThreadPoolBuildError),
@@ -164,6 +175,18 @@ pub enum EngineError {
         /// Predicted for dense attention.
         dense_ms: f64,
     },
+    /// No plan is that small.
+    #[error(
+        "a budget of {asked} is too small for a prompt of {prompt_tokens} tokens: the first block, the newest ones and the last rows are always computed, {least} at the least; ask for that or more, or for less with a longer prompt"
+    )]
+    Budget {
+        /// Asked for, as on the command line.
+        asked: String,
+        /// The least, in the same form.
+        least: String,
+        /// Tokens of the prompt.
+        prompt_tokens: usize,
+    },
 }
 
 /// A loaded model.
@@ -200,6 +223,9 @@ impl Engine {
         };
         if let Some(stretch) = options.stretch {
             weights.stretch(stretch)?;
+        }
+        if options.threads > MAX_THREADS {
+            return Err(EngineError::TooManyThreads(options.threads));
         }
         let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
         let options = options.clone();
@@ -504,7 +530,30 @@ impl Engine {
     pub fn search_for(&self, goal: Goal, prompt_len: usize) -> Result<Search, EngineError> {
         let mut search = Search::new(self.target(goal, prompt_len)?)?;
         search.cost = self.costs.clone();
-        Ok(search)
+        let chunks = self.chunks(prompt_len)?;
+        match budget::fit(&search, &chunks)? {
+            Fit::Fits(search) => Ok(search),
+            Fit::Least(least) => {
+                let asked = goal.to_string();
+                let least = match goal {
+                    // What is over the budget by this much may be over by as much of its time.
+                    Goal::AttentionMs(ms) => format!("time={:.0}ms", (ms * least.over).ceil()),
+                    Goal::Cost(_) => format!("cost={:.3}", least.share),
+                    Goal::Density(_) | Goal::Recall(_) => format!("density={:.3}", least.share),
+                };
+                Err(EngineError::Budget { asked, least, prompt_tokens: prompt_len })
+            }
+        }
+    }
+
+    /// The chunks that a prompt is taken in, in tiles, and how many of its last rows are in each.
+    fn chunks(&self, prompt_len: usize) -> Result<Vec<(Tiles, usize)>, EngineError> {
+        let chunk = |start: usize| {
+            let end = (start + self.chunk_tokens).min(prompt_len);
+            let tiles = QueryRange::new(end - start, end)?.tiles(self.model.plan_block_m())?;
+            Ok((tiles, LAST_ROWS.saturating_sub(prompt_len - end)))
+        };
+        (0..prompt_len).step_by(self.chunk_tokens).map(chunk).collect()
     }
 
     /// As [`search`](Self::search), but nothing where the mode is left to us and only dense attention has room.
@@ -519,7 +568,11 @@ impl Engine {
         Ok(search.filter(|_| !optional || self.check_room(tokens, true).is_ok()))
     }
 
-    fn target(&self, goal: Goal, prompt_len: usize) -> Result<Target, EngineError> {
+    /// What a goal is on a prompt of this length, as it stands: [`search_for`](Self::search_for) spreads it over the chunks.
+    ///
+    /// # Errors
+    /// When a time is asked for and nobody knows what a step takes here, or it is too short for the search.
+    pub fn target(&self, goal: Goal, prompt_len: usize) -> Result<Target, EngineError> {
         let budget_ms = match goal {
             Goal::Recall(share) => return Ok(Target::Recall(share)),
             Goal::Density(share) => return Ok(Target::Density(share)),
@@ -527,9 +580,7 @@ impl Engine {
             Goal::AttentionMs(ms) => ms,
         };
         let (mut dense, mut search) = (0.0, 0.0);
-        for start in (0..prompt_len).step_by(self.chunk_tokens) {
-            let end = (start + self.chunk_tokens).min(prompt_len);
-            let tiles = QueryRange::new(end - start, end)?.tiles(self.model.plan_block_m())?;
+        for (tiles, _) in self.chunks(prompt_len)? {
             dense += self.costs.dense(tiles);
             search += self.costs.search(tiles);
         }

@@ -1,5 +1,6 @@
 //! How much memory a run will hold, known before it starts.
 
+mod address_space;
 mod control_groups;
 
 use crate::ops::Ops;
@@ -75,13 +76,13 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// Memory this process may still take: what the machine has available, or what its control groups leave if that is less; pages
-/// of files, which the kernel drops on demand, count as available in both. `None` where the operating system does not say.
+/// Memory this process may still take: what the machine has available, or what its control groups or the limit on its addresses
+/// (`ulimit -v`) leave if that is less; pages of files, which the kernel drops on demand, count as available in the first two. `None` where the operating system does not say.
 pub fn available_bytes() -> Option<u64> {
     let mut system = sysinfo::System::new().ok()?;
     system.refresh_memory();
-    let of_machine = system.available_memory();
-    Some(control_groups::left_bytes(Path::new("/")).map_or(of_machine, |of_groups| of_groups.min(of_machine)))
+    let limits = [control_groups::left_bytes(Path::new("/")), address_space::left_bytes()];
+    limits.into_iter().flatten().chain([system.available_memory()]).min()
 }
 
 /// Most memory of the machine that this process held at a time, ever or since it was [forgotten](forget_peak_resident): its

@@ -107,6 +107,18 @@ impl Default for Goal {
     }
 }
 
+/// As it is read.
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Goal::Recall(share) => write!(f, "recall={share}"),
+            Goal::Density(share) => write!(f, "density={share}"),
+            Goal::Cost(share) => write!(f, "cost={share}"),
+            Goal::AttentionMs(ms) => write!(f, "time={ms}ms"),
+        }
+    }
+}
+
 /// Reads a budget: `density=0.1`, `cost=0.3`, `time=500ms` or `time=2s`.
 impl FromStr for Goal {
     type Err = String;

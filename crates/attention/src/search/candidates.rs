@@ -78,7 +78,7 @@ impl<'a> Candidates<'a> {
         let centres = if search.centres { tiles.num_blocks() } else { 0 };
         let pairs = CostModel::pairs();
         let (budget, prices) = match search.target {
-            Target::Density(share) => (share as f64 * pairs.dense(tiles), &pairs),
+            Target::Density(share) => (Search::density_steps(share, tiles), &pairs),
             Target::Recall(share) | Target::Cost(share) => (share as f64 * search.cost.dense(tiles), &search.cost),
         };
 

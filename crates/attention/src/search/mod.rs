@@ -21,6 +21,7 @@ mod calibrate;
 mod candidates;
 mod cost;
 mod fixed;
+mod least;
 mod offline;
 mod probe;
 mod stages;
@@ -39,6 +40,7 @@ use stages::Stopwatch;
 pub use calibrate::calibrate;
 pub use cost::CostModel;
 pub(crate) use fixed::fixed_block_cluster;
+pub use least::Least;
 pub use offline::{HeadReport, OfflineSearch, Tried};
 pub use probe::probe_rows;
 pub use stages::StageTimes;
@@ -48,10 +50,10 @@ pub use stages::StageTimes;
 pub enum Target {
     /// The cheapest plan that keeps this share of the attention mass, on average over the queries.
     Recall(f32),
-    /// The plan that keeps most among those that compute at most this share of all pairs. Columns and centres count in
-    /// whole groups of 64, so the density that is counted afterwards is below it.
+    /// The plan that keeps most among those that compute at most this share of all pairs; where none does, the sparsest
+    /// ([`Search::least`]). Columns and centres count in whole groups of 64, so the density that is counted afterwards is below.
     Density(f32),
-    /// The plan that keeps most among those that cost at most this share of dense attention.
+    /// The plan that keeps most among those that cost at most this share of dense attention; where none does, the sparsest.
     Cost(f32),
 }
 
@@ -92,14 +94,7 @@ impl Search {
     /// # Errors
     /// Unless the share is above 0 and at most 1.
     pub fn new(target: Target) -> Result<Self, Error> {
-        let (what, share) = match target {
-            Target::Recall(share) => ("recall", share),
-            Target::Density(share) => ("density budget", share),
-            Target::Cost(share) => ("cost budget", share),
-        };
-        if !(share > 0.0 && share <= 1.0) {
-            return Err(Error::Parameter { what, expected: "above 0, at most 1", found: share.to_string() });
-        }
+        Self::check_target(target)?;
         Ok(Self {
             target,
             selector: Selector::default(),
@@ -109,6 +104,32 @@ impl Search {
             guarantee: None,
             cost: CostModel::default(),
         })
+    }
+
+    /// The same search for another target.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_target(self, target: Target) -> Result<Self, Error> {
+        Self::check_target(target)?;
+        Ok(Self { target, ..self })
+    }
+
+    fn check_target(target: Target) -> Result<(), Error> {
+        let (what, share) = match target {
+            Target::Recall(share) => ("recall", share),
+            Target::Density(share) => ("density budget", share),
+            Target::Cost(share) => ("cost budget", share),
+        };
+        match share > 0.0 && share <= 1.0 {
+            true => Ok(()),
+            false => Err(Error::Parameter { what, expected: "above 0, at most 1", found: share.to_string() }),
+        }
+    }
+
+    /// The budget of a density target in the block steps that plans of these tiles are counted in.
+    pub fn density_steps(share: f32, tiles: Tiles) -> f64 {
+        least::steps_of_density(share as f64, tiles)
     }
 
     /// The target.
@@ -136,12 +157,14 @@ impl Search {
         Ok((Planned { plan: Plan { heads: plans }, choices }, times))
     }
 
-    /// Whether every head computes every pair without a look at any key: no plan could earn back the search.
+    /// Whether every head computes every pair without a look at any key: no plan could earn back the search, or there is
+    /// nothing to drop. A budget of pairs is kept even where the search takes longer than what it saves.
     pub fn is_dense(&self, tiles: Tiles, last_rows: usize) -> bool {
         let expected = self.cost.far_share;
         let (share, far_share) = match self.target {
+            Target::Density(share) => return share >= 1.0 || Self::has_nothing_to_drop(tiles, last_rows),
             Target::Recall(share) => (share, expected),
-            Target::Density(share) | Target::Cost(share) => (share, expected.min(share as f64)),
+            Target::Cost(share) => (share, expected.min(share as f64)),
         };
         share >= 1.0 || !self.cost.search_can_pay(tiles, last_rows, far_share)
     }

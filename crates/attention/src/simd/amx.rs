@@ -70,7 +70,7 @@ fn configure() {
 }
 
 /// # Safety
-/// [`request_permission`] must have returned true; `Rows` and the caller's assertions bound every address.
+/// [`request_permission`] must have returned true and `a.k` must not be 0: the loops below count down to it. `Rows` and the caller's assertions bound every address.
 pub(super) unsafe fn multiply(a: Rows, b: &[bf16], panels: usize, c: &mut [f32], c_stride: usize, accumulate: bool) {
     configure();
     let row_tiles = a.rows / ROW_TILE;

@@ -63,28 +63,18 @@ impl Simd {
         })
     }
 
-    /// Every set that runs here, slowest first; [`Simd::Portable`] is always among them.
+    /// Every set that runs here, slowest first; [`Simd::Portable`] is always among them. Looked up once.
     pub fn available() -> Vec<Simd> {
-        #[allow(unused_mut)]
-        let mut found = vec![Simd::Portable];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                found.push(Simd::Avx2);
-            }
-            let avx512 = is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("fma");
-            if avx512 && is_x86_feature_detected!("avx512bf16") {
-                found.push(Simd::Avx512Bf16);
-            }
-            if avx512 && amx::request_permission() {
-                found.push(Simd::Amx);
-            }
-        }
-        found
+        found().to_vec()
+    }
+
+    /// Panics unless this set runs here. Anyone can name a variant; what runs its instructions asks first, since an
+    /// instruction that the processor does not have ends the process.
+    #[doc(hidden)] // for `multiversion!`, which expands anywhere
+    #[inline]
+    pub fn assert_available(self) {
+        let available = self == Simd::Portable || found().contains(&self);
+        assert!(available, "{} does not run on this processor: use one of `Simd::available()`", self.name());
     }
 
     /// Name as printed by `doctor` and stored in results.
@@ -96,6 +86,35 @@ impl Simd {
             Simd::Amx => "amx-bf16",
         }
     }
+}
+
+fn found() -> &'static [Simd] {
+    static FOUND: OnceLock<Vec<Simd>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        #[allow(unused_mut)]
+        let mut found = vec![Simd::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                found.push(Simd::Avx2);
+            }
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512bf16")
+                && is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma");
+            if avx512 {
+                found.push(Simd::Avx512Bf16);
+            }
+            // With AMX as well, one-token products are those of AVX-512.
+            if avx512 && amx::request_permission() {
+                found.push(Simd::Amx);
+            }
+        }
+        found
+    })
 }
 
 /// Left operand of [`multiply`]: `rows x k` bf16, addressed by strides so that row-major matrices, pages of keys and
@@ -119,7 +138,8 @@ impl<'a> Rows<'a> {
     /// # Panics
     /// When `rows` is not a multiple of 16, `k` not a multiple of 32, or `data` is too short.
     pub fn row_major(data: &'a [bf16], rows: usize, k: usize, stride: usize) -> Self {
-        Self::new(data, rows, k, stride, K_STEP, ROW_TILE * stride)
+        // Beyond any memory the stride of tiles is of one tile, which nothing follows, or refused there.
+        Self::new(data, rows, k, stride, K_STEP, stride.saturating_mul(ROW_TILE))
     }
 
     /// Packed tiles `[rows / 16][k / 32][16][32]`: each step reads one contiguous KiB, whatever `k` is, so a
@@ -128,17 +148,23 @@ impl<'a> Rows<'a> {
     /// # Panics
     /// As [`Rows::row_major`].
     pub fn packed(data: &'a [bf16], rows: usize, k: usize) -> Self {
-        Self::new(data, rows, k, K_STEP, ROW_TILE * K_STEP, ROW_TILE * k)
+        Self::new(data, rows, k, K_STEP, ROW_TILE * K_STEP, k.saturating_mul(ROW_TILE))
     }
 
     fn new(data: &'a [bf16], rows: usize, k: usize, row_stride: usize, step_stride: usize, tile_stride: usize) -> Self {
         assert!(rows.is_multiple_of(ROW_TILE) && k.is_multiple_of(K_STEP), "{rows} rows x {k}: not whole tiles");
         if rows > 0 && k > 0 {
-            let last = (rows / ROW_TILE - 1) * tile_stride
-                + (ROW_TILE - 1) * row_stride
-                + (k / K_STEP - 1) * step_stride
-                + K_STEP;
-            assert!(last <= data.len(), "{rows} rows x {k} need {last} elements, {} given", data.len());
+            let product = |count: usize, stride: usize| (count - 1).checked_mul(stride);
+            let last = [(rows / ROW_TILE, tile_stride), (ROW_TILE, row_stride), (k / K_STEP, step_stride)]
+                .into_iter()
+                .try_fold(K_STEP, |sum, (count, stride)| sum.checked_add(product(count, stride)?));
+            let given = data.len();
+            match last {
+                Some(last) => assert!(last <= given, "{rows} rows x {k} need {last} elements, {given} given"),
+                None => {
+                    panic!("{rows} rows x {k}, {row_stride} apart, need more elements than there can be, {given} given")
+                }
+            }
         }
         Self { data, rows, k, row_stride, step_stride, tile_stride }
     }
@@ -159,18 +185,32 @@ impl<'a> Rows<'a> {
 /// `b` holds `panels` packed panels of `a.k()` features, one after another ([`pack`]); panel `p` of the f32 result
 /// starts at `c[p * c_stride]`, each row 16 lanes. With `accumulate` the product is added to what `c` holds.
 ///
+/// Where `a.k()` is 0 there is nothing to add up, and the products are 0.
+///
 /// # Panics
-/// When `b` or `c` is too short.
+/// When `b` or `c` is too short, panels of `c` overlap, or the processor does not have `simd`.
 pub fn multiply(simd: Simd, a: Rows, b: &[bf16], panels: usize, c: &mut [f32], c_stride: usize, accumulate: bool) {
     if panels == 0 || a.rows == 0 {
         return;
     }
-    assert!(b.len() >= panels * a.k * LANES, "{panels} panels of {} features need more than {}", a.k, b.len());
-    assert!(c_stride >= a.rows * LANES || panels == 1, "panels of the result overlap");
-    assert!(c.len() >= (panels - 1) * c_stride + a.rows * LANES, "result too short: {}", c.len());
+    simd.assert_available();
+    let too_many = || panic!("{panels} panels of {} features and {} rows are more than there can be", a.k, a.rows);
+    let needed = a.k.checked_mul(LANES).and_then(|panel| panel.checked_mul(panels)).unwrap_or_else(too_many);
+    let height = a.rows.checked_mul(LANES).unwrap_or_else(too_many);
+    let end = c_stride.checked_mul(panels - 1).and_then(|last| last.checked_add(height)).unwrap_or_else(too_many);
+    assert!(b.len() >= needed, "{panels} panels of {} features need {needed} elements, {} given", a.k, b.len());
+    assert!(c_stride >= height || panels == 1, "panels of the result overlap: {height} elements, {c_stride} apart");
+    assert!(c.len() >= end, "a result of {end} elements does not fit {}", c.len());
+    if a.k == 0 {
+        // The kernels run at least one step.
+        if !accumulate {
+            (0..panels).for_each(|panel| c[panel * c_stride..][..height].fill(0.0));
+        }
+        return;
+    }
     match simd {
         Simd::Portable => portable::multiply(a, b, panels, c, c_stride, accumulate),
-        // SAFETY: `available` found the set on this machine; `Rows::new` and the assertions above bound every address.
+        // SAFETY: `assert_available` found the set on this machine; `Rows::new` and the assertions above bound every address.
         #[cfg(target_arch = "x86_64")]
         Simd::Avx2 => unsafe { avx2::multiply(a, b, panels, c, c_stride, accumulate) },
         // SAFETY: as above.
@@ -187,9 +227,14 @@ pub fn multiply(simd: Simd, a: Rows, b: &[bf16], panels: usize, c: &mut [f32], c
 /// `out[r] = sum over k of a[r][k] * x[k]`: the one-token product, which reads each weight once.
 ///
 /// # Panics
-/// When `x` is shorter than `a.k()` or `out` than `a.rows()`.
+/// When `x` is shorter than `a.k()` or `out` than `a.rows()`, or the processor does not have `simd`.
 pub fn multiply_vector(simd: Simd, a: Rows, x: &[bf16], out: &mut [f32]) {
-    assert!(x.len() >= a.k && out.len() >= a.rows);
+    simd.assert_available();
+    let (given, room) = (x.len(), out.len());
+    assert!(given >= a.k && room >= a.rows, "{} rows x {} on a vector of {given}, into {room}", a.rows, a.k);
+    if a.k == 0 {
+        return out[..a.rows].fill(0.0);
+    }
     match simd {
         // SAFETY: as in `multiply`.
         #[cfg(target_arch = "x86_64")]

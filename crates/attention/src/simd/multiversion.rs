@@ -2,7 +2,7 @@
 
 /// Defines `fn name(simd: Simd, args...)` whose body the compiler vectorises once for each instruction set.
 ///
-/// Inside the body `FMA` is a `const bool`: whether fused multiply-add is in hardware ([`fma`](crate::simd::fma)).
+/// It panics where the processor does not have `simd`. Inside the body `FMA` is a `const bool`: whether fused multiply-add is in hardware ([`fma`](crate::simd::fma)).
 #[macro_export]
 macro_rules! multiversion {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
@@ -24,9 +24,10 @@ macro_rules! multiversion {
             #[allow(clippy::too_many_arguments)]
             fn avx512($($arg: $ty),*) $(-> $ret)? { body::<true>($($arg),*) }
 
+            simd.assert_available();
             match simd {
                 $crate::simd::Simd::Portable => body::<false>($($arg),*),
-                // SAFETY: `Simd::available` found these features on this machine.
+                // SAFETY: `assert_available` found these features on this machine.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Simd::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.

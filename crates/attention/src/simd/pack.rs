@@ -4,8 +4,12 @@ use super::{K_STEP, LANES, Simd};
 use half::bf16;
 
 /// Elements of a packed panel of `features` features: the inner dimension is padded to a multiple of 32.
+///
+/// # Panics
+/// When they are more than there can be.
 pub fn packed_len(features: usize) -> usize {
-    features.next_multiple_of(K_STEP) * LANES
+    let padded = features.checked_next_multiple_of(K_STEP);
+    padded.and_then(|padded| padded.checked_mul(LANES)).expect("no memory holds a panel of so many features")
 }
 
 /// Rounds a panel `[features][16]` times `scale` to bf16 and packs it as `[features / 2][16][2]`; features past the

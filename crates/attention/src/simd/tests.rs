@@ -90,3 +90,54 @@ proptest! {
         }
     }
 }
+
+/// Safe code may pass anything. What no memory could hold must not wrap around to something small.
+#[test]
+fn sizes_that_wrap_around_are_refused() {
+    let panics = |call: fn()| std::panic::catch_unwind(call).is_err();
+    fn data(n: usize) -> Vec<bf16> {
+        numbers(1, n)
+    }
+    assert!(panics(|| drop(Rows::row_major(&data(1024), 32, 32, 1 << 60))));
+    assert!(panics(|| drop(Rows::row_major(&data(1024), 16, 32, usize::MAX / 15 + 2))));
+    assert!(panics(|| drop(Rows::packed(&data(1024), 1 << 61, 32))));
+    assert!(panics(|| drop(Rows::packed(&data(1024), 16, 1 << 60))));
+    assert!(panics(|| drop(packed_len(usize::MAX - 3))));
+    assert!(panics(|| drop(packed_len(1 << 60))));
+    assert!(panics(|| {
+        let a = data(1024);
+        // The panels but one begin at multiples of 2^63, which is 0 and 2^63 in turns.
+        multiply(Simd::detect(), Rows::packed(&a, 32, 32), &data(1536), 3, &mut [0.0; 512], 1 << 63, false);
+    }));
+    assert!(panics(|| multiply(Simd::detect(), Rows::packed(&[], 1 << 60, 0), &[], 1, &mut [], 0, false)));
+    assert!(panics(|| multiply_vector(Simd::detect(), Rows::packed(&[], 32, 0), &[], &mut [0.0; 16])));
+}
+
+#[test]
+fn a_product_over_nothing_is_zero() {
+    for simd in Simd::available() {
+        let mut c = [7.0; 2 * 512 + 16];
+        multiply(simd, Rows::packed(&[], 32, 0), &[], 2, &mut c, 528, true);
+        assert_eq!(c, [7.0; 2 * 512 + 16], "added to what is there");
+        multiply(simd, Rows::packed(&[], 32, 0), &[], 2, &mut c, 528, false);
+        let between = |n: usize| (512..528).contains(&n);
+        assert!(c.iter().enumerate().all(|(n, &c)| c == if between(n) { 7.0 } else { 0.0 }));
+        let mut out = [7.0; 33];
+        multiply_vector(simd, Rows::row_major(&[], 32, 0, 5), &[], &mut out);
+        assert_eq!((out[31], out[32]), (0.0, 7.0));
+    }
+}
+
+/// Where a set is missing it is refused; where none is, this says nothing.
+#[test]
+fn sets_that_are_not_here_are_refused() {
+    let available = Simd::available();
+    for simd in [Simd::Avx2, Simd::Avx512Bf16, Simd::Amx].into_iter().filter(|simd| !available.contains(simd)) {
+        let (a, x) = (numbers(1, 512), numbers(2, 512));
+        let panics = |call: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err();
+        assert!(panics(&|| multiply(simd, Rows::packed(&a, 16, 32), &x, 1, &mut [0.0; 256], 256, false)));
+        assert!(panics(&|| multiply_vector(simd, Rows::packed(&a, 16, 32), &x, &mut [0.0; 16])));
+        assert!(panics(&|| pack(simd, &[0.0; 512], 1.0, &mut x.clone())));
+        assert!(panics(&|| dot_rows(simd, Rows::packed(&a, 16, 32), &[0.0; 32], &mut [0.0; 16])));
+    }
+}

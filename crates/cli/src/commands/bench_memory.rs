@@ -1,6 +1,7 @@
 //! Peak memory over prompt lengths, each point in a process of its own.
 
 use crate::arguments::BenchMemory;
+use crate::child;
 use crate::{json_file, progress, table};
 use anyhow::Context;
 use eval::bench::memory::{self, Point};
@@ -9,7 +10,7 @@ use runtime::memory::Bytes;
 use runtime::request::{AttentionMode, Goal};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 #[derive(Serialize)]
 struct Results<'a> {
@@ -55,12 +56,9 @@ pub fn run(arguments: BenchMemory) -> anyhow::Result<()> {
 /// Starts this program again, with its own arguments and the one point.
 fn ask(length: usize, attention: AttentionMode) -> anyhow::Result<Answer> {
     let program = std::env::current_exe().context("cannot find this program to start it again")?;
-    let output = Command::new(program)
-        .args(std::env::args_os().skip(1))
-        .arg(format!("--one-point={length}:{attention}"))
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot start this program again")?;
+    let mut again = Command::new(program);
+    again.args(std::env::args_os().skip(1)).arg(format!("--one-point={length}:{attention}"));
+    let output = child::output(&mut again).context("cannot start this program again")?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr);
         anyhow::bail!("{}", message.trim().strip_prefix("error: ").unwrap_or(message.trim()));

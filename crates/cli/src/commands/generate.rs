@@ -85,10 +85,11 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&answer)?)?;
     } else {
         writeln!(io::stdout())?;
-        eprintln!("{}", summary(stats, engine.device_name()));
+        crate::note(&summary(stats, engine.device_name()));
     }
     if context_is_full {
-        eprintln!("the answer ends because the model's context of {} tokens is full", engine.config().max_context);
+        let context = engine.config().max_context;
+        crate::note(&format!("the answer ends because the model's context of {context} tokens is full"));
     }
     Ok(())
 }

@@ -1,31 +1,44 @@
 //! All experiments, one command after the other, and a report of what they found.
 
+mod lock;
+mod origin;
 mod steps;
 
 use crate::arguments::Reproduce;
+use crate::child;
 use anyhow::Context;
 use eval::reproduction::{self, Step};
 use eval::results;
+use origin::Origin;
 use runtime::engine::{Engine, EngineOptions};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 /// What was asked for, and how far it is.
 #[derive(Serialize, Deserialize)]
 struct Progress {
     model: String,
+    /// What the steps that are done hold for; nothing known in files of versions that did not look.
+    #[serde(default)]
+    origin: Origin,
     steps: Vec<Step>,
 }
 
 pub fn run(arguments: Reproduce) -> anyhow::Result<()> {
     let out = &arguments.out;
     std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
-    let (model, context) = look_at(&arguments)?;
+    let _lock = lock::lock(out)?;
+    let Model { name: model, context, device } = look_at(&arguments)?;
+    let look = || Origin::read(&arguments.model, &arguments.texts, &device);
+    let origin = look()?;
     let planned = steps::plan(&arguments, context)?;
-    let mut progress = Progress { steps: resume(out, planned.iter().map(|planned| planned.step.clone()))?, model };
+    let steps = resume(out, planned.iter().map(|planned| planned.step.clone()), &origin)?;
+    let mut progress = Progress { steps, model, origin };
+    // What is measured from here on is of this origin, and nothing else counts as done.
+    save(out, &progress)?;
     let count = progress.steps.len();
     let (mut spent, mut weight_done) = (0.0, 0.0);
     for n in 0..count {
@@ -41,6 +54,9 @@ pub fn run(arguments: Reproduce) -> anyhow::Result<()> {
         let started = Instant::now();
         execute(step)?;
         let seconds = started.elapsed().as_secs_f64();
+        if let Some(what) = look()?.changed_since(&progress.origin) {
+            anyhow::bail!("{what} changed while the step `{}` ran, so it says nothing: start again", step.name);
+        }
         (spent, weight_done) = (spent + seconds, weight_done + planned[n].weight);
         progress.steps[n].seconds = Some(seconds);
         save(out, &progress)?;
@@ -50,8 +66,15 @@ pub fn run(arguments: Reproduce) -> anyhow::Result<()> {
     say(&format!("The report is in {}, its numbers are beside it.", out.join("index.html").display()))
 }
 
-/// Name of the model, and the longest prompt it takes.
-fn look_at(arguments: &Reproduce) -> anyhow::Result<(String, usize)> {
+struct Model {
+    name: String,
+    /// The longest prompt it takes, in tokens.
+    context: usize,
+    /// Name of the device it is on.
+    device: String,
+}
+
+fn look_at(arguments: &Reproduce) -> anyhow::Result<Model> {
     let options = EngineOptions {
         device: arguments.device.parse().map_err(anyhow::Error::msg)?,
         threads: arguments.threads,
@@ -59,22 +82,33 @@ fn look_at(arguments: &Reproduce) -> anyhow::Result<(String, usize)> {
     };
     let engine = Engine::load(&arguments.model, &options, &mut |_| {})
         .with_context(|| format!("cannot load the model `{}`", arguments.model))?;
-    Ok((engine.model_name().to_owned(), engine.config().max_context))
+    Ok(Model {
+        name: engine.model_name().to_owned(),
+        context: engine.config().max_context,
+        device: engine.device_name().to_owned(),
+    })
 }
 
 fn progress_file(out: &Path) -> PathBuf {
     out.join("reproduce.json")
 }
 
-/// The steps, those of an earlier run with the same command and a result file as done.
-fn resume(out: &Path, steps: impl Iterator<Item = Step>) -> anyhow::Result<Vec<Step>> {
+/// The steps, those of an earlier run of the same origin with the same command and a result file as done.
+fn resume(out: &Path, steps: impl Iterator<Item = Step>, origin: &Origin) -> anyhow::Result<Vec<Step>> {
     let path = progress_file(out);
     let earlier = match std::fs::read_to_string(&path) {
         Ok(text) => {
             let progress: Progress = serde_json::from_str(&text).with_context(|| {
                 format!("{} is not of a reproduction: give another --out, or delete it", path.display())
             })?;
-            progress.steps
+            match origin.changed_since(&progress.origin) {
+                Some(what) if progress.steps.iter().any(|step| step.seconds.is_some()) => {
+                    say(&format!("{what} is not that of the results in {}: all is measured anew", out.display()))?;
+                    Vec::new()
+                }
+                Some(_) => Vec::new(),
+                None => progress.steps,
+            }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
@@ -89,11 +123,7 @@ fn resume(out: &Path, steps: impl Iterator<Item = Step>) -> anyhow::Result<Vec<S
 /// Runs a step as a program of its own, so that the report's command is what ran, and memory is that of the step alone.
 fn execute(step: &Step) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("cannot find this program to start it again")?;
-    let status = Command::new(program)
-        .args(&step.command)
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot start this program again")?;
+    let status = child::run(Command::new(program).args(&step.command)).context("cannot start this program again")?;
     anyhow::ensure!(
         status.success(),
         "the step `{}` ended with {status}: what is done is kept, start again to go on",
@@ -102,17 +132,17 @@ fn execute(step: &Step) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes how far it is, and the report of what is there.
+/// Writes how far it is, and then the report of what is there: a report can be made again, a step of hours cannot.
 fn save(out: &Path, progress: &Progress) -> anyhow::Result<()> {
-    let report = reproduction::report(&progress.model, out, &progress.steps)?;
-    let write = |name: &str, text: &str| {
-        let path = out.join(name);
-        results::write_text(&path, text).with_context(|| format!("cannot write {}", path.display()))
-    };
-    write("index.html", &report.html)?;
-    write("report.md", &report.markdown)?;
+    let cannot = |path: &Path| format!("cannot write {}", path.display());
     let path = progress_file(out);
-    results::write(&path, progress).with_context(|| format!("cannot write {}", path.display()))
+    results::write(&path, progress).with_context(|| cannot(&path))?;
+    let report = reproduction::report(&progress.model, out, &progress.steps)?;
+    for (name, text) in [("index.html", &report.html), ("report.md", &report.markdown)] {
+        let path = out.join(name);
+        results::write_text(&path, text).with_context(|| cannot(&path))?;
+    }
+    Ok(())
 }
 
 fn about(seconds: f64) -> String {
@@ -135,18 +165,27 @@ mod tests {
     fn only_the_same_command_with_a_result_counts_as_done() {
         let folder = tempfile::tempdir().unwrap();
         let step = |name: &str, flag: &str| Step { name: name.into(), command: vec![flag.into()], seconds: None };
-        let fresh = |steps: &[Step]| resume(folder.path(), steps.iter().cloned()).unwrap();
+        let origin = Origin::default();
+        let fresh = |steps: &[Step]| resume(folder.path(), steps.iter().cloned(), &origin).unwrap();
         assert_eq!(fresh(&[step("a", "x")]), [step("a", "x")]);
         let done = |name: &str, flag: &str| Step { seconds: Some(3.0), ..step(name, flag) };
-        let progress = Progress { model: "m".into(), steps: vec![done("a", "x"), done("b", "x"), done("c", "x")] };
+        let progress = Progress {
+            model: "m".into(),
+            origin: origin.clone(),
+            steps: vec![done("a", "x"), done("b", "x"), done("c", "x")],
+        };
         results::write(&progress_file(folder.path()), &progress).unwrap();
         std::fs::write(folder.path().join("a.json"), "{}").unwrap();
         std::fs::write(folder.path().join("b.json"), "{}").unwrap();
         let steps = fresh(&[step("a", "x"), step("b", "other"), step("c", "x"), step("d", "x")]);
         let seconds: Vec<Option<f64>> = steps.iter().map(|step| step.seconds).collect();
         assert_eq!(seconds, [Some(3.0), None, None, None], "b ran with other flags, c left no file");
+        let elsewhere: Origin =
+            serde_json::from_str(r#"{"model":[],"texts":[],"program":null,"machine":"x"}"#).unwrap();
+        let steps = resume(folder.path(), [step("a", "x")].into_iter(), &elsewhere).unwrap();
+        assert_eq!(steps, [step("a", "x")], "another machine measures anew");
         std::fs::write(progress_file(folder.path()), "{\"rows\": []}").unwrap();
-        let error = resume(folder.path(), [step("a", "x")].into_iter()).unwrap_err();
+        let error = resume(folder.path(), [step("a", "x")].into_iter(), &origin).unwrap_err();
         assert!(format!("{error:#}").contains("not of a reproduction"), "{error:#}");
     }
 

@@ -38,7 +38,7 @@ pub fn run(arguments: Search) -> anyhow::Result<()> {
         prompts.push((name, ids));
     }
     let longest = prompts.iter().map(|(_, ids)| ids.len()).max().unwrap_or(0);
-    let target = engine.search_for(arguments.budget, longest)?.target();
+    let target = engine.target(arguments.budget, longest)?;
     let mut search = OfflineSearch::new(target, engine.costs(), longest)?;
 
     let bar = progress::bar("searching", prompts.len() as u64);

@@ -387,12 +387,13 @@ impl DeviceSearch {
         room: &mut SearchRoom,
     ) -> Result<Arguments, Error> {
         let tiles = room.tiles();
-        let pairs = attention::search::CostModel::pairs();
         let (goal, share) = match search.target() {
             Target::Recall(share) => (0, share),
             Target::Density(share) => (1, share),
             Target::Cost(share) => (2, share),
         };
+        // The kernel takes this share of it for the budget.
+        let dense_pairs_cost = Search::density_steps(share, tiles) / share as f64;
         let bit = |family| search.families.contains(&family) as u32;
         let families = bit(PatternFamily::BlockCluster)
             | bit(PatternFamily::IntervalSlash) << 1
@@ -411,7 +412,7 @@ impl DeviceSearch {
             dense_cost: search.cost.dense(tiles),
             margin: search.cost.margin,
             share: share as f64,
-            dense_pairs_cost: pairs.dense(tiles),
+            dense_pairs_cost,
             causal_pairs: tiles.range().causal_pairs() as f64,
             totals: self.totals.pointer_shared(),
             goal,

@@ -39,7 +39,7 @@ pub struct Report {
     pub markdown: String,
 }
 
-/// Writes the report of what is in `folder`.
+/// Writes the report of the steps that are done, from their files in `folder`.
 ///
 /// # Errors
 /// When a result file that is there cannot be read.
@@ -50,7 +50,9 @@ pub fn report(model: &str, folder: &Path, steps: &[Step]) -> Result<Report, Eval
          attention saw the same prompts. Every section names the command that made its numbers; the numbers themselves are in \
          the file beside it.",
     );
-    if let Some(origin) = steps.iter().find_map(|step| origin(&folder.join(step.file()))) {
+    if let Some(origin) =
+        steps.iter().filter(|step| step.seconds.is_some()).find_map(|step| origin(&folder.join(step.file())))
+    {
         document.paragraph(&origin);
     }
     for step in steps {
@@ -58,12 +60,13 @@ pub fn report(model: &str, folder: &Path, steps: &[Step]) -> Result<Report, Eval
         let (title, question) = sections::title(&step.name);
         document.heading(&step.name, title);
         document.paragraph(question);
+        // A file of a step that is not done is of an earlier run: of another model, maybe.
         match std::fs::read_to_string(&path) {
-            Ok(text) => {
+            Ok(text) if step.seconds.is_some() => {
                 let wrong = |source| EvalError::ResultFile { path: path.clone(), source };
                 sections::write(&step.name, &text, &mut document).map_err(wrong)?;
             }
-            Err(_) => document.paragraph("Not measured yet."),
+            _ => document.paragraph("Not measured yet."),
         }
         document.command(&step.command);
     }

@@ -1,11 +1,30 @@
 //! The tags `{% generation %}` and `{% endgeneration %}`, by which transformers finds the assistant's tokens for training.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// The template with a `with` block in place of each `generation` block: it renders what is inside and keeps what is set
 /// there to itself, as transformers does, and the white space around the tags is as they ask.
 pub(super) fn without_generation_tags(source: &str) -> Cow<'_, str> {
-    let (mut out, mut copied, mut at, mut raw) = (String::new(), 0, 0, false);
+    let (mut out, mut copied) = (String::new(), 0);
+    for code in codes(source).into_iter().filter(|code| source.as_bytes()[code.start - 1] == b'%') {
+        for (tag, block) in [("generation", "with"), ("endgeneration", "endwith")] {
+            if word(&source[code.clone()]) == tag {
+                out.push_str(&source[copied..code.start]);
+                out.push_str(&source[code.clone()].replacen(tag, block, 1));
+                copied = code.end;
+            }
+        }
+    }
+    match copied {
+        0 => Cow::Borrowed(source),
+        _ => Cow::Owned(out + &source[copied..]),
+    }
+}
+
+/// What stands between `{{` and `}}` and between `{%` and `%}`, outside comments and raw text.
+pub(super) fn codes(source: &str) -> Vec<Range<usize>> {
+    let (mut codes, mut at, mut raw) = (Vec::new(), 0, false);
     while let Some(begin) = source[at..].find('{').map(|found| at + found) {
         let inside = begin + 2;
         let end = match source.as_bytes().get(begin + 1) {
@@ -17,37 +36,25 @@ pub(super) fn without_generation_tags(source: &str) -> Cow<'_, str> {
                 continue;
             }
         };
-        if source.as_bytes()[begin + 1] == b'%' {
-            let is = |name: &str, end: usize| word(&source[inside..end]) == name;
-            match end {
-                Some(end) if is("endraw", end) => raw = false,
-                _ if raw => {
-                    at = inside;
-                    continue;
-                }
-                Some(end) if is("raw", end) => raw = true,
-                Some(end) => {
-                    for (tag, block) in [("generation", "with"), ("endgeneration", "endwith")] {
-                        if is(tag, end) {
-                            out.push_str(&source[copied..inside]);
-                            out.push_str(&source[inside..end].replacen(tag, block, 1));
-                            copied = end;
-                        }
-                    }
-                }
-                None => {}
+        // Cut short, or raw text with only one quote; the compiler says where.
+        let is_tag = source.as_bytes()[begin + 1] == b'%';
+        let name = end.filter(|_| is_tag).map(|end| word(&source[inside..end]));
+        match (end, name) {
+            (_, Some("endraw")) => raw = false,
+            _ if raw => {
+                at = inside;
+                continue;
             }
+            (_, Some("raw")) => raw = true,
+            (Some(end), _) if source.as_bytes()[begin + 1] != b'#' => codes.push(inside..end),
+            _ => {}
         }
         match end {
             Some(end) => at = end + 2,
-            // Cut short; the compiler says where.
             None => break,
         }
     }
-    match copied {
-        0 => Cow::Borrowed(source),
-        _ => Cow::Owned(out + &source[copied..]),
-    }
+    codes
 }
 
 /// A tag without white space and its control.

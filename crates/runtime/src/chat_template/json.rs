@@ -1,5 +1,6 @@
 //! JSON as Python writes it. Models read the prompt byte by byte: another spacing is another prompt.
 
+use super::bounds;
 use minijinja::value::Kwargs;
 use minijinja::{Error, ErrorKind, Value};
 use serde::Serialize;
@@ -17,6 +18,7 @@ pub(super) fn to_json(value: Value, indent: Option<usize>, options: Kwargs) -> R
     // Templates that pass it ask for what is done anyway.
     options.get::<Option<bool>>("ensure_ascii")?;
     options.assert_all_used()?;
+    bounds::spend_indented(&value, indent)?;
     let mut json = Vec::new();
     let written = match indent {
         Some(indent) => {

@@ -1,0 +1,59 @@
+//! One run at a time in a folder: two would measure each other, and write over each other's results.
+
+use anyhow::Context;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+
+/// Held until dropped, or until the process ends, however it does.
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Locks a folder.
+///
+/// # Errors
+/// When another run holds it, or the lock cannot be written.
+pub(super) fn lock(folder: &Path) -> anyhow::Result<Lock> {
+    let path = folder.join("reproduce.lock");
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(TryLockError::WouldBlock) => {
+            anyhow::bail!("another run writes into {}: wait until it ends, or give another --out", folder.display())
+        }
+        // Some network file systems have no locks; a run there is as it was without.
+        Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => Ok(Lock { _file: file }),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_one_run_at_a_time() {
+        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = lock(a.path()).unwrap();
+        let refused = lock(a.path()).err().unwrap().to_string();
+        assert!(refused.contains("another run") && refused.contains("--out"), "{refused}");
+        lock(b.path()).unwrap();
+        drop(first);
+        lock(a.path()).unwrap();
+    }
+
+    #[test]
+    fn a_lock_left_by_a_run_that_was_killed_is_no_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("reproduce.lock"), "").unwrap();
+        lock(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_an_error_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = lock(&folder.path().join("missing")).err().unwrap();
+        assert!(format!("{error:#}").contains("missing"), "{error:#}");
+    }
+}

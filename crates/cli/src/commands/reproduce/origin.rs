@@ -1,0 +1,151 @@
+//! What a measurement holds for: measured again where any of it differs.
+
+use anyhow::Context;
+use attention::simd::Simd;
+use eval::machine::Machine;
+use runtime::model_files::ModelFiles;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Bytes of a model, of texts and of the program, and the machine. Options are in the commands of the steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Origin {
+    model: Vec<Content>,
+    texts: Vec<Content>,
+    program: Option<Content>,
+    machine: String,
+}
+
+/// A file as it was read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Content {
+    name: String,
+    bytes: u64,
+    /// SipHash of the bytes: for files that changed, not for files made to deceive.
+    hash: String,
+}
+
+impl Origin {
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(super) fn read(model: &str, texts: &[PathBuf], device: &str) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let machine = Machine::read();
+        let parts = [&machine.device(), &machine.platform, &machine.cores.to_string(), Simd::detect().name(), device];
+        Ok(Self {
+            model: files_of(model)?.iter().map(|path| Content::read(path)).collect::<Result<_, _>>()?,
+            texts: texts.iter().map(|path| Content::read(path)).collect::<Result<_, _>>()?,
+            program: Some(Content::read(&program)?),
+            machine: parts.join(", "),
+        })
+    }
+
+    /// What differs from an earlier one, in words; nothing where nothing does.
+    pub(super) fn changed_since(&self, earlier: &Origin) -> Option<&'static str> {
+        match () {
+            _ if self.model != earlier.model => Some("the model"),
+            _ if self.texts != earlier.texts => Some("a text"),
+            _ if self.program != earlier.program => Some("the program"),
+            _ if self.machine != earlier.machine => Some("the machine"),
+            _ => None,
+        }
+    }
+}
+
+impl Content {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let cannot = || format!("cannot read {}", path.display());
+        let mut file = File::open(path).with_context(cannot)?;
+        let (mut hasher, mut bytes, mut buffer) = (DefaultHasher::new(), 0, vec![0; 1 << 20]);
+        loop {
+            match file.read(&mut buffer).with_context(cannot)? {
+                0 => break,
+                n => {
+                    hasher.write(&buffer[..n]);
+                    bytes += n as u64;
+                }
+            }
+        }
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self { name, bytes, hash: format!("{:016x}", hasher.finish()) })
+    }
+}
+
+/// The files a model is read from: one, or those of a folder that any loader looks at, by name.
+fn files_of(model: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let folder = match ModelFiles::locate(model).with_context(|| format!("cannot find the model `{model}`"))? {
+        ModelFiles::Gguf(path) => return Ok(vec![path]),
+        ModelFiles::Folder(folder) => folder,
+    };
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
+        let read = ["json", "safetensors", "jinja", "model", "txt"];
+        if path.extension().is_some_and(|end| read.iter().any(|read| end == *read)) && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(bytes: &[u8]) -> Origin {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        Origin::read(path.to_str().unwrap(), &[], "cpu").unwrap()
+    }
+
+    #[test]
+    fn one_byte_of_a_model_is_another_origin() {
+        let large = vec![7; (2 << 20) + 5];
+        let mut other = large.clone();
+        *other.last_mut().unwrap() = 8;
+        assert_eq!(of(&large).changed_since(&of(&large)), None);
+        assert_eq!(of(&other).changed_since(&of(&large)), Some("the model"));
+        assert_eq!(of(&large[1..]).changed_since(&of(&large)), Some("the model"));
+    }
+
+    #[test]
+    fn texts_program_and_machine_count_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let (model, text) = (folder.path().join("m.gguf"), folder.path().join("t.txt"));
+        let read = |words: &str| {
+            std::fs::write(&model, "m").unwrap();
+            std::fs::write(&text, words).unwrap();
+            Origin::read(model.to_str().unwrap(), std::slice::from_ref(&text), "cpu").unwrap()
+        };
+        let first = read("one");
+        assert_eq!(read("two").changed_since(&first), Some("a text"));
+        let rebuilt = Origin { program: None, ..first.clone() };
+        assert_eq!(first.changed_since(&rebuilt), Some("the program"));
+        let moved = Origin { machine: "another".into(), ..first.clone() };
+        assert_eq!(first.changed_since(&moved), Some("the machine"));
+    }
+
+    #[test]
+    fn a_folder_is_all_the_files_that_loaders_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let read = || Origin::read(folder.path().to_str().unwrap(), &[], "cpu").unwrap();
+        ["config.json", "model.safetensors", "tokenizer.json"].iter().for_each(|name| write(name, "{}"));
+        let first = read();
+        write("README.md", "words");
+        assert_eq!(read().changed_since(&first), None);
+        write("model.safetensors", "[]");
+        assert_eq!(read().changed_since(&first), Some("the model"));
+        write("model.safetensors", "{}");
+        write("chat_template.jinja", "");
+        assert_eq!(read().changed_since(&first), Some("the model"));
+    }
+}
