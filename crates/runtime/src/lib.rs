@@ -21,6 +21,7 @@ pub mod model_files;
 pub mod ops;
 pub mod policy;
 pub mod prefill;
+mod python_json;
 pub mod request;
 pub mod sampling;
 pub mod tokenizer;

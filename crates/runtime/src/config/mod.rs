@@ -1,5 +1,6 @@
 //! What a decoder looks like, whichever file format said so.
 
+mod family;
 mod gguf;
 mod hugging_face;
 mod rope;
@@ -226,7 +227,8 @@ fn stretched(positions: usize, factor: f64) -> usize {
 /// Reads a JSON file.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
     let text = std::fs::read(path).map_err(|error| LoadError::Read { path: path.into(), error })?;
-    serde_json::from_slice(&text).map_err(|error| LoadError::Json { path: path.into(), message: error.to_string() })
+    crate::python_json::from_slice(&text)
+        .map_err(|error| LoadError::Json { path: path.into(), message: error.to_string() })
 }
 
 #[cfg(test)]
