@@ -2,6 +2,7 @@
 
 mod arguments;
 mod commands;
+mod encoding;
 mod json_file;
 mod progress;
 mod prompt;

@@ -13,6 +13,7 @@ use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::prefill::prefill;
 use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats, StagesMs};
 use crate::sampling::{Sampler, SamplingError};
+use crate::stop_texts::StopTexts;
 use crate::tokenizer::{TokenText, Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, RandomWeights};
 use attention::calibration::GpuKernel;
@@ -34,6 +35,8 @@ pub struct EngineOptions {
     pub chunk_tokens: Option<usize>,
     /// Read longer prompts than the model was trained for.
     pub stretch: Option<StretchContext>,
+    /// Tokens of the context, prompt and answer together, in place of what the files say: for files that are wrong.
+    pub context: Option<usize>,
     /// Weights of no training, of the shape that a `config.json` says; the model is that file, or a folder with one.
     pub random_weights: Option<RandomWeights>,
     /// Say what time matrix products and the stages of the search take; GPUs only, a few percent slower on short prompts.
@@ -49,6 +52,7 @@ impl Default for EngineOptions {
             threads: 0,
             chunk_tokens: None,
             stretch: None,
+            context: None,
             random_weights: None,
             profile: false,
             max_memory_bytes: None,
@@ -174,6 +178,7 @@ pub struct Engine {
     model_name: String,
     device_name: String,
     on_gpu: bool,
+    own_context: usize,
     weights_bytes: u64,
     costs: CostModel,
     /// Whether the most memory held is what was held since it was to be forgotten.
@@ -198,6 +203,10 @@ impl Engine {
         if let Some(stretch) = options.stretch {
             weights.stretch(stretch)?;
         }
+        let own_context = weights.config().max_context;
+        if let Some(tokens) = options.context {
+            weights.set_context(tokens)?;
+        }
         let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
         let options = options.clone();
         let gpu = open_gpu(&options, weights.config())?;
@@ -220,6 +229,7 @@ impl Engine {
             model_name: name,
             device_name,
             on_gpu,
+            own_context,
             weights_bytes,
             costs,
             peak_is_known: true,
@@ -255,6 +265,11 @@ impl Engine {
     /// Whether that is a GPU.
     pub fn on_gpu(&self) -> bool {
         self.on_gpu
+    }
+
+    /// Tokens of the context by the model's files and its stretching, whatever [`EngineOptions::context`] asked for.
+    pub fn own_context(&self) -> usize {
+        self.own_context
     }
 
     /// New tokens that the context leaves room for behind a prompt of this length.
@@ -446,6 +461,16 @@ impl Engine {
         let mut text = String::new();
         let mut new_tokens = Vec::new();
         let mut stream = tokenizer.stream();
+        let mut stops = StopTexts::new(&request.stop);
+        let ids_of_stops = || request.stop.iter().filter_map(|stop| tokenizer.token_id(stop));
+        let stop_ids: Vec<u32> = ids_of_stops().filter(|id| tokenizer.has_no_text(*id)).collect();
+        let mut stopped = false;
+        let mut say = |piece: &str| {
+            if !piece.is_empty() {
+                events(Event::Text(piece));
+                text.push_str(piece);
+            }
+        };
         let mut first_at = None;
         while new_tokens.len() < request.max_tokens {
             let logits = run.logits(run.chunk_len() - 1)?;
@@ -454,21 +479,28 @@ impl Engine {
             if stats.ttft_ms == 0.0 {
                 stats.ttft_ms = (first_at - accepted).as_secs_f64() * 1e3;
             }
-            if request.stop_at_eos && tokenizer.eos_ids().contains(&next) {
+            if request.stop_at_eos && tokenizer.eos_ids().contains(&next) || stop_ids.contains(&next) {
                 break;
             }
             new_tokens.push(next);
             if let Some(piece) = stream.push(next) {
-                events(Event::Text(&piece));
-                text.push_str(&piece);
+                let (piece, stop) = stops.push(&piece);
+                say(&piece);
+                stopped = stop;
+            }
+            if stopped {
+                break;
             }
             if new_tokens.len() < request.max_tokens {
                 run.forward_one(next)?;
             }
         }
-        if let Some(rest) = stream.finish() {
-            events(Event::Text(&rest));
-            text.push_str(&rest);
+        if !stopped {
+            let (rest, stopped) = stops.push(&stream.finish().unwrap_or_default());
+            say(&rest);
+            if !stopped {
+                say(&stops.finish());
+            }
         }
         stats.measured_memory_bytes = self.model.peak_bytes().filter(|_| self.peak_is_known);
         stats.generated_tokens = new_tokens.len();

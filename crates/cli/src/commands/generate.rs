@@ -48,7 +48,8 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         goal: arguments.goal.goal(),
         guarantee: arguments.guarantee,
         sampling,
-        stop_at_eos: true,
+        stop_at_eos: !arguments.ignore_eos,
+        stop: arguments.stop,
     };
 
     let bar = progress::bar("prefill", ids.len() as u64);

@@ -171,6 +171,19 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// Sets the context, in tokens, in place of what the files say. Positions turn as they did.
+    ///
+    /// # Errors
+    /// When it is 0 or beyond counting.
+    pub fn set_context(&mut self, tokens: usize) -> Result<(), ConfigError> {
+        if tokens == 0 || tokens > i32::MAX as usize {
+            let expected = format!("1 to {}", i32::MAX);
+            return Err(ConfigError::Size { what: "context length", found: tokens.to_string(), expected });
+        }
+        self.max_context = tokens;
+        Ok(())
+    }
+
     fn checked(self) -> Result<Self, ConfigError> {
         let sizes = [
             ("hidden size", self.hidden_size, MAX_SIZE),

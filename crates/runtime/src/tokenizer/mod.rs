@@ -148,6 +148,11 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// Whether a token stands for no text, as special tokens do.
+    pub(crate) fn has_no_text(&self, id: u32) -> bool {
+        self.bytes.get(id).is_empty()
+    }
+
     /// The token put in front of texts, if any is known.
     pub fn bos_id(&self) -> Option<u32> {
         self.bos

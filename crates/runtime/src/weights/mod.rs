@@ -94,6 +94,14 @@ impl ModelWeights {
         self.config.stretch(stretch)
     }
 
+    /// Sets the context; see [`ModelConfig::set_context`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_context(&mut self, tokens: usize) -> Result<(), ConfigError> {
+        self.config.set_context(tokens)
+    }
+
     /// Metadata, when the model is a GGUF file.
     pub fn gguf(&self) -> Option<&Gguf> {
         match &self.storage {
