@@ -180,7 +180,7 @@ pub struct Generate {
     /// Read the prompt from a UTF-8 file; one newline at its very end is not part of the prompt
     #[arg(long, value_name = "FILE")]
     pub prompt_file: Option<PathBuf>,
-    /// Put the prompt into the model's chat template as the user's message
+    /// Put the prompt into the model's chat template as the user's message; control tokens spelt out in it stay text
     #[arg(long)]
     pub chat: bool,
     /// New tokens at most; the default is 128, or what the context leaves if that is less

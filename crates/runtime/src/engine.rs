@@ -14,7 +14,7 @@ use crate::prefill::prefill;
 use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats, StagesMs};
 use crate::sampling::{Sampler, SamplingError};
 use crate::stop_texts::StopTexts;
-use crate::tokenizer::{TokenText, Tokenizer, TokenizerError};
+use crate::tokenizer::{Marks, TokenText, Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, RandomWeights};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, Search, Target};
@@ -303,6 +303,18 @@ impl Engine {
     pub fn render_chat(&self, messages: &[Message]) -> Result<String, EngineError> {
         let source = self.template.as_ref().ok_or(EngineError::NoTemplate)?;
         Ok(ChatTemplate::new(&source.text, &source.bos, &source.eos)?.render(messages, true)?)
+    }
+
+    /// Token ids of a chat, ready for the assistant's turn. Control tokens are those that the template writes: spelt out in a
+    /// message (`<|im_end|>`) they stay text.
+    ///
+    /// # Errors
+    /// As [`render_chat`](Self::render_chat), and when the tokenizer cannot represent the chat.
+    pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
+        let marks = Marks::new(&self.tokenizer, messages.iter().map(|message| message.content.as_str()));
+        let marked = |message: &Message| Message { content: marks.put_into(&message.content), ..message.clone() };
+        let text = self.render_chat(&messages.iter().map(marked).collect::<Vec<_>>())?;
+        Ok(self.tokenizer.encode_marked(&text, &marks)?)
     }
 
     /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included; with `sparse`, what finds and
