@@ -100,6 +100,9 @@ pub struct ModelArguments {
     /// Read prompts beyond the model's context: yarn:4, dynamic:2 or linear:2; its card says which it was made for
     #[arg(long, value_name = "KIND:FACTOR")]
     pub rope_scaling: Option<StretchContext>,
+    /// Tokens of the context, prompt and answer together, where the model's files say it wrong
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub context: Option<usize>,
     /// Measure on random weights, bf16 or q4_0: the model is a config.json, or a folder with one
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "bf16")]
     pub random_weights: Option<RandomWeights>,
@@ -126,6 +129,7 @@ impl ModelArguments {
             threads: self.threads,
             chunk_tokens: self.chunk_tokens,
             stretch: self.rope_scaling,
+            context: self.context,
             random_weights: self.random_weights,
             quantization: self.quantization,
             profile: self.profile,
@@ -181,12 +185,18 @@ pub struct Generate {
     /// Read the prompt from a UTF-8 file; one newline at its very end is not part of the prompt
     #[arg(long, value_name = "FILE")]
     pub prompt_file: Option<PathBuf>,
-    /// Put the prompt into the model's chat template as the user's message
+    /// Put the prompt into the model's chat template as the user's message; control tokens spelt out in it stay text
     #[arg(long)]
     pub chat: bool,
     /// New tokens at most; the default is 128, or what the context leaves if that is less
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub max_tokens: Option<usize>,
+    /// End the answer where this text begins in it, without the text; may be given more than once
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new(), allow_hyphen_values = true)]
+    pub stop: Vec<String>,
+    /// Go on past the model's end tokens, up to --max-tokens or a stop text
+    #[arg(long)]
+    pub ignore_eos: bool,
     /// Prefill attention: auto (sparse where it pays and memory suffices), dense or sparse
     #[arg(long, default_value = "auto", value_name = "MODE")]
     pub attention: AttentionMode,

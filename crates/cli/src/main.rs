@@ -3,6 +3,7 @@
 mod arguments;
 mod child;
 mod commands;
+mod encoding;
 mod json_file;
 mod progress;
 mod prompt;

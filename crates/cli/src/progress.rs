@@ -26,6 +26,12 @@ pub fn load(arguments: &ModelArguments) -> anyhow::Result<Engine> {
     });
     bar.finish_and_clear();
     let mut engine = engine.with_context(|| format!("cannot load the model `{}`", arguments.model))?;
+    let (context, own) = (engine.config().max_context, engine.own_context());
+    if context > own {
+        eprintln!(
+            "the context is {context} tokens, as asked for; the model's files say {own}, and answers may be poor beyond that"
+        );
+    }
     if let Some(path) = &arguments.calibration {
         let costs = costs(path, &engine).with_context(|| format!("cannot use {}", path.display()))?;
         engine.set_costs(costs);

@@ -1,6 +1,7 @@
 //! Where a prompt comes from.
 
-use anyhow::{Context, bail};
+use crate::encoding;
+use anyhow::{Context, anyhow, bail};
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 
@@ -22,12 +23,7 @@ pub fn read(prompt: Option<&str>, prompt_file: Option<&Path>) -> anyhow::Result<
             (bytes, "standard input".to_string())
         }
     };
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        anyhow::anyhow!(
-            "the prompt from {source} is not UTF-8 at byte {at}: convert it, for example with `iconv -f latin1 -t utf-8`"
-        )
-    })?;
+    let text = encoding::text_of(bytes).map_err(|problem| anyhow!("the prompt from {source} {problem}"))?;
     // Editors and `echo` end a file with a newline, which would change how a plain completion goes on.
     let without_newline = text.strip_suffix("\r\n").or(text.strip_suffix('\n'));
     let prompt = match (prompt, without_newline) {

@@ -159,7 +159,11 @@ fn an_answer_takes_what_the_context_leaves() {
 #[test]
 fn prompts_that_are_no_text() {
     refuses(run_with_input(&["generate", "--model", "m.gguf"], b"abc\xff\xfe"), 1, &["not UTF-8 at byte 3", "iconv"]);
-    refuses(run_with_input(&["generate", "--model", "m.gguf"], b""), 1, &["empty"]);
+    refuses(run_with_input(&["generate", "--model", "m.gguf"], b"caf\xe9 noir"), 1, &["Latin-1", "iconv -f LATIN1"]);
+    refuses(run_with_input(&["generate", "--model", "m.gguf"], b"T\0e\0x\0t\0"), 1, &["UTF-16", "iconv -f UTF-16LE"]);
+    for empty in [&b""[..], b"\xef\xbb\xbf", b"\xff\xfe", b"\xef\xbb\xbf\r\n"] {
+        refuses(run_with_input(&["generate", "--model", "m.gguf"], empty), 1, &["empty"]);
+    }
     refuses(run_with_input(&["generate", "--model", "m.gguf"], b"\r\n"), 1, &["empty"]);
     refuses(run(&["generate", "--model", "m.gguf", "--prompt", ""]), 1, &["empty"]);
     refuses(run(&["generate", "--model", "m.gguf", "--prompt-file", "nowhere.txt"]), 1, &["nowhere.txt"]);

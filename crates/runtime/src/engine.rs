@@ -15,7 +15,8 @@ use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::prefill::{LAST_ROWS, prefill};
 use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats, StagesMs};
 use crate::sampling::{Sampler, SamplingError};
-use crate::tokenizer::{TokenText, Tokenizer, TokenizerError};
+use crate::stop_texts::StopTexts;
+use crate::tokenizer::{Marks, TokenText, Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, Quantization, RandomWeights};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, Search, Target};
@@ -40,6 +41,8 @@ pub struct EngineOptions {
     pub chunk_tokens: Option<usize>,
     /// Read longer prompts than the model was trained for.
     pub stretch: Option<StretchContext>,
+    /// Tokens of the context, prompt and answer together, in place of what the files say: for files that are wrong.
+    pub context: Option<usize>,
     /// Weights of no training, of the shape that a `config.json` says; the model is that file, or a folder with one.
     pub random_weights: Option<RandomWeights>,
     /// Round the weights of layers when they are loaded; GPUs only.
@@ -57,6 +60,7 @@ impl Default for EngineOptions {
             threads: 0,
             chunk_tokens: None,
             stretch: None,
+            context: None,
             random_weights: None,
             quantization: None,
             profile: false,
@@ -200,6 +204,7 @@ pub struct Engine {
     model_name: String,
     device_name: String,
     on_gpu: bool,
+    own_context: usize,
     weights_bytes: u64,
     costs: CostModel,
     /// Whether the most memory held is what was held since it was to be forgotten.
@@ -227,6 +232,10 @@ impl Engine {
         if options.threads > MAX_THREADS {
             return Err(EngineError::TooManyThreads(options.threads));
         }
+        let own_context = weights.config().max_context;
+        if let Some(tokens) = options.context {
+            weights.set_context(tokens)?;
+        }
         let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
         let options = options.clone();
         let gpu = open_gpu(&options, weights.config())?;
@@ -249,6 +258,7 @@ impl Engine {
             model_name: name,
             device_name,
             on_gpu,
+            own_context,
             weights_bytes,
             costs,
             peak_is_known: true,
@@ -286,6 +296,11 @@ impl Engine {
         self.on_gpu
     }
 
+    /// Tokens of the context by the model's files and its stretching, whatever [`EngineOptions::context`] asked for.
+    pub fn own_context(&self) -> usize {
+        self.own_context
+    }
+
     /// New tokens that the context leaves room for behind a prompt of this length.
     pub fn room_for_new_tokens(&self, prompt_len: usize) -> usize {
         // The last of them is never fed back.
@@ -317,6 +332,18 @@ impl Engine {
     pub fn render_chat(&self, messages: &[Message]) -> Result<String, EngineError> {
         let source = self.template.as_ref().ok_or(EngineError::NoTemplate)?;
         Ok(ChatTemplate::new(&source.text, &source.bos, &source.eos)?.render(messages, true)?)
+    }
+
+    /// Token ids of a chat, ready for the assistant's turn. Control tokens are those that the template writes: spelt out in a
+    /// message (`<|im_end|>`) they stay text.
+    ///
+    /// # Errors
+    /// As [`render_chat`](Self::render_chat), and when the tokenizer cannot represent the chat.
+    pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
+        let marks = Marks::new(&self.tokenizer, messages.iter().map(|message| message.content.as_str()));
+        let marked = |message: &Message| Message { content: marks.put_into(&message.content), ..message.clone() };
+        let text = self.render_chat(&messages.iter().map(marked).collect::<Vec<_>>())?;
+        Ok(self.tokenizer.encode_marked(&text, &marks)?)
     }
 
     /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included; with `sparse`, what finds and
@@ -475,6 +502,16 @@ impl Engine {
         let mut text = String::new();
         let mut new_tokens = Vec::new();
         let mut stream = tokenizer.stream();
+        let mut stops = StopTexts::new(&request.stop);
+        let ids_of_stops = || request.stop.iter().filter_map(|stop| tokenizer.token_id(stop));
+        let stop_ids: Vec<u32> = ids_of_stops().filter(|id| tokenizer.has_no_text(*id)).collect();
+        let mut stopped = false;
+        let mut say = |piece: &str| {
+            if !piece.is_empty() {
+                events(Event::Text(piece));
+                text.push_str(piece);
+            }
+        };
         let mut first_at = None;
         while new_tokens.len() < request.max_tokens {
             let logits = run.logits(run.chunk_len() - 1)?;
@@ -483,21 +520,28 @@ impl Engine {
             if stats.ttft_ms == 0.0 {
                 stats.ttft_ms = (first_at - accepted).as_secs_f64() * 1e3;
             }
-            if request.stop_at_eos && tokenizer.eos_ids().contains(&next) {
+            if request.stop_at_eos && tokenizer.eos_ids().contains(&next) || stop_ids.contains(&next) {
                 break;
             }
             new_tokens.push(next);
             if let Some(piece) = stream.push(next) {
-                events(Event::Text(&piece));
-                text.push_str(&piece);
+                let (piece, stop) = stops.push(&piece);
+                say(&piece);
+                stopped = stop;
+            }
+            if stopped {
+                break;
             }
             if new_tokens.len() < request.max_tokens {
                 run.forward_one(next)?;
             }
         }
-        if let Some(rest) = stream.finish() {
-            events(Event::Text(&rest));
-            text.push_str(&rest);
+        if !stopped {
+            let (rest, stopped) = stops.push(&stream.finish().unwrap_or_default());
+            say(&rest);
+            if !stopped {
+                say(&stops.finish());
+            }
         }
         stats.measured_memory_bytes = self.model.peak_bytes().filter(|_| self.peak_is_known);
         stats.generated_tokens = new_tokens.len();

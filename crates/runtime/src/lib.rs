@@ -21,8 +21,10 @@ pub mod model_files;
 pub mod ops;
 pub mod policy;
 pub mod prefill;
+mod python_json;
 pub mod request;
 pub mod sampling;
+mod stop_texts;
 pub mod tokenizer;
 #[allow(unsafe_code)] // one block: the memory map of a weights file
 pub mod weights;

@@ -158,6 +158,9 @@ pub struct Request {
     pub sampling: Sampling,
     /// Stop at the model's end-of-sequence tokens.
     pub stop_at_eos: bool,
+    /// Stop where one of these texts begins in the answer, which is then without it; empty ones stop nothing. The text of a
+    /// special token, which answers never hold, stops at that token.
+    pub stop: Vec<String>,
 }
 
 impl Default for Request {
@@ -169,6 +172,7 @@ impl Default for Request {
             guarantee: None,
             sampling: Sampling::Greedy,
             stop_at_eos: true,
+            stop: Vec::new(),
         }
     }
 }
@@ -192,7 +196,7 @@ pub enum Event<'a> {
 pub struct Generation {
     /// The new text, without special tokens.
     pub text: String,
-    /// The new tokens, the end-of-sequence token not included.
+    /// The new tokens, the end-of-sequence token not included. Where a stop text ended the answer, its tokens are included.
     pub tokens: Vec<u32>,
     /// What it cost.
     pub stats: RunStats,

@@ -31,8 +31,10 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         let config = engine.config();
         patterns.check_model(config.num_layers, config.num_q_heads)?;
     }
-    let prompt = if arguments.chat { engine.render_chat(&[Message::user(prompt)])? } else { prompt };
-    let ids = engine.encode(&prompt)?;
+    let ids = match arguments.chat {
+        true => engine.encode_chat(&[Message::user(prompt)])?,
+        false => engine.encode(&prompt)?,
+    };
     let sampling = match arguments.temperature {
         0.0 => Sampling::Greedy,
         temperature => {
@@ -48,7 +50,8 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         goal: arguments.goal.goal(),
         guarantee: arguments.guarantee,
         sampling,
-        stop_at_eos: true,
+        stop_at_eos: !arguments.ignore_eos,
+        stop: arguments.stop,
     };
 
     let bar = progress::bar("prefill", ids.len() as u64);

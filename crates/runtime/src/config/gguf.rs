@@ -66,12 +66,17 @@ impl ModelConfig {
             },
             rms_norm_eps: gguf.float(&key("attention.layer_norm_rms_epsilon"))? as f32,
             tie_word_embeddings: gguf.tensor("output.weight").is_none(),
-            qkv_bias: architecture == Architecture::Qwen2,
+            qkv_bias: architecture == Architecture::Qwen2 || gguf.tensors().any(|(name, _)| is_qkv_bias(name)),
             qk_norm: architecture == Architecture::Qwen3,
             windows: vec![window; num_layers.min(super::MAX_LAYERS)],
         }
         .checked()
     }
+}
+
+/// Whether a tensor is a bias of Q, K or V, which files of every family may have.
+fn is_qkv_bias(name: &str) -> bool {
+    ["attn_q.bias", "attn_k.bias", "attn_v.bias"].into_iter().any(|bias| name.ends_with(bias))
 }
 
 fn refuse_split(gguf: &Gguf) -> Result<(), ConfigError> {
@@ -121,7 +126,24 @@ fn scaling(gguf: &Gguf, file: &[u8], architecture: &str, context: usize) -> Resu
         None if factor.is_some() => "linear",
         None => "none",
     };
-    let known = ["type", "factor", "original_context_length", "attn_factor", "finetuned"];
+    let known = [
+        "type",
+        "factor",
+        "original_context_length",
+        "attn_factor",
+        "yarn_attn_factor",
+        "yarn_beta_fast",
+        "yarn_beta_slow",
+        "yarn_ext_factor",
+        "finetuned",
+    ];
+    // How much of YaRN's ramp is applied: all of it, or another method.
+    if let Some(share) = optional("scaling.yarn_ext_factor")?.filter(|share| kind == "yarn" && *share != 1.0) {
+        return Err(ConfigError::Unsupported(format!(
+            "RoPE scaling (`{}` of {share})",
+            key("scaling.yarn_ext_factor")
+        )));
+    }
     let prefix = key("scaling.");
     let unknown = gguf.keys().filter_map(|key| key.strip_prefix(&prefix)).find(|name| !known.contains(name));
     match (kind, unknown) {
@@ -136,10 +158,12 @@ fn scaling(gguf: &Gguf, file: &[u8], architecture: &str, context: usize) -> Resu
             Ok(RopeScaling::Yarn {
                 factor,
                 original: gguf.optional_size(&key("scaling.original_context_length"))?.unwrap_or(context),
-                attention_factor: optional("scaling.attn_factor")?.unwrap_or(1.0)
-                    * Rope::yarn_attention_factor(factor, 1.0),
-                beta_fast: 32.0,
-                beta_slow: 1.0,
+                attention_factor: match optional("scaling.yarn_attn_factor")? {
+                    Some(own) => own,
+                    None => optional("scaling.attn_factor")?.unwrap_or(1.0),
+                } * Rope::yarn_attention_factor(factor, 1.0),
+                beta_fast: optional("scaling.yarn_beta_fast")?.unwrap_or(32.0),
+                beta_slow: optional("scaling.yarn_beta_slow")?.unwrap_or(1.0),
                 truncate: true,
             })
         }

@@ -1,5 +1,6 @@
 //! `config.json` of a Hugging Face folder.
 
+use super::family::{self, Family};
 use super::{Architecture, ConfigError, ModelConfig, Rope, RopePairing, RopeScaling, read_json, stretched};
 use crate::weights::LoadError;
 use serde::{Deserialize, Deserializer};
@@ -24,20 +25,24 @@ impl ModelConfig {
     }
 }
 
-/// What we read of it.
+/// What we read of it. What is absent or null is the family's default, as transformers has it.
 #[derive(Deserialize)]
 struct HuggingFaceConfig {
-    #[serde(default)]
-    architectures: Vec<String>,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    vocab_size: usize,
-    max_position_embeddings: usize,
-    rms_norm_eps: f32,
+    architectures: Option<Vec<String>>,
+    model_type: Option<String>,
+    hidden_size: Option<usize>,
+    intermediate_size: Option<usize>,
+    num_hidden_layers: Option<usize>,
+    num_attention_heads: Option<usize>,
+    /// `null` means as many as there are query heads; missing is the family's.
+    #[serde(default, deserialize_with = "present")]
+    num_key_value_heads: Option<Option<usize>>,
+    /// `null` means that the heads share the hidden size; missing is the family's.
+    #[serde(default, deserialize_with = "present")]
+    head_dim: Option<Option<usize>>,
+    vocab_size: Option<usize>,
+    max_position_embeddings: Option<usize>,
+    rms_norm_eps: Option<f32>,
     hidden_act: Option<String>,
     /// Present when the safetensors are quantised (AWQ, GPTQ, FP8, ...).
     quantization_config: Option<serde::de::IgnoredAny>,
@@ -45,19 +50,14 @@ struct HuggingFaceConfig {
     rope_scaling: Option<RopeParameters>,
     /// transformers 5 keeps base and scaling together here.
     rope_parameters: Option<RopeParameters>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
+    tie_word_embeddings: Option<bool>,
     /// Missing means something else than `null` to Mistral.
     #[serde(default, deserialize_with = "present")]
     sliding_window: Option<Option<usize>>,
-    #[serde(default)]
-    use_sliding_window: bool,
+    use_sliding_window: Option<bool>,
     max_window_layers: Option<usize>,
     layer_types: Option<Vec<String>>,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
+    attention_bias: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -139,30 +139,18 @@ impl RopeParameters {
 
 impl HuggingFaceConfig {
     fn into_config(self) -> Result<ModelConfig, ConfigError> {
-        let architecture = match self.architectures.first().map(String::as_str) {
-            Some("LlamaForCausalLM") => Architecture::Llama,
-            Some("MistralForCausalLM") => Architecture::Mistral,
-            Some("Qwen2ForCausalLM") => Architecture::Qwen2,
-            Some("Qwen3ForCausalLM") => Architecture::Qwen3,
-            other => return Err(ConfigError::Architecture(other.unwrap_or("(none named)").into())),
-        };
+        let architecture = self.architecture()?;
+        let family = Family::of(architecture);
         if let Some(act) = self.hidden_act.as_deref().filter(|act| !["silu", "swish"].contains(act)) {
             return Err(ConfigError::Unsupported(format!("the MLP activation `{act}`")));
         }
-        for (set, what) in [
-            (self.attention_bias && architecture != Architecture::Qwen2, "attention bias in this kind of model"),
-            (self.mlp_bias, "MLP bias"),
-            (
-                self.quantization_config.is_some(),
-                "a quantised Hugging Face model (take its GGUF files, or the original)",
-            ),
-        ] {
-            if set {
-                return Err(ConfigError::Unsupported(what.into()));
-            }
+        if self.quantization_config.is_some() {
+            let what = "a quantised Hugging Face model (take its GGUF files, or the original)";
+            return Err(ConfigError::Unsupported(what.into()));
         }
-        let windows = self.windows(architecture)?;
-        let context = self.max_position_embeddings;
+        let num_layers = self.num_hidden_layers.unwrap_or(family.num_layers);
+        let windows = self.windows(architecture, num_layers)?;
+        let context = self.max_position_embeddings.unwrap_or(family.max_context);
         let both = [&self.rope_parameters, &self.rope_scaling];
         let mut scaling = RopeScaling::None;
         for parameters in both.into_iter().flatten() {
@@ -174,40 +162,72 @@ impl HuggingFaceConfig {
         }
         let max_context = match scaling {
             RopeScaling::Yarn { factor, original, .. } => context.max(stretched(original, factor)),
-            RopeScaling::Dynamic { factor, .. } => stretched(context, factor.max(1.0)),
+            // The file's length is that of the training, as vLLM reads it.
+            RopeScaling::Dynamic { factor, .. } | RopeScaling::Linear { factor } => stretched(context, factor.max(1.0)),
             _ => context,
         };
-        let heads = self.num_attention_heads;
+        let heads = self.num_attention_heads.unwrap_or(family.num_q_heads);
+        let hidden_size = self.hidden_size.unwrap_or(family.hidden_size);
+        let shared = hidden_size.checked_div(heads).unwrap_or(0);
+        let num_kv_heads = match self.num_key_value_heads {
+            Some(written) => written,
+            None => family.num_kv_heads.filter(|default| heads.is_multiple_of(*default)),
+        };
         let theta = self.rope_parameters.and_then(|rope| rope.rope_theta).or(self.rope_theta);
         ModelConfig {
             architecture,
-            hidden_size: self.hidden_size,
-            intermediate_size: self.intermediate_size,
-            num_layers: self.num_hidden_layers,
+            hidden_size,
+            intermediate_size: self.intermediate_size.unwrap_or(family.intermediate_size),
+            num_layers,
             num_q_heads: heads,
-            num_kv_heads: self.num_key_value_heads.unwrap_or(heads),
-            head_dim: self.head_dim.unwrap_or(self.hidden_size.checked_div(heads).unwrap_or(0)),
-            vocab_size: self.vocab_size,
+            num_kv_heads: num_kv_heads.unwrap_or(heads),
+            head_dim: self.head_dim.unwrap_or(family.head_dim).unwrap_or(shared),
+            vocab_size: self.vocab_size.unwrap_or(family.vocab_size),
             max_context,
             rope: Rope { theta: theta.unwrap_or(10_000.0), scaling },
             rope_pairing: RopePairing::Halves,
-            rms_norm_eps: self.rms_norm_eps,
-            tie_word_embeddings: self.tie_word_embeddings,
-            qkv_bias: architecture == Architecture::Qwen2,
+            rms_norm_eps: self.rms_norm_eps.unwrap_or(family::RMS_NORM_EPS),
+            tie_word_embeddings: self.tie_word_embeddings.unwrap_or(false),
+            qkv_bias: match architecture {
+                Architecture::Qwen2 => true,
+                Architecture::Llama | Architecture::Qwen3 => self.attention_bias.unwrap_or(false),
+                Architecture::Mistral => false,
+            },
             qk_norm: architecture == Architecture::Qwen3,
             windows,
         }
         .checked()
     }
 
-    fn windows(&self, architecture: Architecture) -> Result<Vec<Option<usize>>, ConfigError> {
-        let layers = self.num_hidden_layers.min(super::MAX_LAYERS);
+    /// By the class that was saved, of the model with its output head or without; else by the type.
+    fn architecture(&self) -> Result<Architecture, ConfigError> {
+        let unsupported = |name: &str| Err(ConfigError::Architecture(name.into()));
+        if let Some(class) = self.architectures.iter().flatten().next() {
+            return match class.strip_suffix("ForCausalLM").or(class.strip_suffix("Model")) {
+                Some("Llama" | "LLaMA") => Ok(Architecture::Llama),
+                Some("Mistral") => Ok(Architecture::Mistral),
+                Some("Qwen2") => Ok(Architecture::Qwen2),
+                Some("Qwen3") => Ok(Architecture::Qwen3),
+                _ => unsupported(class),
+            };
+        }
+        match self.model_type.as_deref() {
+            Some("llama") => Ok(Architecture::Llama),
+            Some("mistral") => Ok(Architecture::Mistral),
+            Some("qwen2") => Ok(Architecture::Qwen2),
+            Some("qwen3") => Ok(Architecture::Qwen3),
+            other => unsupported(other.unwrap_or("(none named)")),
+        }
+    }
+
+    fn windows(&self, architecture: Architecture, num_layers: usize) -> Result<Vec<Option<usize>>, ConfigError> {
+        let layers = num_layers.min(super::MAX_LAYERS);
         let window = match (architecture, self.sliding_window) {
             (Architecture::Llama, _) => None,
             // transformers' default, for which Mistral 7B v0.1's file relies on being there.
             (Architecture::Mistral, window) => window.unwrap_or(Some(4096)),
             (Architecture::Qwen2 | Architecture::Qwen3, window) => {
-                window.unwrap_or(Some(4096)).filter(|_| self.use_sliding_window)
+                window.unwrap_or(Some(4096)).filter(|_| self.use_sliding_window == Some(true))
             }
         };
         if window.is_none() {
@@ -215,11 +235,11 @@ impl HuggingFaceConfig {
         }
         if let Some(kinds) = &self.layer_types {
             let known = |kind: &String| ["sliding_attention", "full_attention"].contains(&kind.as_str());
-            if kinds.len() != self.num_hidden_layers || !kinds.iter().all(known) {
+            if kinds.len() != num_layers || !kinds.iter().all(known) {
                 return Err(ConfigError::Unsupported(format!(
                     "layer_types of {} entries for {} layers, or with other kinds than full and sliding attention",
                     kinds.len(),
-                    self.num_hidden_layers
+                    num_layers
                 )));
             }
             return Ok(kinds.iter().map(|kind| window.filter(|_| kind == "sliding_attention")).collect());

@@ -1,5 +1,6 @@
 //! What a decoder looks like, whichever file format said so.
 
+mod family;
 mod gguf;
 mod hugging_face;
 mod rope;
@@ -170,6 +171,19 @@ impl ModelConfig {
         Ok(())
     }
 
+    /// Sets the context, in tokens, in place of what the files say. Positions turn as they did.
+    ///
+    /// # Errors
+    /// When it is 0 or beyond counting.
+    pub fn set_context(&mut self, tokens: usize) -> Result<(), ConfigError> {
+        if tokens == 0 || tokens > i32::MAX as usize {
+            let expected = format!("1 to {}", i32::MAX);
+            return Err(ConfigError::Size { what: "context length", found: tokens.to_string(), expected });
+        }
+        self.max_context = tokens;
+        Ok(())
+    }
+
     fn checked(self) -> Result<Self, ConfigError> {
         let sizes = [
             ("hidden size", self.hidden_size, MAX_SIZE),
@@ -226,7 +240,8 @@ fn stretched(positions: usize, factor: f64) -> usize {
 /// Reads a JSON file.
 pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
     let text = std::fs::read(path).map_err(|error| LoadError::Read { path: path.into(), error })?;
-    serde_json::from_slice(&text).map_err(|error| LoadError::Json { path: path.into(), message: error.to_string() })
+    crate::python_json::from_slice(&text)
+        .map_err(|error| LoadError::Json { path: path.into(), message: error.to_string() })
 }
 
 #[cfg(test)]

@@ -8,6 +8,81 @@ fn config(json: &str) -> Result<ModelConfig, LoadError> {
     ModelConfig::from_folder(folder.path())
 }
 
+/// As transformers' config classes have it.
+#[test]
+fn what_a_config_leaves_away_is_the_familys() {
+    let read = |json: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), json).unwrap();
+        ModelConfig::from_folder(folder.path()).unwrap()
+    };
+    for (kind, kv_heads, head_dim, mlp, vocabulary, context) in [
+        ("llama", 32, 128, 11_008, 32_000, 2048),
+        ("mistral", 8, 128, 14_336, 32_000, 131_072),
+        ("qwen2", 32, 128, 22_016, 151_936, 32_768),
+        ("qwen3", 32, 128, 22_016, 151_936, 32_768),
+    ] {
+        let absent = read(&format!(r#"{{"model_type": "{kind}"}}"#));
+        assert_eq!(
+            (absent.num_kv_heads, absent.head_dim, absent.intermediate_size),
+            (kv_heads, head_dim, mlp),
+            "{kind}"
+        );
+        assert_eq!((absent.vocab_size, absent.max_context, absent.rms_norm_eps), (vocabulary, context, 1e-6), "{kind}");
+        let null = read(&format!(
+            r#"{{"model_type": "{kind}", "architectures": [], "tie_word_embeddings": null, "attention_bias": null,
+                "use_sliding_window": null, "max_position_embeddings": null, "rope_theta": null, "vocab_size": null,
+                "rms_norm_eps": null, "hidden_act": null, "layer_types": null, "rope_scaling": null}}"#
+        ));
+        assert_eq!(null, absent, "{kind}");
+    }
+    // Null is not absent where transformers makes a difference.
+    assert_eq!(read(r#"{"model_type": "mistral", "num_key_value_heads": null}"#).num_kv_heads, 32);
+    assert_eq!(read(r#"{"model_type": "qwen3", "num_attention_heads": 16, "head_dim": null}"#).head_dim, 256);
+    assert_eq!(read(r#"{"model_type": "qwen3", "num_attention_heads": 16}"#).head_dim, 128);
+}
+
+#[test]
+fn families_go_by_many_names() {
+    let family = |json: &str| config(json).map(|config| config.architecture);
+    for (json, architecture) in [
+        (r#""architectures": ["Qwen2Model"]"#, Architecture::Qwen2),
+        (r#""architectures": ["MistralModel"], "model_type": "mistral""#, Architecture::Mistral),
+        (r#""architectures": ["LLaMAForCausalLM"]"#, Architecture::Llama),
+        (r#""architectures": [], "model_type": "qwen3""#, Architecture::Qwen3),
+        (r#""model_type": "qwen2", "length_penalty": -Infinity, "x": [NaN]"#, Architecture::Qwen2),
+    ] {
+        assert_eq!(family(json).unwrap(), architecture, "{json}");
+    }
+    for json in
+        [r#""architectures": ["LlamaForSequenceClassification"], "model_type": "llama""#, r#""model_type": "mamba""#]
+    {
+        assert!(matches!(family(json), Err(LoadError::Config { error: ConfigError::Architecture(_), .. })), "{json}");
+    }
+}
+
+#[test]
+fn scaled_lengths_are_those_that_vllm_derives() {
+    let context = |scaling: &str| {
+        config(&format!(r#""model_type": "llama", "rope_scaling": {{{scaling}}}"#)).unwrap().max_context
+    };
+    for (scaling, tokens) in [
+        (r#""type": "linear", "factor": 4.0"#, 131_072),
+        (r#""type": "dynamic", "factor": 2.0"#, 65_536),
+        (r#""rope_type": "yarn", "factor": 2.0"#, 65_536),
+        (r#""rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 8192"#, 65_536),
+        // Its files have the stretched length.
+        (
+            r#""rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0"#,
+            32_768,
+        ),
+        (r#""rope_type": "default""#, 32_768),
+    ] {
+        assert_eq!(context(scaling), tokens, "{scaling}");
+    }
+}
+
 #[test]
 fn windows_are_where_the_family_has_them() {
     let windows = |json: &str| config(json).unwrap().windows;

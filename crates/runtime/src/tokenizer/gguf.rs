@@ -2,7 +2,7 @@
 
 use super::pre_tokenizer::PreTokenizer;
 use super::{Tokenizer, TokenizerError, sentence_piece};
-use crate::weights::gguf::{Gguf, GgufError};
+use crate::weights::gguf::{Gguf, GgufError, Value};
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -110,9 +110,10 @@ impl GgufVocabulary {
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, GgufError> {
         let key = |name: &str| format!("tokenizer.ggml.{name}");
         let owned = |items: Vec<&str>| items.into_iter().map(String::from).collect();
-        let mut eos = Vec::new();
+        let tokens: Vec<String> = owned(gguf.texts(&key("tokens"))?);
+        let (mut eos, size) = (Vec::new(), tokens.len());
         for name in ["eos_token_id", "eot_token_id", "eom_token_id"] {
-            eos.extend(gguf.optional_size(&key(name))?);
+            eos.extend(special_id(gguf, &key(name), size)?);
         }
         let model = gguf.text(&key("model"))?.to_string();
         let merges = match gguf.get(&key("merges")) {
@@ -121,8 +122,9 @@ impl GgufVocabulary {
         };
         Ok(Self {
             model,
-            pre: gguf.get(&key("pre")).map_or(Ok("(none)"), |_| gguf.text(&key("pre")))?.into(),
-            tokens: owned(gguf.texts(&key("tokens"))?),
+            // Files of before May 2024 have none; llama.cpp reads them by this rule.
+            pre: gguf.get(&key("pre")).map_or(Ok("default"), |_| gguf.text(&key("pre")))?.into(),
+            tokens,
             token_types: match gguf.get(&key("token_type")) {
                 Some(_) => gguf.integers(&key("token_type"))?,
                 None => Vec::new(),
@@ -133,7 +135,7 @@ impl GgufVocabulary {
             },
             add_space: gguf.optional_bool(&key("add_space_prefix"))?,
             merges,
-            bos: gguf.optional_size(&key("bos_token_id"))?,
+            bos: special_id(gguf, &key("bos_token_id"), size)?,
             eos,
             add_bos: gguf.optional_bool(&key("add_bos_token"))?,
         })
@@ -146,12 +148,13 @@ impl GgufVocabulary {
         }
     }
 
+    /// Tokens without text (rows that pad the embedding) are left out: no text becomes them, and they have none.
     fn ids(&self) -> Result<Vocab, TokenizerError> {
         if self.tokens.is_empty() {
             return Err(TokenizerError::Vocabulary("no tokens".into()));
         }
         let mut ids = Vocab::default();
-        for (id, token) in self.tokens.iter().enumerate() {
+        for (id, token) in self.tokens.iter().enumerate().filter(|(_, token)| !token.is_empty()) {
             if let Some(before) = ids.insert(token.clone(), id as u32) {
                 return Err(TokenizerError::Vocabulary(format!("tokens {before} and {id} are both `{token}`")));
             }
@@ -159,19 +162,18 @@ impl GgufVocabulary {
         Ok(ids)
     }
 
+    /// Merges whose parts or result are no tokens could never be seen in ids: they are left out, as llama.cpp lets them lie.
     fn merges(&self, ids: &Vocab) -> Result<Vec<(String, String)>, TokenizerError> {
-        let pair = |merge: &String| {
+        let mut merges = Vec::with_capacity(self.merges.len());
+        for merge in &self.merges {
             let (left, right) = merge
                 .split_once(' ')
                 .ok_or_else(|| TokenizerError::Vocabulary(format!("merge `{merge}` is not two tokens")))?;
-            match [left, right, &format!("{left}{right}")].into_iter().find(|token| !ids.contains_key(*token)) {
-                None => Ok((left.into(), right.into())),
-                Some(token) => {
-                    Err(TokenizerError::Vocabulary(format!("merge `{merge}` needs `{token}`, which is no token")))
-                }
+            if [left, right, &format!("{left}{right}")].into_iter().all(|token| ids.contains_key(token)) {
+                merges.push((left.into(), right.into()));
             }
-        };
-        self.merges.iter().map(pair).collect()
+        }
+        Ok(merges)
     }
 
     /// The tokens the file names.
@@ -185,7 +187,16 @@ impl GgufVocabulary {
         if types != 0 && types != size {
             return Err(TokenizerError::Vocabulary(format!("{types} token types for {size} tokens")));
         }
-        let of_kind = self.token_types.iter().zip(&self.tokens).filter(|(found, _)| **found == kind);
+        let named = self.token_types.iter().zip(&self.tokens).filter(|(_, token)| !token.is_empty());
+        let of_kind = named.filter(|(found, _)| **found == kind);
         Ok(of_kind.map(|(_, token)| AddedToken::from(token.clone(), kind == CONTROL).normalized(false)).collect())
+    }
+}
+
+/// The id of a special token. One beyond the vocabulary, -1 above all, is how converters write that there is none.
+fn special_id(gguf: &Gguf, key: &str, tokens: usize) -> Result<Option<usize>, GgufError> {
+    match gguf.get(key) {
+        Some(Value::Integer(id)) => Ok(usize::try_from(*id).ok().filter(|id| *id < tokens)),
+        _ => gguf.optional_size(key),
     }
 }

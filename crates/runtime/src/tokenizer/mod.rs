@@ -5,6 +5,7 @@ mod config;
 mod folder;
 mod gguf;
 mod guard;
+mod plain_text;
 mod pre_tokenizer;
 mod sentence_piece;
 mod text_stream;
@@ -12,6 +13,7 @@ mod token_bytes;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use token_bytes::TokenBytes;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -19,6 +21,7 @@ use tokenizers::tokenizer::Tokenizer as HuggingFace;
 
 pub(crate) use config::TokenText;
 pub use gguf::GgufVocabulary;
+pub(crate) use plain_text::Marks;
 pub use text_stream::TextStream;
 
 /// Names of tokens that end a turn or a text: files name one of them as EOS, and models write others too.
@@ -27,6 +30,8 @@ const END_TOKENS: [&str; 5] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|e
 /// A tokenizer and the special tokens the engine must know.
 pub struct Tokenizer {
     inner: HuggingFace,
+    /// The same, to which control tokens are text; made when it is asked for.
+    plain: OnceLock<HuggingFace>,
     bytes: TokenBytes,
     eos_ids: Vec<u32>,
     bos: Option<u32>,
@@ -83,7 +88,7 @@ impl Tokenizer {
         // The files' own first: templates write it.
         let mut seen = HashSet::new();
         eos_ids.retain(|id| seen.insert(*id));
-        Ok(Self { inner, bytes, eos_ids, bos, add_bos })
+        Ok(Self { inner, plain: OnceLock::new(), bytes, eos_ids, bos, add_bos })
     }
 
     /// Bytes as tokens, for models without a tokenizer: id `i` is the `i`-th byte in the order of GPT-2's characters.
@@ -102,21 +107,24 @@ impl Tokenizer {
 
     /// Token ids of `text`.
     ///
-    /// Special tokens spelt out in the text (`<|im_end|>`) become those tokens, as chat templates need it: whoever puts
-    /// text of strangers into a template decides whether to let them pass. A BOS token is put in front when the model
+    /// Special tokens spelt out in the text (`<|im_end|>`) become those tokens, as chat templates need it;
+    /// [`encode_plain`](Self::encode_plain) is for text of strangers. A BOS token is put in front when the model
     /// asks for one and the text does not start with it.
     ///
     /// # Errors
     /// When the tokenizer cannot represent the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let mut ids = encode(&self.inner, text, false)?;
+        Ok(self.with_bos(encode(&self.inner, text, false)?))
+    }
+
+    fn with_bos(&self, mut ids: Vec<u32>) -> Vec<u32> {
         if let Some(bos) = self.bos
             && self.add_bos
             && ids.first() != Some(&bos)
         {
             ids.insert(0, bos);
         }
-        Ok(ids)
+        ids
     }
 
     /// Text of `ids`. Special tokens and ids beyond the vocabulary have none; bytes that are not UTF-8 become U+FFFD.
@@ -146,6 +154,11 @@ impl Tokenizer {
     /// The text of one token, as the vocabulary spells it.
     pub fn token_text(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
+    }
+
+    /// Whether a token stands for no text, as special tokens do.
+    pub(crate) fn has_no_text(&self, id: u32) -> bool {
+        self.bytes.get(id).is_empty()
     }
 
     /// The token put in front of texts, if any is known.

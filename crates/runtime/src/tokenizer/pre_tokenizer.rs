@@ -24,29 +24,56 @@ pub(super) struct PreTokenizer {
 /// Contractions, words and numbers with their leading space, punctuation; the last space before a word goes with it.
 const GPT_2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-const PRE_TOKENIZERS: [PreTokenizer; 6] = [
-    PreTokenizer { names: &["gpt-2"], patterns: &[GPT_2], ignore_merges: false, nfc: false, add_bos: false },
-    PreTokenizer { names: &["smollm"], patterns: &[r"\p{N}", GPT_2], ignore_merges: false, nfc: false, add_bos: false },
-    // Single digits; a letter run may take one leading mark with it, not only a space.
+/// As GPT-2; digits in groups of up to three, and a letter run may take one leading mark with it, not only a space.
+const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Runs of Chinese, Japanese and Korean characters, as DeepSeek's first models have them.
+const DEEPSEEK_CJK: &str = r"[\x{4e00}-\x{9fa5}\x{0800}-\x{4e00}\x{ac00}-\x{d7ff}]+";
+
+/// What most rules do beside cutting: nothing.
+const PLAIN: PreTokenizer =
+    PreTokenizer { names: &[], patterns: &[], ignore_merges: false, nfc: false, add_bos: false };
+
+const PRE_TOKENIZERS: [PreTokenizer; 9] = [
     PreTokenizer {
-        names: &["qwen2", "deepseek-r1-qwen"],
+        names: &[
+            "gpt-2",
+            "phi-2",
+            "gigachat",
+            "a.x-4.0",
+            "mellum",
+            "exaone4",
+            "mpt",
+            "olmo",
+            "jais",
+            "trillion",
+            "granite-docling",
+        ],
+        patterns: &[GPT_2],
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
+        patterns: &[r"\p{N}", GPT_2],
+        ..PLAIN
+    },
+    // As Llama 3, single digits.
+    PreTokenizer {
+        names: &["qwen2", "deepseek-r1-qwen", "kormo", "megrez"],
         patterns: &[
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         ],
-        ignore_merges: false,
         nfc: true,
-        add_bos: false,
+        ..PLAIN
     },
-    // As Qwen2, digits in groups of up to three.
     PreTokenizer {
-        names: &["llama-bpe", "llama3", "llama-v3"],
-        patterns: &[
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ],
+        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"],
+        patterns: &[LLAMA_3],
         ignore_merges: true,
-        nfc: false,
         add_bos: true,
+        ..PLAIN
     },
+    PreTokenizer { names: &["smaug-bpe", "dbrx"], patterns: &[LLAMA_3], ..PLAIN },
     // Mistral since NeMo: words also end where lower case turns to upper.
     PreTokenizer {
         names: &["tekken"],
@@ -54,16 +81,33 @@ const PRE_TOKENIZERS: [PreTokenizer; 6] = [
             r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
         ],
         ignore_merges: true,
-        nfc: false,
         add_bos: true,
+        ..PLAIN
+    },
+    PreTokenizer {
+        names: &["deepseek-coder"],
+        patterns: &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", DEEPSEEK_CJK, r"\p{N}"],
+        ..PLAIN
+    },
+    // Letters are those with upper and lower case, without Georgia's; punctuation is ASCII's, its full-width twins,
+    // quotation marks, and CJK's first three.
+    PreTokenizer {
+        names: &["deepseek-llm"],
+        patterns: &[
+            r"[\r\n]",
+            r"\s?[[\p{Lu}\p{Ll}\p{Lt}]&&[^\x{10d0}-\x{10ff}]]+",
+            r"\s?[!-/:-~\x{ff01}-\x{ff0f}\x{ff1a}-\x{ff5e}\x{2018}-\x{201f}\x{3000}-\x{3002}]+",
+            r"\s+$",
+            DEEPSEEK_CJK,
+            r"\p{N}+",
+        ],
+        ..PLAIN
     },
     // What llama.cpp does for a model it has no name for.
     PreTokenizer {
         names: &["default"],
         patterns: &[r"[\p{P}$+<=>^~|]+", GPT_2, r"\p{N}+", r"[0-9][0-9][0-9]"],
-        ignore_merges: false,
-        nfc: false,
-        add_bos: false,
+        ..PLAIN
     },
 ];
 

@@ -79,12 +79,17 @@ pub enum LoadError {
     },
     /// A tensor the architecture needs is not in the files.
     #[error(
-        "tensor `{name}` is missing: the model is incomplete or of another architecture than it says; download it again"
+        "tensor `{name}` is missing: the model is incomplete, or of another architecture than it says; compare its files with those it was published with"
     )]
     MissingTensor {
         /// Name in the file.
         name: String,
     },
+    /// A model that was saved without what makes tokens of its last layer.
+    #[error(
+        "the files have no output head (`lm_head.weight`), and the config does not tie it to the token embedding: a base model alone answers nothing; take the model with its head (`...ForCausalLM`)"
+    )]
+    NoOutputHead,
     /// A tensor that the architecture has no use for.
     #[error(
         "tensor `{name}` is not part of a {architecture:?} decoder, and answers without it would be wrong: the model is a variant this version does not run"

@@ -8,7 +8,7 @@ mod quantization;
 mod random;
 mod safetensors;
 
-use crate::config::{ConfigError, ModelConfig, StretchContext};
+use crate::config::{Architecture, ConfigError, ModelConfig, StretchContext};
 use crate::model_files::ModelFiles;
 use gguf::Gguf;
 use memmap2::Mmap;
@@ -27,6 +27,8 @@ pub(crate) use safetensors::{SHARD_INDEX, shard_names};
 pub struct ModelWeights {
     config: ModelConfig,
     storage: Storage,
+    /// In place of biases that the files leave away.
+    zeros: Vec<u8>,
 }
 
 enum Storage {
@@ -56,11 +58,11 @@ impl ModelWeights {
                 let gguf = Gguf::parse(&file).map_err(|error| LoadError::Gguf { path: path.clone(), error })?;
                 let config = ModelConfig::from_gguf(&gguf, &file)
                     .map_err(|error| LoadError::Config { path: path.clone(), error })?;
-                Self { config, storage: Storage::Gguf { file, gguf } }
+                Self::new(config, Storage::Gguf { file, gguf })
             }
             ModelFiles::Folder(folder) => {
                 let config = ModelConfig::from_folder(folder)?;
-                Self { config, storage: Storage::Safetensors(safetensors::Shards::open(folder)?) }
+                Self::new(config, Storage::Safetensors(safetensors::Shards::open(folder)?))
             }
         };
         weights.check_tensors()?;
@@ -70,7 +72,15 @@ impl ModelWeights {
     /// Weights of the same shape as a model's, random and the same in every run.
     pub fn random(config: ModelConfig, kind: RandomWeights) -> Self {
         let random = random::Random::new(&config, kind, 0);
-        Self { config, storage: Storage::Random(random) }
+        Self::new(config, Storage::Random(random))
+    }
+
+    fn new(config: ModelConfig, storage: Storage) -> Self {
+        let zeros = match config.qkv_bias {
+            true => vec![0; config.num_q_heads * config.head_dim * size_of::<f32>()],
+            false => Vec::new(),
+        };
+        Self { config, storage, zeros }
     }
 
     /// Shape of the model.
@@ -84,6 +94,14 @@ impl ModelWeights {
     /// When the model's own files do.
     pub fn stretch(&mut self, stretch: StretchContext) -> Result<(), ConfigError> {
         self.config.stretch(stretch)
+    }
+
+    /// Sets the context; see [`ModelConfig::set_context`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_context(&mut self, tokens: usize) -> Result<(), ConfigError> {
+        self.config.set_context(tokens)
     }
 
     /// Metadata, when the model is a GGUF file.
@@ -113,17 +131,36 @@ impl ModelWeights {
             name => name,
         };
         match &self.storage {
-            Storage::Gguf { file, gguf } => {
-                let name = name.in_gguf();
-                let place = gguf.tensor(&name).ok_or(LoadError::MissingTensor { name })?;
-                let bytes = &file[place.bytes.clone()];
-                Ok(Tensor { rows: place.rows, cols: place.cols, encoding: place.encoding, bytes })
-            }
-            Storage::Safetensors(shards) => shards.tensor(&name.in_hugging_face()),
             Storage::Random(random) => {
                 let (rows, cols) = name.shape(&self.config);
                 random.tensor(rows, cols, name.place())
             }
+            Storage::Gguf { .. } | Storage::Safetensors(_) => match self.stored(&self.stored_name(name)) {
+                // Some models have a bias on Q alone. Qwen2 has all three: there one that is missing was lost.
+                Err(LoadError::MissingTensor { .. })
+                    if name.is_qkv_bias() && self.config.architecture != Architecture::Qwen2 =>
+                {
+                    let (rows, cols) = name.shape(&self.config);
+                    let bytes = &self.zeros[..rows * cols * size_of::<f32>()];
+                    Ok(Tensor { rows, cols, encoding: Encoding::F32, bytes })
+                }
+                Err(LoadError::MissingTensor { .. }) if name == TensorName::OutputHead => Err(LoadError::NoOutputHead),
+                other => other,
+            },
+        }
+    }
+
+    /// A tensor by its name in the files.
+    fn stored(&self, name: &str) -> Result<Tensor<'_>, LoadError> {
+        let missing = || LoadError::MissingTensor { name: name.into() };
+        match &self.storage {
+            Storage::Gguf { file, gguf } => {
+                let place = gguf.tensor(name).ok_or_else(missing)?;
+                let bytes = &file[place.bytes.clone()];
+                Ok(Tensor { rows: place.rows, cols: place.cols, encoding: place.encoding, bytes })
+            }
+            Storage::Safetensors(shards) => shards.tensor(name),
+            Storage::Random(_) => Err(missing()),
         }
     }
 
@@ -148,17 +185,24 @@ impl ModelWeights {
             Storage::Safetensors(shards) => Box::new(shards.names()),
             Storage::Random(_) => Box::new(std::iter::empty()),
         };
-        match stored.find(|name| !known.contains(*name) && !is_rope_table(name)) {
+        match stored.find(|name| !known.contains(*name) && !is_rope_table(name) && !self.is_zero_bias(name)) {
             Some(name) => Err(LoadError::UnknownTensor { name: name.into(), architecture: config.architecture }),
             None => Ok(()),
         }
     }
 
     fn stored_name(&self, name: TensorName) -> String {
-        match self.storage {
+        match &self.storage {
             Storage::Gguf { .. } => name.in_gguf(),
-            Storage::Safetensors(_) | Storage::Random(_) => name.in_hugging_face(),
+            Storage::Safetensors(shards) => shards.spelling(name.in_hugging_face()),
+            Storage::Random(_) => name.in_hugging_face(),
         }
+    }
+
+    /// Whether a tensor is a bias that changes nothing: models brought into another family's form have such.
+    fn is_zero_bias(&self, name: &str) -> bool {
+        name.ends_with(".bias")
+            && self.stored(name).is_ok_and(|bias| bias.rows == 1 && bias.to_f32().iter().all(|x| *x == 0.0))
     }
 }
 

@@ -113,6 +113,11 @@ impl TensorName {
         }
     }
 
+    /// Whether it is the bias of Q, K or V.
+    pub(super) fn is_qkv_bias(self) -> bool {
+        matches!(self, TensorName::Layer { part: QBias | KBias | VBias, .. })
+    }
+
     /// A number of its own, for tensors that are made up.
     pub(super) fn place(self) -> usize {
         match self {

@@ -26,6 +26,9 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
+/// What every model has, its name whole.
+const FIRST: &str = "model.embed_tokens.weight";
+
 /// Lists the files of a model that has more than one.
 pub(crate) const SHARD_INDEX: &str = "model.safetensors.index.json";
 
@@ -58,6 +61,14 @@ impl Shards {
 
     pub(super) fn total_bytes(&self) -> u64 {
         self.files.iter().map(|shard| shard.map.len() as u64).sum()
+    }
+
+    /// A tensor's name in these files: base models, saved without their output head, lack the prefix.
+    pub(super) fn spelling(&self, name: String) -> String {
+        match name.strip_prefix("model.") {
+            Some(bare) if !self.file_of.contains_key(FIRST) && self.file_of.contains_key(bare) => bare.into(),
+            _ => name,
+        }
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

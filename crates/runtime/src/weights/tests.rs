@@ -117,6 +117,8 @@ fn every_loader_error_says_what_is_wrong() {
         assert!(matches!(unsupported, ConfigError::Unsupported(_)), "{unsupported}");
         assert!(unsupported.to_string().contains(says), "{says}: {unsupported}");
     }
+    let part = model().text("llama.rope.scaling.type", "yarn").float("llama.rope.scaling.yarn_ext_factor", 0.5);
+    assert!(matches!(config(part), ConfigError::Unsupported(_)));
     let divisors = config(model().f32_tensor("rope_freqs.weight", &[3]));
     assert!(matches!(divisors, ConfigError::Size { what: "number of RoPE divisors", .. }), "{divisors}");
     let window = model().size("llama.attention.sliding_window", 32);
@@ -138,7 +140,7 @@ fn every_loader_error_says_what_is_wrong() {
     lacks.tensors.retain(|(name, ..)| name != "blk.0.ffn_up.weight");
     let lacks = error(open(lacks));
     assert!(matches!(&lacks, LoadError::MissingTensor { name } if name == "blk.0.ffn_up.weight"), "{lacks}");
-    for extra in ["blk.0.attn_q.bias", "blk.0.attn_q_norm.weight", "blk.1.ffn_up.weight"] {
+    for extra in ["blk.0.attn_output.bias", "blk.0.attn_q_norm.weight", "blk.1.ffn_up.weight", "blk.0.ffn_up.bias"] {
         let unknown = error(open(tensors(metadata()).f32_tensor(extra, &[8])));
         assert!(matches!(&unknown, LoadError::UnknownTensor { name, .. } if name == extra), "{unknown}");
     }
@@ -156,6 +158,102 @@ fn every_loader_error_says_what_is_wrong() {
     assert!(matches!(error(ModelWeights::open(&ModelFiles::Gguf(path))), LoadError::Gguf { .. }));
 }
 
+#[test]
+fn yarn_in_gguf_is_read_with_its_numbers() {
+    let yarn = |key: &str, x: f32| {
+        let writer =
+            tensors(metadata()).text("llama.rope.scaling.type", "yarn").float("llama.rope.scaling.factor", 2.0);
+        open(writer.float(&format!("llama.rope.scaling.{key}"), x)).unwrap().config().rope.scaling.clone()
+    };
+    let RopeScaling::Yarn { attention_factor: plain, .. } = yarn("yarn_ext_factor", 1.0) else { panic!("not YaRN") };
+    assert!(matches!(yarn("yarn_beta_fast", 48.0), RopeScaling::Yarn { beta_fast: 48.0, beta_slow: 1.0, .. }));
+    assert!(matches!(yarn("yarn_beta_slow", 2.0), RopeScaling::Yarn { beta_fast: 32.0, beta_slow: 2.0, .. }));
+    for key in ["attn_factor", "yarn_attn_factor"] {
+        let RopeScaling::Yarn { attention_factor, .. } = yarn(key, 0.5) else { panic!("not YaRN") };
+        assert!((attention_factor / plain - 0.5).abs() < 1e-9, "{key}");
+    }
+}
+
+/// Each of Q, K and V may have a bias or not; other biases may be there when they are zero.
+#[test]
+fn biases_that_a_file_has_are_used() {
+    let bias = |weights: &ModelWeights, part| {
+        weights.tensor(TensorName::Layer { layer: 0, part }).map(|bias| bias.to_f32()).unwrap()
+    };
+    assert!(!open(tensors(metadata())).unwrap().config().qkv_bias);
+    for (name, part, len) in
+        [("attn_q", LayerPart::QBias, 8), ("attn_k", LayerPart::KBias, 4), ("attn_v", LayerPart::VBias, 4)]
+    {
+        let weights = open(tensors(metadata()).f32_tensor(&format!("blk.0.{name}.bias"), &[len])).unwrap();
+        assert!(weights.config().qkv_bias, "{name}");
+        for other in [LayerPart::QBias, LayerPart::KBias, LayerPart::VBias] {
+            let bias = bias(&weights, other);
+            assert_eq!(bias.iter().any(|x| *x != 0.0), other == part, "{name}, {other:?}");
+            assert_eq!(bias.len(), if other == LayerPart::QBias { 8 } else { 4 });
+        }
+    }
+    let shape = error(open(tensors(metadata()).f32_tensor("blk.0.attn_k.bias", &[8])));
+    assert!(matches!(shape, LoadError::Shape { .. }), "{shape}");
+    for name in ["blk.0.attn_output.bias", "blk.0.ffn_down.bias", "output_norm.bias"] {
+        let weights = open(tensors(metadata()).tensor(name, &[8], 0, &[0; 32])).unwrap();
+        assert!(!weights.config().qkv_bias, "{name}");
+    }
+}
+
+/// A safetensors file of zeros, for the config below.
+fn safetensors(spelt: impl Fn(&str) -> Option<String>) -> Vec<u8> {
+    let layer = |part: &str| format!("model.layers.0.{part}.weight");
+    let all = [
+        ("model.embed_tokens.weight".to_string(), vec![10, 8]),
+        ("model.norm.weight".into(), vec![8]),
+        ("lm_head.weight".into(), vec![10, 8]),
+        (layer("input_layernorm"), vec![8]),
+        (layer("post_attention_layernorm"), vec![8]),
+        (layer("self_attn.q_proj"), vec![8, 8]),
+        (layer("self_attn.k_proj"), vec![8, 8]),
+        (layer("self_attn.v_proj"), vec![8, 8]),
+        (layer("self_attn.o_proj"), vec![8, 8]),
+        (layer("mlp.gate_proj"), vec![6, 8]),
+        (layer("mlp.up_proj"), vec![6, 8]),
+        (layer("mlp.down_proj"), vec![8, 6]),
+    ];
+    let (mut header, mut end) = (serde_json::Map::new(), 0);
+    for (name, shape) in all {
+        let Some(name) = spelt(&name) else { continue };
+        let from = end;
+        end += 4 * shape.iter().product::<usize>();
+        header.insert(name, serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [from, end]}));
+    }
+    let header = serde_json::to_vec(&header).unwrap();
+    [&(header.len() as u64).to_le_bytes()[..], &header, &vec![0; end]].concat()
+}
+
+fn open_weights(config: &str, weights: &[u8]) -> Result<ModelWeights, LoadError> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    std::fs::write(folder.path().join("model.safetensors"), weights).unwrap();
+    ModelWeights::open(&ModelFiles::Folder(folder.path().into()))
+}
+
+#[test]
+fn base_models_are_read_by_their_shorter_names() {
+    let config = |extra: &str| CONFIG.replace("EXTRA", extra);
+    let whole = |name: &str| Some(name.to_string());
+    let bare = |name: &str| Some(name.strip_prefix("model.").unwrap_or(name).to_string());
+    let headless = |name: &str| bare(name).filter(|name| name != "lm_head.weight");
+    open_weights(&config(""), &safetensors(whole)).unwrap();
+    open_weights(&config(""), &safetensors(bare)).unwrap();
+    open_weights(&config(r#", "tie_word_embeddings": true"#), &safetensors(headless)).unwrap();
+    let no_head = error(open_weights(&config(""), &safetensors(headless)));
+    assert!(matches!(no_head, LoadError::NoOutputHead), "{no_head}");
+    let half = |name: &str| if name.contains("norm") { bare(name) } else { whole(name) };
+    let half = error(open_weights(&config(""), &safetensors(half)).map_err(|error| {
+        assert!(!error.to_string().contains("again"), "{error}");
+        error
+    }));
+    assert!(matches!(half, LoadError::MissingTensor { .. } | LoadError::UnknownTensor { .. }), "{half}");
+}
+
 const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 6,
     "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 10, "max_position_embeddings": 64,
     "rms_norm_eps": 1e-5 EXTRA}"#;
@@ -165,7 +263,11 @@ fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
     let config = |extra: &str| CONFIG.replace("EXTRA", extra);
     assert!(matches!(error(open_folder(&[])), LoadError::Read { .. }));
     assert!(matches!(error(open_folder(&[("config.json", "{")])), LoadError::Json { .. }));
-    assert!(matches!(error(open_folder(&[("config.json", "{}")])), LoadError::Json { .. }));
+    let unnamed = error(open_folder(&[("config.json", "{}")]));
+    assert!(matches!(&unnamed, LoadError::Config { error: ConfigError::Architecture(_), .. }), "{unnamed}");
+    let word = config(r#", "rope_theta": Infinity"#);
+    let word = error(open_folder(&[("config.json", &word)]));
+    assert!(matches!(&word, LoadError::Json { .. }) && word.to_string().contains("Infinity"), "{word}");
     for extra in [
         r#", "rope_scaling": {"rope_type": "longrope", "factor": 4.0}"#,
         r#", "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}"#,
@@ -173,8 +275,6 @@ fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
         r#", "rope_scaling": {"type": "mrope", "rope_type": "default"}"#,
         r#", "hidden_act": "gelu""#,
         r#", "quantization_config": {"quant_method": "awq"}"#,
-        r#", "attention_bias": true"#,
-        r#", "mlp_bias": true"#,
     ] {
         let error = error(open_folder(&[("config.json", &config(extra))]));
         assert!(matches!(&error, LoadError::Config { error: ConfigError::Unsupported(_), .. }), "{extra}: {error}");
