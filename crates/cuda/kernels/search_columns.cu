@@ -89,16 +89,15 @@ __device__ void sum_from_behind(unsigned (&x)[digits]) {
 // The most attended columns of a head, most attended first; of equal ones the lower. One block a head.
 extern "C" __global__ void __launch_bounds__(rank_threads) search_rank_columns(const __grid_constant__ Search s) {
     int head = blockIdx.x, keys = s.num_blocks * block_keys, most = s.counts[s.num_counts - 1];
-    const float *mass = s.column_mass + size_t(head) * keys;
+    const unsigned *mass = s.column_mass + size_t(head) * keys;
     __shared__ unsigned histogram[digits];
     __shared__ unsigned long long found[most_columns];
     __shared__ unsigned num_found, digit;
 
-    // Bits of positive floats order as the floats do; below them the place, the lower one first. Columns of the sink are
-    // always kept as a block.
+    // What a column has, and below it the place, the lower one first. Columns of the sink are always kept as a block.
     auto key_of = [&](int i) -> unsigned long long {
-        float x = mass[i];
-        return i >= block_keys && i < s.kv_len && x > 0.f ? (unsigned long long)__float_as_uint(x) << 32 | (~0u - i) : 0;
+        unsigned x = mass[i];
+        return i >= block_keys && i < s.kv_len && x > 0 ? (unsigned long long)x << 32 | (~0u - i) : 0;
     };
     // The `most`-th largest, some bits at a time, until all that begin like it are among the `most`.
     unsigned long long least = 0;

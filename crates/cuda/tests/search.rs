@@ -180,6 +180,17 @@ fn other_sizes_of_heads() {
     }
 }
 
+/// Heads that share keys are searched together, as many as a block of threads has warps.
+#[test]
+fn groups_of_any_size() {
+    let Some(device) = on_device::device() else { return };
+    let mut numbers = Numbers::fresh();
+    let search = Search::new(Target::Recall(0.9)).unwrap();
+    for heads in [(1, 1, 128), (5, 1, 128), (9, 1, 64), (16, 1, 128), (6, 2, 80)] {
+        check(&device, &mut numbers, heads, (2100, 4200), &search);
+    }
+}
+
 #[test]
 fn long_sequences() {
     let Some(device) = on_device::device() else { return };

@@ -57,7 +57,7 @@ struct Search {
     float *shares;             // [q_head][probe][num_blocks]: attention of each block; until normalised, log2 of its sum
     float *probe_lse;          // [q_head][probe], base 2
     unsigned char *distance_levels; // [q_head][num_blocks + 1]: of interval slashes
-    float *column_mass;        // [q_head][num_blocks * 64]
+    unsigned *column_mass;     // [q_head][num_blocks * 64], fixed point
     int *ranked_columns;       // [q_head][most_columns]: most attended first
     int *columns_found;        // [q_head]
     unsigned *sums;            // [q_head][num_families][num_kinds][num_levels]: attention on the judging probes, fixed point

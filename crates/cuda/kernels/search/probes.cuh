@@ -1,23 +1,28 @@
 // Probe rows: the exact attention that they give each block of keys, as log2 of its sum.
 //
-// A block of threads takes its rows through `span` kv blocks.
+// A block of threads takes some rows of the query heads that share their keys through `span` kv blocks: twice as many where that
+// leaves enough blocks of threads to fill a device.
 #pragma once
 #include "logits.cuh"
 
-constexpr int probe_span = 16;
+constexpr int kept_steps = 16; // whose sums wait in shared memory
 
 template <typename Product> __device__ void search_probes(const Search &s) {
-    constexpr int M_TILES = Product::m_tiles, warps = Product::warps, threads = Product::threads, span = probe_span;
-    int first_block = blockIdx.x * span, first_probe = blockIdx.y * Product::block_rows, head = blockIdx.z;
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, kv_head = s.kv_head(head);
-    int warp_probe = first_probe + warp * Product::warp_rows;
-    __shared__ float sums[Product::block_rows][span + 1];
+    constexpr int M_TILES = Product::m_tiles, warps = Product::warps;
+    int span = s.num_blocks < 256 ? kept_steps : 2 * kept_steps;
+    HeadRows<Product> of(s, blockIdx.z);
+    int first_block = blockIdx.x * span, first_probe = blockIdx.y * of.rows();
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = of.first_head + of.head_of(warp);
+    int warp_probe = first_probe + of.row_of(warp);
+    __shared__ float sums[Product::block_rows][kept_steps + 1];
 
-    auto probe_row = [&](int row) { return warp_probe + row < s.num_probes ? s.probes[warp_probe + row] : -1; };
+    auto probe_row = [&](int row) {
+        return of.has_head(warp) && warp_probe + row < s.num_probes ? s.probes[warp_probe + row] : -1;
+    };
     Product product;
     product.load_queries(s.head_dim, [&](int row) -> const __nv_bfloat16 * {
-        int of = probe_row(row);
-        return of < 0 ? nullptr : s.q + (size_t(of) * s.batch.num_q_heads + head) * s.head_dim;
+        int at = probe_row(row);
+        return at < 0 ? nullptr : s.q + (size_t(at) * s.batch.num_q_heads + head) * s.head_dim;
     });
     int positions[M_TILES][2], newest = -1, oldest_of_own = INT_MAX;
 #pragma unroll
@@ -41,14 +46,26 @@ template <typename Product> __device__ void search_probes(const Search &s) {
     }
     int steps = min(span, newest < 0 ? 0 : newest / block_keys + 1 - first_block);
 
-    for (int i = threadIdx.x; i < Product::block_rows * span; i += threads) sums[i / span][i % span] = -INFINITY;
+    // Of its own rows each warp writes and reads all, two at a time.
+    auto own_sum = [&](int row) -> float & { return sums[warp * Product::warp_rows + row][lane % kept_steps]; };
+    auto forget = [&] {
+        for (int row = lane / kept_steps; row < Product::warp_rows; row += 2) own_sum(row) = -INFINITY;
+        __syncwarp();
+    };
+    auto write = [&](int first_step) {
+        __syncwarp();
+        int block = first_block + first_step + lane % kept_steps;
+        int rows = of.has_head(warp) ? min(Product::warp_rows, s.num_probes - warp_probe) : 0;
+        float *shares = s.shares + (size_t(head) * s.num_probes + warp_probe) * s.num_blocks + block;
+        for (int row = lane / kept_steps; row < rows; row += 2)
+            if (block < s.num_blocks) shares[size_t(row) * s.num_blocks] = own_sum(row);
+    };
+    forget();
     auto copy = [&](int step) {
         if (step < steps) {
             int block = first_block + step;
-            const __nv_bfloat16 *from = s.k + size_t(s.row_of_block(kv_head, block)) * s.head_dim;
-            Product::copy_keys(step % Product::buffers, s.head_dim, [&](int key) {
-                return block * block_keys + key < s.kv_len ? from + key * s.head_dim : nullptr;
-            });
+            const __nv_bfloat16 *from = s.k + size_t(s.row_of_block(of.kv_head, block)) * s.head_dim;
+            Product::copy_rows(step % Product::buffers, s.head_dim, from, s.kv_len - block * block_keys);
         } else {
             copy_commit(); // an empty one, so that as many are under way at the end
         }
@@ -58,27 +75,30 @@ template <typename Product> __device__ void search_probes(const Search &s) {
     for (int step = 0; step < steps; ++step) {
         copies_done<Product, Product::buffers - 2>();
         copy(step + Product::buffers - 1);
+        if (step == kept_steps) {
+            write(0);
+            forget();
+        }
         int first_key = (first_block + step) * block_keys;
         if (first_key > newest_of_own) continue; // none of the rows that are multiplied together sees any
         product.multiply(step % Product::buffers);
 #pragma unroll
         for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
-            for (int r = 0; r < 2; ++r) {
+            for (int r = 0; r < 2; ++r)
                 if (first_key + block_keys > oldest_of_own) product.hide(m, r, positions[m][r] + 1 - first_key);
-                float largest = -INFINITY, sum = 0.f;
-                product.absorb(m, r, scale, largest, sum);
-                float of_row = row_max(largest);
-                sum = row_sum(largest == -INFINITY ? 0.f : sum * exp2_approx(largest - of_row));
-                if (lane % 4 == 0)
-                    sums[warp * Product::warp_rows + 16 * m + lane / 4 + 8 * r][step] =
-                        of_row == -INFINITY ? -INFINITY : of_row + log2f(sum);
+#pragma unroll
+        for (int m = 0; m < M_TILES; ++m)
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+                float sum = product.log_sum(m, r, scale);
+                if (lane % 4 == 0) sums[warp * Product::warp_rows + 16 * m + lane / 4 + 8 * r][step % kept_steps] = sum;
             }
     }
-    __syncthreads();
-    for (int i = threadIdx.x; i < Product::block_rows * span; i += threads) {
-        int probe = first_probe + i / span, block = first_block + i % span;
-        if (probe < s.num_probes && block < s.num_blocks)
-            s.shares[(size_t(head) * s.num_probes + probe) * s.num_blocks + block] = sums[i / span][i % span];
+    // Blocks that no row sees are written as well.
+    if (steps <= kept_steps) {
+        write(0);
+        forget();
     }
+    if (span > kept_steps) write(kept_steps);
 }

@@ -64,6 +64,11 @@ template <int PADDED, int M_TILES> struct RowsTimesKeys : Logits<M_TILES> {
         copy_commit();
     }
 
+    // Begins to copy 64 keys that follow one another, of which the first `valid` are there.
+    static __device__ void copy_rows(int at, int head_dim, const __nv_bfloat16 *first, int valid) {
+        copy_keys(at, head_dim, [&](int key) { return key < valid ? first + key * head_dim : nullptr; });
+    }
+
     // Logits of the rows and the keys in buffer `at`.
     __device__ void multiply(int at) {
         int lane = threadIdx.x % 32;

@@ -29,7 +29,8 @@ template <int PADDED, int M_TILES, int GROUPS, int BLOCKS> struct WarpgroupRowsT
     static __device__ uint32_t base() { return (shared_address(dynamic_shared) + 1023) & ~1023u; }
     static __device__ uint32_t buffer(int i) { return base() + i * product_bytes; }
     static __device__ uint32_t queries(int m) {
-        int group = threadIdx.x / 128;
+        // The same for all lanes, and known to be.
+        int group = __shfl_sync(~0u, threadIdx.x / 128, 0);
         return base() + buffers * product_bytes + (group * M_TILES + m) * product_bytes;
     }
 
@@ -70,6 +71,21 @@ template <int PADDED, int M_TILES, int GROUPS, int BLOCKS> struct WarpgroupRowsT
             const __nv_bfloat16 *from = key_at(key);
             bool inside = from && chunk * 8 < head_dim;
             copy_async(to + place(key, chunk), inside ? from + chunk * 8 : nullptr, inside);
+        }
+        copy_commit();
+    }
+
+    // Begins to copy 64 keys that follow one another, of which the first `valid` are there. head_dim is all of PADDED.
+    static __device__ void copy_rows(int at, int, const __nv_bfloat16 *first, int valid) {
+        constexpr int chunks = PADDED / 8, rows_at_once = threads / chunks;
+        static_assert(rows_at_once % 8 == 0); // so that a thread's chunks are permuted alike
+        int key = threadIdx.x / chunks, chunk = threadIdx.x % chunks;
+        uint32_t to = buffer(at) + place(key, chunk);
+        const __nv_bfloat16 *from = first + key * PADDED + chunk * 8;
+#pragma unroll
+        for (int i = 0; i < block_keys / rows_at_once; ++i) {
+            bool inside = key + i * rows_at_once < valid;
+            copy_async(to + i * rows_at_once * 128, inside ? from + i * rows_at_once * PADDED : first, inside);
         }
         copy_commit();
     }

@@ -63,7 +63,7 @@ pub(super) struct Arguments {
     pub shares: PointerMut<f32>,
     pub probe_lse: PointerMut<f32>,
     pub distance_levels: PointerMut<u8>,
-    pub column_mass: PointerMut<f32>,
+    pub column_mass: PointerMut<u32>,
     pub ranked_columns: PointerMut<i32>,
     pub columns_found: PointerMut<i32>,
     pub sums: PointerMut<u32>,

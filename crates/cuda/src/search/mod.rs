@@ -86,33 +86,38 @@ struct Sizes {
     warp_rows: usize,
 }
 
-/// A kernel that multiplies rows with keys, and how many rows a block of threads takes.
+/// A kernel that multiplies rows with keys.
 struct RowsKernel {
     kernel: Kernel,
     threads: u32,
     /// Shared memory that a launch asks for.
     bytes: usize,
-    /// Query rows, or tiles where a warp takes one.
-    rows: usize,
+    /// Warps of a block of threads.
+    warps: usize,
+    /// Query rows of a warp.
+    warp_rows: usize,
 }
 
 impl RowsKernel {
     /// By products of warps: `buffers` buffers of 64 keys.
-    fn of_warps(kernel: Kernel, suffix: usize, buffers: usize, rows: usize) -> Self {
-        Self { kernel, threads: THREADS, bytes: buffers * keys_bytes(suffix), rows: rows * WARPS }
+    fn of_warps(kernel: Kernel, suffix: usize, buffers: usize, warp_rows: usize) -> Self {
+        Self { kernel, threads: THREADS, bytes: buffers * keys_bytes(suffix), warps: WARPS, warp_rows }
     }
 
     /// By products of warpgroups, `products` of 64 rows for each of two: rows lie in shared memory, too.
-    fn of_warpgroups(
-        device: &Device,
-        name: &'static str,
-        suffix: usize,
-        products: usize,
-        rows: usize,
-    ) -> Result<Self, Error> {
+    fn of_warpgroups(device: &Device, name: &'static str, suffix: usize, products: usize) -> Result<Self, Error> {
         let bytes = (WARPGROUP_BUFFERS + WARPGROUPS * products) * keys_bytes(suffix) + 1024;
         let kernel = device.kernel(image!("search_sm90"), name, bytes)?;
-        Ok(Self { kernel, threads: 128 * WARPGROUPS as u32, bytes, rows: rows * WARPGROUPS * 4 })
+        let warps = 4 * WARPGROUPS;
+        Ok(Self { kernel, threads: 32 * warps as u32, bytes, warps, warp_rows: 16 * products })
+    }
+
+    /// How the warps of a block of threads are shared by the query heads of a group, as `HeadRows` in the kernels has it:
+    /// blocks of threads for all heads, and rows that one has of each of its heads.
+    fn of_groups(&self, heads: HeadShape) -> (usize, usize) {
+        let group = heads.num_q_heads() / heads.num_kv_heads();
+        let most = group.min(self.warps);
+        (heads.num_kv_heads() * group.div_ceil(most), self.warps / most * self.warp_rows)
     }
 
     fn grid(&self, x: usize, y: usize, z: usize) -> Grid {
@@ -140,9 +145,11 @@ impl Sizes {
 
 const WARPS: usize = 4;
 const THREADS: u32 = 32 * WARPS as u32;
-/// Blocks that one block of threads of `search_probes` and of `search_column_mass` takes.
-const PROBE_SPAN: usize = 16;
-const COLUMN_SPAN: usize = 8;
+/// Blocks that one block of threads of `search_probes` takes, of fewer than [`MANY_BLOCKS`] and of more; and one of
+/// `search_column_mass`.
+const PROBE_SPANS: [usize; 2] = [16, 32];
+const MANY_BLOCKS: usize = 256;
+const COLUMN_SPAN: usize = 16;
 /// Keys that the kernels of scores and probes have on the way.
 const BUFFERS: usize = 3;
 /// Likewise by products of warpgroups, and warpgroups of a block of threads there.
@@ -187,10 +194,10 @@ impl DeviceSearch {
                 of_dim(image!($image), names, $bytes * keys_bytes(suffix))?
             }};
         }
-        let of_warps = |kernel, buffers, rows| RowsKernel::of_warps(kernel, suffix, buffers, rows);
+        let of_warps = |kernel, buffers| RowsKernel::of_warps(kernel, suffix, buffers, warp_rows);
         // `names`: for a head_dim of 64, and of 128.
-        let of_warpgroups = |names: [&'static str; 2], products: usize, rows| {
-            RowsKernel::of_warpgroups(device, names[usize::from(suffix == 128)], suffix, products, rows)
+        let of_warpgroups = |names: [&'static str; 2], products: usize| {
+            RowsKernel::of_warpgroups(device, names[usize::from(suffix == 128)], suffix, products)
         };
         let distances_bytes = (MOST_BLOCKS + 1) * size_of::<f32>();
         let distances_bytes = distances_bytes.min(device.properties().shared_memory_bytes - 1024);
@@ -199,31 +206,30 @@ impl DeviceSearch {
             block_m,
             totals: device.zeros(2)?,
             means: device.kernel(image!("search_means"), "search_means", 0)?,
-            // A warp a tile.
             levels: match (warpgroups, tall) {
                 // A product has sixteen rows of each of four tiles.
                 (true, _) if block_m == if suffix == 64 { 192 } else { 128 } => {
-                    of_warpgroups(["search_levels_sm90_d64", "search_levels_sm90_d128"], block_m / ROW_STRIDE / 16, 1)?
+                    of_warpgroups(["search_levels_sm90_d64", "search_levels_sm90_d128"], block_m / ROW_STRIDE / 16)?
                 }
                 (_, true) => {
                     let name = "search_levels_d64_tall";
-                    of_warps(device.kernel(image!("search_levels"), name, BUFFERS * keys_bytes(64))?, BUFFERS, 1)
+                    of_warps(device.kernel(image!("search_levels"), name, BUFFERS * keys_bytes(64))?, BUFFERS)
                 }
-                (_, false) => of_warps(of_dim!("search_levels", "search_levels", BUFFERS), BUFFERS, 1),
+                (_, false) => of_warps(of_dim!("search_levels", "search_levels", BUFFERS), BUFFERS),
             },
             probes: match warpgroups {
-                true => of_warpgroups(["search_probes_sm90_d64", "search_probes_sm90_d128"], 1, 16)?,
-                false => of_warps(of_dim!("search_probes", "search_probes", BUFFERS), BUFFERS, warp_rows),
+                true => of_warpgroups(["search_probes_sm90_d64", "search_probes_sm90_d128"], 1)?,
+                false => of_warps(of_dim!("search_probes", "search_probes", BUFFERS), BUFFERS),
             },
             shares: device.kernel(image!("search_probes"), "search_shares", 0)?,
             rank_distances: device.kernel(image!("search_distances"), "search_rank_distances", distances_bytes)?,
             judge: device.kernel(image!("search_distances"), "search_judge", 0)?,
             column_mass: match warpgroups {
-                true => of_warpgroups(["search_column_mass_sm90_d64", "search_column_mass_sm90_d128"], 1, 16)?,
-                false => of_warps(of_dim!("search_columns", "search_column_mass", 2), 2, warp_rows),
+                true => of_warpgroups(["search_column_mass_sm90_d64", "search_column_mass_sm90_d128"], 1)?,
+                false => of_warps(of_dim!("search_columns", "search_column_mass", 2), 2),
             },
             rank_columns: device.kernel(image!("search_columns"), "search_rank_columns", 0)?,
-            column_shares: of_warps(of_dim!("search_columns", "search_column_shares", 1), 1, warp_rows),
+            column_shares: of_warps(of_dim!("search_columns", "search_column_shares", 1), 1),
             choose: device.kernel(image!("search_choose"), "search_choose", 0)?,
             lower: device.kernel(image!("search_lower"), "search_lower", 0)?,
             order: device.kernel(image!("search_lower"), "search_order", 0)?,
@@ -286,10 +292,13 @@ impl DeviceSearch {
         // the cache, as `check_batch` found.
         unsafe {
             begin(Stage::Scores)?;
-            let grid = levels.grid(tiles.num_tiles().div_ceil(levels.rows), heads as usize, 1);
+            // A warp takes a tile.
+            let grid = levels.grid(tiles.num_tiles().div_ceil(levels.warps), heads as usize, 1);
             levels.kernel.launch(grid, &arguments)?;
             begin(Stage::Probes)?;
-            let grid = probing.grid(blocks.div_ceil(PROBE_SPAN), probes.div_ceil(probing.rows), heads as usize);
+            let (groups, rows) = probing.of_groups(self.heads);
+            let span = PROBE_SPANS[usize::from(blocks >= MANY_BLOCKS)];
+            let grid = probing.grid(blocks.div_ceil(span), probes.div_ceil(rows), groups);
             probing.kernel.launch(grid, &arguments)?;
             self.shares.launch(plain(probes.div_ceil(WARPS), heads), &arguments)?;
             begin(Stage::Distances)?;
@@ -298,13 +307,14 @@ impl DeviceSearch {
             self.judge.launch(plain((probes / 2).div_ceil(2 * WARPS), heads), &arguments)?;
             if most > 0 {
                 begin(Stage::Columns)?;
-                let grid = column_mass.grid(blocks.div_ceil(COLUMN_SPAN), heads as usize, 1);
+                let (groups, rows) = column_mass.of_groups(self.heads);
+                let proposing = probes - probes / 2;
+                let grid = column_mass.grid(blocks.div_ceil(COLUMN_SPAN), proposing.div_ceil(rows), groups);
                 column_mass.kernel.launch(grid, &arguments)?;
                 self.rank_columns.launch(wide(heads as usize, 1024, 0), &arguments)?;
-                let groups = (probes / 2).div_ceil(column_shares.rows);
-                column_shares
-                    .kernel
-                    .launch(column_shares.grid(most.div_ceil(64), groups, heads as usize), &arguments)?;
+                let judging = (probes / 2).div_ceil(column_shares.warps * column_shares.warp_rows);
+                let grid = column_shares.grid(most.div_ceil(64), judging, heads as usize);
+                column_shares.kernel.launch(grid, &arguments)?;
             }
             begin(Stage::Choice)?;
             self.choose.launch(wide(heads as usize, CHOOSE_THREADS, 0), &arguments)?;

@@ -31,7 +31,7 @@ pub struct SearchRoom {
     shares: Buffer<f32>,
     probe_lse: Buffer<f32>,
     distance_levels: Buffer<u8>,
-    column_mass: Buffer<f32>,
+    column_mass: Buffer<u32>,
     ranked_columns: Buffer<i32>,
     /// Level steps, sums, what is always kept, columns found: zeros when a search begins.
     counters: Buffer<u32>,
@@ -124,7 +124,9 @@ impl SearchRoom {
     }
 
     pub(super) fn clear(&mut self) -> Result<(), Error> {
-        ViewMut::from(&mut self.counters).fill_zero()
+        ViewMut::from(&mut self.counters).fill_zero()?;
+        let keys = self.tiles().num_blocks() * BLOCK_N;
+        self.column_mass.view_mut(0..self.heads.num_q_heads() * keys).fill_zero()
     }
 
     pub(super) fn fill(&mut self, arguments: Arguments) -> Arguments {
