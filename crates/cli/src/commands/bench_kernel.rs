@@ -38,8 +38,10 @@ pub fn run(arguments: BenchKernel) -> anyhow::Result<()> {
     // What was measured before an error is worth showing.
     let outcome = all();
     bar.finish_and_clear();
-    writeln!(io::stdout(), "{device}")?;
-    print(&rows)?;
+    if !rows.is_empty() {
+        writeln!(io::stdout(), "{device}")?;
+        print(&rows)?;
+    }
     outcome?;
     json_file::write(&arguments.json, &Results { meta, rows: &rows })
 }
