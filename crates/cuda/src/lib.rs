@@ -7,7 +7,7 @@
 //! * [`plan`]: what the tiles of a batch compute, as kernels read it.
 //! * [`search`]: finds such plans, all on the device.
 //! * [`calibrate`]: what plans and their search cost on the device.
-//! * [`bench`]: how long the kernels of attention take, and how fast they are.
+//! * [`mod@bench`]: how long the kernels of attention take, and how fast they are.
 //! * [`rows`]: what products multiply, in bf16 or in 8-bit floats.
 //! * One file for each kernel, of the same name as its source under `kernels/` and its test under `tests/`.
 //!
