@@ -1,6 +1,7 @@
 //! Every flag, in one place.
 
 mod bench;
+mod bench_kernel;
 mod inspect;
 mod reproduce;
 
@@ -15,6 +16,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use bench::*;
+pub use bench_kernel::BenchKernel;
 pub use inspect::*;
 pub use reproduce::*;
 

@@ -54,7 +54,7 @@ fn help_shows_examples() {
     for arguments in
         ["", "generate", "inspect", "bench ttft", "bench crossover", "bench overhead", "bench growth", "bench memory"]
             .into_iter()
-            .chain(["eval passkey", "eval ablation", "calibrate"])
+            .chain(["bench kernel", "eval passkey", "eval ablation", "calibrate"])
     {
         let output = run(&arguments.split(' ').filter(|word| !word.is_empty()).chain(["--help"]).collect::<Vec<_>>());
         assert!(output.status.success());
@@ -221,6 +221,22 @@ fn calibration_of_what_is_not_there() {
     heads("32,7", "cannot share 7 kv heads");
     heads("0,0", "1 to 1024");
     refuses(run(&["calibrate", "--device", "tpu"]), 2, &["cuda:N"]);
+}
+
+#[test]
+fn kernels_are_measured_on_gpus_only() {
+    let kernel = |more: &[&str]| run(&[&["bench", "kernel"], more].concat());
+    refuses(kernel(&["--heads", "3,2,64"]), 2, &["3 query heads cannot share 2 kv heads"]);
+    refuses(kernel(&["--device", "tpu"]), 2, &["cuda:N"]);
+    refuses(kernel(&["--device", "cpu"]), 1, &["measures GPUs", "cargo bench"]);
+    for device in ["cuda", "auto", "cuda:9999"] {
+        let output = kernel(&["--device", device]);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Where there is a driver, it was told to hide its devices.
+        assert!(message.contains("no NVIDIA driver") || message.contains("no CUDA device"), "{message}");
+        refuses(output, 1, &[]);
+    }
+    refuses(kernel(&["--json", "/nowhere/kernel.json"]), 1, &["cannot write /nowhere/kernel.json"]);
 }
 
 #[test]

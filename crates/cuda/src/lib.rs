@@ -7,6 +7,7 @@
 //! * [`plan`]: what the tiles of a batch compute, as kernels read it.
 //! * [`search`]: finds such plans, all on the device.
 //! * [`calibrate`]: what plans and their search cost on the device.
+//! * [`mod@bench`]: how long the kernels of attention take, and how fast they are.
 //! * [`rows`]: what products multiply, in bf16 or in 8-bit floats.
 //! * One file for each kernel, of the same name as its source under `kernels/` and its test under `tests/`.
 //!
@@ -22,6 +23,7 @@ pub mod attend_sm80;
 #[allow(unsafe_code)] // a launch
 pub mod attend_sm90;
 pub mod batch;
+pub mod bench;
 pub mod calibrate;
 #[allow(unsafe_code)] // launches
 pub mod decode_attention;
@@ -34,6 +36,7 @@ pub mod plan;
 pub mod qkv_rope_store;
 #[allow(unsafe_code)] // launches
 pub mod quantised;
+mod random;
 #[allow(unsafe_code)] // a launch
 pub mod rms_norm;
 #[allow(unsafe_code)] // a launch

@@ -1,5 +1,6 @@
 //! Flags of `bench`.
 
+use super::bench_kernel::BenchKernel;
 use super::{GoalArguments, ModelArguments, at_least_one, rounds, share};
 use clap::{Args, Subcommand};
 use runtime::request::AttentionMode;
@@ -19,6 +20,8 @@ pub enum BenchCommand {
     Memory(BenchMemory),
     /// What each way to choose blocks and columns keeps for the pairs it computes, found by the CPU on any device
     Selectors(BenchSelectors),
+    /// How long the kernels of attention take on a GPU, dense, sparse, search and decoding, and how fast they are
+    Kernel(BenchKernel),
 }
 
 #[derive(Args)]

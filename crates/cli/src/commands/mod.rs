@@ -2,6 +2,7 @@
 
 pub mod bench_crossover;
 pub mod bench_growth;
+pub mod bench_kernel;
 pub mod bench_memory;
 pub mod bench_overhead;
 pub mod bench_selectors;

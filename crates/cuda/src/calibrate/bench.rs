@@ -1,12 +1,13 @@
 //! What is timed: plans and searches on random operands.
 
-use super::plans::{Pattern, Random};
+use super::plans::Pattern;
 use crate::Error;
 use crate::attend::Attend;
 use crate::batch::{Batch, SequencePages};
 use crate::device::{Buffer, Clock, Device};
 use crate::kv::KvPages;
 use crate::plan::DevicePlan;
+use crate::random::{fill, queries};
 use crate::search::{DeviceSearch, SearchRoom, Stage, WantedExtras};
 use attention::BLOCK_N;
 use attention::plan::Plan;
@@ -57,10 +58,9 @@ impl<'a> Bench<'a> {
         let most = lengths.iter().copied().max().unwrap_or(0);
         let pages: Vec<u32> = (0..most.div_ceil(BLOCK_N) as u32).collect();
         let mut kv = KvPages::new(device, heads, BLOCK_N, pages.len())?;
-        kv.write(&noise(kv.len(), 1), &noise(kv.len(), 2))?;
-        let queries = noise(most * heads.num_q_heads() * heads.head_dim(), 3);
+        fill(&mut kv)?;
         let length = |&len: &usize| {
-            let q = device.upload(&queries[..len * heads.num_q_heads() * heads.head_dim()])?;
+            let q = queries(device, heads, len)?;
             let range = QueryRange::new(len, len)?;
             let tiles = range.tiles(search.block_m())?;
             let pages = &pages[..len.div_ceil(BLOCK_N)];
@@ -149,16 +149,4 @@ impl<'a> Bench<'a> {
         let Length { q, batch, room, .. } = &mut self.lengths[length];
         self.search.run(&self.goal, LAST_ROWS, q, &mut self.kv, batch, room, begin)
     }
-}
-
-/// About normal numbers, as activations are: the clock of a GPU depends on what it multiplies.
-fn noise(n: usize, seed: u64) -> Vec<bf16> {
-    let mut random = Random::new(seed);
-    let mut normal = || (0..12).map(|_| random.next() as f32).sum::<f32>() - 6.0;
-    let period: Vec<bf16> = (0..n.min(1 << 20)).map(|_| bf16::from_f32(normal())).collect();
-    let mut values = Vec::with_capacity(n);
-    while values.len() < n {
-        values.extend_from_slice(&period[..period.len().min(n - values.len())]);
-    }
-    values
 }

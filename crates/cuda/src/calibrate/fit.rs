@@ -90,7 +90,7 @@ pub(super) fn fit(plans: &[PlanTimes], searches: &[SearchTimes], heads: usize) -
 mod tests {
     use super::*;
     use crate::calibrate::FITTED_PLANS;
-    use crate::calibrate::plans::Random;
+    use crate::random::Random;
     use attention::shape::QueryRange;
 
     const HEADS: usize = 4;

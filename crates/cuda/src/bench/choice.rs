@@ -1,0 +1,74 @@
+//! What can be chosen.
+
+use crate::Error;
+use crate::attend::Attend;
+use crate::attend_sm80::AttendSm80;
+use crate::attend_sm90::AttendSm90;
+use crate::device::Device;
+use attention::shape::HeadShape;
+use std::str::FromStr;
+
+/// A kind of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Every causal pair.
+    Dense,
+    /// Random plans.
+    Sparse,
+    /// The search for a plan, its stages, and the plan that it finds.
+    Search,
+    /// One query a sequence.
+    Decode,
+}
+
+impl What {
+    /// All of them.
+    pub const ALL: [What; 4] = [What::Dense, What::Sparse, What::Search, What::Decode];
+}
+
+impl FromStr for What {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "dense" => Ok(What::Dense),
+            "sparse" => Ok(What::Sparse),
+            "search" => Ok(What::Search),
+            "decode" => Ok(What::Decode),
+            _ => Err(format!("expected dense, sparse, search or decode, found `{s}`")),
+        }
+    }
+}
+
+/// A kernel of attention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kernel {
+    /// The one that the engine takes.
+    #[default]
+    Best,
+    /// The one for every device from compute capability 8.0 on.
+    Sm80,
+    /// The one for Hopper.
+    Sm90,
+}
+
+impl Kernel {
+    pub(super) fn load(self, device: &Device, heads: HeadShape) -> Result<Attend, Error> {
+        match self {
+            Kernel::Best => Attend::new(device, heads),
+            Kernel::Sm80 => AttendSm80::new(device, heads).map(Attend::Sm80),
+            Kernel::Sm90 => AttendSm90::new(device, heads).map(Attend::Sm90),
+        }
+    }
+}
+
+impl FromStr for Kernel {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "best" => Ok(Kernel::Best),
+            "sm80" => Ok(Kernel::Sm80),
+            "sm90" => Ok(Kernel::Sm90),
+            _ => Err(format!("expected best, sm80 or sm90, found `{s}`")),
+        }
+    }
+}
