@@ -25,9 +25,10 @@ impl<'a, M: Completer> Interleaved<'a, M> {
     /// Makes ready for prompts of these lengths.
     pub(super) fn new(model: &'a mut M, lengths: &[usize], goal: Goal) -> Result<Self, EvalError> {
         let text = prompt(model, lengths)?;
-        let mut ready = Self { model, text, goal };
-        ready.run((WARM_UP_TOKENS.min(ready.model.max_context()), AttentionMode::Auto))?;
-        Ok(ready)
+        // To no goal in particular: a budget for the lengths asked for may be too small for so few tokens.
+        let request = Request { max_tokens: 1, ..Request::default() };
+        model.complete(&text[..WARM_UP_TOKENS.min(model.max_context())], &request)?;
+        Ok(Self { model, text, goal })
     }
 
     /// Times every case `runs` times; `done` is told after each run. For each case its runs, in the order of the rounds.
