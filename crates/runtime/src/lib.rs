@@ -24,5 +24,4 @@ pub mod prefill;
 pub mod request;
 pub mod sampling;
 pub mod tokenizer;
-#[allow(unsafe_code)] // one block: the memory map of a weights file
 pub mod weights;
