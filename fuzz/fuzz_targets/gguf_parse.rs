@@ -8,7 +8,8 @@ use runtime::weights::gguf::Gguf;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(gguf) = Gguf::parse(bytes) else { return };
-    let _ = ModelConfig::from_gguf(&gguf, bytes);
+    let divisors = gguf.tensor("rope_freqs.weight").map(|place| &bytes[place.bytes.clone()]);
+    let _ = ModelConfig::from_gguf(&gguf, divisors);
     let _ = Tokenizer::from_gguf(&gguf);
     for (_, place) in gguf.tensors() {
         let row_bytes = place.bytes.len() / place.rows;

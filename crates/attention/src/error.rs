@@ -24,6 +24,16 @@ pub enum Error {
         /// Keys.
         kv_len: usize,
     },
+    /// The system has no memory for a buffer.
+    #[error(
+        "no memory for {what}: the system refused {bytes} bytes; free some, raise the limit of addresses (`ulimit -v`), or take a shorter prompt"
+    )]
+    Allocation {
+        /// Which buffer.
+        what: &'static str,
+        /// Bytes asked for.
+        bytes: usize,
+    },
     /// A buffer of the wrong length.
     #[error("{what}: expected {expected} elements, found {found}")]
     Length {

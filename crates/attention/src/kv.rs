@@ -27,17 +27,29 @@ pub struct KvPages {
 
 impl KvPages {
     /// `num_pages` empty pages. Memory is taken as pages are first written.
+    ///
+    /// # Panics
+    /// When the system has no such memory; see [`try_new`](Self::try_new).
     pub fn new(heads: HeadShape, num_pages: usize) -> Self {
-        let rows = num_pages * heads.num_kv_heads() * heads.padded_dim();
-        Self {
+        Self::try_new(heads, num_pages).expect("memory for keys and values")
+    }
+
+    /// As [`new`](Self::new), for caches that may be too large for the system.
+    ///
+    /// # Errors
+    /// When it refuses them.
+    pub fn try_new(heads: HeadShape, num_pages: usize) -> Result<Self, Error> {
+        let rows = num_pages.saturating_mul(heads.num_kv_heads() * heads.padded_dim());
+        let len = rows.saturating_mul(BLOCK_N);
+        Ok(Self {
             heads,
             num_pages,
-            keys: Aligned::zeroed(rows * BLOCK_N),
-            values: Aligned::zeroed(rows * BLOCK_N),
-            key_means: Aligned::zeroed(rows),
-            value_means: Aligned::zeroed(rows),
+            keys: Aligned::try_zeroed("keys", len)?,
+            values: Aligned::try_zeroed("values", len)?,
+            key_means: Aligned::try_zeroed("means of keys", rows)?,
+            value_means: Aligned::try_zeroed("means of values", rows)?,
             key_radii: vec![0.0; num_pages * heads.num_kv_heads()],
-        }
+        })
     }
 
     /// Bytes that one page takes.

@@ -16,9 +16,20 @@ pub struct Queries {
 
 impl Queries {
     /// Room for `len` queries, all zero.
+    ///
+    /// # Panics
+    /// When the system has no such memory; see [`try_zeroed`](Self::try_zeroed).
     pub fn zeroed(heads: HeadShape, len: usize) -> Self {
-        let packed = Aligned::zeroed(heads.num_q_heads() * len.div_ceil(LANES) * packed_len(heads.head_dim()));
-        Self { heads, len, packed }
+        Self::try_zeroed(heads, len).expect("memory for queries")
+    }
+
+    /// As [`zeroed`](Self::zeroed).
+    ///
+    /// # Errors
+    /// When the system has no such memory.
+    pub fn try_zeroed(heads: HeadShape, len: usize) -> Result<Self, Error> {
+        let packed = heads.num_q_heads() * len.div_ceil(LANES) * packed_len(heads.head_dim());
+        Ok(Self { heads, len, packed: Aligned::try_zeroed("queries", packed)? })
     }
 
     /// Packs f32 rows `[token][q_head][head_dim]`.

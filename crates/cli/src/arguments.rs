@@ -143,7 +143,7 @@ impl ModelArguments {
 /// What sparse prefill aims at.
 #[derive(Args)]
 pub struct GoalArguments {
-    /// Attention mass that sparse prefill keeps in every head, above 0, at most 1 [default: 0.98]
+    /// Attention mass that sparse prefill aims to keep in every head, above 0, at most 1 [default: 0.98]
     #[arg(long, value_name = "R", value_parser = share)]
     recall: Option<f32>,
     /// Keep as much as fits instead: `density=0.1` of all pairs, `cost=0.3` of dense attention's predicted time, or

@@ -7,7 +7,6 @@ use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, 
 use crate::policy::PrefillAttention;
 use crate::weights::{LayerPart, LoadError, ModelWeights, TensorName};
 use attention::shape::HeadShape;
-use std::sync::Arc;
 
 /// A model on a device.
 pub struct Decoder<O: Ops> {
@@ -55,12 +54,14 @@ impl<O: Ops> Decoder<O> {
     /// Puts the weights on the device; `progress` hears the number of layers done.
     ///
     /// # Errors
-    /// When a tensor is missing or of the wrong shape, or the device has no room.
+    /// When a tensor is missing or of the wrong shape, a file is written to meanwhile, or the device has no room.
     pub fn load(ops: O, weights: ModelWeights, progress: &mut dyn FnMut(usize)) -> Result<Self, LoadError> {
-        let weights = Arc::new(weights);
         let config = weights.config().clone();
         let weights_bytes = MemoryNeed::of_weights(&ops, &weights)?;
         let heads = config.heads();
+        // The largest tensors first, when least is held beside what was read of them.
+        let output_head = ops.output_head(weights.tensor(TensorName::OutputHead)?)?;
+        let embedding = ops.embedding(&weights, &output_head)?;
         let mut layers = Vec::with_capacity(config.num_layers);
         for layer in 0..config.num_layers {
             let part = |part| weights.tensor(TensorName::Layer { layer, part });
@@ -85,8 +86,7 @@ impl<O: Ops> Decoder<O> {
             progress(layer + 1);
         }
         let output_norm = ops.vector(&[weights.tensor(TensorName::OutputNorm)?])?;
-        let output_head = ops.output_head(weights.tensor(TensorName::OutputHead)?)?;
-        let embedding = ops.embedding(&weights, &output_head)?;
+        weights.check_unchanged()?;
         Ok(Self { ops, config, weights_bytes, heads, embedding, layers, output_norm, output_head })
     }
 

@@ -26,14 +26,12 @@ impl MemoryNeed {
     /// When a tensor is missing.
     pub fn of_weights<O: Ops>(ops: &O, weights: &ModelWeights) -> Result<u64, LoadError> {
         let config = weights.config();
-        let mut bytes = ops.output_head_bytes(&weights.tensor(TensorName::OutputHead)?);
-        if !config.tie_word_embeddings {
-            bytes += ops.embedding_bytes(&weights.tensor(TensorName::TokenEmbedding)?);
-        }
+        let mut bytes = ops.output_head_bytes(weights.info(TensorName::OutputHead)?);
+        bytes += ops.embedding_bytes(weights.info(TensorName::TokenEmbedding)?, config.tie_word_embeddings);
         for layer in 0..config.num_layers {
             use LayerPart::*;
             for parts in [&[Q, K, V][..], &[O], &[Gate, Up], &[Down]] {
-                let tensor = |part: &LayerPart| weights.tensor(TensorName::Layer { layer, part: *part });
+                let tensor = |part: &LayerPart| weights.info(TensorName::Layer { layer, part: *part });
                 bytes += ops.matrix_bytes(&parts.iter().map(tensor).collect::<Result<Vec<_>, _>>()?);
             }
         }
@@ -86,7 +84,7 @@ pub fn available_bytes() -> Option<u64> {
 }
 
 /// Most memory of the machine that this process held at a time, ever or since it was [forgotten](forget_peak_resident): its
-/// own and pages of files it mapped. Known on Linux.
+/// own and pages of files it mapped, of which weights are none. Known on Linux.
 pub fn peak_resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -4,11 +4,10 @@ use crate::config::{ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::policy::{AttentionPolicy, PrefillAttention};
-use crate::weights::{LoadError, ModelWeights, Quantization, Tensor};
+use crate::weights::{LoadError, ModelWeights, Quantization, Tensor, TensorInfo};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, StageTimes};
 use attention::shape::HeadShape;
-use std::sync::Arc;
 
 /// How the weights of two matrices lie in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +222,7 @@ pub trait Ops: Send + Sync + 'static {
     fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Self::Matrix, LoadError>;
 
     /// Bytes that [`matrix`](Self::matrix) takes on the device.
-    fn matrix_bytes(&self, parts: &[Tensor]) -> u64;
+    fn matrix_bytes(&self, parts: &[TensorInfo]) -> u64;
 
     /// The matrix that makes logits, of which devices that round weights keep more.
     ///
@@ -234,8 +233,8 @@ pub trait Ops: Send + Sync + 'static {
     }
 
     /// Bytes that [`output_head`](Self::output_head) takes on the device.
-    fn output_head_bytes(&self, table: &Tensor) -> u64 {
-        self.matrix_bytes(std::slice::from_ref(table))
+    fn output_head_bytes(&self, table: TensorInfo) -> u64 {
+        self.matrix_bytes(&[table])
     }
 
     /// Concatenates vectors.
@@ -248,10 +247,11 @@ pub trait Ops: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the device has no room.
-    fn embedding(&self, weights: &Arc<ModelWeights>, output_head: &Self::Matrix) -> Result<Self::Embedding, LoadError>;
+    fn embedding(&self, weights: &ModelWeights, output_head: &Self::Matrix) -> Result<Self::Embedding, LoadError>;
 
-    /// Bytes that [`embedding`](Self::embedding) takes on the device for a table of its own.
-    fn embedding_bytes(&self, table: &Tensor) -> u64;
+    /// Bytes that [`embedding`](Self::embedding) takes on the device, beside those of the matrix that makes logits; `tied` says
+    /// that this matrix is of the same weights.
+    fn embedding_bytes(&self, table: TensorInfo, tied: bool) -> u64;
 
     /// Pages of zeros for the keys and values of one layer, each of [`attention::BLOCK_N`] tokens.
     ///

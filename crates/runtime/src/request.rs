@@ -82,7 +82,7 @@ impl FromStr for Device {
     }
 }
 
-/// Attention mass that the search keeps unless told otherwise. The negative log-likelihood of the ends of six long texts
+/// Attention mass that the search aims to keep unless told otherwise. The negative log-likelihood of the ends of six long texts
 /// is then 0.3% above dense attention's in the mean, within 1% on each (`docs/reproduce.md`).
 pub const DEFAULT_RECALL: f32 = 0.98;
 

@@ -41,9 +41,21 @@ pub struct Output {
 
 impl Output {
     /// Room for `len` queries.
+    ///
+    /// # Panics
+    /// When the system has no such memory; see [`try_new`](Self::try_new).
     pub fn new(heads: HeadShape, len: usize) -> Self {
+        Self::try_new(heads, len).expect("memory for the output of attention")
+    }
+
+    /// As [`new`](Self::new).
+    ///
+    /// # Errors
+    /// When the system has no such memory.
+    pub fn try_new(heads: HeadShape, len: usize) -> Result<Self, Error> {
         let panels = heads.num_q_heads() * len.div_ceil(LANES);
-        Self { heads, len, o: Aligned::zeroed(panels * heads.padded_dim() * LANES), lse: vec![0.0; panels * LANES] }
+        let o = Aligned::try_zeroed("the output of attention", panels * heads.padded_dim() * LANES)?;
+        Ok(Self { heads, len, o, lse: vec![0.0; panels * LANES] })
     }
 
     fn num_panels(&self) -> usize {

@@ -140,12 +140,7 @@ impl Bench<'_> {
         let score_us = time_us(|| {
             each_head(&|head| BlockLevels::measure(simd, search.selector, queries, head, kv, tiles).map(drop))
         })?;
-        let probe_us = time_us(|| {
-            each_head(&|head| {
-                Probes::measure(simd, queries, kv, tiles, head, |_| ());
-                Ok(())
-            })
-        })?;
+        let probe_us = time_us(|| each_head(&|head| Probes::measure(simd, queries, kv, tiles, head, |_| Ok(()))))?;
         let scene = Scene { simd, layer: 0, queries, kv, tiles, last_rows: BLOCK_N };
         let search_us = time_us(|| search.plan(&scene).map(drop))?;
         Ok((score_us, probe_us, search_us))

@@ -20,8 +20,8 @@ pub(crate) fn fixed_block_cluster(
     let mut columns = match columns {
         0 => Vec::new(),
         _ => Probes::measure(simd, queries, kv, tiles, head, |probes| {
-            best_columns(simd, tiles, probes.proposing, &[columns])
-        }),
+            Ok(best_columns(simd, tiles, probes.proposing, &[columns]))
+        })?,
     };
     columns.sort_unstable();
     BlockCluster { levels: &levels, max_level, columns }.plan(tiles, last_rows, centres)

@@ -4,7 +4,7 @@ use crate::kv::KvView;
 use crate::queries::Queries;
 use crate::shape::{QueryRange, Tiles};
 use crate::simd::{LANES, Rows, Simd, each_lane, exp2, multiply};
-use crate::{Aligned, BLOCK_N};
+use crate::{Aligned, BLOCK_N, Error};
 use half::bf16;
 use std::cell::RefCell;
 
@@ -48,13 +48,13 @@ impl Probes<'_> {
         kv: &KvView,
         tiles: Tiles,
         head: usize,
-        use_them: impl FnOnce(&Probes) -> R,
-    ) -> R {
+        use_them: impl FnOnce(&Probes) -> Result<R, Error>,
+    ) -> Result<R, Error> {
         let panels = num_panels(tiles.range());
         let panel_len = kv.num_blocks() * BLOCK_N * LANES;
         WEIGHTS.with_borrow_mut(|buffer| {
             if buffer.len() < panels * panel_len {
-                *buffer = Aligned::zeroed(panels * panel_len);
+                *buffer = Aligned::try_zeroed("the attention of probe rows", panels * panel_len)?;
             }
             let weights = &mut buffer[..panels * panel_len];
             let rows = rows(tiles.range(), panels);

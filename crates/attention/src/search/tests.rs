@@ -221,7 +221,9 @@ fn every_candidate_is_what_was_counted() {
                         let kept = kept / judges().count() as f64;
                         assert!((candidate.recall - kept).abs() < 5e-3, "{at}, kept {kept}");
                     }
-                });
+                    Ok(())
+                })
+                .unwrap();
             }
         }
     }

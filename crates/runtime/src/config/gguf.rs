@@ -5,11 +5,11 @@ use crate::weights::Encoding;
 use crate::weights::gguf::Gguf;
 
 impl ModelConfig {
-    /// Reads the metadata of a GGUF file; `file` is the whole of it.
+    /// Reads the metadata of a GGUF file; `divisors` are the bytes of its `rope_freqs.weight`, where it has one.
     ///
     /// # Errors
     /// When it is not a decoder this engine can run, or sizes cannot be.
-    pub fn from_gguf(gguf: &Gguf, file: &[u8]) -> Result<Self, ConfigError> {
+    pub fn from_gguf(gguf: &Gguf, divisors: Option<&[u8]>) -> Result<Self, ConfigError> {
         // Before all else: only the first file of a split model says what the model is.
         refuse_split(gguf)?;
         let name = gguf.text("general.architecture")?;
@@ -37,7 +37,7 @@ impl ModelConfig {
             return Err(ConfigError::Unsupported("sliding-window attention in some layers of a GGUF model".into()));
         }
         let context = gguf.size(&key("context_length"))?;
-        let scaling = scaling(gguf, file, name, context)?;
+        let scaling = scaling(gguf, divisors, name, context)?;
         let max_context = match scaling {
             RopeScaling::Yarn { factor, original, .. } => context.max(stretched(original, factor)),
             _ => context,
@@ -103,14 +103,19 @@ fn refuse(gguf: &Gguf, architecture: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn scaling(gguf: &Gguf, file: &[u8], architecture: &str, context: usize) -> Result<RopeScaling, ConfigError> {
+fn scaling(
+    gguf: &Gguf,
+    divisors: Option<&[u8]>,
+    architecture: &str,
+    context: usize,
+) -> Result<RopeScaling, ConfigError> {
     let key = |suffix: &str| format!("{architecture}.rope.{suffix}");
-    if let Some(place) = gguf.tensor("rope_freqs.weight") {
+    if let Some((place, bytes)) = gguf.tensor("rope_freqs.weight").zip(divisors) {
         if place.rows != 1 || place.encoding != Encoding::F32 {
             return Err(ConfigError::Unsupported("a `rope_freqs.weight` that is not a list of f32".into()));
         }
         let mut divisors = vec![0.0; place.cols];
-        place.encoding.decode(&file[place.bytes.clone()], &mut divisors);
+        place.encoding.decode(bytes, &mut divisors);
         return Ok(RopeScaling::Divisors(divisors));
     }
     let optional = |name: &str| -> Result<Option<f64>, ConfigError> {

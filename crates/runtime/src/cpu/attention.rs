@@ -55,7 +55,7 @@ pub(super) fn run(
     let (d, len) = (heads.head_dim(), qkv.len);
     let range = QueryRange::new(len, sequence.len() + len)?;
 
-    let mut queries = Queries::zeroed(heads, len);
+    let mut queries = Queries::try_zeroed(heads, len)?;
     let scale = queries.scale();
     let panel_len = attention::simd::packed_len(d);
     let (stride, panels) = (qkv.stride(), len.div_ceil(LANES));
@@ -97,7 +97,7 @@ pub(super) fn run(
     let search_time = started.elapsed();
 
     let started = Instant::now();
-    let mut output = Output::new(heads, len);
+    let mut output = Output::try_new(heads, len)?;
     attend(simd, &queries, &view, range, &planned.plan, &mut output)?;
     let bounds = match planner.and_then(|planner| planner.guarantee()) {
         Some(limit) => Some(bound::enforce(&scene, limit, &mut planned, &mut output)?),

@@ -1,7 +1,7 @@
 //! Linear layers: tiles of bf16 weights times packed panels.
 
 use super::{Operand, Tokens, elementwise};
-use crate::ops::Stacking;
+use crate::ops::{OpsError, Stacking};
 use crate::weights::Tensor;
 use attention::Aligned;
 use attention::simd::{K_STEP, LANES, ROW_TILE, Rows, Simd, multiply, multiply_vector};
@@ -21,7 +21,7 @@ const SLAB_ROWS: usize = 2 * ROW_TILE;
 const GROUP_BYTES: usize = 768 << 10;
 
 impl Matrix {
-    pub(super) fn pack(parts: &[Tensor], stacking: Stacking) -> Self {
+    pub(super) fn pack(parts: &[Tensor], stacking: Stacking) -> Result<Self, OpsError> {
         let cols = parts[0].cols();
         assert!(parts.iter().all(|part| part.cols() == cols), "parts of one matrix have one width");
         // Which row of which part stands in each row of the matrix; rows past the end of a part stay zero.
@@ -41,7 +41,8 @@ impl Matrix {
             }
         };
         let padded = cols.next_multiple_of(K_STEP);
-        let mut tiles = Aligned::<bf16>::zeroed(sources.len().next_multiple_of(ROW_TILE) * padded);
+        let mut tiles =
+            Aligned::<bf16>::try_zeroed("a weight matrix", sources.len().next_multiple_of(ROW_TILE) * padded)?;
         tiles.par_chunks_mut(ROW_TILE * padded).zip(sources.par_chunks(ROW_TILE)).for_each(|(tile, sources)| {
             let mut row = vec![0.0; cols];
             for (r, source) in sources.iter().enumerate() {
@@ -54,7 +55,7 @@ impl Matrix {
                 }
             }
         });
-        Self { rows: sources.len(), cols, tiles }
+        Ok(Self { rows: sources.len(), cols, tiles })
     }
 
     pub(super) fn bytes(rows: usize, cols: usize) -> u64 {
@@ -113,7 +114,7 @@ impl Matrix {
         });
     }
 
-    pub(super) fn multiply_gated(&self, simd: Simd, x: &Operand, out: &mut Operand) {
+    pub(super) fn multiply_gated(&self, simd: Simd, x: &Operand, out: &mut Operand) -> Result<(), OpsError> {
         assert!(x.features == self.cols && x.len == out.len);
         assert!(self.rows == 2 * out.features.next_multiple_of(ROW_TILE), "not a gate and an up projection");
         if x.len == 1 {
@@ -135,15 +136,17 @@ impl Matrix {
                 }
             }
         });
+        Ok(())
     }
 
-    fn multiply_gated_one(&self, simd: Simd, x: &Operand, out: &mut Operand) {
-        let mut product = Tokens::new(self.rows, 1);
+    fn multiply_gated_one(&self, simd: Simd, x: &Operand, out: &mut Operand) -> Result<(), OpsError> {
+        let mut product = Tokens::new(self.rows, 1)?;
         self.multiply_one(simd, x, &mut product, false);
         let tiles = product.panels.chunks_exact(SLAB_ROWS * LANES).zip(out.panels.chunks_exact_mut(ROW_TILE * LANES));
         for (product, out) in tiles {
             let (gate, up) = product.split_at(ROW_TILE * LANES);
             elementwise::silu_gate(simd, gate, up, bytemuck::cast_slice_mut(out));
         }
+        Ok(())
     }
 }

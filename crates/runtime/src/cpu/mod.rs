@@ -8,7 +8,7 @@ use crate::config::ModelConfig;
 use crate::kv_cache::Sequence;
 use crate::memory::{MemoryNeed, available_bytes, forget_peak_resident, peak_resident_bytes};
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
-use crate::weights::{LoadError, ModelWeights, Tensor, TensorName};
+use crate::weights::{LoadError, ModelWeights, Tensor, TensorInfo, TensorName};
 use ::attention::kv::KvPages;
 use ::attention::search::CostModel;
 use ::attention::shape::HeadShape;
@@ -16,7 +16,6 @@ use ::attention::simd::{LANES, Simd, packed_len};
 use ::attention::{Aligned, BLOCK_M, BLOCK_N};
 use half::bf16;
 use rayon::prelude::*;
-use std::sync::Arc;
 
 pub use attention::Rotations;
 pub use linear::Matrix;
@@ -54,8 +53,9 @@ pub struct LogitsRoom {
 }
 
 impl Tokens {
-    fn new(features: usize, len: usize) -> Self {
-        Self { features, len, panels: Aligned::zeroed(Self::stride_of(features) * len.div_ceil(LANES)) }
+    fn new(features: usize, len: usize) -> Result<Self, OpsError> {
+        let panels = Aligned::try_zeroed("activations", Self::stride_of(features) * len.div_ceil(LANES))?;
+        Ok(Self { features, len, panels })
     }
 
     fn stride_of(features: usize) -> usize {
@@ -69,8 +69,9 @@ impl Tokens {
 }
 
 impl Operand {
-    fn new(features: usize, len: usize) -> Self {
-        Self { features, len, panels: Aligned::zeroed(packed_len(features) * len.div_ceil(LANES)) }
+    fn new(features: usize, len: usize) -> Result<Self, OpsError> {
+        let panels = Aligned::try_zeroed("operands", packed_len(features) * len.div_ceil(LANES))?;
+        Ok(Self { features, len, panels })
     }
 
     fn stride(&self) -> usize {
@@ -88,8 +89,8 @@ impl Cpu {
 impl Ops for Cpu {
     type Matrix = Matrix;
     type Vector = Vec<f32>;
-    /// Rows are decoded from the model's files when they are looked up.
-    type Embedding = Arc<ModelWeights>;
+    /// As stored, rows are decoded when they are looked up.
+    type Embedding = Tensor<'static>;
     type Tokens = Tokens;
     type Operand = Operand;
     type Heads = Tokens;
@@ -161,43 +162,43 @@ impl Ops for Cpu {
     }
 
     fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Matrix, LoadError> {
-        Ok(Matrix::pack(parts, stacking))
+        Ok(Matrix::pack(parts, stacking)?)
     }
 
-    fn matrix_bytes(&self, parts: &[Tensor]) -> u64 {
-        Matrix::bytes(parts.iter().map(Tensor::rows).sum(), parts[0].cols())
+    fn matrix_bytes(&self, parts: &[TensorInfo]) -> u64 {
+        Matrix::bytes(parts.iter().map(|part| part.rows).sum(), parts[0].cols)
     }
 
     fn vector(&self, parts: &[Tensor]) -> Result<Vec<f32>, LoadError> {
         Ok(parts.iter().flat_map(|part| part.to_f32()).collect())
     }
 
-    fn embedding(&self, weights: &Arc<ModelWeights>, _: &Matrix) -> Result<Arc<ModelWeights>, LoadError> {
-        Ok(weights.clone())
+    fn embedding(&self, weights: &ModelWeights, _: &Matrix) -> Result<Tensor<'static>, LoadError> {
+        Ok(weights.tensor(TensorName::TokenEmbedding)?.into_owned())
     }
 
-    fn embedding_bytes(&self, _: &Tensor) -> u64 {
-        0
+    fn embedding_bytes(&self, table: TensorInfo, _: bool) -> u64 {
+        table.bytes() as u64
     }
 
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<KvPages, OpsError> {
-        Ok(KvPages::new(heads, num_pages))
+        Ok(KvPages::try_new(heads, num_pages)?)
     }
 
     fn tokens(&self, features: usize, len: usize) -> Result<Tokens, OpsError> {
-        Ok(Tokens::new(features, len))
+        Tokens::new(features, len)
     }
 
     fn operand(&self, features: usize, len: usize) -> Result<Operand, OpsError> {
-        Ok(Operand::new(features, len))
+        Operand::new(features, len)
     }
 
     fn heads(&self, heads: HeadShape, len: usize) -> Result<Tokens, OpsError> {
-        Ok(Tokens::new((heads.num_q_heads() + 2 * heads.num_kv_heads()) * heads.head_dim(), len))
+        Tokens::new((heads.num_q_heads() + 2 * heads.num_kv_heads()) * heads.head_dim(), len)
     }
 
     fn mlp_room(&self, intermediate_size: usize, len: usize) -> Result<Operand, OpsError> {
-        Ok(Operand::new(intermediate_size, len))
+        Operand::new(intermediate_size, len)
     }
 
     fn chunk(&self, _: &ModelConfig, _: &Sequence, len: usize) -> Result<Chunk, OpsError> {
@@ -221,8 +222,7 @@ impl Ops for Cpu {
         work()
     }
 
-    fn embed(&self, weights: &Arc<ModelWeights>, chunk: &mut Chunk, out: &mut Tokens) -> Result<(), OpsError> {
-        let table = weights.tensor(TensorName::TokenEmbedding).expect("checked when the weights were opened");
+    fn embed(&self, table: &Tensor<'static>, chunk: &mut Chunk, out: &mut Tokens) -> Result<(), OpsError> {
         assert!(chunk.ids.len() == out.len && table.cols() == out.features);
         let stride = out.stride();
         out.panels.par_chunks_mut(stride).zip(chunk.ids.par_chunks(LANES)).for_each(|(panel, ids)| {
@@ -278,14 +278,14 @@ impl Ops for Cpu {
         gated: &mut Operand,
         out: &mut Tokens,
     ) -> Result<(), OpsError> {
-        gate_up.multiply_gated(self.simd, x, gated);
+        gate_up.multiply_gated(self.simd, x, gated)?;
         down.multiply(self.simd, gated, out, true);
         Ok(())
     }
 
     fn logits_room(&self, config: &ModelConfig) -> Result<LogitsRoom, OpsError> {
         let (hidden, vocab) = (config.hidden_size, config.vocab_size);
-        Ok(LogitsRoom { x: Tokens::new(hidden, 1), normed: Operand::new(hidden, 1), logits: Tokens::new(vocab, 1) })
+        Ok(LogitsRoom { x: Tokens::new(hidden, 1)?, normed: Operand::new(hidden, 1)?, logits: Tokens::new(vocab, 1)? })
     }
 
     fn logits(

@@ -10,7 +10,7 @@ use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Ops, OpsError, Stacking};
 use crate::policy::AttentionPolicy;
-use crate::weights::{LoadError, ModelWeights, Quantization, Tensor, TensorName};
+use crate::weights::{LoadError, ModelWeights, Quantization, Tensor, TensorInfo, TensorName};
 use ::attention::BLOCK_N;
 use ::attention::calibration::GpuKernel;
 use ::attention::search::{CostModel, StageTimes};
@@ -29,7 +29,7 @@ use cuda::silu_gate::SiluGate;
 use half::bf16;
 use memory::{FIXED_BYTES, MLP_ROWS, chunk_tokens, scratch_bytes};
 use products::{OperandValues, Products};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 pub use products::Matrix;
@@ -245,7 +245,7 @@ impl Ops for Gpu {
         Ok(self.products.upload_layer(parts)?)
     }
 
-    fn matrix_bytes(&self, parts: &[Tensor]) -> u64 {
+    fn matrix_bytes(&self, parts: &[TensorInfo]) -> u64 {
         self.products.layer_bytes(parts)
     }
 
@@ -253,8 +253,8 @@ impl Ops for Gpu {
         Ok(self.products.upload(&[table])?)
     }
 
-    fn output_head_bytes(&self, table: &Tensor) -> u64 {
-        products::bytes(std::slice::from_ref(table))
+    fn output_head_bytes(&self, table: TensorInfo) -> u64 {
+        products::bytes(&[table])
     }
 
     fn vector(&self, parts: &[Tensor]) -> Result<Buffer<f32>, LoadError> {
@@ -262,15 +262,15 @@ impl Ops for Gpu {
         Ok(self.device.upload(&values).map_err(OpsError::from)?)
     }
 
-    fn embedding(&self, weights: &Arc<ModelWeights>, output_head: &Matrix) -> Result<Matrix, LoadError> {
+    fn embedding(&self, weights: &ModelWeights, output_head: &Matrix) -> Result<Matrix, LoadError> {
         if weights.config().tie_word_embeddings {
             return Ok(output_head.clone());
         }
         Ok(self.products.upload(&[weights.tensor(TensorName::TokenEmbedding)?])?)
     }
 
-    fn embedding_bytes(&self, table: &Tensor) -> u64 {
-        products::bytes(std::slice::from_ref(table))
+    fn embedding_bytes(&self, table: TensorInfo, tied: bool) -> u64 {
+        if tied { 0 } else { products::bytes(&[table]) }
     }
 
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<KvPages, OpsError> {

@@ -1,7 +1,7 @@
 //! Weights on the device, and products with them.
 
 use crate::ops::OpsError;
-use crate::weights::{Encoding, Quantization, Tensor};
+use crate::weights::{Encoding, Quantization, Tensor, TensorInfo};
 use cuda::Error;
 use cuda::device::{Buffer, Device, Gemm, View, ViewMut};
 use cuda::embed::Embed;
@@ -213,10 +213,10 @@ impl Products {
     }
 
     /// Bytes of a matrix of a layer on the device.
-    pub(super) fn layer_bytes(&self, parts: &[Tensor]) -> u64 {
+    pub(super) fn layer_bytes(&self, parts: &[TensorInfo]) -> u64 {
         match self.quantization {
             Some(Quantization::Fp8) => {
-                parts.iter().map(|part| Fp8Rows::bytes(part.rows(), part.cols())).sum::<usize>() as u64
+                parts.iter().map(|part| Fp8Rows::bytes(part.rows, part.cols)).sum::<usize>() as u64
             }
             None => bytes(parts),
         }
@@ -278,10 +278,10 @@ impl Products {
 }
 
 /// Bytes of a matrix of these parts on the device.
-pub(super) fn bytes(parts: &[Tensor]) -> u64 {
-    let bytes = |part: &Tensor| match quantised(part.encoding()) {
-        Some(_) => part.bytes().len(),
-        None => part.rows() * part.cols() * size_of::<bf16>(),
+pub(super) fn bytes(parts: &[TensorInfo]) -> u64 {
+    let bytes = |part: &TensorInfo| match quantised(part.encoding) {
+        Some(_) => part.bytes(),
+        None => part.rows * part.cols * size_of::<bf16>(),
     };
     parts.iter().map(bytes).sum::<usize>() as u64
 }

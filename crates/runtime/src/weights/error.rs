@@ -2,6 +2,7 @@
 
 use super::gguf::GgufError;
 use crate::config::{Architecture, ConfigError};
+use crate::memory::Bytes;
 use crate::ops::OpsError;
 use std::path::PathBuf;
 
@@ -33,6 +34,28 @@ pub enum LoadError {
         path: PathBuf,
         /// Why.
         error: std::io::Error,
+    },
+    /// Somebody wrote to a file while it was read.
+    #[error(
+        "{} changed while it was read: it had {before} bytes and has {now} now; load the model again when nobody writes to it", path.display()
+    )]
+    Changed {
+        /// File.
+        path: PathBuf,
+        /// Bytes when it was opened.
+        before: u64,
+        /// Bytes now.
+        now: u64,
+    },
+    /// The system gives no memory.
+    #[error(
+        "no memory for {what}: the system refused {}; free some, raise the limit of addresses (`ulimit -v`), or take a smaller model", Bytes(*.bytes)
+    )]
+    Allocation {
+        /// What for.
+        what: String,
+        /// Bytes asked for.
+        bytes: u64,
     },
     /// Rows that are no whole number of blocks.
     #[error("rows of {cols} weights are no multiple of {elements}: take --random-weights bf16")]

@@ -81,7 +81,7 @@ pub enum GgufError {
         /// Last byte needed.
         needed: u64,
         /// Bytes there are.
-        len: usize,
+        len: u64,
     },
     /// A rule of the format is broken.
     #[error("corrupt GGUF: {0}; download the file again")]
@@ -124,7 +124,16 @@ impl Gguf {
     /// # Errors
     /// [`GgufError`] for anything that does not hold; no input panics.
     pub fn parse(file: &[u8]) -> Result<Self, GgufError> {
-        let mut reader = Reader { file, at: 0 };
+        Self::parse_head(file, file.len() as u64)
+    }
+
+    /// Parses the header of a file of `file_len` bytes that begins with `head`.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse); [`GgufError::Truncated`] with a `needed` of no more than `file_len` means that the header
+    /// is longer than `head`.
+    pub fn parse_head(head: &[u8], file_len: u64) -> Result<Self, GgufError> {
+        let mut reader = Reader { head, file_len, at: 0 };
         let magic = reader.take(4, "the magic number")?;
         if magic != b"GGUF" {
             return Err(GgufError::Magic(magic.to_vec()));
@@ -164,7 +173,7 @@ impl Gguf {
         // an offset that was changed shows, instead of weights that are something else.
         let mut expected = 0;
         for header in headers {
-            let place = header.place(data_start, alignment, file.len())?;
+            let place = header.place(data_start, alignment, file_len)?;
             if header.offset != expected {
                 let TensorHeader { name, offset, .. } = header;
                 return Err(GgufError::Corrupt(format!(
@@ -263,7 +272,7 @@ impl Gguf {
     pub fn texts(&self, key: &str) -> Result<Vec<&str>, GgufError> {
         match self.require(key)? {
             Value::Array(array) if array.kind == STRING => {
-                let mut reader = Reader { file: &array.bytes, at: 0 };
+                let mut reader = Reader::of(&array.bytes);
                 (0..array.count).map(|_| reader.str(key)).collect()
             }
             other => Err(wrong_type(key, "a list of texts", other)),
@@ -278,7 +287,7 @@ impl Gguf {
         let value = self.require(key)?;
         let wrong = || wrong_type(key, "a list of numbers", value);
         let Value::Array(array) = value else { return Err(wrong()) };
-        let mut reader = Reader { file: &array.bytes, at: 0 };
+        let mut reader = Reader::of(&array.bytes);
         let float = |_| match reader.value(array.kind, key, 1)? {
             Value::Float(x) => Ok(x),
             _ => Err(wrong()),
@@ -294,7 +303,7 @@ impl Gguf {
         let value = self.require(key)?;
         let wrong = || wrong_type(key, "a list of whole numbers", value);
         let Value::Array(array) = value else { return Err(wrong()) };
-        let mut reader = Reader { file: &array.bytes, at: 0 };
+        let mut reader = Reader::of(&array.bytes);
         let integer = |_| match reader.value(array.kind, key, 1)? {
             Value::Integer(n) => i64::try_from(n).map_err(|_| wrong()),
             _ => Err(wrong()),
@@ -320,7 +329,7 @@ struct TensorHeader {
 }
 
 impl TensorHeader {
-    fn place(&self, data_start: usize, alignment: usize, file_len: usize) -> Result<TensorPlace, GgufError> {
+    fn place(&self, data_start: usize, alignment: usize, file_len: u64) -> Result<TensorPlace, GgufError> {
         let name = &self.name;
         let corrupt = |what: String| GgufError::Corrupt(format!("tensor `{name}` {what}"));
         let encoding =
@@ -342,7 +351,9 @@ impl TensorHeader {
         let start = usize::try_from(self.offset).ok().and_then(|offset| offset.checked_add(data_start));
         let end = start.and_then(|start| start.checked_add(len));
         match (start, end) {
-            (Some(start), Some(end)) if end <= file_len => Ok(TensorPlace { rows, cols, encoding, bytes: start..end }),
+            (Some(start), Some(end)) if end as u64 <= file_len => {
+                Ok(TensorPlace { rows, cols, encoding, bytes: start..end })
+            }
             _ => {
                 let needed = (data_start as u64).saturating_add(self.offset).saturating_add(len as u64);
                 Err(GgufError::Truncated { what: format!("tensor `{name}`"), needed, len: file_len })
@@ -351,19 +362,24 @@ impl TensorHeader {
     }
 }
 
-/// A cursor that cannot leave the file.
+/// A cursor that cannot leave the head of the file.
 struct Reader<'a> {
-    file: &'a [u8],
+    head: &'a [u8],
+    file_len: u64,
     at: usize,
 }
 
 impl<'a> Reader<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self { head: bytes, file_len: bytes.len() as u64, at: 0 }
+    }
+
     fn take(&mut self, len: u64, what: &str) -> Result<&'a [u8], GgufError> {
         let needed = (self.at as u64).saturating_add(len);
-        if needed > self.file.len() as u64 {
-            return Err(GgufError::Truncated { what: what.into(), needed, len: self.file.len() });
+        if needed > self.head.len() as u64 {
+            return Err(GgufError::Truncated { what: what.into(), needed, len: self.file_len });
         }
-        let bytes = &self.file[self.at..needed as usize];
+        let bytes = &self.head[self.at..needed as usize];
         self.at = needed as usize;
         Ok(bytes)
     }
@@ -384,8 +400,8 @@ impl<'a> Reader<'a> {
     fn count(&mut self, what: &str, item_bytes: u64) -> Result<u64, GgufError> {
         let count = self.u64(what)?;
         let needed = (self.at as u64).saturating_add(count.saturating_mul(item_bytes));
-        if needed > self.file.len() as u64 {
-            return Err(GgufError::Truncated { what: format!("{count} items ({what})"), needed, len: self.file.len() });
+        if needed > self.file_len {
+            return Err(GgufError::Truncated { what: format!("{count} items ({what})"), needed, len: self.file_len });
         }
         Ok(count)
     }
@@ -444,7 +460,7 @@ impl<'a> Reader<'a> {
                 _ => _ = self.value(kind, key, depth + 1)?,
             }
         }
-        Ok((kind, count, &self.file[start..self.at]))
+        Ok((kind, count, &self.head[start..self.at]))
     }
 
     fn tensor_header(&mut self) -> Result<TensorHeader, GgufError> {

@@ -1,6 +1,7 @@
 //! Model files on disk to tensors the decoder can ask for by role.
 
 mod error;
+mod file;
 pub mod gguf;
 mod names;
 mod quant;
@@ -10,11 +11,11 @@ mod safetensors;
 
 use crate::config::{Architecture, ConfigError, ModelConfig, StretchContext};
 use crate::model_files::ModelFiles;
-use gguf::Gguf;
-use memmap2::Mmap;
+use file::WeightFile;
+use gguf::{Gguf, GgufError};
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fs::File;
-use std::path::Path;
+use std::ops::Range;
 
 pub use error::LoadError;
 pub use names::{LayerPart, TensorName};
@@ -23,46 +24,54 @@ pub use quantization::Quantization;
 pub use random::RandomWeights;
 pub(crate) use safetensors::{SHARD_INDEX, shard_names};
 
-/// The tensors of a model, mapped, not read.
+/// The tensors of a model: known from the heads of its files, and read when they are asked for.
 pub struct ModelWeights {
     config: ModelConfig,
     storage: Storage,
-    /// In place of biases that the files leave away.
-    zeros: Vec<u8>,
 }
 
 enum Storage {
-    Gguf { file: Mmap, gguf: Gguf },
+    Gguf { file: WeightFile, gguf: Gguf },
     Safetensors(safetensors::Shards),
     Random(random::Random),
 }
 
-/// A stored matrix (or vector, of one row).
-#[derive(Clone, Copy)]
+/// Shape of a stored matrix (or vector, of one row), and how it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Number of rows; 1 for a vector.
+    pub rows: usize,
+    /// Elements of a row.
+    pub cols: usize,
+    /// How rows are stored.
+    pub encoding: Encoding,
+}
+
+/// A stored matrix (or vector, of one row) in memory.
+#[derive(Clone)]
 pub struct Tensor<'a> {
-    rows: usize,
-    cols: usize,
-    encoding: Encoding,
-    bytes: &'a [u8],
+    info: TensorInfo,
+    bytes: Cow<'a, [u8]>,
 }
 
 impl ModelWeights {
-    /// Maps the files and checks that every tensor the architecture needs is there in the right shape.
+    /// Reads the heads of the files and checks that every tensor the architecture needs is there in the right shape.
     ///
     /// # Errors
     /// [`LoadError`]; nothing large has been read by then.
     pub fn open(files: &ModelFiles) -> Result<Self, LoadError> {
         let weights = match files {
             ModelFiles::Gguf(path) => {
-                let file = map(path)?;
-                let gguf = Gguf::parse(&file).map_err(|error| LoadError::Gguf { path: path.clone(), error })?;
-                let config = ModelConfig::from_gguf(&gguf, &file)
+                let file = WeightFile::open(path)?;
+                let gguf = gguf_head(&file)?;
+                let divisors = gguf.tensor(ROPE_DIVISORS).map(|place| file.read(in_file(&place.bytes))).transpose()?;
+                let config = ModelConfig::from_gguf(&gguf, divisors.as_deref())
                     .map_err(|error| LoadError::Config { path: path.clone(), error })?;
-                Self::new(config, Storage::Gguf { file, gguf })
+                Self { config, storage: Storage::Gguf { file, gguf } }
             }
             ModelFiles::Folder(folder) => {
                 let config = ModelConfig::from_folder(folder)?;
-                Self::new(config, Storage::Safetensors(safetensors::Shards::open(folder)?))
+                Self { config, storage: Storage::Safetensors(safetensors::Shards::open(folder)?) }
             }
         };
         weights.check_tensors()?;
@@ -72,15 +81,7 @@ impl ModelWeights {
     /// Weights of the same shape as a model's, random and the same in every run.
     pub fn random(config: ModelConfig, kind: RandomWeights) -> Self {
         let random = random::Random::new(&config, kind, 0);
-        Self::new(config, Storage::Random(random))
-    }
-
-    fn new(config: ModelConfig, storage: Storage) -> Self {
-        let zeros = match config.qkv_bias {
-            true => vec![0; config.num_q_heads * config.head_dim * size_of::<f32>()],
-            false => Vec::new(),
-        };
-        Self { config, storage, zeros }
+        Self { config, storage: Storage::Random(random) }
     }
 
     /// Shape of the model.
@@ -112,55 +113,97 @@ impl ModelWeights {
         }
     }
 
-    /// Bytes of the mapped files.
+    /// Bytes of the files.
     pub fn total_bytes(&self) -> u64 {
         match &self.storage {
-            Storage::Gguf { file, .. } => file.len() as u64,
+            Storage::Gguf { file, .. } => file.len(),
             Storage::Safetensors(shards) => shards.total_bytes(),
             Storage::Random(_) => 0,
         }
     }
 
-    /// A tensor by its role. [`TensorName::OutputHead`] of a model with tied embeddings is the token embedding.
+    /// What the files say of a tensor; none of it is read. [`TensorName::OutputHead`] of a model with tied embeddings is
+    /// the token embedding; a bias that the files leave away has a shape all the same.
     ///
     /// # Errors
     /// When the files lack it.
-    pub fn tensor(&self, name: TensorName) -> Result<Tensor<'_>, LoadError> {
-        let name = match name {
-            TensorName::OutputHead if self.config.tie_word_embeddings => TensorName::TokenEmbedding,
-            name => name,
-        };
-        match &self.storage {
-            Storage::Random(random) => {
-                let (rows, cols) = name.shape(&self.config);
-                random.tensor(rows, cols, name.place())
+    pub fn info(&self, name: TensorName) -> Result<TensorInfo, LoadError> {
+        let name = self.untied(name);
+        let (rows, cols) = name.shape(&self.config);
+        if let Storage::Random(random) = &self.storage {
+            return Ok(random.tensor(rows, cols, name.place())?.info);
+        }
+        match self.stored_info(&self.stored_name(name)) {
+            // Some models have a bias on Q alone. Qwen2 has all three: there one that is missing was lost.
+            Err(LoadError::MissingTensor { .. })
+                if name.is_qkv_bias() && self.config.architecture != Architecture::Qwen2 =>
+            {
+                Ok(TensorInfo { rows, cols, encoding: Encoding::F32 })
             }
-            Storage::Gguf { .. } | Storage::Safetensors(_) => match self.stored(&self.stored_name(name)) {
-                // Some models have a bias on Q alone. Qwen2 has all three: there one that is missing was lost.
-                Err(LoadError::MissingTensor { .. })
-                    if name.is_qkv_bias() && self.config.architecture != Architecture::Qwen2 =>
-                {
-                    let (rows, cols) = name.shape(&self.config);
-                    let bytes = &self.zeros[..rows * cols * size_of::<f32>()];
-                    Ok(Tensor { rows, cols, encoding: Encoding::F32, bytes })
-                }
-                Err(LoadError::MissingTensor { .. }) if name == TensorName::OutputHead => Err(LoadError::NoOutputHead),
-                other => other,
-            },
+            Err(LoadError::MissingTensor { .. }) if name == TensorName::OutputHead => Err(LoadError::NoOutputHead),
+            other => other,
         }
     }
 
-    /// A tensor by its name in the files.
-    fn stored(&self, name: &str) -> Result<Tensor<'_>, LoadError> {
+    /// Reads a tensor; the name is as for [`info`](Self::info). A bias that the files leave away is zeros.
+    ///
+    /// # Errors
+    /// When the files lack it, cannot be read, or are shorter than they were.
+    pub fn tensor(&self, name: TensorName) -> Result<Tensor<'_>, LoadError> {
+        let info = self.info(name)?;
+        let name = self.untied(name);
+        if let Storage::Random(random) = &self.storage {
+            return random.tensor(info.rows, info.cols, name.place());
+        }
+        match self.stored(&self.stored_name(name)) {
+            Err(LoadError::MissingTensor { .. }) => Ok(Tensor { info, bytes: vec![0; info.bytes()].into() }),
+            other => other,
+        }
+    }
+
+    /// What the files say of a tensor, by its name in them.
+    fn stored_info(&self, name: &str) -> Result<TensorInfo, LoadError> {
         let missing = || LoadError::MissingTensor { name: name.into() };
         match &self.storage {
-            Storage::Gguf { file, gguf } => {
+            Storage::Gguf { gguf, .. } => {
                 let place = gguf.tensor(name).ok_or_else(missing)?;
-                let bytes = &file[place.bytes.clone()];
-                Ok(Tensor { rows: place.rows, cols: place.cols, encoding: place.encoding, bytes })
+                Ok(TensorInfo { rows: place.rows, cols: place.cols, encoding: place.encoding })
             }
-            Storage::Safetensors(shards) => shards.tensor(name),
+            Storage::Safetensors(shards) => Ok(shards.place(name)?.info),
             Storage::Random(_) => Err(missing()),
+        }
+    }
+
+    /// Reads a tensor by its name in the files.
+    fn stored(&self, name: &str) -> Result<Tensor<'static>, LoadError> {
+        let info = self.stored_info(name)?;
+        let bytes = match &self.storage {
+            Storage::Gguf { file, gguf } => {
+                let place = gguf.tensor(name).ok_or_else(|| LoadError::MissingTensor { name: name.into() })?;
+                file.read(in_file(&place.bytes))?
+            }
+            Storage::Safetensors(shards) => shards.read(name)?,
+            Storage::Random(_) => return Err(LoadError::MissingTensor { name: name.into() }),
+        };
+        Ok(Tensor { info, bytes: bytes.into() })
+    }
+
+    /// Says if a file was written to since it was opened: what was read before and after would not belong together.
+    ///
+    /// # Errors
+    /// When one was.
+    pub fn check_unchanged(&self) -> Result<(), LoadError> {
+        match &self.storage {
+            Storage::Gguf { file, .. } => file.check_unchanged(),
+            Storage::Safetensors(shards) => shards.check_unchanged(),
+            Storage::Random(_) => Ok(()),
+        }
+    }
+
+    fn untied(&self, name: TensorName) -> TensorName {
+        match name {
+            TensorName::OutputHead if self.config.tie_word_embeddings => TensorName::TokenEmbedding,
+            name => name,
         }
     }
 
@@ -171,10 +214,9 @@ impl ModelWeights {
             needed.extend(LayerPart::of(config).map(|part| TensorName::Layer { layer, part }));
         }
         for name in &needed {
-            let tensor = self.tensor(*name)?;
-            let expected = name.shape(config);
-            if (tensor.rows, tensor.cols) != expected {
-                let found = (tensor.rows, tensor.cols);
+            let TensorInfo { rows, cols, .. } = self.info(*name)?;
+            let (expected, found) = (name.shape(config), (rows, cols));
+            if found != expected {
                 return Err(LoadError::Shape { name: self.stored_name(*name), expected, found });
             }
         }
@@ -202,47 +244,75 @@ impl ModelWeights {
     /// Whether a tensor is a bias that changes nothing: models brought into another family's form have such.
     fn is_zero_bias(&self, name: &str) -> bool {
         name.ends_with(".bias")
-            && self.stored(name).is_ok_and(|bias| bias.rows == 1 && bias.to_f32().iter().all(|x| *x == 0.0))
+            && self.stored(name).is_ok_and(|bias| bias.rows() == 1 && bias.to_f32().iter().all(|x| *x == 0.0))
     }
 }
 
 /// Old Hugging Face files store what follows from the RoPE base; the config has read what GGUF files divide it by.
 fn is_rope_table(name: &str) -> bool {
-    name.ends_with(".rotary_emb.inv_freq") || name == "rope_freqs.weight"
+    name.ends_with(".rotary_emb.inv_freq") || name == ROPE_DIVISORS
 }
 
-fn map(path: &Path) -> Result<Mmap, LoadError> {
-    let open = || {
-        let file = File::open(path)?;
-        if file.metadata()?.len() == 0 {
-            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file is empty"));
+/// What GGUF files divide RoPE frequencies by, where they do.
+const ROPE_DIVISORS: &str = "rope_freqs.weight";
+
+/// Bytes of a GGUF file that hold the heads of nearly all models.
+const HEAD_BYTES: u64 = 8 << 20;
+
+fn in_file(bytes: &Range<usize>) -> Range<u64> {
+    bytes.start as u64..bytes.end as u64
+}
+
+/// Parses the head of a GGUF file, of which nobody says how long it is.
+fn gguf_head(file: &WeightFile) -> Result<Gguf, LoadError> {
+    let mut bytes = HEAD_BYTES.min(file.len());
+    loop {
+        match Gguf::parse_head(&file.read(0..bytes)?, file.len()) {
+            // The file has what this piece of it lacks.
+            Err(GgufError::Truncated { needed, .. }) if bytes < needed && needed <= file.len() => {
+                bytes = needed.max(2 * bytes).min(file.len());
+            }
+            result => return result.map_err(|error| LoadError::Gguf { path: file.path().into(), error }),
         }
-        // SAFETY: the map is read-only and private to this process. As with every mapped file, another process that
-        // truncates it while we read ends ours with a bus error; that is the price of not copying gigabytes.
-        unsafe { Mmap::map(&file) }
-    };
-    open().map_err(|error| LoadError::Read { path: path.into(), error })
+    }
+}
+
+impl TensorInfo {
+    /// Bytes of a row.
+    fn row_bytes(&self) -> usize {
+        self.encoding.row_bytes(self.cols).expect("the readers of files refuse rows that are not whole blocks")
+    }
+
+    /// Bytes of all rows.
+    pub fn bytes(&self) -> usize {
+        self.rows * self.row_bytes()
+    }
 }
 
 impl<'a> Tensor<'a> {
     /// Number of rows; 1 for a vector.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.info.rows
     }
 
     /// Elements of a row.
     pub fn cols(&self) -> usize {
-        self.cols
+        self.info.cols
     }
 
     /// How it is stored.
     pub fn encoding(&self) -> Encoding {
-        self.encoding
+        self.info.encoding
     }
 
     /// What is stored, row after row.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same, borrowing nothing.
+    pub fn into_owned(self) -> Tensor<'static> {
+        Tensor { info: self.info, bytes: self.bytes.into_owned().into() }
     }
 
     /// Decodes one row.
@@ -250,15 +320,16 @@ impl<'a> Tensor<'a> {
     /// # Panics
     /// When there is no such row or `out` is not of [`cols`](Self::cols) elements.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
-        assert!(row < self.rows && out.len() == self.cols, "row {row} of {} x {}", self.rows, self.cols);
-        let stride = self.bytes.len() / self.rows;
-        self.encoding.decode(&self.bytes[row * stride..][..stride], out);
+        let TensorInfo { rows, cols, encoding } = self.info;
+        assert!(row < rows && out.len() == cols, "row {row} of {rows} x {cols}");
+        let stride = self.bytes.len() / rows;
+        encoding.decode(&self.bytes[row * stride..][..stride], out);
     }
 
     /// Decodes everything, row after row.
     pub fn to_f32(&self) -> Vec<f32> {
-        let mut out = vec![0.0; self.rows * self.cols];
-        self.encoding.decode(self.bytes, &mut out);
+        let mut out = vec![0.0; self.info.rows * self.info.cols];
+        self.info.encoding.decode(&self.bytes, &mut out);
         out
     }
 }

@@ -1,6 +1,6 @@
 //! Weights of no training: a model of a given shape to measure on, where its real weights cannot be had.
 
-use super::{Encoding, LoadError, Tensor};
+use super::{Encoding, LoadError, Tensor, TensorInfo};
 use crate::config::ModelConfig;
 use half::{bf16, f16};
 use rand_chacha::ChaCha8Rng;
@@ -71,7 +71,10 @@ impl Random {
     /// A tensor of this shape: ones where it is a vector, else random.
     pub(super) fn tensor(&self, rows: usize, cols: usize, place: usize) -> Result<Tensor<'_>, LoadError> {
         if rows == 1 {
-            return Ok(Tensor { rows, cols, encoding: Encoding::F32, bytes: &self.ones[..4 * cols] });
+            return Ok(Tensor {
+                info: TensorInfo { rows, cols, encoding: Encoding::F32 },
+                bytes: self.ones[..4 * cols].into(),
+            });
         }
         let (elements, block_bytes) = self.encoding.block();
         let Some(row_bytes) = self.encoding.row_bytes(cols) else {
@@ -80,7 +83,8 @@ impl Random {
         let bytes = rows * row_bytes;
         let spare = (self.matrix.len() - bytes) / block_bytes;
         let start = place.wrapping_mul(7919) % (spare + 1) * block_bytes;
-        Ok(Tensor { rows, cols, encoding: self.encoding, bytes: &self.matrix[start..start + bytes] })
+        let info = TensorInfo { rows, cols, encoding: self.encoding };
+        Ok(Tensor { info, bytes: self.matrix[start..start + bytes].into() })
     }
 }
 

@@ -1,12 +1,13 @@
 //! Hugging Face safetensors, one file or several.
 
-use super::{Encoding, LoadError, Tensor, map};
-use ::safetensors::tensor::{Dtype, Metadata, SafeTensors};
-use memmap2::Mmap;
+use super::file::WeightFile;
+use super::{Encoding, LoadError, TensorInfo};
+use ::safetensors::tensor::{Dtype, Metadata};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 
-/// The mapped files of a folder and where each tensor lies.
+/// The files of a folder and where each tensor lies.
 pub(super) struct Shards {
     files: Vec<Shard>,
     /// Which file holds a tensor.
@@ -14,11 +15,18 @@ pub(super) struct Shards {
 }
 
 struct Shard {
-    path: PathBuf,
-    map: Mmap,
+    file: WeightFile,
     metadata: Metadata,
     /// Where tensor data starts.
-    data_start: usize,
+    data_start: u64,
+}
+
+/// Where a tensor lies.
+pub(super) struct Place<'a> {
+    pub(super) info: TensorInfo,
+    shard: &'a Shard,
+    /// Bytes of the file.
+    bytes: Range<u64>,
 }
 
 #[derive(serde::Deserialize)]
@@ -51,7 +59,7 @@ pub(crate) fn shard_names(folder: &Path) -> Result<Vec<String>, LoadError> {
 impl Shards {
     pub(super) fn open(folder: &Path) -> Result<Self, LoadError> {
         let names = shard_names(folder)?;
-        let files = names.iter().map(|name| Shard::open(folder.join(name))).collect::<Result<Vec<_>, _>>()?;
+        let files = names.iter().map(|name| Shard::open(&folder.join(name))).collect::<Result<Vec<_>, _>>()?;
         let mut file_of = BTreeMap::new();
         for (n, shard) in files.iter().enumerate() {
             file_of.extend(shard.metadata.tensors().into_keys().map(|name| (name, n)));
@@ -60,7 +68,7 @@ impl Shards {
     }
 
     pub(super) fn total_bytes(&self) -> u64 {
-        self.files.iter().map(|shard| shard.map.len() as u64).sum()
+        self.files.iter().map(|shard| shard.file.len()).sum()
     }
 
     /// A tensor's name in these files: base models, saved without their output head, lack the prefix.
@@ -75,11 +83,20 @@ impl Shards {
         self.file_of.keys().map(String::as_str)
     }
 
-    pub(super) fn tensor(&self, name: &str) -> Result<Tensor<'_>, LoadError> {
+    pub(super) fn check_unchanged(&self) -> Result<(), LoadError> {
+        self.files.iter().try_for_each(|shard| shard.file.check_unchanged())
+    }
+
+    pub(super) fn read(&self, name: &str) -> Result<Vec<u8>, LoadError> {
+        let Place { shard, bytes, .. } = self.place(name)?;
+        shard.file.read(bytes)
+    }
+
+    pub(super) fn place(&self, name: &str) -> Result<Place<'_>, LoadError> {
         let missing = || LoadError::MissingTensor { name: name.into() };
         let shard = &self.files[*self.file_of.get(name).ok_or_else(missing)?];
         let info = shard.metadata.info(name).ok_or_else(missing)?;
-        let fail = |message| LoadError::Safetensors { path: shard.path.clone(), message };
+        let fail = |message| LoadError::Safetensors { path: shard.file.path().into(), message };
         let encoding = match info.dtype {
             Dtype::F32 => Encoding::F32,
             Dtype::F16 => Encoding::F16,
@@ -101,21 +118,38 @@ impl Shards {
             }
         };
         let (from, to) = info.data_offsets;
-        Ok(Tensor { rows, cols, encoding, bytes: &shard.map[shard.data_start + from..shard.data_start + to] })
+        let bytes = shard.data_start + from as u64..shard.data_start + to as u64;
+        Ok(Place { info: TensorInfo { rows, cols, encoding }, shard, bytes })
     }
 }
 
+/// Longest head that the library writes.
+const MAX_HEAD_BYTES: u64 = 100_000_000;
+
 impl Shard {
-    fn open(path: PathBuf) -> Result<Self, LoadError> {
-        let map = map(&path)?;
-        // Checks that offsets are contiguous, in the file, and fit shapes and types.
-        SafeTensors::deserialize(&map)
-            .and_then(|_| SafeTensors::read_metadata(&map))
-            .map(|(header_len, metadata)| (header_len + 8, metadata))
-            .map_err(|error| LoadError::Safetensors {
-                path: path.clone(),
-                message: format!("{error}; download the file again"),
-            })
-            .map(|(data_start, metadata)| Self { path, metadata, data_start, map })
+    fn open(path: &Path) -> Result<Self, LoadError> {
+        let file = WeightFile::open(path)?;
+        let fail = |what: String| {
+            let message = format!("{what}; download the file again");
+            LoadError::Safetensors { path: path.into(), message }
+        };
+        let start = file.read(0..8.min(file.len()))?.try_into();
+        let head_len = u64::from_le_bytes(start.map_err(|_| fail(format!("the file has {} bytes", file.len())))?);
+        let data_start = head_len.saturating_add(8);
+        if head_len > MAX_HEAD_BYTES || data_start > file.len() {
+            let len = file.len();
+            return Err(fail(format!("not a safetensors file, or cut: a head of {head_len} bytes in a file of {len}")));
+        }
+        // The library checks that tensors follow one another, and fit their shapes and types.
+        let metadata: Metadata =
+            serde_json::from_slice(&file.read(8..data_start)?).map_err(|error| fail(error.to_string()))?;
+        let data = metadata.tensors().values().map(|info| info.data_offsets.1 as u64).max().unwrap_or(0);
+        match data.checked_add(data_start) {
+            Some(expected) if expected == file.len() => Ok(Self { file, metadata, data_start }),
+            _ => Err(fail(format!(
+                "the file has {} bytes, its tensors {data} behind the first {data_start}",
+                file.len()
+            ))),
+        }
     }
 }

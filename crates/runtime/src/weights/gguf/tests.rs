@@ -234,7 +234,8 @@ proptest! {
             bytes[at] = byte;
         }
         if let Ok(gguf) = Gguf::parse(&bytes) {
-            let _ = crate::config::ModelConfig::from_gguf(&gguf, &bytes);
+            let divisors = gguf.tensor("rope_freqs.weight").map(|place| &bytes[place.bytes.clone()]);
+            let _ = crate::config::ModelConfig::from_gguf(&gguf, divisors);
             let _ = crate::tokenizer::Tokenizer::from_gguf(&gguf);
             for (_, place) in gguf.tensors() {
                 let row = &bytes[place.bytes.clone()][..place.bytes.len() / place.rows];
