@@ -8,7 +8,7 @@ use crate::config::ModelConfig;
 use crate::kv_cache::Sequence;
 use crate::memory::{MemoryNeed, available_bytes, forget_peak_resident, peak_resident_bytes};
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
-use crate::weights::{LoadError, ModelWeights, Tensor, TensorInfo, TensorName};
+use crate::weights::{LoadError, Tensor, TensorInfo};
 use ::attention::kv::KvPages;
 use ::attention::search::CostModel;
 use ::attention::shape::HeadShape;
@@ -173,8 +173,12 @@ impl Ops for Cpu {
         Ok(parts.iter().flat_map(|part| part.to_f32()).collect())
     }
 
-    fn embedding(&self, weights: &ModelWeights, _: &Matrix) -> Result<Tensor<'static>, LoadError> {
-        Ok(weights.tensor(TensorName::TokenEmbedding)?.into_owned())
+    fn embedding(&self, table: Tensor) -> Result<Tensor<'static>, LoadError> {
+        Ok(table.into_owned())
+    }
+
+    fn tied_embedding(&self, table: Tensor, _: &Matrix) -> Result<Tensor<'static>, LoadError> {
+        self.embedding(table)
     }
 
     fn embedding_bytes(&self, table: TensorInfo, _: bool) -> u64 {

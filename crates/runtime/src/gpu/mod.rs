@@ -10,7 +10,7 @@ use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Ops, OpsError, Stacking};
 use crate::policy::AttentionPolicy;
-use crate::weights::{LoadError, ModelWeights, Quantization, Tensor, TensorInfo, TensorName};
+use crate::weights::{LoadError, Quantization, Tensor, TensorInfo};
 use ::attention::BLOCK_N;
 use ::attention::calibration::GpuKernel;
 use ::attention::search::{CostModel, StageTimes};
@@ -249,8 +249,8 @@ impl Ops for Gpu {
         self.products.layer_bytes(parts)
     }
 
-    fn output_head(&self, table: Tensor) -> Result<Matrix, LoadError> {
-        Ok(self.products.upload(&[table])?)
+    fn output_head(&self, table: &Tensor) -> Result<Matrix, LoadError> {
+        Ok(self.products.upload(std::slice::from_ref(table))?)
     }
 
     fn output_head_bytes(&self, table: TensorInfo) -> u64 {
@@ -262,11 +262,12 @@ impl Ops for Gpu {
         Ok(self.device.upload(&values).map_err(OpsError::from)?)
     }
 
-    fn embedding(&self, weights: &ModelWeights, output_head: &Matrix) -> Result<Matrix, LoadError> {
-        if weights.config().tie_word_embeddings {
-            return Ok(output_head.clone());
-        }
-        Ok(self.products.upload(&[weights.tensor(TensorName::TokenEmbedding)?])?)
+    fn embedding(&self, table: Tensor) -> Result<Matrix, LoadError> {
+        Ok(self.products.upload(&[table])?)
+    }
+
+    fn tied_embedding(&self, _: Tensor, output_head: &Matrix) -> Result<Matrix, LoadError> {
+        Ok(output_head.clone())
     }
 
     fn embedding_bytes(&self, table: TensorInfo, tied: bool) -> u64 {
