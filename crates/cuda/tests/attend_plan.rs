@@ -194,10 +194,9 @@ fn plans_for_others_are_refused() {
     let Some(device) = on_device::device() else { return };
     let mut numbers = Numbers::fresh();
     let heads = HeadShape::new(2, 1, 64).unwrap();
-    for attend in kernels(&device, heads) {
+    for (attend, search) in kernels(&device, heads) {
         let case = Case::new(&mut numbers, heads, 64, &[(300, 300)]);
         let mut operands = case.upload(&device, attend.block_m());
-        let search = DeviceSearch::new(&device, heads, attend.plan_block_m()).unwrap();
         for (block_m, len) in [(64, 300), (attend.plan_block_m(), 301)] {
             let tiles = attention::shape::QueryRange::new(len, len).unwrap().tiles(block_m).unwrap();
             let sparse = loop {
@@ -230,7 +229,8 @@ fn random_plans_of_random_batches() {
             for _ in 0..20 {
                 let lens: Vec<_> = (0..1 + numbers.below(8))
                     .map(|_| {
-                        let q_len = 1 + numbers.below(numbers.one_of(&[2, 70, 200, 400]));
+                        let most = numbers.one_of(&[2, 70, 200, 400]);
+                        let q_len = 1 + numbers.below(most);
                         (q_len, q_len + numbers.one_of(&[0, 1, 63, 64]) + numbers.below(400) * numbers.below(2))
                     })
                     .collect();
