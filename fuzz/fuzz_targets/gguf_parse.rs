@@ -8,8 +8,8 @@ use runtime::weights::gguf::Gguf;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(gguf) = Gguf::parse(bytes) else { return };
-    let divisors = gguf.tensor("rope_freqs.weight").map(|place| &bytes[place.bytes.clone()]);
-    let _ = ModelConfig::from_gguf(&gguf, divisors);
+    let bytes_of = |name: &str| gguf.tensor(name).map(|place| bytes[place.bytes.clone()].to_vec());
+    let _ = ModelConfig::from_gguf(&gguf, &bytes_of);
     let _ = Tokenizer::from_gguf(&gguf);
     for (_, place) in gguf.tensors() {
         let row_bytes = place.bytes.len() / place.rows;

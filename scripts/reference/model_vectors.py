@@ -64,8 +64,8 @@ def long_vectors(model, ids):
     return {"ids": ids, "tail": LONG_TAIL, "tail_nll": nll[-LONG_TAIL:].mean().item()}
 
 
-def greedy_vectors(model, tokenizer):
-    ids = tokenizer(GREEDY_PROMPT, add_special_tokens=False).input_ids
+def greedy_vectors(model, tokenizer, special):
+    ids = tokenizer(GREEDY_PROMPT, add_special_tokens=special).input_ids
     prompt = list(ids)
     for _ in range(GREEDY_TOKENS):
         ids.append(int(forward(model, ids)[-1].argmax()))
@@ -76,18 +76,19 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("gguf", type=pathlib.Path)
     parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--special", action="store_true", help="texts begin as prompts do, as Gemma's must: with its token <bos>")
     arguments = parser.parse_args()
 
     folder, name = arguments.gguf.resolve().parent, arguments.gguf.resolve().name
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32).eval()
-    ids = tokenizer(TEXT.read_text(), add_special_tokens=False).input_ids
+    ids = tokenizer(TEXT.read_text(), add_special_tokens=arguments.special).input_ids
     vectors = {
         "made_by": f"transformers {transformers.__version__}, torch {torch.__version__}, float32",
         "file": arguments.gguf.name,
         "text": text_vectors(model, ids),
         "long": long_vectors(model, ids),
-        "greedy": greedy_vectors(model, tokenizer),
+        "greedy": greedy_vectors(model, tokenizer, arguments.special),
     }
     arguments.out.write_text(json.dumps(vectors, separators=(",", ":")) + "\n")
     print(f"perplexity {vectors['text']['perplexity']:.4f}, tail NLL {vectors['long']['tail_nll']:.4f}")

@@ -1,4 +1,4 @@
-//! The decoder of Llama, Mistral, Qwen2 and Qwen3 models, written once over [`Ops`].
+//! The decoder of all model families, written once over [`Ops`].
 
 use crate::config::ModelConfig;
 use crate::kv_cache::{KvCache, Sequence};
@@ -26,14 +26,20 @@ struct Layer<O: Ops> {
     qkv: O::Matrix,
     of_heads: HeadParameters<O::Vector>,
     o: O::Matrix,
+    /// Of what attention gives, where the model has such a norm.
+    attn_output_norm: Option<O::Vector>,
     mlp_norm: O::Vector,
     gate_up: O::Matrix,
     down: O::Matrix,
+    /// Of what the MLP gives.
+    mlp_output_norm: Option<O::Vector>,
 }
 
 /// What layers hand to each other for a chunk of tokens; after the last, the residual stream that logits come from.
 pub struct Activations<O: Ops> {
     x: O::Tokens,
+    /// What attention or MLP gives before it is normalised, where it is; zeros between.
+    branch: Option<O::Tokens>,
     normed: O::Operand,
     qkv: O::Heads,
     attended: O::Operand,
@@ -73,26 +79,27 @@ impl<O: Ops> Decoder<O> {
         for layer in 0..config.num_layers {
             let part = |part| weights.tensor(TensorName::Layer { layer, part });
             use LayerPart::*;
-            let bias = match config.qkv_bias {
-                true => Some(ops.vector(&[part(QBias)?, part(KBias)?, part(VBias)?])?),
-                false => None,
+            let vector = |parts: &[LayerPart]| {
+                let names: Vec<_> = parts.iter().map(|part| TensorName::Layer { layer, part: *part }).collect();
+                ops.vector(weights.vector(&names)?)
             };
-            let norms = match config.qk_norm {
-                true => Some((ops.vector(&[part(QNorm)?])?, ops.vector(&[part(KNorm)?])?)),
-                false => None,
-            };
+            let vector_if = |has: bool, parts: &[LayerPart]| has.then(|| vector(parts)).transpose();
+            let bias = vector_if(config.qkv_bias, &[QBias, KBias, VBias])?;
+            let norms = vector_if(config.qk_norm, &[QNorm])?.zip(vector_if(config.qk_norm, &[KNorm])?);
             layers.push(Layer {
-                attn_norm: ops.vector(&[part(AttnNorm)?])?,
+                attn_norm: vector(&[AttnNorm])?,
                 qkv: ops.matrix(&[part(Q)?, part(K)?, part(V)?], Stacking::Rows)?,
                 of_heads: HeadParameters { bias, norms, eps: config.rms_norm_eps },
                 o: ops.matrix(&[part(O)?], Stacking::Rows)?,
-                mlp_norm: ops.vector(&[part(MlpNorm)?])?,
+                attn_output_norm: vector_if(config.output_norms, &[AttnOutputNorm])?,
+                mlp_norm: vector(&[MlpNorm])?,
                 gate_up: ops.matrix(&[part(Gate)?, part(Up)?], Stacking::GateUp)?,
                 down: ops.matrix(&[part(Down)?], Stacking::Rows)?,
+                mlp_output_norm: vector_if(config.output_norms, &[MlpOutputNorm])?,
             });
             progress(layer + 1);
         }
-        let output_norm = ops.vector(&[weights.tensor(TensorName::OutputNorm)?])?;
+        let output_norm = ops.vector(weights.vector(&[TensorName::OutputNorm])?)?;
         weights.check_unchanged()?;
         Ok(Self { ops, config, weights_bytes, heads, embedding, layers, output_norm, output_head })
     }
@@ -133,6 +140,7 @@ impl<O: Ops> Decoder<O> {
         let Self { ops, config, heads, .. } = self;
         Ok(Activations {
             x: ops.tokens(config.hidden_size, len)?,
+            branch: config.output_norms.then(|| ops.tokens(config.hidden_size, len)).transpose()?,
             normed: ops.operand(config.hidden_size, len)?,
             qkv: ops.heads(*heads, len)?,
             attended: ops.operand(config.num_q_heads * config.head_dim, len)?,
@@ -190,22 +198,46 @@ impl<O: Ops> Decoder<O> {
         last_rows: usize,
     ) -> Result<AttentionReport, OpsError> {
         let (config, ops) = (&self.config, &self.ops);
-        let Activations { x, normed, qkv, attended, mlp, chunk, .. } = activations;
+        let Activations { x, branch, normed, qkv, attended, mlp, chunk, .. } = activations;
         let mut report = AttentionReport::default();
-        ops.embed(&self.embedding, chunk, x)?;
+        ops.embed(&self.embedding, config.scales.embedding, chunk, x)?;
         for (index, layer) in self.layers.iter().enumerate() {
             ops.rms_norm(x, &layer.attn_norm, config.rms_norm_eps, normed)?;
             ops.project_heads(&layer.qkv, normed, qkv)?;
-            let (heads, rope_pairing, window) = (self.heads, config.rope_pairing, config.windows[index]);
-            let spec = AttentionSpec { heads, rope_pairing, layer: index, window, prefill, last_rows };
+            let spec = AttentionSpec {
+                heads: self.heads,
+                rope_pairing: config.rope_pairing,
+                rope: config.layer_ropes[index],
+                query_scale: config.scales.queries,
+                layer: index,
+                window: config.windows[index],
+                prefill,
+                last_rows,
+            };
             let pages = cache.layer_mut(index);
             report += ops.attention(spec, &layer.of_heads, qkv, chunk, pages, sequence, attended)?;
-            ops.linear_add(&layer.o, attended, x)?;
+            ops.linear_add(&layer.o, attended, branch.as_mut().unwrap_or(x))?;
+            self.join(branch, &layer.attn_output_norm, x)?;
 
             ops.rms_norm(x, &layer.mlp_norm, config.rms_norm_eps, normed)?;
-            ops.mlp(&layer.gate_up, &layer.down, normed, mlp, x)?;
+            let to = branch.as_mut().unwrap_or(x);
+            ops.mlp(config.activation, &layer.gate_up, &layer.down, normed, mlp, to)?;
+            self.join(branch, &layer.mlp_output_norm, x)?;
         }
         Ok(report)
+    }
+
+    /// Adds a branch, normalised, to the residual stream, where it did not go there at once.
+    fn join(
+        &self,
+        branch: &mut Option<O::Tokens>,
+        norm: &Option<O::Vector>,
+        x: &mut O::Tokens,
+    ) -> Result<(), OpsError> {
+        match branch.as_mut().zip(norm.as_ref()) {
+            Some((branch, norm)) => self.ops.add_normed(branch, norm, self.config.rms_norm_eps, x),
+            None => Ok(()),
+        }
     }
 
     /// Room for logits, used again from token to token.
@@ -227,6 +259,8 @@ impl<O: Ops> Decoder<O> {
         room: &mut O::LogitsRoom,
     ) -> Result<Vec<f32>, OpsError> {
         let Self { ops, config, output_norm, output_head, .. } = self;
-        ops.logits(&activations.x, token, output_norm, config.rms_norm_eps, output_head, room)
+        let mut logits = ops.logits(&activations.x, token, output_norm, config.rms_norm_eps, output_head, room)?;
+        config.scales.finish(&mut logits);
+        Ok(logits)
     }
 }

@@ -744,9 +744,12 @@ fn open_gpu(options: &EngineOptions, config: &ModelConfig) -> Result<Option<Gpu>
         (Device::Auto, None) => match open(0) {
             Ok(gpu) => Ok(Some(gpu)),
             // No GPU, or none that can run this model.
-            Err(OpsError::Cuda(
-                Error::NoDriver | Error::NoDevice { .. } | Error::OldDriver { .. } | Error::Unsupported { .. },
-            )) => Ok(None),
+            Err(
+                OpsError::CpuOnly { .. }
+                | OpsError::Cuda(
+                    Error::NoDriver | Error::NoDevice { .. } | Error::OldDriver { .. } | Error::Unsupported { .. },
+                ),
+            ) => Ok(None),
             Err(error) => Err(error),
         },
     }

@@ -1,6 +1,6 @@
 //! The operations a decoder is made of. The model is written once over them; a device implements them once.
 
-use crate::config::{ModelConfig, RopePairing};
+use crate::config::{Activation, ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::policy::{AttentionPolicy, PrefillAttention};
@@ -35,6 +35,12 @@ pub enum OpsError {
         /// What was asked for.
         quantization: Quantization,
     },
+    /// Something of a model that GPUs have no code for.
+    #[error("{what} on the CPU only so far: --device cpu")]
+    CpuOnly {
+        /// What the model has, and that it runs.
+        what: &'static str,
+    },
 }
 
 /// What happens to the heads of Q, K and V before they are rotated.
@@ -54,6 +60,10 @@ pub struct AttentionSpec<'a> {
     pub heads: HeadShape,
     /// Elements that rotate together.
     pub rope_pairing: RopePairing,
+    /// Which of the model's rotations the layer has; see [`ModelConfig::ropes`].
+    pub rope: usize,
+    /// Factor of queries, beside `1 / sqrt(head_dim)`.
+    pub query_scale: f32,
     /// Index of the layer.
     pub layer: usize,
     /// How many positions back a query sees, its own included. A layer whose window is shorter than the keys computes all
@@ -237,11 +247,11 @@ pub trait Ops: Send + Sync + 'static {
         self.matrix_bytes(&[table])
     }
 
-    /// Concatenates vectors.
+    /// Puts a vector on the device.
     ///
     /// # Errors
     /// When the device has no room.
-    fn vector(&self, parts: &[Tensor]) -> Result<Self::Vector, LoadError>;
+    fn vector(&self, values: Vec<f32>) -> Result<Self::Vector, LoadError>;
 
     /// The token embedding of a table of its own.
     ///
@@ -318,11 +328,17 @@ pub trait Ops: Send + Sync + 'static {
         work: &mut dyn FnMut() -> Result<(), OpsError>,
     ) -> Result<(), OpsError>;
 
-    /// Looks the tokens of a chunk up, and makes the rotations of their positions.
+    /// Looks the tokens of a chunk up, times `scale`, and makes the rotations of their positions.
     ///
     /// # Errors
     /// What the device says.
-    fn embed(&self, table: &Self::Embedding, chunk: &mut Self::Chunk, out: &mut Self::Tokens) -> Result<(), OpsError>;
+    fn embed(
+        &self,
+        table: &Self::Embedding,
+        scale: f32,
+        chunk: &mut Self::Chunk,
+        out: &mut Self::Tokens,
+    ) -> Result<(), OpsError>;
 
     /// `out = x / rms(x) * weight`.
     ///
@@ -368,12 +384,26 @@ pub trait Ops: Send + Sync + 'static {
     /// What the device says.
     fn linear_add(&self, matrix: &Self::Matrix, x: &Self::Operand, out: &mut Self::Tokens) -> Result<(), OpsError>;
 
-    /// `out += down * (silu(gate * x) . (up * x))`; `gate_up` is stacked as [`Stacking::GateUp`].
+    /// `out += branch / rms(branch) * weight`, and `branch` becomes zeros.
     ///
     /// # Errors
     /// What the device says.
+    fn add_normed(
+        &self,
+        branch: &mut Self::Tokens,
+        weight: &Self::Vector,
+        eps: f32,
+        out: &mut Self::Tokens,
+    ) -> Result<(), OpsError>;
+
+    /// `out += down * (activation(gate * x) . (up * x))`; `gate_up` is stacked as [`Stacking::GateUp`].
+    ///
+    /// # Errors
+    /// What the device says.
+    #[allow(clippy::too_many_arguments)] // operands, each of another kind
     fn mlp(
         &self,
+        activation: Activation,
         gate_up: &Self::Matrix,
         down: &Self::Matrix,
         x: &Self::Operand,

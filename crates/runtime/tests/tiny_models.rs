@@ -40,8 +40,13 @@ fn agrees(name: &str) {
 }
 
 fn agrees_in(name: &str, folder: &Path) {
+    files_agree(name, &ModelFiles::Folder(folder.into()), folder);
+}
+
+/// A model against the vectors in a folder.
+fn files_agree(name: &str, files: &ModelFiles, folder: &Path) {
     let vectors: Vectors = serde_json::from_slice(&std::fs::read(folder.join("vectors.json")).unwrap()).unwrap();
-    let weights = || ModelWeights::open(&ModelFiles::Folder(folder.into())).unwrap();
+    let weights = || ModelWeights::open(files).unwrap();
     for simd in Simd::available() {
         agrees_on(Cpu::new(simd), weights(), &vectors, &format!("{name}, {}", simd.name()));
     }
@@ -103,19 +108,71 @@ fn qwen3_with_normed_heads_agrees_with_transformers() {
     agrees("qwen3");
 }
 
-/// The weights of the tiny Llama under other configs.
+/// The weights of one tiny model under the config of another.
+fn agrees_under(config: &str, weights: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    for from in [weights, config] {
+        for file in std::fs::read_dir(reference().join("tiny").join(from)).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+    }
+    agrees_in(config, folder.path());
+}
+
+/// A GGUF file of a tiny model, and its Hugging Face folder with the config that says the same.
+fn agrees_as_gguf(name: &str) {
+    let folder = reference().join("tiny/gguf").join(name);
+    files_agree(&format!("{name}.gguf"), &ModelFiles::Gguf(folder.join("model.gguf")), &folder);
+    agrees_under(&format!("gguf/{name}"), name);
+}
+
 #[test]
 fn every_rope_scaling_agrees_with_transformers() {
     for name in ["linear", "dynamic", "yarn", "llama3"] {
-        let folder = tempfile::tempdir().unwrap();
-        for from in [reference().join("tiny/llama"), reference().join("tiny/rope").join(name)] {
-            for file in std::fs::read_dir(from).unwrap() {
-                let file = file.unwrap();
-                std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
-            }
-        }
-        agrees_in(name, folder.path());
+        agrees_under(&format!("rope/{name}"), "llama");
     }
+}
+
+/// Two RoPE bases, windows, four norms, a scale of its own, capped logits.
+#[test]
+fn gemma3_agrees_with_transformers() {
+    agrees("gemma3");
+    agrees_as_gguf("gemma3");
+}
+
+/// Fused projections, a part of each head rotated; a prompt longer than LongRoPE's original context, and one within it.
+#[test]
+fn phi3_agrees_with_transformers() {
+    agrees("phi3");
+    agrees_as_gguf("phi3");
+}
+
+/// Layers without RoPE, every fourth one, or those that the config names, with windows.
+#[test]
+fn smollm3_agrees_with_transformers() {
+    agrees("smollm3");
+    agrees_as_gguf("smollm3");
+    agrees_under("smollm3-windowed", "smollm3");
+}
+
+/// Without a GPU, too: what the model has is looked at first.
+#[test]
+fn a_gpu_says_what_runs_on_the_cpu_only() {
+    for (name, says) in
+        [("gemma3", "GELU"), ("phi3", "RoPE over a part"), ("granite", "token embeddings with a factor")]
+    {
+        let weights = ModelWeights::open(&ModelFiles::Folder(reference().join("tiny").join(name))).unwrap();
+        let refused = Gpu::open(0, weights.config(), GpuOptions::default()).err().unwrap().to_string();
+        assert!(refused.contains(says) && refused.ends_with("on the CPU only so far: --device cpu"), "{refused}");
+    }
+}
+
+/// Multipliers.
+#[test]
+fn granite_agrees_with_transformers() {
+    agrees("granite");
+    agrees_as_gguf("granite");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! `config.json` of a Hugging Face folder.
 
-use super::family::{self, Family};
-use super::{Architecture, ConfigError, ModelConfig, Rope, RopePairing, RopeScaling, read_json, stretched};
+use super::family::Family;
+use super::scales::{Multipliers, query_scale};
+use super::{
+    Activation, Architecture, ConfigError, ModelConfig, Rope, RopePairing, RopeScaling, Scales, read_json, stretched,
+};
 use crate::weights::LoadError;
 use serde::{Deserialize, Deserializer};
 use std::path::Path;
@@ -44,9 +47,17 @@ struct HuggingFaceConfig {
     max_position_embeddings: Option<usize>,
     rms_norm_eps: Option<f32>,
     hidden_act: Option<String>,
+    /// What Gemma calls the same.
+    hidden_activation: Option<String>,
     /// Present when the safetensors are quantised (AWQ, GPTQ, FP8, ...).
     quantization_config: Option<serde::de::IgnoredAny>,
     rope_theta: Option<f64>,
+    /// Base of Gemma's layers with a window.
+    rope_local_base_freq: Option<f64>,
+    /// Share of each head that rotates.
+    partial_rotary_factor: Option<f64>,
+    /// Context of the training, of Phi-3.
+    original_max_position_embeddings: Option<usize>,
     rope_scaling: Option<RopeParameters>,
     /// transformers 5 keeps base and scaling together here.
     rope_parameters: Option<RopeParameters>,
@@ -57,10 +68,24 @@ struct HuggingFaceConfig {
     use_sliding_window: Option<bool>,
     max_window_layers: Option<usize>,
     layer_types: Option<Vec<String>>,
+    /// Every so many layers one has no window.
+    sliding_window_pattern: Option<usize>,
+    use_bidirectional_attention: Option<bool>,
+    /// 1 for each layer with RoPE, 0 for each without.
+    no_rope_layers: Option<Vec<u8>>,
+    /// Every so many layers one has no RoPE.
+    no_rope_layer_interval: Option<usize>,
     attention_bias: Option<bool>,
+    query_pre_attn_scalar: Option<f64>,
+    attn_logit_softcapping: Option<f64>,
+    final_logit_softcapping: Option<f32>,
+    embedding_multiplier: Option<f64>,
+    residual_multiplier: Option<f64>,
+    attention_multiplier: Option<f64>,
+    logits_scaling: Option<f64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct RopeParameters {
     /// Current name and old name; files for both generations of readers have both.
     rope_type: Option<String>,
@@ -77,6 +102,11 @@ struct RopeParameters {
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
     partial_rotary_factor: Option<f64>,
+    short_factor: Option<Vec<f32>>,
+    long_factor: Option<Vec<f32>>,
+    /// Of layers without a window, where they differ from those with one.
+    full_attention: Option<Box<RopeParameters>>,
+    sliding_attention: Option<Box<RopeParameters>>,
 }
 
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<usize>>, D::Error> {
@@ -84,10 +114,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u
 }
 
 impl RopeParameters {
-    fn scaling(&self, context: usize) -> Result<RopeScaling, ConfigError> {
-        if let Some(part) = self.partial_rotary_factor.filter(|part| *part != 1.0) {
-            return Err(ConfigError::Unsupported(format!("RoPE over {part} of a head")));
-        }
+    /// `trained` is the context of the training where the config says it elsewhere.
+    fn scaling(&self, context: usize, trained: Option<usize>) -> Result<RopeScaling, ConfigError> {
         if let (Some(new), Some(old)) = (&self.rope_type, &self.r#type)
             && new != old
         {
@@ -97,13 +125,15 @@ impl RopeParameters {
             Some(_) => "linear",
             None => "default",
         });
+        // Names of the first files of Phi-3.
+        let kind = if kind == "su" || (kind == "yarn" && self.short_factor.is_some()) { "longrope" } else { kind };
         let missing = |what: &'static str| ConfigError::Size {
             what,
             found: "missing".into(),
             expected: format!("a number, for RoPE scaling `{kind}`"),
         };
         let factor = self.factor.ok_or_else(|| missing("RoPE scaling factor"));
-        let original = self.original_max_position_embeddings;
+        let original = trained.or(self.original_max_position_embeddings);
         match kind {
             "default" => Ok(RopeScaling::None),
             "linear" => Ok(RopeScaling::Linear { factor: factor? }),
@@ -132,6 +162,19 @@ impl RopeParameters {
                 low_freq_factor: self.low_freq_factor.ok_or_else(|| missing("low_freq_factor"))?,
                 high_freq_factor: self.high_freq_factor.ok_or_else(|| missing("high_freq_factor"))?,
             }),
+            "longrope" => {
+                let original = original.unwrap_or(context);
+                let factor = self.factor.unwrap_or(context as f64 / original as f64);
+                Ok(RopeScaling::LongRope {
+                    original,
+                    short: self.short_factor.clone().ok_or_else(|| missing("short_factor"))?,
+                    long: self.long_factor.clone().ok_or_else(|| missing("long_factor"))?,
+                    attention_factor: match self.attention_factor {
+                        Some(own) => own,
+                        None => Rope::long_attention_factor(factor, original),
+                    },
+                })
+            }
             other => Err(ConfigError::Unsupported(format!("RoPE scaling `{other}`"))),
         }
     }
@@ -141,9 +184,8 @@ impl HuggingFaceConfig {
     fn into_config(self) -> Result<ModelConfig, ConfigError> {
         let architecture = self.architecture()?;
         let family = Family::of(architecture);
-        if let Some(act) = self.hidden_act.as_deref().filter(|act| !["silu", "swish"].contains(act)) {
-            return Err(ConfigError::Unsupported(format!("the MLP activation `{act}`")));
-        }
+        let activation = self.activation(architecture, &family)?;
+        self.refuse_variants()?;
         if self.quantization_config.is_some() {
             let what = "a quantised Hugging Face model (take its GGUF files, or the original)";
             return Err(ConfigError::Unsupported(what.into()));
@@ -151,21 +193,18 @@ impl HuggingFaceConfig {
         let num_layers = self.num_hidden_layers.unwrap_or(family.num_layers);
         let windows = self.windows(architecture, num_layers)?;
         let context = self.max_position_embeddings.unwrap_or(family.max_context);
-        let both = [&self.rope_parameters, &self.rope_scaling];
-        let mut scaling = RopeScaling::None;
-        for parameters in both.into_iter().flatten() {
-            let found = parameters.scaling(context)?;
-            if found != RopeScaling::None {
-                scaling = found;
-                break;
-            }
-        }
-        let max_context = match scaling {
+        let global = self.global_rope(architecture, context, &family)?;
+        let max_context = match global.scaling {
             RopeScaling::Yarn { factor, original, .. } => context.max(stretched(original, factor)),
-            // The file's length is that of the training, as vLLM reads it.
-            RopeScaling::Dynamic { factor, .. } | RopeScaling::Linear { factor } => stretched(context, factor.max(1.0)),
+            // The file's length is that of the training, as vLLM reads it; Gemma's is the stretched one.
+            RopeScaling::Dynamic { factor, .. } | RopeScaling::Linear { factor }
+                if architecture != Architecture::Gemma3 =>
+            {
+                stretched(context, factor.max(1.0))
+            }
             _ => context,
         };
+        let (ropes, layer_ropes) = self.ropes(architecture, global, context, &windows)?;
         let heads = self.num_attention_heads.unwrap_or(family.num_q_heads);
         let hidden_size = self.hidden_size.unwrap_or(family.hidden_size);
         let shared = hidden_size.checked_div(heads).unwrap_or(0);
@@ -173,7 +212,9 @@ impl HuggingFaceConfig {
             Some(written) => written,
             None => family.num_kv_heads.filter(|default| heads.is_multiple_of(*default)),
         };
-        let theta = self.rope_parameters.and_then(|rope| rope.rope_theta).or(self.rope_theta);
+        let head_dim = self.head_dim.unwrap_or(family.head_dim).unwrap_or(shared);
+        let eps = self.rms_norm_eps.unwrap_or(family.rms_norm_eps);
+        let (scales, rms_norm_eps) = self.scales(architecture, hidden_size, head_dim, eps);
         ModelConfig {
             architecture,
             hidden_size,
@@ -181,19 +222,26 @@ impl HuggingFaceConfig {
             num_layers,
             num_q_heads: heads,
             num_kv_heads: num_kv_heads.unwrap_or(heads),
-            head_dim: self.head_dim.unwrap_or(family.head_dim).unwrap_or(shared),
+            head_dim,
             vocab_size: self.vocab_size.unwrap_or(family.vocab_size),
             max_context,
-            rope: Rope { theta: theta.unwrap_or(10_000.0), scaling },
+            ropes,
+            layer_ropes,
+            rotary_dim: self.rotary_dim(architecture, head_dim)?,
             rope_pairing: RopePairing::Halves,
-            rms_norm_eps: self.rms_norm_eps.unwrap_or(family::RMS_NORM_EPS),
-            tie_word_embeddings: self.tie_word_embeddings.unwrap_or(false),
+            rms_norm_eps,
+            // Gemma's files say how far weights are from 1.
+            norm_offset: if architecture == Architecture::Gemma3 { 1.0 } else { 0.0 },
+            output_norms: architecture == Architecture::Gemma3,
+            activation,
+            scales,
+            tie_word_embeddings: self.tie_word_embeddings.unwrap_or(family.tie_word_embeddings),
             qkv_bias: match architecture {
                 Architecture::Qwen2 => true,
-                Architecture::Llama | Architecture::Qwen3 => self.attention_bias.unwrap_or(false),
-                Architecture::Mistral => false,
+                Architecture::Mistral | Architecture::Phi3 => false,
+                _ => self.attention_bias.unwrap_or(false),
             },
-            qk_norm: architecture == Architecture::Qwen3,
+            qk_norm: matches!(architecture, Architecture::Qwen3 | Architecture::Gemma3),
             windows,
         }
         .checked()
@@ -208,6 +256,13 @@ impl HuggingFaceConfig {
                 Some("Mistral") => Ok(Architecture::Mistral),
                 Some("Qwen2") => Ok(Architecture::Qwen2),
                 Some("Qwen3") => Ok(Architecture::Qwen3),
+                Some("Gemma3" | "Gemma3Text") => Ok(Architecture::Gemma3),
+                Some("Phi3") => Ok(Architecture::Phi3),
+                Some("SmolLM3") => Ok(Architecture::SmolLm3),
+                Some("Granite") => Ok(Architecture::Granite),
+                _ if class == "Gemma3ForConditionalGeneration" => Err(ConfigError::Unsupported(
+                    "Gemma 3 with its part for images (take its GGUF file, which has the text model alone)".into(),
+                )),
                 _ => unsupported(class),
             };
         }
@@ -216,6 +271,10 @@ impl HuggingFaceConfig {
             Some("mistral") => Ok(Architecture::Mistral),
             Some("qwen2") => Ok(Architecture::Qwen2),
             Some("qwen3") => Ok(Architecture::Qwen3),
+            Some("gemma3_text") => Ok(Architecture::Gemma3),
+            Some("phi3") => Ok(Architecture::Phi3),
+            Some("smollm3") => Ok(Architecture::SmolLm3),
+            Some("granite") => Ok(Architecture::Granite),
             other => unsupported(other.unwrap_or("(none named)")),
         }
     }
@@ -223,7 +282,10 @@ impl HuggingFaceConfig {
     fn windows(&self, architecture: Architecture, num_layers: usize) -> Result<Vec<Option<usize>>, ConfigError> {
         let layers = num_layers.min(super::MAX_LAYERS);
         let window = match (architecture, self.sliding_window) {
-            (Architecture::Llama, _) => None,
+            (Architecture::Llama | Architecture::Granite, _) => None,
+            (Architecture::Phi3, window) => window.flatten(),
+            (Architecture::SmolLm3, window) => window.flatten().filter(|_| self.use_sliding_window == Some(true)),
+            (Architecture::Gemma3, window) => window.unwrap_or(Some(4096)),
             // transformers' default, for which Mistral 7B v0.1's file relies on being there.
             (Architecture::Mistral, window) => window.unwrap_or(Some(4096)),
             (Architecture::Qwen2 | Architecture::Qwen3, window) => {
@@ -244,10 +306,133 @@ impl HuggingFaceConfig {
             }
             return Ok(kinds.iter().map(|kind| window.filter(|_| kind == "sliding_attention")).collect());
         }
-        let first = match architecture {
-            Architecture::Mistral => 0,
-            _ => self.max_window_layers.unwrap_or(28),
+        let has_rope = self.has_rope(layers)?;
+        let pattern = self.sliding_window_pattern.unwrap_or(6).max(1);
+        let first = self.max_window_layers.unwrap_or(28);
+        let has_window = |layer: usize| match architecture {
+            Architecture::Qwen2 | Architecture::Qwen3 => layer >= first,
+            Architecture::Gemma3 => !(layer + 1).is_multiple_of(pattern),
+            Architecture::SmolLm3 => !has_rope[layer],
+            _ => true,
         };
-        Ok((0..layers).map(|layer| window.filter(|_| layer >= first)).collect())
+        Ok((0..layers).map(|layer| window.filter(|_| has_window(layer))).collect())
+    }
+
+    fn activation(&self, architecture: Architecture, family: &Family) -> Result<Activation, ConfigError> {
+        let name = match architecture {
+            Architecture::Gemma3 => &self.hidden_activation,
+            _ => &self.hidden_act,
+        };
+        match name.as_deref() {
+            None => Ok(family.activation),
+            Some("silu" | "swish") => Ok(Activation::Silu),
+            Some("gelu_pytorch_tanh") => Ok(Activation::GeluTanh),
+            Some(other) => Err(ConfigError::Unsupported(format!("the MLP activation `{other}`"))),
+        }
+    }
+
+    /// Refuses what would change the answers and the decoder does not have.
+    fn refuse_variants(&self) -> Result<(), ConfigError> {
+        if self.use_bidirectional_attention == Some(true) {
+            return Err(ConfigError::Unsupported("attention that is not causal".into()));
+        }
+        if let Some(cap) = self.attn_logit_softcapping {
+            return Err(ConfigError::Unsupported(format!("attention scores capped at {cap}")));
+        }
+        Ok(())
+    }
+
+    /// What says how layers without a window rotate: new files first, then old ones.
+    fn rope_parameters(&self) -> impl Iterator<Item = &RopeParameters> {
+        let both = [&self.rope_parameters, &self.rope_scaling];
+        both.into_iter().flatten().map(|rope| rope.full_attention.as_deref().unwrap_or(rope))
+    }
+
+    /// RoPE of layers without a window, and of all where they do not differ.
+    fn global_rope(&self, architecture: Architecture, context: usize, family: &Family) -> Result<Rope, ConfigError> {
+        let trained = match architecture {
+            Architecture::Phi3 => Some(self.original_max_position_embeddings.unwrap_or(4096)),
+            _ => self.original_max_position_embeddings,
+        };
+        let mut scaling = RopeScaling::None;
+        for parameters in self.rope_parameters() {
+            scaling = parameters.scaling(context, trained)?;
+            if scaling != RopeScaling::None {
+                break;
+            }
+        }
+        let theta = self.rope_parameters().find_map(|rope| rope.rope_theta).or(self.rope_theta);
+        Ok(Rope { theta: theta.unwrap_or(family.theta), scaling })
+    }
+
+    /// All ways to rotate, and which each layer has.
+    fn ropes(
+        &self,
+        architecture: Architecture,
+        global: Rope,
+        context: usize,
+        windows: &[Option<usize>],
+    ) -> Result<(Vec<Rope>, Vec<usize>), ConfigError> {
+        match architecture {
+            Architecture::Gemma3 => {
+                let own = self.rope_parameters.as_ref().and_then(|rope| rope.sliding_attention.as_deref());
+                let scaling = own.map_or(Ok(RopeScaling::None), |own| own.scaling(context, None))?;
+                let theta = own.and_then(|own| own.rope_theta).or(self.rope_local_base_freq).unwrap_or(10_000.0);
+                let of_layer = windows.iter().map(|window| usize::from(window.is_some())).collect();
+                Ok((vec![global, Rope { theta, scaling }], of_layer))
+            }
+            Architecture::SmolLm3 => {
+                let still = Rope { theta: global.theta, scaling: RopeScaling::Still };
+                let has_rope = self.has_rope(windows.len())?;
+                Ok((vec![global, still], has_rope.into_iter().map(|has| usize::from(!has)).collect()))
+            }
+            _ => Ok((vec![global], vec![0; windows.len()])),
+        }
+    }
+
+    /// Whether each layer of a model has RoPE, of which some layers may have none.
+    fn has_rope(&self, layers: usize) -> Result<Vec<bool>, ConfigError> {
+        let every = self.no_rope_layer_interval.unwrap_or(4);
+        match &self.no_rope_layers {
+            Some(marks) if marks.len() < layers => Err(ConfigError::Size {
+                what: "number of no_rope_layers",
+                found: marks.len().to_string(),
+                expected: format!("one for each of the {layers} layers"),
+            }),
+            Some(marks) => Ok(marks[..layers].iter().map(|mark| *mark != 0).collect()),
+            None => Ok((0..layers).map(|layer| every == 0 || !(layer + 1).is_multiple_of(every)).collect()),
+        }
+    }
+
+    fn rotary_dim(&self, architecture: Architecture, head_dim: usize) -> Result<usize, ConfigError> {
+        let own = self.rope_parameters().find_map(|rope| rope.partial_rotary_factor);
+        match own.or(self.partial_rotary_factor).filter(|part| *part != 1.0) {
+            None => Ok(head_dim),
+            Some(part) if architecture == Architecture::Phi3 => Ok((head_dim as f64 * part) as usize),
+            Some(part) => Err(ConfigError::Unsupported(format!("RoPE over {part} of a head"))),
+        }
+    }
+
+    /// Constant factors, and the epsilon of norms with them.
+    fn scales(&self, architecture: Architecture, hidden_size: usize, head_dim: usize, eps: f32) -> (Scales, f32) {
+        match architecture {
+            Architecture::Gemma3 => {
+                let scales = Scales {
+                    embedding: (hidden_size as f32).sqrt(),
+                    queries: query_scale(self.query_pre_attn_scalar.unwrap_or(256.0).powf(-0.5), head_dim),
+                    logits: 1.0,
+                    logit_cap: self.final_logit_softcapping,
+                };
+                (scales, eps)
+            }
+            Architecture::Granite => Multipliers {
+                embedding: self.embedding_multiplier.unwrap_or(1.0),
+                residual: self.residual_multiplier.unwrap_or(1.0),
+                attention: self.attention_multiplier.unwrap_or(1.0),
+                logits: self.logits_scaling.unwrap_or(1.0),
+            }
+            .folded(head_dim, eps),
+            _ => (Scales::default(), eps),
+        }
     }
 }

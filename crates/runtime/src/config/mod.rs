@@ -4,6 +4,7 @@ mod family;
 mod gguf;
 mod hugging_face;
 mod rope;
+mod scales;
 
 use crate::weights::LoadError;
 use crate::weights::gguf::GgufError;
@@ -11,7 +12,9 @@ use attention::shape::HeadShape;
 use std::path::Path;
 use std::str::FromStr;
 
+pub(crate) use gguf::ROPE_TABLES;
 pub use rope::{Rope, RopeScaling};
+pub use scales::Scales;
 
 /// Model family. The decoder is written once; the family says which optional parts exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,23 @@ pub enum Architecture {
     Qwen2,
     /// Qwen3: an RMS norm over each query and key head.
     Qwen3,
+    /// Gemma 3: norms on both sides of attention and MLP, a GELU gate, windows in most layers.
+    Gemma3,
+    /// Phi-3, Phi-3.5 and Phi-4-mini: fused projections, LongRoPE.
+    Phi3,
+    /// SmolLM3: layers without RoPE.
+    SmolLm3,
+    /// Granite 3: constant factors.
+    Granite,
+}
+
+/// What an MLP does to its gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`.
+    GeluTanh,
 }
 
 /// Which elements of a head rotate together under RoPE.
@@ -59,12 +79,24 @@ pub struct ModelConfig {
     pub vocab_size: usize,
     /// Longest sequence the model was trained for, in tokens.
     pub max_context: usize,
-    /// Rotary position embedding.
-    pub rope: Rope,
+    /// Rotary position embeddings, at least one. The first is what [`stretch`](Self::stretch) stretches.
+    pub ropes: Vec<Rope>,
+    /// Which of them each layer has.
+    pub layer_ropes: Vec<usize>,
+    /// Elements of a head that rotate, the first ones; even. The rest has no position.
+    pub rotary_dim: usize,
     /// RoPE pairing of the stored Q and K weights.
     pub rope_pairing: RopePairing,
     /// Epsilon of every RMS norm.
     pub rms_norm_eps: f32,
+    /// Added to stored norm weights.
+    pub norm_offset: f32,
+    /// Whether what attention and MLP give is normalised before the residual stream takes it.
+    pub output_norms: bool,
+    /// What the MLP does to its gate.
+    pub activation: Activation,
+    /// Constant factors.
+    pub scales: Scales,
     /// Whether the output head is the token embedding.
     pub tie_word_embeddings: bool,
     /// Whether Q, K and V have a bias.
@@ -80,7 +112,7 @@ pub struct ModelConfig {
 pub enum ConfigError {
     /// Another model family.
     #[error(
-        "architecture `{0}` is not supported: this version runs llama (Llama 2/3, SmolLM2, TinyLlama), mistral, qwen2 (Qwen2, Qwen2.5) and qwen3"
+        "architecture `{0}` is not supported: this version runs llama (Llama 2/3, SmolLM2, TinyLlama), mistral, qwen2 (Qwen2, Qwen2.5), qwen3, gemma3 (text), phi3 (Phi-3, Phi-4-mini), smollm3 and granite (Granite 3)"
     )]
     Architecture(String),
     /// A feature that would change the answers if ignored.
@@ -151,11 +183,11 @@ impl ModelConfig {
     /// # Errors
     /// When the model is stretched already.
     pub fn stretch(&mut self, stretch: StretchContext) -> Result<(), ConfigError> {
-        if self.rope.scaling != RopeScaling::None {
+        if self.ropes[0].scaling != RopeScaling::None {
             return Err(ConfigError::Stretched);
         }
         let (factor, original) = (stretch.factor, self.max_context);
-        self.rope.scaling = match stretch.kind {
+        self.ropes[0].scaling = match stretch.kind {
             StretchKind::Linear => RopeScaling::Linear { factor },
             StretchKind::Dynamic => RopeScaling::Dynamic { factor, original },
             StretchKind::Yarn => RopeScaling::Yarn {
@@ -214,8 +246,18 @@ impl ModelConfig {
                 expected: "an even number".into(),
             });
         }
-        if let Some((what, found, expected)) = self.rope.wrong(self.head_dim) {
+        if self.rotary_dim == 0 || self.rotary_dim > self.head_dim || !self.rotary_dim.is_multiple_of(2) {
+            return Err(ConfigError::Size {
+                what: "number of rotated elements of a head",
+                found: self.rotary_dim.to_string(),
+                expected: format!("an even number up to {}", self.head_dim),
+            });
+        }
+        if let Some((what, found, expected)) = self.ropes.iter().find_map(|rope| rope.wrong(self.rotary_dim)) {
             return Err(ConfigError::Size { what, found, expected: expected.into() });
+        }
+        if let Some((what, found)) = self.scales.wrong() {
+            return Err(ConfigError::Size { what, found: found.to_string(), expected: "a number above 0".into() });
         }
         if self.windows.contains(&Some(0)) {
             let expected = "at least 1 position".into();

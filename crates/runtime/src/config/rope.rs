@@ -59,6 +59,20 @@ pub enum RopeScaling {
     },
     /// Each pair's angle is divided by its own number (`rope_freqs.weight` of GGUF files), `[head_dim / 2]`.
     Divisors(Vec<f32>),
+    /// The same with one list for prompts within the context of the training and another for longer ones (LongRoPE, arXiv
+    /// 2402.13753). As under [`Dynamic`](Self::Dynamic), the list of a prompt holds for all that is generated behind it.
+    LongRope {
+        /// Context of the training.
+        original: usize,
+        /// Divisors of prompts up to it, `[head_dim / 2]`.
+        short: Vec<f32>,
+        /// Divisors of longer prompts.
+        long: Vec<f32>,
+        /// Factor of cos and sin.
+        attention_factor: f64,
+    },
+    /// Nothing turns: a layer that knows no positions (NoPE).
+    Still,
 }
 
 impl Rope {
@@ -103,7 +117,18 @@ impl Rope {
             RopeScaling::Divisors(divisors) => {
                 (of_base(self.theta).zip(divisors).map(|(f, divisor)| f / *divisor as f64).collect(), 1.0)
             }
+            RopeScaling::LongRope { original, short, long, attention_factor } => {
+                let divisors = if prompt_len > *original { long } else { short };
+                let divided = of_base(self.theta).zip(divisors).map(|(f, divisor)| f / *divisor as f64);
+                (divided.collect(), *attention_factor)
+            }
+            RopeScaling::Still => (vec![0.0; head_dim / 2], 1.0),
         }
+    }
+
+    /// What LongRoPE's paper sharpens the softmax by, for contexts `factor` times as long as `original`.
+    pub(super) fn long_attention_factor(factor: f64, original: usize) -> f64 {
+        if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / (original as f64).ln()).sqrt() }
     }
 
     /// What YaRN's paper sharpens the softmax by.
@@ -119,7 +144,7 @@ impl Rope {
             return bad("RoPE base", self.theta, "a number above 0");
         }
         let factor = match &self.scaling {
-            RopeScaling::None => 1.0,
+            RopeScaling::None | RopeScaling::Still => 1.0,
             RopeScaling::Linear { factor } => *factor,
             RopeScaling::Dynamic { factor, original }
             | RopeScaling::Yarn { factor, original, .. }
@@ -129,18 +154,30 @@ impl Rope {
                 }
                 *factor
             }
-            RopeScaling::Divisors(divisors) => {
+            RopeScaling::LongRope { original: 0, .. } => {
+                return bad("original context of the RoPE scaling", 0.0, "at least 1");
+            }
+            RopeScaling::LongRope { short, long, .. } if short.len() != long.len() => {
+                return bad("number of long RoPE factors", long.len() as f64, "as many as short ones");
+            }
+            RopeScaling::Divisors(divisors) | RopeScaling::LongRope { short: divisors, .. } => {
                 if divisors.len() != head_dim / 2 {
                     return bad("number of RoPE divisors", divisors.len() as f64, "half the head size");
                 }
-                divisors.iter().map(|x| *x as f64).find(|x| !positive(*x)).unwrap_or(1.0)
+                let long: &[f32] = match &self.scaling {
+                    RopeScaling::LongRope { long, .. } => long,
+                    _ => &[],
+                };
+                divisors.iter().chain(long).map(|x| *x as f64).find(|x| !positive(*x)).unwrap_or(1.0)
             }
         };
         if !(positive(factor) && factor < 1e6) {
             return bad("RoPE scaling factor", factor, "a number above 0");
         }
         match self.scaling {
-            RopeScaling::Yarn { attention_factor, .. } if !positive(attention_factor) => {
+            RopeScaling::Yarn { attention_factor, .. } | RopeScaling::LongRope { attention_factor, .. }
+                if !positive(attention_factor) =>
+            {
                 bad("attention factor of the RoPE scaling", attention_factor, "a number above 0")
             }
             RopeScaling::Yarn { beta_fast, beta_slow, .. } if !(positive(beta_slow) && beta_fast > beta_slow) => {

@@ -21,6 +21,10 @@ fn what_a_config_leaves_away_is_the_familys() {
         ("mistral", 8, 128, 14_336, 32_000, 131_072),
         ("qwen2", 32, 128, 22_016, 151_936, 32_768),
         ("qwen3", 32, 128, 22_016, 151_936, 32_768),
+        ("gemma3_text", 4, 256, 9216, 262_208, 131_072),
+        ("phi3", 32, 96, 8192, 32_064, 4096),
+        ("smollm3", 4, 128, 11_008, 128_256, 32_768),
+        ("granite", 32, 128, 11_008, 32_000, 2048),
     ] {
         let absent = read(&format!(r#"{{"model_type": "{kind}"}}"#));
         assert_eq!(
@@ -28,7 +32,9 @@ fn what_a_config_leaves_away_is_the_familys() {
             (kv_heads, head_dim, mlp),
             "{kind}"
         );
-        assert_eq!((absent.vocab_size, absent.max_context, absent.rms_norm_eps), (vocabulary, context, 1e-6), "{kind}");
+        let eps = if kind == "phi3" { 1e-5 } else { 1e-6 };
+        assert_eq!((absent.vocab_size, absent.max_context, absent.rms_norm_eps), (vocabulary, context, eps), "{kind}");
+        assert_eq!(absent.tie_word_embeddings, ["gemma3_text", "smollm3"].contains(&kind), "{kind}");
         let null = read(&format!(
             r#"{{"model_type": "{kind}", "architectures": [], "tie_word_embeddings": null, "attention_bias": null,
                 "use_sliding_window": null, "max_position_embeddings": null, "rope_theta": null, "vocab_size": null,
@@ -50,6 +56,10 @@ fn families_go_by_many_names() {
         (r#""architectures": ["MistralModel"], "model_type": "mistral""#, Architecture::Mistral),
         (r#""architectures": ["LLaMAForCausalLM"]"#, Architecture::Llama),
         (r#""architectures": [], "model_type": "qwen3""#, Architecture::Qwen3),
+        (r#""architectures": ["Gemma3TextModel"]"#, Architecture::Gemma3),
+        (r#""architectures": ["Phi3ForCausalLM"]"#, Architecture::Phi3),
+        (r#""architectures": ["SmolLM3ForCausalLM"]"#, Architecture::SmolLm3),
+        (r#""model_type": "granite""#, Architecture::Granite),
         (r#""model_type": "qwen2", "length_penalty": -Infinity, "x": [NaN]"#, Architecture::Qwen2),
     ] {
         assert_eq!(family(json).unwrap(), architecture, "{json}");
@@ -100,6 +110,45 @@ fn windows_are_where_the_family_has_them() {
     assert!(config(&format!("{some}, {}", kinds.replace("sliding", "chunked"))).is_err());
 }
 
+#[test]
+fn layers_rotate_and_see_as_their_family_does() {
+    let layers = |json: &str| {
+        let config = config(json).unwrap();
+        (config.windows, config.layer_ropes)
+    };
+    let gemma = r#""model_type": "gemma3_text", "sliding_window": 9"#;
+    assert_eq!(layers(&format!(r#"{gemma}, "sliding_window_pattern": 2"#)).1, [1, 0, 1, 0]);
+    let (windows, ropes) = layers(gemma);
+    assert_eq!((windows, ropes), (vec![Some(9); 4], vec![1; 4]));
+    let two = config(&format!(r#"{gemma}, "rope_theta": 5.0, "rope_local_base_freq": 3.0"#)).unwrap().ropes;
+    assert_eq!([two[0].theta, two[1].theta], [5.0, 3.0]);
+    let smollm = r#""model_type": "smollm3""#;
+    assert_eq!(layers(smollm), (vec![None; 4], vec![0, 0, 0, 1]));
+    assert_eq!(layers(&format!(r#"{smollm}, "no_rope_layer_interval": 2"#)).1, [0, 1, 0, 1]);
+    assert_eq!(layers(&format!(r#"{smollm}, "no_rope_layers": [0, 1, 1, 1]"#)).1, [1, 0, 0, 0]);
+    assert!(config(&format!(r#"{smollm}, "no_rope_layers": [0, 1]"#)).is_err());
+    let windowed = format!(r#"{smollm}, "use_sliding_window": true, "sliding_window": 7"#);
+    assert_eq!(layers(&windowed).0, [None, None, None, Some(7)]);
+}
+
+#[test]
+fn variants_of_a_family_that_compute_something_else_are_refused() {
+    let gemma = r#""model_type": "gemma3_text""#;
+    for (json, says) in [
+        (format!(r#"{gemma}, "use_bidirectional_attention": true"#), "not causal"),
+        (format!(r#"{gemma}, "attn_logit_softcapping": 50.0"#), "capped at 50"),
+        (format!(r#"{gemma}, "hidden_activation": "gelu""#), "activation `gelu`"),
+        (r#""architectures": ["Gemma3ForConditionalGeneration"]"#.into(), "take its GGUF file"),
+        (r#""model_type": "granite", "residual_multiplier": 0.0"#.into(), "factor of embeddings"),
+        (r#""model_type": "phi3", "partial_rotary_factor": 0.3"#.into(), ""),
+    ] {
+        match config(&json) {
+            Ok(read) => assert_eq!((says, read.rotary_dim), ("", 4), "{json}"),
+            Err(error) => assert!(!says.is_empty() && error.to_string().contains(says), "{json}: {error}"),
+        }
+    }
+}
+
 /// The scaling that Qwen2.5's card gives for 131,072 tokens, in the words of old and new files.
 #[test]
 fn yarn_is_read_from_old_and_new_files_and_from_the_user() {
@@ -128,6 +177,21 @@ fn a_prompt_within_the_trained_context_turns_as_trained_under_dynamic_scaling() 
     let dynamic = rope(RopeScaling::Dynamic { factor: 4.0, original: 100 });
     assert_eq!(dynamic.frequencies(64, 100), rope(RopeScaling::None).frequencies(64, 0));
     assert!(dynamic.frequencies(64, 200).0[31] < dynamic.frequencies(64, 101).0[31]);
+}
+
+#[test]
+fn long_rope_divides_by_the_length_of_the_prompt() {
+    let scaling = RopeScaling::LongRope {
+        original: 100,
+        short: vec![1.0; 32],
+        long: vec![2.0; 32],
+        attention_factor: Rope::long_attention_factor(16.0, 256),
+    };
+    let rope = Rope { theta: 1e4, scaling };
+    let ((short, factor), (long, _)) = (rope.frequencies(64, 100), rope.frequencies(64, 101));
+    assert!(short.iter().zip(&long).all(|(short, long)| *short == 2.0 * long));
+    assert!((factor - 1.5f64.sqrt()).abs() < 1e-12);
+    assert_eq!(Rope::long_attention_factor(1.0, 4096), 1.0);
 }
 
 #[test]

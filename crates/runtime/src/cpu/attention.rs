@@ -1,7 +1,7 @@
 //! The attention layer: bias, norms and rotation of the heads; store, plan, attend.
 
 use super::{Operand, Tokens, elementwise};
-use crate::config::{ModelConfig, RopePairing};
+use crate::config::{Rope, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters};
 use crate::policy::{AttentionPolicy, LayerReport};
@@ -16,8 +16,7 @@ use attention::{BLOCK_M, Error};
 use rayon::prelude::*;
 use std::time::Instant;
 
-/// cos and sin, f32 `[panel][head_dim / 2][16]`, of the positions of a chunk.
-#[derive(Default)]
+/// cos and sin, f32 `[panel][rotary_dim / 2][16]`, of the positions of a chunk.
 pub struct Rotations {
     stride: usize,
     cos: Vec<f32>,
@@ -25,9 +24,11 @@ pub struct Rotations {
 }
 
 impl Rotations {
-    pub(super) fn new(config: &ModelConfig, start: usize, len: usize, prompt_len: usize) -> Self {
-        let (frequency, factor) = config.rope.frequencies(config.head_dim, prompt_len);
-        let stride = config.head_dim / 2 * LANES;
+    /// Of the next `len` tokens of a sequence.
+    pub(super) fn new(rope: &Rope, rotary_dim: usize, sequence: &Sequence, len: usize) -> Self {
+        let start = sequence.len();
+        let (frequency, factor) = rope.frequencies(rotary_dim, sequence.prompt_len());
+        let stride = rotary_dim / 2 * LANES;
         let mut cos = vec![0.0; len.div_ceil(LANES) * stride];
         let mut sin = cos.clone();
         (cos.par_chunks_mut(stride).zip(sin.par_chunks_mut(stride)).enumerate()).for_each(|(panel, (cos, sin))| {
@@ -56,7 +57,7 @@ pub(super) fn run(
     let range = QueryRange::new(len, sequence.len() + len)?;
 
     let mut queries = Queries::try_zeroed(heads, len)?;
-    let scale = queries.scale();
+    let scale = queries.scale() * spec.query_scale;
     let panel_len = attention::simd::packed_len(d);
     let (stride, panels) = (qkv.stride(), len.div_ceil(LANES));
     queries.packed_mut().par_chunks_mut(panel_len).enumerate().for_each(|(at, packed)| {
@@ -158,7 +159,8 @@ pub(super) fn prepare(
                 let weight = if index < q_heads { q_norm } else { k_norm };
                 elementwise::rms_norm_in_place(simd, weight, parameters.eps, head);
             }
-            elementwise::rotate(simd, head, cos, sin, adjacent);
+            // What stands behind the rotated elements stays.
+            elementwise::rotate(simd, &mut head[..2 * rotations.stride], cos, sin, adjacent);
         }
     });
 }

@@ -1,7 +1,8 @@
 //! Vertical operations on panels: one feature of sixteen tokens at a time.
 
+use crate::config::Activation;
 use attention::multiversion;
-use attention::simd::{LANES, each_lane, fma};
+use attention::simd::{LANES, Simd, each_lane, fma};
 
 multiversion! {
     /// RMS norm of a panel `[features][16]`, rounded and packed as `[features / 2][16]` pairs of bf16. Padding pairs
@@ -63,22 +64,74 @@ multiversion! {
 }
 
 multiversion! {
-    /// `silu(gate) * up` of `[16 features][16 tokens]` tiles, packed as eight rows of pairs.
-    pub(super) fn silu_gate(gate: &[f32], up: &[f32], out: &mut [u32]) {
-        let pairs = gate.chunks_exact(2 * LANES).zip(up.chunks_exact(2 * LANES)).zip(out.chunks_exact_mut(LANES));
-        for ((gate, up), out) in pairs {
+    /// `out += branch / rms(branch) * weight` of a panel `[features][16]`; `branch` becomes zeros.
+    pub(super) fn add_rms_norm(weight: &[f32], eps: f32, branch: &mut [f32], out: &mut [f32]) {
+        let mut squares = [0f32; LANES];
+        for x in branch.as_chunks::<LANES>().0 {
             for lane in 0..LANES {
-                let low = silu::<FMA>(gate[lane]) * up[lane];
-                let high = silu::<FMA>(gate[LANES + lane]) * up[LANES + lane];
-                out[lane] = pair(low, high);
+                squares[lane] = fma::<FMA>(x[lane], x[lane], squares[lane]);
             }
+        }
+        let mut scale = [0f32; LANES];
+        for lane in 0..LANES {
+            scale[lane] = 1.0 / (squares[lane] / weight.len() as f32 + eps).sqrt();
+        }
+        let (branch, out) = (branch.as_chunks_mut().0, out.as_chunks_mut().0);
+        for ((x, out), weight) in branch.iter_mut().zip(out).zip(weight) {
+            *out = each_lane(|lane| out[lane] + x[lane] * scale[lane] * weight);
+            *x = [0.0; LANES];
+        }
+    }
+}
+
+/// `activation(gate) * up` of `[16 features][16 tokens]` tiles, packed as eight rows of pairs.
+pub(super) fn gate(simd: Simd, activation: Activation, gate: &[f32], up: &[f32], out: &mut [u32]) {
+    match activation {
+        Activation::Silu => silu_gate(simd, gate, up, out),
+        Activation::GeluTanh => gelu_gate(simd, gate, up, out),
+    }
+}
+
+multiversion! {
+    fn silu_gate(gate: &[f32], up: &[f32], out: &mut [u32]) {
+        gated(gate, up, out, |x| silu::<FMA>(x));
+    }
+}
+
+multiversion! {
+    fn gelu_gate(gate: &[f32], up: &[f32], out: &mut [u32]) {
+        gated(gate, up, out, |x| gelu::<FMA>(x));
+    }
+}
+
+#[inline(always)]
+fn gated(gate: &[f32], up: &[f32], out: &mut [u32], activation: impl Fn(f32) -> f32) {
+    let pairs = gate.chunks_exact(2 * LANES).zip(up.chunks_exact(2 * LANES)).zip(out.chunks_exact_mut(LANES));
+    for ((gate, up), out) in pairs {
+        for lane in 0..LANES {
+            let low = activation(gate[lane]) * up[lane];
+            let high = activation(gate[LANES + lane]) * up[LANES + lane];
+            out[lane] = pair(low, high);
         }
     }
 }
 
 #[inline(always)]
 fn silu<const FMA: bool>(x: f32) -> f32 {
-    let exponent = -x * std::f32::consts::LOG2_E;
+    times_sigmoid::<FMA>(x, x)
+}
+
+/// `(1 + tanh(y)) / 2` is `sigmoid(2 y)`.
+#[inline(always)]
+fn gelu<const FMA: bool>(x: f32) -> f32 {
+    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+    times_sigmoid::<FMA>(x, TWICE_SQRT_2_OVER_PI * (x + 0.044715 * x * x * x))
+}
+
+/// `x * sigmoid(y)`.
+#[inline(always)]
+fn times_sigmoid<const FMA: bool>(x: f32, y: f32) -> f32 {
+    let exponent = -y * std::f32::consts::LOG2_E;
     let e = attention::simd::exp2::<FMA>(if exponent < 126.0 { exponent } else { 126.0 });
     x / (1.0 + e)
 }

@@ -1,6 +1,7 @@
 //! Linear layers: tiles of bf16 weights times packed panels.
 
 use super::{Operand, Tokens, elementwise};
+use crate::config::Activation;
 use crate::ops::{OpsError, Stacking};
 use crate::weights::Tensor;
 use attention::Aligned;
@@ -114,11 +115,17 @@ impl Matrix {
         });
     }
 
-    pub(super) fn multiply_gated(&self, simd: Simd, x: &Operand, out: &mut Operand) -> Result<(), OpsError> {
+    pub(super) fn multiply_gated(
+        &self,
+        simd: Simd,
+        activation: Activation,
+        x: &Operand,
+        out: &mut Operand,
+    ) -> Result<(), OpsError> {
         assert!(x.features == self.cols && x.len == out.len);
         assert!(self.rows == 2 * out.features.next_multiple_of(ROW_TILE), "not a gate and an up projection");
         if x.len == 1 {
-            return self.multiply_gated_one(simd, x, out);
+            return self.multiply_gated_one(simd, activation, x, out);
         }
         let group = self.group_panels(x.len.div_ceil(LANES));
         let stride = out.stride();
@@ -132,20 +139,26 @@ impl Matrix {
                     let (gate, up) = product.split_at(ROW_TILE * LANES);
                     // 32 stacked rows are 16 features: packed, 16 x 16 elements.
                     let out = &mut out[row / 2 * LANES..][..ROW_TILE * LANES];
-                    elementwise::silu_gate(simd, gate, up, bytemuck::cast_slice_mut(out));
+                    elementwise::gate(simd, activation, gate, up, bytemuck::cast_slice_mut(out));
                 }
             }
         });
         Ok(())
     }
 
-    fn multiply_gated_one(&self, simd: Simd, x: &Operand, out: &mut Operand) -> Result<(), OpsError> {
+    fn multiply_gated_one(
+        &self,
+        simd: Simd,
+        activation: Activation,
+        x: &Operand,
+        out: &mut Operand,
+    ) -> Result<(), OpsError> {
         let mut product = Tokens::new(self.rows, 1)?;
         self.multiply_one(simd, x, &mut product, false);
         let tiles = product.panels.chunks_exact(SLAB_ROWS * LANES).zip(out.panels.chunks_exact_mut(ROW_TILE * LANES));
         for (product, out) in tiles {
             let (gate, up) = product.split_at(ROW_TILE * LANES);
-            elementwise::silu_gate(simd, gate, up, bytemuck::cast_slice_mut(out));
+            elementwise::gate(simd, activation, gate, up, bytemuck::cast_slice_mut(out));
         }
         Ok(())
     }

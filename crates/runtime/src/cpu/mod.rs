@@ -4,7 +4,7 @@ mod attention;
 mod elementwise;
 mod linear;
 
-use crate::config::ModelConfig;
+use crate::config::{Activation, ModelConfig};
 use crate::kv_cache::Sequence;
 use crate::memory::{MemoryNeed, available_bytes, forget_peak_resident, peak_resident_bytes};
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
@@ -42,7 +42,8 @@ pub struct Operand {
 /// Tokens and their rotations.
 pub struct Chunk {
     ids: Vec<u32>,
-    rotations: Rotations,
+    /// Of each of the model's ways to rotate.
+    rotations: Vec<Rotations>,
 }
 
 /// One token on its way to logits.
@@ -145,9 +146,10 @@ impl Ops for Cpu {
         let chunk = chunk_tokens.min(tokens);
         let q_width = config.num_q_heads * config.head_dim;
         let qkv = q_width + 2 * config.num_kv_heads * config.head_dim;
-        let f32_features = config.hidden_size + qkv + q_width;
+        let branch = if config.output_norms { config.hidden_size } else { 0 };
+        let f32_features = config.hidden_size + branch + qkv + q_width + config.ropes.len() * config.rotary_dim;
         let bf16_features = config.hidden_size + 2 * q_width + config.intermediate_size;
-        let activations = chunk * (4 * f32_features + 2 * bf16_features) + 4 * (config.vocab_size + config.head_dim);
+        let activations = chunk * (4 * f32_features + 2 * bf16_features) + 4 * config.vocab_size;
 
         let (blocks, tiles) = (tokens.div_ceil(BLOCK_N), chunk.div_ceil(BLOCK_M));
         let probes = 16 * 4 * tokens * (2 * tiles.div_ceil(32));
@@ -169,8 +171,8 @@ impl Ops for Cpu {
         Matrix::bytes(parts.iter().map(|part| part.rows).sum(), parts[0].cols)
     }
 
-    fn vector(&self, parts: &[Tensor]) -> Result<Vec<f32>, LoadError> {
-        Ok(parts.iter().flat_map(|part| part.to_f32()).collect())
+    fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>, LoadError> {
+        Ok(values)
     }
 
     fn embedding(&self, table: Tensor) -> Result<Tensor<'static>, LoadError> {
@@ -206,7 +208,7 @@ impl Ops for Cpu {
     }
 
     fn chunk(&self, _: &ModelConfig, _: &Sequence, len: usize) -> Result<Chunk, OpsError> {
-        Ok(Chunk { ids: Vec::with_capacity(len), rotations: Rotations::default() })
+        Ok(Chunk { ids: Vec::with_capacity(len), rotations: Vec::new() })
     }
 
     fn advance(
@@ -218,7 +220,8 @@ impl Ops for Cpu {
     ) -> Result<(), OpsError> {
         chunk.ids.clear();
         chunk.ids.extend_from_slice(ids);
-        chunk.rotations = Rotations::new(config, sequence.len(), ids.len(), sequence.prompt_len());
+        let of = |rope| Rotations::new(rope, config.rotary_dim, sequence, ids.len());
+        chunk.rotations = config.ropes.iter().map(of).collect();
         Ok(())
     }
 
@@ -226,7 +229,7 @@ impl Ops for Cpu {
         work()
     }
 
-    fn embed(&self, table: &Tensor<'static>, chunk: &mut Chunk, out: &mut Tokens) -> Result<(), OpsError> {
+    fn embed(&self, table: &Tensor<'static>, scale: f32, chunk: &mut Chunk, out: &mut Tokens) -> Result<(), OpsError> {
         assert!(chunk.ids.len() == out.len && table.cols() == out.features);
         let stride = out.stride();
         out.panels.par_chunks_mut(stride).zip(chunk.ids.par_chunks(LANES)).for_each(|(panel, ids)| {
@@ -234,7 +237,7 @@ impl Ops for Cpu {
             for (lane, &id) in ids.iter().enumerate() {
                 table.read_row(id as usize, &mut row);
                 for (i, x) in row.iter().enumerate() {
-                    panel[i * LANES + lane] = *x;
+                    panel[i * LANES + lane] = *x * scale;
                 }
             }
         });
@@ -265,7 +268,7 @@ impl Ops for Cpu {
         sequence: &Sequence,
         out: &mut Operand,
     ) -> Result<AttentionReport, OpsError> {
-        attention::prepare(self.simd, spec, parameters, qkv, &chunk.rotations);
+        attention::prepare(self.simd, spec, parameters, qkv, &chunk.rotations[spec.rope]);
         Ok(attention::run(self.simd, spec, qkv, pages, sequence, out)?)
     }
 
@@ -274,15 +277,25 @@ impl Ops for Cpu {
         Ok(())
     }
 
+    fn add_normed(&self, branch: &mut Tokens, weight: &Vec<f32>, eps: f32, out: &mut Tokens) -> Result<(), OpsError> {
+        assert!(branch.features == weight.len() && branch.features == out.features && branch.len == out.len);
+        let stride = out.stride();
+        branch.panels.par_chunks_mut(stride).zip(out.panels.par_chunks_mut(stride)).for_each(|(branch, out)| {
+            elementwise::add_rms_norm(self.simd, weight, eps, branch, out);
+        });
+        Ok(())
+    }
+
     fn mlp(
         &self,
+        activation: Activation,
         gate_up: &Matrix,
         down: &Matrix,
         x: &Operand,
         gated: &mut Operand,
         out: &mut Tokens,
     ) -> Result<(), OpsError> {
-        gate_up.multiply_gated(self.simd, x, gated)?;
+        gate_up.multiply_gated(self.simd, activation, x, gated)?;
         down.multiply(self.simd, gated, out, true);
         Ok(())
     }

@@ -38,7 +38,7 @@ pub(super) fn scratch_bytes(config: &ModelConfig, len: usize, quantization: Opti
         None => 2 * (config.hidden_size + q_width),
     };
     // The residual stream, rotations, and ids, positions, slots and tiles; Q, K and V, Q rotated.
-    let a_token = 4 * (config.hidden_size + config.head_dim + 4) + operands + 2 * (qkv + q_width);
+    let a_token = 4 * (config.hidden_size + config.ropes.len() * config.head_dim + 4) + operands + 2 * (qkv + q_width);
     len * a_token + mlp_bytes(config, len) + 6 * config.hidden_size + 4 * config.vocab_size
 }
 

@@ -5,7 +5,7 @@ mod costs;
 mod memory;
 mod products;
 
-use crate::config::{ModelConfig, RopePairing};
+use crate::config::{Activation, ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Ops, OpsError, Stacking};
@@ -90,16 +90,22 @@ pub struct MlpRoom {
 pub struct Chunk {
     ids: Buffer<u32>,
     batch: Batch,
-    frequencies: Buffer<f64>,
-    /// Of cos and sin.
-    factor: f64,
-    rotations: Buffer<[f32; 2]>,
+    /// Each of the model's ways to rotate.
+    turns: Vec<Turns>,
     /// Rotated queries, from layer to layer.
     q: Buffer<bf16>,
     /// Where attention writes when the products behind it read 8-bit floats.
     attended: Option<Buffer<bf16>>,
     /// Made by the first layer that searches.
     search: Option<SearchRoom>,
+}
+
+/// One way to rotate the tokens of a chunk.
+struct Turns {
+    frequencies: Buffer<f64>,
+    /// Of cos and sin.
+    factor: f64,
+    rotations: Buffer<[f32; 2]>,
 }
 
 /// One token on its way to logits.
@@ -120,9 +126,10 @@ impl Gpu {
     /// Opens device `ordinal` for a model.
     ///
     /// # Errors
-    /// When there is no such device, it has no kernel for these heads or products for this quantisation, or the driver or
-    /// cuBLASLt is missing.
+    /// When the model has parts that run on the CPU only, there is no such device, it has no kernel for these heads or products
+    /// for this quantisation, or the driver or cuBLASLt is missing.
     pub fn open(ordinal: usize, config: &ModelConfig, options: GpuOptions) -> Result<Self, OpsError> {
+        check_model(config)?;
         let device = Device::open(ordinal)?;
         let heads = config.heads();
         let attend = Attend::new(&device, heads)?;
@@ -149,6 +156,21 @@ impl Gpu {
             1 => Ok(()),
             _ => self.clock.lock().unwrap_or_else(PoisonError::into_inner).mark(work),
         }
+    }
+}
+
+/// Refuses models with parts that have no kernel.
+fn check_model(config: &ModelConfig) -> Result<(), OpsError> {
+    let lacking = [
+        (config.activation != Activation::Silu, "an MLP with GELU runs"),
+        (config.output_norms, "norms behind attention and MLP run"),
+        (config.scales.embedding != 1.0, "token embeddings with a factor run"),
+        (config.scales.queries != 1.0, "attention with a scale of its own runs"),
+        (config.rotary_dim != config.head_dim, "RoPE over a part of each head runs"),
+    ];
+    match lacking.into_iter().find(|(has, _)| *has) {
+        Some((_, what)) => Err(OpsError::CpuOnly { what }),
+        None => Ok(()),
     }
 }
 
@@ -257,8 +279,7 @@ impl Ops for Gpu {
         products::bytes(&[table])
     }
 
-    fn vector(&self, parts: &[Tensor]) -> Result<Buffer<f32>, LoadError> {
-        let values: Vec<f32> = parts.iter().flat_map(|part| part.to_f32()).collect();
+    fn vector(&self, values: Vec<f32>) -> Result<Buffer<f32>, LoadError> {
         Ok(self.device.upload(&values).map_err(OpsError::from)?)
     }
 
@@ -302,13 +323,18 @@ impl Ops for Gpu {
     fn chunk(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Chunk, OpsError> {
         let range = QueryRange::new(len, sequence.len() + len)?;
         let sequences = [SequencePages { range, pages: sequence.table() }];
-        let (frequencies, factor) = config.rope.frequencies(config.head_dim, sequence.prompt_len());
+        let turns = config.ropes.iter().map(|rope| {
+            let (frequencies, factor) = rope.frequencies(config.rotary_dim, sequence.prompt_len());
+            Ok(Turns {
+                rotations: self.device.room(len * frequencies.len())?,
+                frequencies: self.device.upload(&frequencies)?,
+                factor,
+            })
+        });
         Ok(Chunk {
             ids: self.device.room(len)?,
             batch: Batch::new(&self.device, &sequences, self.attend.block_m(), BLOCK_N)?,
-            rotations: self.device.room(len * frequencies.len())?,
-            frequencies: self.device.upload(&frequencies)?,
-            factor,
+            turns: turns.collect::<Result<_, Error>>()?,
             q: self.device.room(len * config.num_q_heads * config.head_dim)?,
             attended: match self.products.quantization() {
                 Some(Quantization::Fp8) => Some(self.device.room(len * config.num_q_heads * config.head_dim)?),
@@ -336,9 +362,11 @@ impl Ops for Gpu {
         }
     }
 
-    fn embed(&self, table: &Matrix, chunk: &mut Chunk, out: &mut Buffer<f32>) -> Result<(), OpsError> {
+    fn embed(&self, table: &Matrix, _: f32, chunk: &mut Chunk, out: &mut Buffer<f32>) -> Result<(), OpsError> {
         self.mark(Work::Rest, chunk.batch.num_rows())?;
-        self.rotations.launch(&chunk.frequencies, chunk.factor, &chunk.batch, &mut chunk.rotations)?;
+        for Turns { frequencies, factor, rotations } in &mut chunk.turns {
+            self.rotations.launch(frequencies, *factor, &chunk.batch, rotations)?;
+        }
         Ok(self.products.embed(table, &chunk.ids, out)?)
     }
 
@@ -362,7 +390,7 @@ impl Ops for Gpu {
         sequence: &Sequence,
         out: &mut Operand,
     ) -> Result<AttentionReport, OpsError> {
-        let Chunk { batch, rotations, q, .. } = &mut *chunk;
+        let Chunk { batch, turns, q, .. } = &mut *chunk;
         let len = batch.num_rows();
         let range = QueryRange::new(len, sequence.len() + len)?;
         let of_heads = DeviceHeadParameters {
@@ -375,7 +403,7 @@ impl Ops for Gpu {
             RopePairing::Adjacent => Pairing::Adjacent,
         };
         self.mark(Work::Rest, len)?;
-        self.qkv_rope_store.launch(qkv, of_heads, rotations, pairing, batch, q, pages)?;
+        self.qkv_rope_store.launch(qkv, of_heads, &turns[spec.rope].rotations, pairing, batch, q, pages)?;
         let mut room = chunk.attended.take();
         let attended = match (&mut out.values, &mut room) {
             (OperandValues::Bf16(values), _) | (OperandValues::Fp8(_), Some(values)) => values,
@@ -396,8 +424,13 @@ impl Ops for Gpu {
         Ok(self.products.multiply_add(matrix, x.values.all(), out.into())?)
     }
 
+    fn add_normed(&self, _: &mut Buffer<f32>, _: &Buffer<f32>, _: f32, _: &mut Buffer<f32>) -> Result<(), OpsError> {
+        unreachable!("models with norms behind attention and MLP are refused when a GPU is opened for them")
+    }
+
     fn mlp(
         &self,
+        _: Activation,
         gate_up: &Matrix,
         down: &Matrix,
         x: &Operand,

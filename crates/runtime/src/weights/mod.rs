@@ -9,15 +9,16 @@ mod quantization;
 mod random;
 mod safetensors;
 
-use crate::config::{Architecture, ConfigError, ModelConfig, StretchContext};
+use crate::config::{Architecture, ConfigError, ModelConfig, ROPE_TABLES, StretchContext};
 use crate::model_files::ModelFiles;
 use file::WeightFile;
 use gguf::{Gguf, GgufError};
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 pub use error::LoadError;
+use names::Fused;
 pub use names::{LayerPart, TensorName};
 pub use quant::Encoding;
 pub use quantization::Quantization;
@@ -64,8 +65,13 @@ impl ModelWeights {
             ModelFiles::Gguf(path) => {
                 let file = WeightFile::open(path)?;
                 let gguf = gguf_head(&file)?;
-                let divisors = gguf.tensor(ROPE_DIVISORS).map(|place| file.read(in_file(&place.bytes))).transpose()?;
-                let config = ModelConfig::from_gguf(&gguf, divisors.as_deref())
+                let mut tables = HashMap::new();
+                for name in ROPE_TABLES {
+                    if let Some(place) = gguf.tensor(name) {
+                        tables.insert(name, file.read(in_file(&place.bytes))?);
+                    }
+                }
+                let config = ModelConfig::from_gguf(&gguf, &|name| tables.get(name).cloned())
                     .map_err(|error| LoadError::Config { path: path.clone(), error })?;
                 Self { config, storage: Storage::Gguf { file, gguf } }
             }
@@ -133,6 +139,10 @@ impl ModelWeights {
         if let Storage::Random(random) = &self.storage {
             return Ok(random.tensor(rows, cols, name.place())?.info);
         }
+        if let Some((fused, first)) = self.fused(name)? {
+            let info = self.stored_info(&fused)?;
+            return Ok(TensorInfo { rows: first.len(), ..info });
+        }
         match self.stored_info(&self.stored_name(name)) {
             // Some models have a bias on Q alone. Qwen2 has all three: there one that is missing was lost.
             Err(LoadError::MissingTensor { .. })
@@ -155,6 +165,9 @@ impl ModelWeights {
         if let Storage::Random(random) = &self.storage {
             return random.tensor(info.rows, info.cols, name.place());
         }
+        if let Some((fused, rows)) = self.fused(name)? {
+            return self.stored_rows(&fused, rows);
+        }
         match self.stored(&self.stored_name(name)) {
             Err(LoadError::MissingTensor { .. }) => Ok(Tensor { info, bytes: vec![0; info.bytes()].into() }),
             other => other,
@@ -174,15 +187,52 @@ impl ModelWeights {
         }
     }
 
+    /// Reads vectors, one behind the other, as the decoder multiplies by them or adds them.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    pub fn vector(&self, names: &[TensorName]) -> Result<Vec<f32>, LoadError> {
+        let mut values = Vec::new();
+        for name in names {
+            let offset = if name.is_norm() { self.config.norm_offset } else { 0.0 };
+            values.extend(self.tensor(*name)?.to_f32().into_iter().map(|x| x + offset));
+        }
+        Ok(values)
+    }
+
+    /// The stored tensor that holds this one among others, and its rows of it: where files have one in place of several.
+    fn fused(&self, name: TensorName) -> Result<Option<(String, Range<usize>)>, LoadError> {
+        let Some(Fused { whole, first_part, rows }) = name.fused(&self.config) else { return Ok(None) };
+        let (expected, stored) = (whole.shape(&self.config), self.stored_name(whole));
+        if self.stored_info(&self.stored_name(first_part)).is_ok() {
+            return Ok(None);
+        }
+        match self.stored_info(&stored) {
+            Ok(info) if (info.rows, info.cols) == expected => Ok(Some((stored, rows))),
+            Ok(TensorInfo { rows, cols, .. }) => Err(LoadError::Shape { name: stored, expected, found: (rows, cols) }),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// Reads a tensor by its name in the files.
     fn stored(&self, name: &str) -> Result<Tensor<'static>, LoadError> {
+        let rows = 0..self.stored_info(name)?.rows;
+        self.stored_rows(name, rows)
+    }
+
+    /// Reads some rows of a tensor by its name in the files.
+    fn stored_rows(&self, name: &str, rows: Range<usize>) -> Result<Tensor<'static>, LoadError> {
         let info = self.stored_info(name)?;
+        let of_row = info.row_bytes() as u64;
+        let part = rows.start as u64 * of_row..rows.end as u64 * of_row;
+        let info = TensorInfo { rows: rows.len(), ..info };
         let bytes = match &self.storage {
             Storage::Gguf { file, gguf } => {
                 let place = gguf.tensor(name).ok_or_else(|| LoadError::MissingTensor { name: name.into() })?;
-                file.read(in_file(&place.bytes))?
+                let start = in_file(&place.bytes).start;
+                file.read(start + part.start..start + part.end)?
             }
-            Storage::Safetensors(shards) => shards.read(name)?,
+            Storage::Safetensors(shards) => shards.read(name, part)?,
             Storage::Random(_) => return Err(LoadError::MissingTensor { name: name.into() }),
         };
         Ok(Tensor { info, bytes: bytes.into() })
@@ -221,7 +271,10 @@ impl ModelWeights {
             }
         }
         // What the decoder would pass over (a bias, a norm of Q and K, an expert) is part of what the model computes.
-        let known: HashSet<String> = needed.into_iter().map(|name| self.stored_name(name)).collect();
+        let mut known = HashSet::new();
+        for name in needed {
+            known.insert(self.fused(name)?.map_or_else(|| self.stored_name(name), |(whole, _)| whole));
+        }
         let mut stored: Box<dyn Iterator<Item = &str>> = match &self.storage {
             Storage::Gguf { gguf, .. } => Box::new(gguf.tensors().map(|(name, _)| name)),
             Storage::Safetensors(shards) => Box::new(shards.names()),
@@ -236,8 +289,8 @@ impl ModelWeights {
     fn stored_name(&self, name: TensorName) -> String {
         match &self.storage {
             Storage::Gguf { .. } => name.in_gguf(),
-            Storage::Safetensors(shards) => shards.spelling(name.in_hugging_face()),
-            Storage::Random(_) => name.in_hugging_face(),
+            Storage::Safetensors(shards) => shards.spelling(name.in_hugging_face(&self.config)),
+            Storage::Random(_) => name.in_hugging_face(&self.config),
         }
     }
 
@@ -250,11 +303,8 @@ impl ModelWeights {
 
 /// Old Hugging Face files store what follows from the RoPE base; the config has read what GGUF files divide it by.
 fn is_rope_table(name: &str) -> bool {
-    name.ends_with(".rotary_emb.inv_freq") || name == ROPE_DIVISORS
+    name.ends_with(".rotary_emb.inv_freq") || ROPE_TABLES.contains(&name)
 }
-
-/// What GGUF files divide RoPE frequencies by, where they do.
-const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
 /// Bytes of a GGUF file that hold the heads of nearly all models.
 const HEAD_BYTES: u64 = 8 << 20;

@@ -1,6 +1,7 @@
 //! What tensors are called, and what shape they must have.
 
 use crate::config::ModelConfig;
+use std::ops::Range;
 
 /// A tensor by its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,23 +35,60 @@ pub enum LayerPart {
     VBias,
     QNorm,
     KNorm,
+    /// Of what attention gives.
+    AttnOutputNorm,
     MlpNorm,
     Gate,
     Up,
     Down,
+    /// Of what the MLP gives.
+    MlpOutputNorm,
+    /// In place of Q, K and V in some files.
+    Qkv,
+    /// In place of gate and up in some files.
+    GateUp,
 }
 
 use LayerPart::*;
 
+/// A tensor that files may have in place of several, one above the other.
+pub(super) struct Fused {
+    /// All of it.
+    pub(super) whole: TensorName,
+    /// The first of the several: with it, files have them all.
+    pub(super) first_part: TensorName,
+    /// Rows of the one in question.
+    pub(super) rows: Range<usize>,
+}
+
 impl LayerPart {
-    const ALL: [LayerPart; 14] = [AttnNorm, Q, K, V, O, QBias, KBias, VBias, QNorm, KNorm, MlpNorm, Gate, Up, Down];
+    /// Parts that a decoder asks for; fused ones are a matter of files.
+    const ALL: [LayerPart; 16] = [
+        AttnNorm,
+        Q,
+        K,
+        V,
+        O,
+        QBias,
+        KBias,
+        VBias,
+        QNorm,
+        KNorm,
+        AttnOutputNorm,
+        MlpNorm,
+        Gate,
+        Up,
+        Down,
+        MlpOutputNorm,
+    ];
 
     /// Parts that the layers of this model have.
     pub(super) fn of(config: &ModelConfig) -> impl Iterator<Item = LayerPart> {
-        let (bias, norm) = (config.qkv_bias, config.qk_norm);
+        let (bias, norm, output_norms) = (config.qkv_bias, config.qk_norm, config.output_norms);
         Self::ALL.into_iter().filter(move |part| match part {
             QBias | KBias | VBias => bias,
             QNorm | KNorm => norm,
+            AttnOutputNorm | MlpOutputNorm => output_norms,
             _ => true,
         })
     }
@@ -75,18 +113,22 @@ impl TensorName {
                     VBias => "attn_v.bias",
                     QNorm => "attn_q_norm.weight",
                     KNorm => "attn_k_norm.weight",
+                    AttnOutputNorm => "post_attention_norm.weight",
                     MlpNorm => "ffn_norm.weight",
                     Gate => "ffn_gate.weight",
-                    Up => "ffn_up.weight",
+                    // Where there is no gate, the gate is above.
+                    Up | GateUp => "ffn_up.weight",
                     Down => "ffn_down.weight",
+                    MlpOutputNorm => "post_ffw_norm.weight",
+                    Qkv => "attn_qkv.weight",
                 };
                 format!("blk.{layer}.{part}")
             }
         }
     }
 
-    /// Name in Hugging Face safetensors.
-    pub fn in_hugging_face(self) -> String {
+    /// Name in the Hugging Face safetensors of a model of this shape.
+    pub fn in_hugging_face(self, config: &ModelConfig) -> String {
         match self {
             TensorName::TokenEmbedding => "model.embed_tokens.weight".into(),
             TensorName::OutputNorm => "model.norm.weight".into(),
@@ -103,10 +145,16 @@ impl TensorName {
                     VBias => "self_attn.v_proj.bias",
                     QNorm => "self_attn.q_norm.weight",
                     KNorm => "self_attn.k_norm.weight",
+                    AttnOutputNorm => "post_attention_layernorm.weight",
+                    // One name for two norms: it stands between attention and MLP in all families.
+                    MlpNorm if config.output_norms => "pre_feedforward_layernorm.weight",
                     MlpNorm => "post_attention_layernorm.weight",
                     Gate => "mlp.gate_proj.weight",
                     Up => "mlp.up_proj.weight",
                     Down => "mlp.down_proj.weight",
+                    MlpOutputNorm => "post_feedforward_layernorm.weight",
+                    Qkv => "self_attn.qkv_proj.weight",
+                    GateUp => "mlp.gate_up_proj.weight",
                 };
                 format!("model.layers.{layer}.{part}")
             }
@@ -116,6 +164,30 @@ impl TensorName {
     /// Whether it is the bias of Q, K or V.
     pub(super) fn is_qkv_bias(self) -> bool {
         matches!(self, TensorName::Layer { part: QBias | KBias | VBias, .. })
+    }
+
+    /// Whether it is the weight of a norm.
+    pub(super) fn is_norm(self) -> bool {
+        let of_layer = |part| matches!(part, AttnNorm | QNorm | KNorm | AttnOutputNorm | MlpNorm | MlpOutputNorm);
+        match self {
+            TensorName::OutputNorm => true,
+            TensorName::Layer { part, .. } => of_layer(part),
+            TensorName::TokenEmbedding | TensorName::OutputHead => false,
+        }
+    }
+
+    /// Where files may have this tensor among others in one.
+    pub(super) fn fused(self, config: &ModelConfig) -> Option<Fused> {
+        let TensorName::Layer { layer, part } = self else { return None };
+        let (whole, parts) = match part {
+            Q | K | V => (Qkv, &[Q, K, V][..]),
+            Gate | Up => (GateUp, &[Gate, Up][..]),
+            _ => return None,
+        };
+        let of = |part| TensorName::Layer { layer, part };
+        let rows_of = |part: &LayerPart| of(*part).shape(config).0;
+        let first = parts.iter().take_while(|other| **other != part).map(rows_of).sum();
+        Some(Fused { whole: of(whole), first_part: of(parts[0]), rows: first..first + rows_of(&part) })
     }
 
     /// A number of its own, for tensors that are made up.
@@ -136,7 +208,9 @@ impl TensorName {
             TensorName::TokenEmbedding | TensorName::OutputHead => (config.vocab_size, hidden),
             TensorName::OutputNorm => (1, hidden),
             TensorName::Layer { part, .. } => match part {
-                AttnNorm | MlpNorm => (1, hidden),
+                AttnNorm | AttnOutputNorm | MlpNorm | MlpOutputNorm => (1, hidden),
+                Qkv => (q + 2 * kv, hidden),
+                GateUp => (2 * inter, hidden),
                 Q => (q, hidden),
                 K | V => (kv, hidden),
                 O => (hidden, q),

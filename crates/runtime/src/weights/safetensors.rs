@@ -87,9 +87,10 @@ impl Shards {
         self.files.iter().try_for_each(|shard| shard.file.check_unchanged())
     }
 
-    pub(super) fn read(&self, name: &str) -> Result<Vec<u8>, LoadError> {
+    /// Reads some bytes of a tensor.
+    pub(super) fn read(&self, name: &str, part: Range<u64>) -> Result<Vec<u8>, LoadError> {
         let Place { shard, bytes, .. } = self.place(name)?;
-        shard.file.read(bytes)
+        shard.file.read(bytes.start + part.start..bytes.start + part.end)
     }
 
     pub(super) fn place(&self, name: &str) -> Result<Place<'_>, LoadError> {

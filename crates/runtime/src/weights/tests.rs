@@ -123,14 +123,14 @@ fn every_loader_error_says_what_is_wrong() {
     assert!(matches!(divisors, ConfigError::Size { what: "number of RoPE divisors", .. }), "{divisors}");
     let window = model().size("llama.attention.sliding_window", 32);
     assert_eq!(open(window).unwrap().config().windows, [Some(32)]);
-    let scaled = |writer| open(writer).unwrap().config().rope.scaling.clone();
+    let scaled = |writer| open(writer).unwrap().config().ropes[0].scaling.clone();
     for name in ["llama.rope.scaling.factor", "llama.rope.scale_linear"] {
         assert_eq!(scaled(model().float(name, 4.0)), RopeScaling::Linear { factor: 4.0 });
     }
     let yarn = model().text("llama.rope.scaling.type", "yarn").float("llama.rope.scaling.factor", 4.0);
     let yarn = open(yarn.size("llama.rope.scaling.original_context_length", 32)).unwrap();
     assert_eq!(yarn.config().max_context, 128);
-    assert!(matches!(yarn.config().rope.scaling, RopeScaling::Yarn { original: 32, .. }));
+    assert!(matches!(yarn.config().ropes[0].scaling, RopeScaling::Yarn { original: 32, .. }));
     let zeros = config(model().f32_tensor("rope_freqs.weight", &[2]));
     assert!(matches!(zeros, ConfigError::Size { what: "RoPE scaling factor", .. }), "{zeros}");
     let unscaled = model().text("llama.rope.scaling.type", "none").float("llama.rope.scale_linear", 1.0);
@@ -163,7 +163,7 @@ fn yarn_in_gguf_is_read_with_its_numbers() {
     let yarn = |key: &str, x: f32| {
         let writer =
             tensors(metadata()).text("llama.rope.scaling.type", "yarn").float("llama.rope.scaling.factor", 2.0);
-        open(writer.float(&format!("llama.rope.scaling.{key}"), x)).unwrap().config().rope.scaling.clone()
+        open(writer.float(&format!("llama.rope.scaling.{key}"), x)).unwrap().config().ropes[0].scaling.clone()
     };
     let RopeScaling::Yarn { attention_factor: plain, .. } = yarn("yarn_ext_factor", 1.0) else { panic!("not YaRN") };
     assert!(matches!(yarn("yarn_beta_fast", 48.0), RopeScaling::Yarn { beta_fast: 48.0, beta_slow: 1.0, .. }));
@@ -269,7 +269,7 @@ fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
     let word = error(open_folder(&[("config.json", &word)]));
     assert!(matches!(&word, LoadError::Json { .. }) && word.to_string().contains("Infinity"), "{word}");
     for extra in [
-        r#", "rope_scaling": {"rope_type": "longrope", "factor": 4.0}"#,
+        r#", "attn_logit_softcapping": 50.0"#,
         r#", "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}"#,
         // Files written for old and new readers name the type twice.
         r#", "rope_scaling": {"type": "mrope", "rope_type": "default"}"#,
@@ -285,6 +285,10 @@ fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
         (r#", "rope_scaling": {"rope_type": "linear", "factor": -1.0}"#, "RoPE scaling factor is -1"),
         (r#", "rope_scaling": {"type": "yarn", "factor": 2.0, "beta_fast": 0.5}"#, "beta_fast"),
         (r#", "rope_theta": 0.0"#, "RoPE base"),
+        (r#", "rope_scaling": {"rope_type": "longrope", "factor": 4.0}"#, "short_factor"),
+        (r#", "rope_scaling": {"type": "su", "short_factor": [1.0], "long_factor": [1.0]}"#, "RoPE divisors"),
+        (r#", "rope_scaling": {"type": "su", "short_factor": [1.0, 1.0], "long_factor": [1.0]}"#, "long RoPE factors"),
+        (r#", "rope_scaling": {"type": "su", "short_factor": [1.0, 1.0], "long_factor": [1.0, 0.0]}"#, "factor is 0"),
     ] {
         let error = error(open_folder(&[("config.json", &config(extra))]));
         assert!(matches!(&error, LoadError::Config { error: ConfigError::Size { .. }, .. }), "{extra}: {error}");

@@ -234,8 +234,8 @@ proptest! {
             bytes[at] = byte;
         }
         if let Ok(gguf) = Gguf::parse(&bytes) {
-            let divisors = gguf.tensor("rope_freqs.weight").map(|place| &bytes[place.bytes.clone()]);
-            let _ = crate::config::ModelConfig::from_gguf(&gguf, divisors);
+            let bytes_of = |name: &str| gguf.tensor(name).map(|place| bytes[place.bytes.clone()].to_vec());
+            let _ = crate::config::ModelConfig::from_gguf(&gguf, &bytes_of);
             let _ = crate::tokenizer::Tokenizer::from_gguf(&gguf);
             for (_, place) in gguf.tensors() {
                 let row = &bytes[place.bytes.clone()][..place.bytes.len() / place.rows];
