@@ -193,7 +193,7 @@ impl<O: Ops> Decoder<O> {
         let (config, ops) = (&self.config, &self.ops);
         let Activations { x, branch, normed, qkv, attended, mlp, chunk, .. } = activations;
         let mut report = AttentionReport::default();
-        ops.embed(&self.embedding, config.scales.embedding, chunk, x)?;
+        ops.embed(&self.embedding, chunk, x)?;
         for (index, layer) in self.layers.iter().enumerate() {
             ops.rms_norm(x, &layer.attn_norm, config.rms_norm_eps, normed)?;
             ops.project_heads(&layer.qkv, normed, qkv)?;
@@ -201,7 +201,6 @@ impl<O: Ops> Decoder<O> {
                 heads: self.heads,
                 rope_pairing: config.rope_pairing,
                 rope: config.layer_ropes[index],
-                query_scale: config.scales.queries,
                 layer: index,
                 window: config.windows[index],
                 prefill,

@@ -39,6 +39,13 @@ pub struct Operand {
     panels: Aligned<bf16>,
 }
 
+/// The token embedding as stored: rows are decoded when they are looked up.
+pub struct Embedding {
+    table: Tensor<'static>,
+    /// Of what is looked up.
+    scale: f32,
+}
+
 /// Tokens and their rotations.
 pub struct Chunk {
     ids: Vec<u32>,
@@ -90,8 +97,7 @@ impl Cpu {
 impl Ops for Cpu {
     type Matrix = Matrix;
     type Vector = Vec<f32>;
-    /// As stored, rows are decoded when they are looked up.
-    type Embedding = Tensor<'static>;
+    type Embedding = Embedding;
     type Tokens = Tokens;
     type Operand = Operand;
     type Heads = Tokens;
@@ -175,11 +181,12 @@ impl Ops for Cpu {
         Ok(values)
     }
 
-    fn embedding(&self, weights: &ModelWeights, _: &Matrix) -> Result<Tensor<'static>, LoadError> {
-        Ok(weights.tensor(TensorName::TokenEmbedding)?.into_owned())
+    fn embedding(&self, weights: &ModelWeights, _: &Matrix) -> Result<Embedding, LoadError> {
+        let table = weights.tensor(TensorName::TokenEmbedding)?.into_owned();
+        Ok(Embedding { table, scale: weights.config().scales.embedding })
     }
 
-    fn embedding_bytes(&self, table: TensorInfo, _: bool) -> u64 {
+    fn embedding_bytes(&self, _: &ModelConfig, table: TensorInfo) -> u64 {
         table.bytes() as u64
     }
 
@@ -216,8 +223,8 @@ impl Ops for Cpu {
     ) -> Result<(), OpsError> {
         chunk.ids.clear();
         chunk.ids.extend_from_slice(ids);
-        let of = |rope| Rotations::new(rope, config.rotary_dim, sequence, ids.len());
-        chunk.rotations = config.ropes.iter().map(of).collect();
+        let of = |rotation| Rotations::new(rotation, sequence.len(), ids.len());
+        chunk.rotations = config.rotations(sequence.prompt_len()).map(of).collect();
         Ok(())
     }
 
@@ -225,7 +232,8 @@ impl Ops for Cpu {
         work()
     }
 
-    fn embed(&self, table: &Tensor<'static>, scale: f32, chunk: &mut Chunk, out: &mut Tokens) -> Result<(), OpsError> {
+    fn embed(&self, embedding: &Embedding, chunk: &mut Chunk, out: &mut Tokens) -> Result<(), OpsError> {
+        let Embedding { table, scale } = embedding;
         assert!(chunk.ids.len() == out.len && table.cols() == out.features);
         let stride = out.stride();
         out.panels.par_chunks_mut(stride).zip(chunk.ids.par_chunks(LANES)).for_each(|(panel, ids)| {
