@@ -69,10 +69,10 @@ impl<O: Ops> Decoder<O> {
         let table = weights.tensor(TensorName::OutputHead)?;
         let output_head = ops.output_head(&table)?;
         let embedding = match config.tie_word_embeddings {
-            true => ops.tied_embedding(table, &output_head)?,
+            true => ops.tied_embedding(&config, table, &output_head)?,
             false => {
                 drop(table);
-                ops.embedding(weights.tensor(TensorName::TokenEmbedding)?)?
+                ops.embedding(&config, weights.tensor(TensorName::TokenEmbedding)?)?
             }
         };
         let mut layers = Vec::with_capacity(config.num_layers);
@@ -200,7 +200,7 @@ impl<O: Ops> Decoder<O> {
         let (config, ops) = (&self.config, &self.ops);
         let Activations { x, branch, normed, qkv, attended, mlp, chunk, .. } = activations;
         let mut report = AttentionReport::default();
-        ops.embed(&self.embedding, config.scales.embedding, chunk, x)?;
+        ops.embed(&self.embedding, chunk, x)?;
         for (index, layer) in self.layers.iter().enumerate() {
             ops.rms_norm(x, &layer.attn_norm, config.rms_norm_eps, normed)?;
             ops.project_heads(&layer.qkv, normed, qkv)?;
@@ -208,7 +208,6 @@ impl<O: Ops> Decoder<O> {
                 heads: self.heads,
                 rope_pairing: config.rope_pairing,
                 rope: config.layer_ropes[index],
-                query_scale: config.scales.queries,
                 layer: index,
                 window: config.windows[index],
                 prefill,

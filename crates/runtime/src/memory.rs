@@ -27,7 +27,7 @@ impl MemoryNeed {
     pub fn of_weights<O: Ops>(ops: &O, weights: &ModelWeights) -> Result<u64, LoadError> {
         let config = weights.config();
         let mut bytes = ops.output_head_bytes(weights.info(TensorName::OutputHead)?);
-        bytes += ops.embedding_bytes(weights.info(TensorName::TokenEmbedding)?, config.tie_word_embeddings);
+        bytes += ops.embedding_bytes(config, weights.info(TensorName::TokenEmbedding)?);
         for layer in 0..config.num_layers {
             use LayerPart::*;
             for parts in [&[Q, K, V][..], &[O], &[Gate, Up], &[Down]] {

@@ -62,8 +62,6 @@ pub struct AttentionSpec<'a> {
     pub rope_pairing: RopePairing,
     /// Which of the model's rotations the layer has; see [`ModelConfig::ropes`].
     pub rope: usize,
-    /// Factor of queries, beside `1 / sqrt(head_dim)`.
-    pub query_scale: f32,
     /// Index of the layer.
     pub layer: usize,
     /// How many positions back a query sees, its own included. A layer whose window is shorter than the keys computes all
@@ -253,21 +251,25 @@ pub trait Ops: Send + Sync + 'static {
     /// When the device has no room.
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector, LoadError>;
 
-    /// The token embedding of a table of its own.
+    /// The token embedding of a table of its own, times its factor.
     ///
     /// # Errors
     /// When the device has no room.
-    fn embedding(&self, table: Tensor) -> Result<Self::Embedding, LoadError>;
+    fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Self::Embedding, LoadError>;
 
-    /// The token embedding of the table that `output_head` was made of.
+    /// The token embedding, times its factor, of the table that `output_head` was made of.
     ///
     /// # Errors
     /// When the device has no room.
-    fn tied_embedding(&self, table: Tensor, output_head: &Self::Matrix) -> Result<Self::Embedding, LoadError>;
+    fn tied_embedding(
+        &self,
+        config: &ModelConfig,
+        table: Tensor,
+        output_head: &Self::Matrix,
+    ) -> Result<Self::Embedding, LoadError>;
 
-    /// Bytes that [`embedding`](Self::embedding) takes on the device, beside those of the matrix that makes logits; `tied` says
-    /// that this matrix is of the same weights.
-    fn embedding_bytes(&self, table: TensorInfo, tied: bool) -> u64;
+    /// Bytes that [`embedding`](Self::embedding) takes on the device, beside those of the matrix that makes logits.
+    fn embedding_bytes(&self, config: &ModelConfig, table: TensorInfo) -> u64;
 
     /// Pages of zeros for the keys and values of one layer, each of [`attention::BLOCK_N`] tokens.
     ///
@@ -328,17 +330,11 @@ pub trait Ops: Send + Sync + 'static {
         work: &mut dyn FnMut() -> Result<(), OpsError>,
     ) -> Result<(), OpsError>;
 
-    /// Looks the tokens of a chunk up, times `scale`, and makes the rotations of their positions.
+    /// Looks the tokens of a chunk up, and makes the rotations of their positions.
     ///
     /// # Errors
     /// What the device says.
-    fn embed(
-        &self,
-        table: &Self::Embedding,
-        scale: f32,
-        chunk: &mut Self::Chunk,
-        out: &mut Self::Tokens,
-    ) -> Result<(), OpsError>;
+    fn embed(&self, table: &Self::Embedding, chunk: &mut Self::Chunk, out: &mut Self::Tokens) -> Result<(), OpsError>;
 
     /// `out = x / rms(x) * weight`.
     ///

@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 const SMOLLM2: (&str, &str) = ("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2.json");
 const QWEN2: (&str, &str) = ("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "qwen2.json");
 
+/// Its vectors begin with `<bos>`, without which the model says little of sense.
+const GEMMA3: (&str, &str) = ("gemma-3-270m-q4_k_m.gguf", "gemma3.json");
+
 /// Two logits this close in the reference are a tie: bf16 products of one instruction set or another decide it.
 const TIE: f32 = 0.02;
 
@@ -227,4 +230,39 @@ fn qwen2_agrees_with_transformers_at_2048_tokens() {
 #[test]
 fn qwen2_continues_as_transformers_does() {
     continues_greedily(QWEN2);
+}
+
+#[test]
+fn gemma3_agrees_with_transformers_on_text() {
+    agrees_on_text(GEMMA3);
+}
+
+#[test]
+fn gemma3_agrees_with_transformers_at_2048_tokens() {
+    agrees_at_2048(GEMMA3);
+}
+
+/// What a base model repeats itself with is often a near tie, which another arithmetic decides otherwise: token by token, what
+/// transformers chose is as good as our own choice.
+#[test]
+fn gemma3_would_continue_as_transformers_does() {
+    let Some((path, Vectors { greedy: Greedy { prompt, tokens, .. }, .. })) = open(GEMMA3) else { return };
+    let ids = [&prompt[..], &tokens[..]].concat();
+    for model in load(&path) {
+        let mut worst = 0f32;
+        logits(&*model, &ids[..ids.len() - 1], 1, prompt.len() - 1, |position, logits| {
+            worst = worst.max(logits[best(&logits) as usize] - logits[ids[position + 1] as usize]);
+        });
+        println!("{} on {}: a choice is at most {worst:.3} below our own", GEMMA3.0, model.device_name());
+        assert!(worst < 0.25, "{worst}");
+    }
+}
+
+#[test]
+fn gemma3_reads_text_as_transformers_does() {
+    let Some((path, Vectors { text, .. })) = open(GEMMA3) else { return };
+    let options = EngineOptions { device: Device::Cpu, ..EngineOptions::default() };
+    let engine = Engine::load(path.to_str().expect("UTF-8"), &options, &mut |_| {}).expect("a whole model");
+    let ids = engine.encode(include_str!("reference/model/text.txt")).expect("a short text");
+    assert_eq!(ids[..text.ids.len()], text.ids);
 }

@@ -1,6 +1,6 @@
 //! The metadata of a GGUF file.
 
-use super::scales::{Multipliers, query_scale};
+use super::scales::{Multipliers, attention_scale};
 use super::{Activation, Architecture, ConfigError, ModelConfig, Rope, RopePairing, RopeScaling, Scales, stretched};
 use crate::weights::Encoding;
 use crate::weights::gguf::Gguf;
@@ -162,7 +162,7 @@ fn scales(
             let scaled_by = if num_layers == 62 { hidden_size.checked_div(num_q_heads).unwrap_or(0) } else { head_dim };
             let scales = Scales {
                 embedding: (hidden_size as f32).sqrt(),
-                queries: query_scale((scaled_by as f64).powf(-0.5), head_dim),
+                attention: attention_scale((scaled_by as f64).powf(-0.5), head_dim),
                 logits: 1.0,
                 logit_cap: optional_float(gguf, "gemma3.final_logit_softcapping")?
                     .filter(|cap| *cap != 0.0)

@@ -1,7 +1,7 @@
 //! `config.json` of a Hugging Face folder.
 
 use super::family::Family;
-use super::scales::{Multipliers, query_scale};
+use super::scales::{Multipliers, attention_scale};
 use super::{
     Activation, Architecture, ConfigError, ModelConfig, Rope, RopePairing, RopeScaling, Scales, read_json, stretched,
 };
@@ -419,7 +419,7 @@ impl HuggingFaceConfig {
             Architecture::Gemma3 => {
                 let scales = Scales {
                     embedding: (hidden_size as f32).sqrt(),
-                    queries: query_scale(self.query_pre_attn_scalar.unwrap_or(256.0).powf(-0.5), head_dim),
+                    attention: attention_scale(self.query_pre_attn_scalar.unwrap_or(256.0).powf(-0.5), head_dim),
                     logits: 1.0,
                     logit_cap: self.final_logit_softcapping,
                 };

@@ -178,6 +178,16 @@ impl ModelConfig {
         HeadShape::new(self.num_q_heads, self.num_kv_heads, self.head_dim).expect("checked when the config was read")
     }
 
+    /// For each of [`ropes`](Self::ropes), radians a position of each pair, and the factor of cos and sin, for a prompt of
+    /// `prompt_len` tokens. The factor of attention is in it, half with the queries and half with the keys.
+    pub fn rotations(&self, prompt_len: usize) -> impl Iterator<Item = (Vec<f64>, f64)> {
+        let scale = (self.scales.attention as f64).sqrt();
+        self.ropes.iter().map(move |rope| {
+            let (frequencies, factor) = rope.frequencies(self.rotary_dim, prompt_len);
+            (frequencies, factor * scale)
+        })
+    }
+
     /// Stretches the context, from what the model was trained for.
     ///
     /// # Errors
@@ -255,6 +265,10 @@ impl ModelConfig {
         }
         if let Some((what, found, expected)) = self.ropes.iter().find_map(|rope| rope.wrong(self.rotary_dim)) {
             return Err(ConfigError::Size { what, found, expected: expected.into() });
+        }
+        if self.rotary_dim < self.head_dim && self.scales.attention != 1.0 {
+            let what = "RoPE over a part of each head, of a model that scales attention in its own way,";
+            return Err(ConfigError::Unsupported(what.into()));
         }
         if let Some((what, found)) = self.scales.wrong() {
             return Err(ConfigError::Size { what, found: found.to_string(), expected: "a number above 0".into() });

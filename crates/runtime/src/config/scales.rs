@@ -5,8 +5,8 @@
 pub struct Scales {
     /// Of token embeddings, on their way into the first layer.
     pub embedding: f32,
-    /// Of queries, beside `1 / sqrt(head_dim)`.
-    pub queries: f32,
+    /// Of products of queries and keys, beside `1 / sqrt(head_dim)`.
+    pub attention: f32,
     /// Of logits.
     pub logits: f32,
     /// Logits become `cap * tanh(logits / cap)`.
@@ -15,7 +15,7 @@ pub struct Scales {
 
 impl Default for Scales {
     fn default() -> Self {
-        Self { embedding: 1.0, queries: 1.0, logits: 1.0, logit_cap: None }
+        Self { embedding: 1.0, attention: 1.0, logits: 1.0, logit_cap: None }
     }
 }
 
@@ -38,7 +38,7 @@ impl Multipliers {
     pub(super) fn folded(&self, head_dim: usize, eps: f32) -> (Scales, f32) {
         let scales = Scales {
             embedding: (self.embedding / self.residual) as f32,
-            queries: query_scale(self.attention, head_dim),
+            attention: attention_scale(self.attention, head_dim),
             logits: (1.0 / self.logits) as f32,
             logit_cap: None,
         };
@@ -46,8 +46,8 @@ impl Multipliers {
     }
 }
 
-/// The factor of queries that makes products with keys be scaled by `attention`.
-pub(super) fn query_scale(attention: f64, head_dim: usize) -> f32 {
+/// The factor beside `1 / sqrt(head_dim)` that makes `attention` of both.
+pub(super) fn attention_scale(attention: f64, head_dim: usize) -> f32 {
     (attention * (head_dim as f64).sqrt()) as f32
 }
 
@@ -66,7 +66,7 @@ impl Scales {
     pub(super) fn wrong(&self) -> Option<(&'static str, f32)> {
         let factors = [
             ("factor of embeddings", self.embedding),
-            ("factor of attention", self.queries),
+            ("factor of attention", self.attention),
             ("factor of logits", self.logits),
             ("cap of logits", self.logit_cap.unwrap_or(1.0)),
         ];

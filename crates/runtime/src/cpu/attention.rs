@@ -1,7 +1,7 @@
 //! The attention layer: bias, norms and rotation of the heads; store, plan, attend.
 
 use super::{Operand, Tokens, elementwise};
-use crate::config::{Rope, RopePairing};
+use crate::config::RopePairing;
 use crate::kv_cache::Sequence;
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters};
 use crate::policy::{AttentionPolicy, LayerReport};
@@ -24,11 +24,9 @@ pub struct Rotations {
 }
 
 impl Rotations {
-    /// Of the next `len` tokens of a sequence.
-    pub(super) fn new(rope: &Rope, rotary_dim: usize, sequence: &Sequence, len: usize) -> Self {
-        let start = sequence.len();
-        let (frequency, factor) = rope.frequencies(rotary_dim, sequence.prompt_len());
-        let stride = rotary_dim / 2 * LANES;
+    /// By these frequencies, and with this factor of cos and sin.
+    pub(super) fn new((frequency, factor): (Vec<f64>, f64), start: usize, len: usize) -> Self {
+        let stride = frequency.len() * LANES;
         let mut cos = vec![0.0; len.div_ceil(LANES) * stride];
         let mut sin = cos.clone();
         (cos.par_chunks_mut(stride).zip(sin.par_chunks_mut(stride)).enumerate()).for_each(|(panel, (cos, sin))| {
@@ -57,7 +55,7 @@ pub(super) fn run(
     let range = QueryRange::new(len, sequence.len() + len)?;
 
     let mut queries = Queries::try_zeroed(heads, len)?;
-    let scale = queries.scale() * spec.query_scale;
+    let scale = queries.scale();
     let panel_len = attention::simd::packed_len(d);
     let (stride, panels) = (qkv.stride(), len.div_ceil(LANES));
     queries.packed_mut().par_chunks_mut(panel_len).enumerate().for_each(|(at, packed)| {

@@ -39,6 +39,13 @@ pub struct Operand {
     panels: Aligned<bf16>,
 }
 
+/// The token embedding as stored: rows are decoded when they are looked up.
+pub struct Embedding {
+    table: Tensor<'static>,
+    /// Of what is looked up.
+    scale: f32,
+}
+
 /// Tokens and their rotations.
 pub struct Chunk {
     ids: Vec<u32>,
@@ -90,8 +97,7 @@ impl Cpu {
 impl Ops for Cpu {
     type Matrix = Matrix;
     type Vector = Vec<f32>;
-    /// As stored, rows are decoded when they are looked up.
-    type Embedding = Tensor<'static>;
+    type Embedding = Embedding;
     type Tokens = Tokens;
     type Operand = Operand;
     type Heads = Tokens;
@@ -175,15 +181,15 @@ impl Ops for Cpu {
         Ok(values)
     }
 
-    fn embedding(&self, table: Tensor) -> Result<Tensor<'static>, LoadError> {
-        Ok(table.into_owned())
+    fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Embedding, LoadError> {
+        Ok(Embedding { table: table.into_owned(), scale: config.scales.embedding })
     }
 
-    fn tied_embedding(&self, table: Tensor, _: &Matrix) -> Result<Tensor<'static>, LoadError> {
-        self.embedding(table)
+    fn tied_embedding(&self, config: &ModelConfig, table: Tensor, _: &Matrix) -> Result<Embedding, LoadError> {
+        self.embedding(config, table)
     }
 
-    fn embedding_bytes(&self, table: TensorInfo, _: bool) -> u64 {
+    fn embedding_bytes(&self, _: &ModelConfig, table: TensorInfo) -> u64 {
         table.bytes() as u64
     }
 
@@ -220,8 +226,8 @@ impl Ops for Cpu {
     ) -> Result<(), OpsError> {
         chunk.ids.clear();
         chunk.ids.extend_from_slice(ids);
-        let of = |rope| Rotations::new(rope, config.rotary_dim, sequence, ids.len());
-        chunk.rotations = config.ropes.iter().map(of).collect();
+        let of = |rotation| Rotations::new(rotation, sequence.len(), ids.len());
+        chunk.rotations = config.rotations(sequence.prompt_len()).map(of).collect();
         Ok(())
     }
 
@@ -229,7 +235,8 @@ impl Ops for Cpu {
         work()
     }
 
-    fn embed(&self, table: &Tensor<'static>, scale: f32, chunk: &mut Chunk, out: &mut Tokens) -> Result<(), OpsError> {
+    fn embed(&self, embedding: &Embedding, chunk: &mut Chunk, out: &mut Tokens) -> Result<(), OpsError> {
+        let Embedding { table, scale } = embedding;
         assert!(chunk.ids.len() == out.len && table.cols() == out.features);
         let stride = out.stride();
         out.panels.par_chunks_mut(stride).zip(chunk.ids.par_chunks(LANES)).for_each(|(panel, ids)| {

@@ -164,14 +164,17 @@ fn check_model(config: &ModelConfig) -> Result<(), OpsError> {
     let lacking = [
         (config.activation != Activation::Silu, "an MLP with GELU runs"),
         (config.output_norms, "norms behind attention and MLP run"),
-        (config.scales.embedding != 1.0, "token embeddings with a factor run"),
-        (config.scales.queries != 1.0, "attention with a scale of its own runs"),
         (config.rotary_dim != config.head_dim, "RoPE over a part of each head runs"),
     ];
     match lacking.into_iter().find(|(has, _)| *has) {
         Some((_, what)) => Err(OpsError::CpuOnly { what }),
         None => Ok(()),
     }
+}
+
+/// Whether what is looked up is not what is stored: then it takes a table of its own, beside that of tied logits.
+fn has_scaled_embedding(config: &ModelConfig) -> bool {
+    config.scales.embedding != 1.0
 }
 
 impl Ops for Gpu {
@@ -283,16 +286,26 @@ impl Ops for Gpu {
         Ok(self.device.upload(&values).map_err(OpsError::from)?)
     }
 
-    fn embedding(&self, table: Tensor) -> Result<Matrix, LoadError> {
-        Ok(self.products.upload(&[table])?)
+    fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Matrix, LoadError> {
+        Ok(match has_scaled_embedding(config) {
+            true => self.products.upload_scaled(&table, config.scales.embedding)?,
+            false => self.products.upload(&[table])?,
+        })
     }
 
-    fn tied_embedding(&self, _: Tensor, output_head: &Matrix) -> Result<Matrix, LoadError> {
-        Ok(output_head.clone())
+    fn tied_embedding(&self, config: &ModelConfig, table: Tensor, output_head: &Matrix) -> Result<Matrix, LoadError> {
+        match has_scaled_embedding(config) {
+            true => self.embedding(config, table),
+            false => Ok(output_head.clone()),
+        }
     }
 
-    fn embedding_bytes(&self, table: TensorInfo, tied: bool) -> u64 {
-        if tied { 0 } else { products::bytes(&[table]) }
+    fn embedding_bytes(&self, config: &ModelConfig, table: TensorInfo) -> u64 {
+        match (has_scaled_embedding(config), config.tie_word_embeddings) {
+            (true, _) => products::plain_bytes(&table) as u64,
+            (false, true) => 0,
+            (false, false) => products::bytes(&[table]),
+        }
     }
 
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<KvPages, OpsError> {
@@ -323,8 +336,7 @@ impl Ops for Gpu {
     fn chunk(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Chunk, OpsError> {
         let range = QueryRange::new(len, sequence.len() + len)?;
         let sequences = [SequencePages { range, pages: sequence.table() }];
-        let turns = config.ropes.iter().map(|rope| {
-            let (frequencies, factor) = rope.frequencies(config.rotary_dim, sequence.prompt_len());
+        let turns = config.rotations(sequence.prompt_len()).map(|(frequencies, factor)| {
             Ok(Turns {
                 rotations: self.device.room(len * frequencies.len())?,
                 frequencies: self.device.upload(&frequencies)?,
@@ -362,7 +374,7 @@ impl Ops for Gpu {
         }
     }
 
-    fn embed(&self, table: &Matrix, _: f32, chunk: &mut Chunk, out: &mut Buffer<f32>) -> Result<(), OpsError> {
+    fn embed(&self, table: &Matrix, chunk: &mut Chunk, out: &mut Buffer<f32>) -> Result<(), OpsError> {
         self.mark(Work::Rest, chunk.batch.num_rows())?;
         for Turns { frequencies, factor, rotations } in &mut chunk.turns {
             self.rotations.launch(frequencies, *factor, &chunk.batch, rotations)?;

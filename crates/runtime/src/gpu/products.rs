@@ -268,7 +268,17 @@ impl Products {
         Ok(Part::Quantised(matrix))
     }
 
+    /// Takes a matrix to the device in bf16, times `scale`.
+    pub(super) fn upload_scaled(&self, part: &Tensor, scale: f32) -> Result<Matrix, OpsError> {
+        let values = self.upload_values(std::slice::from_ref(part), scale)?;
+        Ok(Matrix { stored: Arc::new(Stored::Parts(vec![Part::Plain(values)])), cols: part.cols() })
+    }
+
     fn upload_plain(&self, parts: &[Tensor]) -> Result<Buffer<bf16>, OpsError> {
+        self.upload_values(parts, 1.0)
+    }
+
+    fn upload_values(&self, parts: &[Tensor], scale: f32) -> Result<Buffer<bf16>, OpsError> {
         let cols = parts[0].cols();
         let sources: Vec<_> = parts.iter().flat_map(|part| (0..part.rows()).map(move |row| (part, row))).collect();
         let mut values = vec![bf16::ZERO; sources.len() * cols];
@@ -276,7 +286,7 @@ impl Products {
             || vec![0.0; cols],
             |decoded, (values, (part, row))| {
                 part.read_row(*row, decoded);
-                values.iter_mut().zip(decoded).for_each(|(value, x)| *value = bf16::from_f32(*x));
+                values.iter_mut().zip(decoded).for_each(|(value, x)| *value = bf16::from_f32(*x * scale));
             },
         );
         Ok(self.device.upload(&values)?)
@@ -292,11 +302,16 @@ impl Products {
     }
 }
 
+/// Bytes of a matrix in bf16.
+pub(super) fn plain_bytes(part: &TensorInfo) -> usize {
+    part.rows * part.cols * size_of::<bf16>()
+}
+
 /// Bytes of a matrix of these parts on the device.
 pub(super) fn bytes(parts: &[TensorInfo]) -> u64 {
     let bytes = |part: &TensorInfo| match quantised(part.encoding) {
         Some(_) => part.bytes(),
-        None => part.rows * part.cols * size_of::<bf16>(),
+        None => plain_bytes(part),
     };
     parts.iter().map(bytes).sum::<usize>() as u64
 }
