@@ -82,10 +82,12 @@ impl<O: Ops> Decoder<O> {
                 gate_up: ops.matrix(&[part(Gate)?, part(Up)?], Stacking::GateUp)?,
                 down: ops.matrix(&[part(Down)?], Stacking::Rows)?,
             });
+            weights.forget_pages();
             progress(layer + 1);
         }
         let output_norm = ops.vector(&[weights.tensor(TensorName::OutputNorm)?])?;
         let output_head = ops.output_head(weights.tensor(TensorName::OutputHead)?)?;
+        weights.forget_pages();
         let embedding = ops.embedding(&weights, &output_head)?;
         Ok(Self { ops, config, weights_bytes, heads, embedding, layers, output_norm, output_head })
     }

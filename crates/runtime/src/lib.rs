@@ -26,5 +26,5 @@ pub mod request;
 pub mod sampling;
 mod stop_texts;
 pub mod tokenizer;
-#[allow(unsafe_code)] // one block: the memory map of a weights file
+#[allow(unsafe_code)] // the memory map of a weights file
 pub mod weights;

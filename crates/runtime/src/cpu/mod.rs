@@ -1,4 +1,4 @@
-//! The CPU as a device: bf16 weights in tiles, activations in panels of sixteen tokens.
+//! The CPU as a device: weights in tiles of sixteen rows, as quantised as their file has them; activations in panels of sixteen tokens.
 
 mod attention;
 mod elementwise;
@@ -86,10 +86,10 @@ impl Cpu {
 }
 
 impl Ops for Cpu {
-    type Matrix = Matrix;
+    type Matrix = Arc<Matrix>;
     type Vector = Vec<f32>;
-    /// Rows are decoded from the model's files when they are looked up.
-    type Embedding = Arc<ModelWeights>;
+    /// Rows are decoded when they are looked up. Tied embeddings are the matrix of the output head.
+    type Embedding = Arc<Matrix>;
     type Tokens = Tokens;
     type Operand = Operand;
     type Heads = Tokens;
@@ -160,24 +160,27 @@ impl Ops for Cpu {
         }
     }
 
-    fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Matrix, LoadError> {
-        Ok(Matrix::pack(parts, stacking))
+    fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Arc<Matrix>, LoadError> {
+        Ok(Arc::new(Matrix::pack(parts, stacking)))
     }
 
     fn matrix_bytes(&self, parts: &[Tensor]) -> u64 {
-        Matrix::bytes(parts.iter().map(Tensor::rows).sum(), parts[0].cols())
+        Matrix::bytes(parts)
     }
 
     fn vector(&self, parts: &[Tensor]) -> Result<Vec<f32>, LoadError> {
         Ok(parts.iter().flat_map(|part| part.to_f32()).collect())
     }
 
-    fn embedding(&self, weights: &Arc<ModelWeights>, _: &Matrix) -> Result<Arc<ModelWeights>, LoadError> {
-        Ok(weights.clone())
+    fn embedding(&self, weights: &Arc<ModelWeights>, output_head: &Arc<Matrix>) -> Result<Arc<Matrix>, LoadError> {
+        match weights.config().tie_word_embeddings {
+            true => Ok(output_head.clone()),
+            false => self.matrix(&[weights.tensor(TensorName::TokenEmbedding)?], Stacking::Rows),
+        }
     }
 
-    fn embedding_bytes(&self, _: &Tensor) -> u64 {
-        0
+    fn embedding_bytes(&self, table: &Tensor) -> u64 {
+        self.matrix_bytes(std::slice::from_ref(table))
     }
 
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<KvPages, OpsError> {
@@ -221,8 +224,7 @@ impl Ops for Cpu {
         work()
     }
 
-    fn embed(&self, weights: &Arc<ModelWeights>, chunk: &mut Chunk, out: &mut Tokens) -> Result<(), OpsError> {
-        let table = weights.tensor(TensorName::TokenEmbedding).expect("checked when the weights were opened");
+    fn embed(&self, table: &Arc<Matrix>, chunk: &mut Chunk, out: &mut Tokens) -> Result<(), OpsError> {
         assert!(chunk.ids.len() == out.len && table.cols() == out.features);
         let stride = out.stride();
         out.panels.par_chunks_mut(stride).zip(chunk.ids.par_chunks(LANES)).for_each(|(panel, ids)| {
@@ -246,7 +248,7 @@ impl Ops for Cpu {
         Ok(())
     }
 
-    fn project_heads(&self, matrix: &Matrix, x: &Operand, out: &mut Tokens) -> Result<(), OpsError> {
+    fn project_heads(&self, matrix: &Arc<Matrix>, x: &Operand, out: &mut Tokens) -> Result<(), OpsError> {
         matrix.multiply(self.simd, x, out, false);
         Ok(())
     }
@@ -265,15 +267,15 @@ impl Ops for Cpu {
         Ok(attention::run(self.simd, spec, qkv, pages, sequence, out)?)
     }
 
-    fn linear_add(&self, matrix: &Matrix, x: &Operand, out: &mut Tokens) -> Result<(), OpsError> {
+    fn linear_add(&self, matrix: &Arc<Matrix>, x: &Operand, out: &mut Tokens) -> Result<(), OpsError> {
         matrix.multiply(self.simd, x, out, true);
         Ok(())
     }
 
     fn mlp(
         &self,
-        gate_up: &Matrix,
-        down: &Matrix,
+        gate_up: &Arc<Matrix>,
+        down: &Arc<Matrix>,
         x: &Operand,
         gated: &mut Operand,
         out: &mut Tokens,
@@ -294,7 +296,7 @@ impl Ops for Cpu {
         token: usize,
         norm: &Vec<f32>,
         eps: f32,
-        matrix: &Matrix,
+        matrix: &Arc<Matrix>,
         room: &mut LogitsRoom,
     ) -> Result<Vec<f32>, OpsError> {
         let LogitsRoom { x: last, normed, logits } = room;

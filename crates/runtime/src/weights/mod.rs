@@ -7,6 +7,7 @@ mod quant;
 mod quantization;
 mod random;
 mod safetensors;
+mod unpack;
 
 use crate::config::{Architecture, ConfigError, ModelConfig, StretchContext};
 use crate::model_files::ModelFiles;
@@ -121,6 +122,23 @@ impl ModelWeights {
         }
     }
 
+    /// Gives back the memory of file pages that were read. They come again when they are read again: this is for what was copied.
+    pub(crate) fn forget_pages(&self) {
+        let forget = |map: &Mmap| {
+            // SAFETY: the map is shared and never written, so what it holds is what the file holds, before and after. An error
+            // means that pages stay, which changes no result.
+            #[cfg(unix)]
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            #[cfg(not(unix))]
+            let _ = map;
+        };
+        match &self.storage {
+            Storage::Gguf { file, .. } => forget(file),
+            Storage::Safetensors(shards) => shards.maps().for_each(forget),
+            Storage::Random(_) => {}
+        }
+    }
+
     /// A tensor by its role. [`TensorName::OutputHead`] of a model with tied embeddings is the token embedding.
     ///
     /// # Errors
@@ -225,6 +243,13 @@ fn map(path: &Path) -> Result<Mmap, LoadError> {
 }
 
 impl<'a> Tensor<'a> {
+    /// A tensor of bytes that are in no file.
+    #[cfg(test)]
+    pub(crate) fn of_bytes(rows: usize, encoding: Encoding, bytes: &'a [u8]) -> Self {
+        let (elements, size) = encoding.block();
+        Self { rows, cols: bytes.len() / rows / size * elements, encoding, bytes }
+    }
+
     /// Number of rows; 1 for a vector.
     pub fn rows(&self) -> usize {
         self.rows
@@ -251,8 +276,13 @@ impl<'a> Tensor<'a> {
     /// When there is no such row or `out` is not of [`cols`](Self::cols) elements.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows && out.len() == self.cols, "row {row} of {} x {}", self.rows, self.cols);
+        self.encoding.decode(self.row_bytes(row), out);
+    }
+
+    /// One row as it is stored.
+    pub(crate) fn row_bytes(&self, row: usize) -> &'a [u8] {
         let stride = self.bytes.len() / self.rows;
-        self.encoding.decode(&self.bytes[row * stride..][..stride], out);
+        &self.bytes[row * stride..][..stride]
     }
 
     /// Decodes everything, row after row.

@@ -59,6 +59,10 @@ impl Shards {
         Ok(Self { files, file_of })
     }
 
+    pub(super) fn maps(&self) -> impl Iterator<Item = &Mmap> {
+        self.files.iter().map(|shard| &shard.map)
+    }
+
     pub(super) fn total_bytes(&self) -> u64 {
         self.files.iter().map(|shard| shard.map.len() as u64).sum()
     }
