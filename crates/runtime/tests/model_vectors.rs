@@ -146,6 +146,22 @@ fn agrees_on_text_on(model: &dyn Model, name: &str, text: &Text) {
     assert!(off.abs() < 0.005, "perplexity {perplexity}, reference {}", text.perplexity);
 }
 
+/// Products of one row take other kernels, on the CPU with inputs of integers.
+fn agrees_token_by_token(files: (&str, &str)) {
+    const POSITIONS: usize = 256;
+    let Some((path, Vectors { text, .. })) = open(files) else { return };
+    let positions = POSITIONS.min(text.top1.len());
+    for model in load(&path) {
+        let mut off = 0.0;
+        logits(&*model, &text.ids[..positions], 1, 0, |position, logits| {
+            off += nll(&logits, text.ids[position + 1]) - text.nll[position];
+        });
+        let off = (off / positions as f64).exp() - 1.0;
+        println!("{} on {}, token by token: perplexity {:+.3}%", files.0, model.device_name(), 100.0 * off);
+        assert!(off.abs() < 0.005, "perplexity is off by {off}");
+    }
+}
+
 fn agrees_at_2048(files: (&str, &str)) {
     let Some((path, Vectors { long, .. })) = open(files) else { return };
     let positions = long.ids.len() - 1;
@@ -208,6 +224,11 @@ fn smollm2_agrees_with_transformers_on_text() {
 }
 
 #[test]
+fn smollm2_agrees_with_transformers_token_by_token() {
+    agrees_token_by_token(SMOLLM2);
+}
+
+#[test]
 fn smollm2_agrees_with_transformers_at_2048_tokens() {
     agrees_at_2048(SMOLLM2);
 }
@@ -220,6 +241,11 @@ fn smollm2_continues_as_transformers_does() {
 #[test]
 fn qwen2_agrees_with_transformers_on_text() {
     agrees_on_text(QWEN2);
+}
+
+#[test]
+fn qwen2_agrees_with_transformers_token_by_token() {
+    agrees_token_by_token(QWEN2);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod blocks;
 mod exp2;
 mod multiversion;
 mod pack;
@@ -42,9 +43,9 @@ pub const K_STEP: usize = 32;
 pub enum Simd {
     /// Plain Rust; any machine.
     Portable,
-    /// AVX2 and FMA, bf16 widened to f32.
+    /// AVX2, FMA and F16C, bf16 widened to f32.
     Avx2,
-    /// AVX-512 with `vdpbf16ps`.
+    /// AVX-512 with `vdpbf16ps` and `vpdpbusd`.
     Avx512Bf16,
     /// AVX-512 for vectors, AMX bf16 tiles for products.
     Amx,
@@ -95,7 +96,7 @@ fn found() -> &'static [Simd] {
         let mut found = vec![Simd::Portable];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
                 found.push(Simd::Avx2);
             }
             let avx512 = is_x86_feature_detected!("avx512f")
@@ -103,6 +104,7 @@ fn found() -> &'static [Simd] {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512bf16")
+                && is_x86_feature_detected!("avx512vnni")
                 && is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("fma");
             if avx512 {
@@ -167,6 +169,17 @@ impl<'a> Rows<'a> {
             }
         }
         Self { data, rows, k, row_stride, step_stride, tile_stride }
+    }
+
+    /// `count` rows from `row` on.
+    ///
+    /// # Panics
+    /// When both are not multiples of 16, or there are no such rows.
+    pub fn slice(&self, row: usize, count: usize) -> Self {
+        let inside = row.checked_add(count).is_some_and(|end| end <= self.rows);
+        assert!(inside && row.is_multiple_of(ROW_TILE), "{count} rows from {row} on, of {}", self.rows);
+        let data = if count == 0 { &[] } else { &self.data[row / ROW_TILE * self.tile_stride..] };
+        Self::new(data, count, self.k, self.row_stride, self.step_stride, self.tile_stride)
     }
 
     /// Number of rows.

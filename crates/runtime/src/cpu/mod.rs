@@ -1,4 +1,4 @@
-//! The CPU as a device: bf16 weights in tiles, activations in panels of sixteen tokens.
+//! The CPU as a device: weights in tiles of sixteen rows, as quantised as their file has them; activations in panels of sixteen tokens.
 
 mod attention;
 mod elementwise;
@@ -16,6 +16,7 @@ use ::attention::simd::{LANES, Simd, packed_len};
 use ::attention::{Aligned, BLOCK_M, BLOCK_N};
 use half::bf16;
 use rayon::prelude::*;
+use std::sync::Arc;
 
 pub use attention::Rotations;
 pub use linear::Matrix;
@@ -39,9 +40,9 @@ pub struct Operand {
     panels: Aligned<bf16>,
 }
 
-/// The token embedding as stored: rows are decoded when they are looked up.
+/// The token embedding: rows are decoded when they are looked up. A tied one is the matrix of the output head.
 pub struct Embedding {
-    table: Tensor<'static>,
+    table: Arc<Matrix>,
     /// Of what is looked up.
     scale: f32,
 }
@@ -95,7 +96,7 @@ impl Cpu {
 }
 
 impl Ops for Cpu {
-    type Matrix = Matrix;
+    type Matrix = Arc<Matrix>;
     type Vector = Vec<f32>;
     type Embedding = Embedding;
     type Tokens = Tokens;
@@ -169,12 +170,12 @@ impl Ops for Cpu {
         }
     }
 
-    fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Matrix, LoadError> {
-        Ok(Matrix::pack(parts, stacking)?)
+    fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Arc<Matrix>, LoadError> {
+        Ok(Arc::new(Matrix::pack(parts, stacking)?))
     }
 
     fn matrix_bytes(&self, parts: &[TensorInfo]) -> u64 {
-        Matrix::bytes(parts.iter().map(|part| part.rows).sum(), parts[0].cols)
+        Matrix::bytes(parts)
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>, LoadError> {
@@ -182,15 +183,15 @@ impl Ops for Cpu {
     }
 
     fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Embedding, LoadError> {
-        Ok(Embedding { table: table.into_owned(), scale: config.scales.embedding })
+        Ok(Embedding { table: self.matrix(&[table], Stacking::Rows)?, scale: config.scales.embedding })
     }
 
-    fn tied_embedding(&self, config: &ModelConfig, table: Tensor, _: &Matrix) -> Result<Embedding, LoadError> {
-        self.embedding(config, table)
+    fn tied_embedding(&self, config: &ModelConfig, _: Tensor, head: &Arc<Matrix>) -> Result<Embedding, LoadError> {
+        Ok(Embedding { table: head.clone(), scale: config.scales.embedding })
     }
 
-    fn embedding_bytes(&self, _: &ModelConfig, table: TensorInfo) -> u64 {
-        table.bytes() as u64
+    fn embedding_bytes(&self, config: &ModelConfig, table: TensorInfo) -> u64 {
+        if config.tie_word_embeddings { 0 } else { self.matrix_bytes(&[table]) }
     }
 
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<KvPages, OpsError> {
@@ -260,7 +261,7 @@ impl Ops for Cpu {
         Ok(())
     }
 
-    fn project_heads(&self, matrix: &Matrix, x: &Operand, out: &mut Tokens) -> Result<(), OpsError> {
+    fn project_heads(&self, matrix: &Arc<Matrix>, x: &Operand, out: &mut Tokens) -> Result<(), OpsError> {
         matrix.multiply(self.simd, x, out, false);
         Ok(())
     }
@@ -279,7 +280,7 @@ impl Ops for Cpu {
         Ok(attention::run(self.simd, spec, qkv, pages, sequence, out)?)
     }
 
-    fn linear_add(&self, matrix: &Matrix, x: &Operand, out: &mut Tokens) -> Result<(), OpsError> {
+    fn linear_add(&self, matrix: &Arc<Matrix>, x: &Operand, out: &mut Tokens) -> Result<(), OpsError> {
         matrix.multiply(self.simd, x, out, true);
         Ok(())
     }
@@ -296,8 +297,8 @@ impl Ops for Cpu {
     fn mlp(
         &self,
         activation: Activation,
-        gate_up: &Matrix,
-        down: &Matrix,
+        gate_up: &Arc<Matrix>,
+        down: &Arc<Matrix>,
         x: &Operand,
         gated: &mut Operand,
         out: &mut Tokens,
@@ -318,7 +319,7 @@ impl Ops for Cpu {
         token: usize,
         norm: &Vec<f32>,
         eps: f32,
-        matrix: &Matrix,
+        matrix: &Arc<Matrix>,
         room: &mut LogitsRoom,
     ) -> Result<Vec<f32>, OpsError> {
         let LogitsRoom { x: last, normed, logits } = room;

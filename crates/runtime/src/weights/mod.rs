@@ -8,6 +8,7 @@ mod quant;
 mod quantization;
 mod random;
 mod safetensors;
+mod unpack;
 
 use crate::config::{Architecture, ConfigError, ModelConfig, ROPE_TABLES, StretchContext};
 use crate::model_files::ModelFiles;
@@ -340,6 +341,19 @@ impl TensorInfo {
 }
 
 impl<'a> Tensor<'a> {
+    /// A tensor of bytes that are in no file.
+    #[cfg(test)]
+    pub(crate) fn of_bytes(rows: usize, encoding: Encoding, bytes: &'a [u8]) -> Self {
+        let (elements, size) = encoding.block();
+        let info = TensorInfo { rows, cols: bytes.len() / rows / size * elements, encoding };
+        Self { info, bytes: bytes.into() }
+    }
+
+    /// Its shape, and how it is stored.
+    pub fn info(&self) -> TensorInfo {
+        self.info
+    }
+
     /// Number of rows; 1 for a vector.
     pub fn rows(&self) -> usize {
         self.info.rows
@@ -370,10 +384,14 @@ impl<'a> Tensor<'a> {
     /// # Panics
     /// When there is no such row or `out` is not of [`cols`](Self::cols) elements.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
-        let TensorInfo { rows, cols, encoding } = self.info;
-        assert!(row < rows && out.len() == cols, "row {row} of {rows} x {cols}");
-        let stride = self.bytes.len() / rows;
-        encoding.decode(&self.bytes[row * stride..][..stride], out);
+        assert!(row < self.rows() && out.len() == self.cols(), "row {row} of {} x {}", self.rows(), self.cols());
+        self.info.encoding.decode(self.row_bytes(row), out);
+    }
+
+    /// One row as it is stored.
+    pub(crate) fn row_bytes(&self, row: usize) -> &[u8] {
+        let stride = self.info.row_bytes();
+        &self.bytes[row * stride..][..stride]
     }
 
     /// Decodes everything, row after row.

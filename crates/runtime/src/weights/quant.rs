@@ -99,10 +99,14 @@ impl Encoding {
 }
 
 fn half_at(bytes: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
+    half_bits(bytes, at).to_f32()
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn half_bits(bytes: &[u8], at: usize) -> f16 {
+    f16::from_le_bytes([bytes[at], bytes[at + 1]])
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
@@ -118,14 +122,13 @@ fn nibbles(packed: &[u8], fifth: Option<u32>, scale: f32, offset: f32, out: &mut
 }
 
 /// Scale and minimum of one of eight groups, six bits each, spread over twelve bytes.
-fn k_scale(packed: &[u8], group: usize) -> (f32, f32) {
-    let (scale, min) = if group < 4 {
+pub(super) fn k_scale(packed: &[u8], group: usize) -> (u8, u8) {
+    if group < 4 {
         (packed[group] & 63, packed[group + 4] & 63)
     } else {
         let shared = packed[group + 4];
         ((shared & 15) | (packed[group - 4] >> 6) << 4, (shared >> 4) | (packed[group] >> 6) << 4)
-    };
-    (scale as f32, min as f32)
+    }
 }
 
 /// Q4_K and Q5_K: pairs of groups share 32 bytes, one in the low nibbles and one in the high; `fifth` has one bit plane a
@@ -134,7 +137,7 @@ fn k_groups(block: &[u8], fifth: Option<&[u8]>, packed: &[u8], out: &mut [f32]) 
     let (d, d_min) = (half_at(block, 0), half_at(block, 2));
     for (group, out) in out.chunks_exact_mut(32).enumerate() {
         let (scale, min) = k_scale(&block[4..16], group);
-        let (scale, min) = (d * scale, d_min * min);
+        let (scale, min) = (d * scale as f32, d_min * min as f32);
         for (i, out) in out.iter_mut().enumerate() {
             let nibble = packed[group / 2 * 32 + i] >> (4 * (group % 2)) & 15;
             let high = fifth.map_or(0, |bits| (bits[i] >> group & 1) << 4);

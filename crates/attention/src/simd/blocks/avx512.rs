@@ -1,0 +1,107 @@
+//! One-row products with `vpdpbusd`: four columns of sixteen rows an instruction.
+
+use super::format::Format;
+use super::vector::QuantisedVector;
+use crate::simd::{K_STEP, ROW_TILE};
+use std::arch::x86_64::*;
+
+/// # Safety
+/// AVX-512 F, BW and VNNI must be present.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) unsafe fn multiply<F: Format>(scales: &[u8], codes: &[u8], x: &QuantisedVector, out: &mut [f32]) {
+    let blocks = x.len() / K_STEP;
+    let tiles = scales.chunks_exact(blocks * K_STEP / F::SUPER * F::SCALE_BYTES);
+    for ((scales, codes), out) in
+        tiles.zip(codes.chunks_exact(blocks * F::CODE_BYTES)).zip(out.chunks_exact_mut(ROW_TILE))
+    {
+        let mut sum = _mm512_setzero_ps();
+        let supers = scales.chunks_exact(F::SCALE_BYTES).zip(codes.chunks_exact(F::SUPER / K_STEP * F::CODE_BYTES));
+        for (n, (scales, codes)) in supers.enumerate() {
+            // SAFETY: the scales are `SCALE_BYTES`, of which factors take the first.
+            let (scale, minimum) = unsafe {
+                let minimum =
+                    if F::MINIMA { half16(scales.as_ptr().add(F::FACTOR_BYTES)) } else { _mm512_setzero_ps() };
+                (half16(scales.as_ptr()), minimum)
+            };
+            for (b, codes) in codes.chunks_exact(F::CODE_BYTES).enumerate() {
+                let block = n * (F::SUPER / K_STEP) + b;
+                let (high, low) = (&x.high[block * K_STEP..][..K_STEP], &x.low[block * K_STEP..][..K_STEP]);
+                for group in 0..K_STEP / F::GROUP {
+                    let x_sum = x.sum(block, group, F::GROUP);
+                    let mut upper = _mm512_setzero_si512();
+                    let mut product = _mm512_set1_epi32(-F::ZERO * x_sum);
+                    for step in group * F::GROUP / 4..(group + 1) * F::GROUP / 4 {
+                        // SAFETY: `codes` are the `CODE_BYTES` of a block, `high` and `low` 32 bytes; there are eight steps.
+                        unsafe {
+                            let four =
+                                |x: &[i8]| _mm512_set1_epi32((x.as_ptr().add(4 * step) as *const i32).read_unaligned());
+                            let codes = step_codes::<F>(codes.as_ptr(), step);
+                            upper = _mm512_dpbusd_epi32(upper, codes, four(high));
+                            product = _mm512_dpbusd_epi32(product, codes, four(low));
+                        }
+                    }
+                    let product = _mm512_add_epi32(product, _mm512_slli_epi32::<7>(upper));
+                    let (mut scale, mut minimum) = (scale, minimum);
+                    if F::NESTED {
+                        let at = F::FACTORS_BYTES + (b * K_STEP / F::GROUP + group) * F::GROUP_BYTES;
+                        // SAFETY: nested scales of all groups lie behind the factors.
+                        unsafe {
+                            scale = _mm512_mul_ps(scale, bytes16(scales.as_ptr().add(at)));
+                            if F::MINIMA {
+                                minimum = _mm512_mul_ps(minimum, bytes16(scales.as_ptr().add(at + ROW_TILE)));
+                            }
+                        }
+                    }
+                    let x_scale = x.scales[block];
+                    let scale = _mm512_mul_ps(scale, _mm512_set1_ps(x_scale));
+                    sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), scale, sum);
+                    if F::MINIMA {
+                        sum = _mm512_fnmadd_ps(minimum, _mm512_set1_ps(x_scale * x_sum as f32), sum);
+                    }
+                }
+            }
+        }
+        // SAFETY: `out` is of sixteen numbers.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sum) }
+    }
+}
+
+/// # Safety
+/// `block` points to `F::CODE_BYTES` bytes; `step` is below 8.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn step_codes<F: Format>(block: *const u8, step: usize) -> __m512i {
+    // SAFETY: the vectors of a block are 64 bytes each, as many as a code has halves of nibbles and bits above.
+    unsafe {
+        let vector = |n: usize| _mm512_loadu_si512(block.add(64 * n) as *const __m512i);
+        if F::BITS == 8 {
+            return vector(step);
+        }
+        let pair = vector(step / 2);
+        let nibbles = if step.is_multiple_of(2) { pair } else { _mm512_srli_epi16::<4>(pair) };
+        let mut codes = _mm512_and_si512(nibbles, _mm512_set1_epi8(15));
+        for plane in 0..F::BITS - 4 {
+            let set = _mm512_test_epi8_mask(vector(4 + plane), _mm512_set1_epi8((1u8 << step) as i8));
+            codes = _mm512_mask_add_epi8(codes, set, codes, _mm512_set1_epi8(16 << plane));
+        }
+        codes
+    }
+}
+
+/// # Safety
+/// `at` points to sixteen f16 numbers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn half16(at: *const u8) -> __m512 {
+    // SAFETY: said above.
+    unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at as *const __m256i)) }
+}
+
+/// # Safety
+/// `at` points to sixteen bytes.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn bytes16(at: *const u8) -> __m512 {
+    // SAFETY: said above.
+    unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(at as *const __m128i))) }
+}
