@@ -61,6 +61,12 @@ impl<O: Ops> Decoder<O> {
         let config = weights.config().clone();
         let weights_bytes = MemoryNeed::of_weights(&ops, &weights)?;
         let heads = config.heads();
+        // The largest first: what is read of the file lies in memory beside what is made of it.
+        let output_norm = ops.vector(&[weights.tensor(TensorName::OutputNorm)?])?;
+        let output_head = ops.output_head(weights.tensor(TensorName::OutputHead)?)?;
+        weights.forget_pages();
+        let embedding = ops.embedding(&weights, &output_head)?;
+        weights.forget_pages();
         let mut layers = Vec::with_capacity(config.num_layers);
         for layer in 0..config.num_layers {
             let part = |part| weights.tensor(TensorName::Layer { layer, part });
@@ -85,10 +91,6 @@ impl<O: Ops> Decoder<O> {
             weights.forget_pages();
             progress(layer + 1);
         }
-        let output_norm = ops.vector(&[weights.tensor(TensorName::OutputNorm)?])?;
-        let output_head = ops.output_head(weights.tensor(TensorName::OutputHead)?)?;
-        weights.forget_pages();
-        let embedding = ops.embedding(&weights, &output_head)?;
         Ok(Self { ops, config, weights_bytes, heads, embedding, layers, output_norm, output_head })
     }
 
