@@ -94,13 +94,13 @@ pub(super) fn gate(simd: Simd, activation: Activation, gate: &[f32], up: &[f32],
 
 multiversion! {
     fn silu_gate(gate: &[f32], up: &[f32], out: &mut [u32]) {
-        gated(gate, up, out, |x| silu::<FMA>(x));
+        gated(gate, up, out, silu::<FMA>);
     }
 }
 
 multiversion! {
     fn gelu_gate(gate: &[f32], up: &[f32], out: &mut [u32]) {
-        gated(gate, up, out, |x| gelu::<FMA>(x));
+        gated(gate, up, out, gelu::<FMA>);
     }
 }
 
@@ -124,7 +124,7 @@ fn silu<const FMA: bool>(x: f32) -> f32 {
 /// `(1 + tanh(y)) / 2` is `sigmoid(2 y)`.
 #[inline(always)]
 fn gelu<const FMA: bool>(x: f32) -> f32 {
-    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+    const TWICE_SQRT_2_OVER_PI: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::SQRT_2;
     times_sigmoid::<FMA>(x, TWICE_SQRT_2_OVER_PI * (x + 0.044715 * x * x * x))
 }
 
