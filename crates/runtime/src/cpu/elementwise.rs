@@ -124,7 +124,7 @@ fn silu<const FMA: bool>(x: f32) -> f32 {
 /// `(1 + tanh(y)) / 2` is `sigmoid(2 y)`.
 #[inline(always)]
 fn gelu<const FMA: bool>(x: f32) -> f32 {
-    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_2;
+    const TWICE_SQRT_2_OVER_PI: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::SQRT_2;
     times_sigmoid::<FMA>(x, TWICE_SQRT_2_OVER_PI * (x + 0.044715 * x * x * x))
 }
 

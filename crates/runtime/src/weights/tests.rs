@@ -254,6 +254,28 @@ fn base_models_are_read_by_their_shorter_names() {
     assert!(matches!(half, LoadError::MissingTensor { .. } | LoadError::UnknownTensor { .. }), "{half}");
 }
 
+/// In every family: some converters write what others split.
+#[test]
+fn fused_projections_are_read_as_their_parts() {
+    let fused = |qkv_rows| {
+        let mut writer = tensors(metadata());
+        writer.tensors.retain(|tensor| {
+            let name = &tensor.0;
+            !["attn_q.", "attn_k.", "attn_v.", "ffn_gate.", "ffn_up."].iter().any(|part| name.contains(part))
+        });
+        writer.f32_tensor("blk.0.attn_qkv.weight", &[8, qkv_rows]).f32_tensor("blk.0.ffn_up.weight", &[8, 12])
+    };
+    let weights = open(fused(16)).unwrap();
+    let values = |part| weights.tensor(TensorName::Layer { layer: 0, part }).unwrap().to_f32();
+    let whole = |name: &str| weights.stored(name).unwrap().to_f32();
+    let qkv = whole("blk.0.attn_qkv.weight");
+    assert_eq!([values(LayerPart::Q), values(LayerPart::K), values(LayerPart::V)].concat(), qkv);
+    assert_eq!(values(LayerPart::K), qkv[64..96]);
+    assert_eq!([values(LayerPart::Gate), values(LayerPart::Up)].concat(), whole("blk.0.ffn_up.weight"));
+    let wrong = error(open(fused(15)));
+    assert!(matches!(&wrong, LoadError::Shape { expected: (16, 8), found: (15, 8), .. }), "{wrong}");
+}
+
 const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 6,
     "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 10, "max_position_embeddings": 64,
     "rms_norm_eps": 1e-5 EXTRA}"#;
