@@ -11,15 +11,21 @@ use cuda::attend_sm80::AttendSm80;
 use cuda::device::Device;
 use cuda::search::DeviceSearch;
 use on_device::Numbers;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Every kernel that the device has for these heads.
-fn kernels(device: &Device, heads: HeadShape) -> Vec<Attend> {
+/// Every kernel that the device has for these heads, and what brings plans to it.
+fn kernels(device: &Device, heads: HeadShape) -> Vec<(Attend, DeviceSearch)> {
     let best = Attend::new(device, heads).unwrap();
     let other = match best {
         Attend::Sm90(_) => Some(Attend::Sm80(AttendSm80::new(device, heads).unwrap())),
         Attend::Sm80(_) => None,
     };
-    std::iter::once(best).chain(other).collect()
+    let with_search = |attend: Attend| {
+        let search = DeviceSearch::new(device, heads, attend.plan_block_m()).unwrap();
+        assert_eq!(search.block_m(), attend.plan_block_m(), "what the search plans, {} executes", attend.name());
+        (attend, search)
+    };
+    std::iter::once(best).chain(other).map(with_search).collect()
 }
 
 struct Kind {
@@ -28,11 +34,23 @@ struct Kind {
     centres: bool,
 }
 
-/// A random plan for every sequence, blocks that nobody lists poisoned.
 fn check(device: &Device, numbers: &mut Numbers, heads: (usize, usize, usize), lens: &[(usize, usize)], kind: Kind) {
     let heads = HeadShape::new(heads.0, heads.1, heads.2).unwrap();
+    check_with(device, &kernels(device, heads), numbers, heads, lens, kind, 24);
+}
+
+/// A random plan for every sequence, blocks that nobody lists poisoned; about `rows` rows of each head are compared.
+fn check_with(
+    device: &Device,
+    kernels: &[(Attend, DeviceSearch)],
+    numbers: &mut Numbers,
+    heads: HeadShape,
+    lens: &[(usize, usize)],
+    kind: Kind,
+    rows: usize,
+) {
     let Kind { density, columns, centres } = kind;
-    for attend in kernels(device, heads) {
+    for (attend, search) in kernels {
         let block_m = attend.plan_block_m();
         let page_size = numbers.one_of(&[64, 128, 256]);
         let mut case = Case::new(numbers, heads, page_size, lens);
@@ -43,14 +61,12 @@ fn check(device: &Device, numbers: &mut Numbers, heads: (usize, usize, usize), l
             poison(&mut case, &plans);
         }
         let mut operands = case.upload(device, attend.block_m());
-        let search = DeviceSearch::new(device, heads, attend.plan_block_m()).unwrap();
-        assert_eq!(search.block_m(), block_m, "what the search plans, {} executes", attend.name());
         let plan_refs: Vec<&Plan> = plans.iter().collect();
         let plan = search.upload(&plan_refs, &mut operands.kv, &operands.batch).unwrap();
         attend
             .launch_plan(&operands.q, &operands.kv, &operands.batch, &plan, &mut operands.o, Some(&mut operands.lse))
             .unwrap();
-        case.check_plans(numbers, &operands, &plans, Some(24));
+        case.check_plans(numbers, &operands, &plans, Some(rows));
         let first = (operands.o.read().unwrap(), operands.lse.read().unwrap());
         attend
             .launch_plan(&operands.q, &operands.kv, &operands.batch, &plan, &mut operands.o, Some(&mut operands.lse))
@@ -178,10 +194,9 @@ fn plans_for_others_are_refused() {
     let Some(device) = on_device::device() else { return };
     let mut numbers = Numbers::fresh();
     let heads = HeadShape::new(2, 1, 64).unwrap();
-    for attend in kernels(&device, heads) {
+    for (attend, search) in kernels(&device, heads) {
         let case = Case::new(&mut numbers, heads, 64, &[(300, 300)]);
         let mut operands = case.upload(&device, attend.block_m());
-        let search = DeviceSearch::new(&device, heads, attend.plan_block_m()).unwrap();
         for (block_m, len) in [(64, 300), (attend.plan_block_m(), 301)] {
             let tiles = attention::shape::QueryRange::new(len, len).unwrap().tiles(block_m).unwrap();
             let sparse = loop {
@@ -194,4 +209,52 @@ fn plans_for_others_are_refused() {
             assert!(error.to_string().contains("plan again"), "{error}");
         }
     }
+}
+
+/// Small ones, many at a time: `PLANS=1000000` checks so many plans of a head of a sequence, by as many threads as the machine has.
+#[test]
+fn random_plans_of_random_batches() {
+    if on_device::device().is_none() {
+        return;
+    }
+    let wanted: usize = std::env::var("PLANS").map_or(2000, |plans| plans.parse().expect("PLANS is a number"));
+    let checked = AtomicUsize::new(0);
+    let worker = |seed: u64| {
+        let mut numbers = Numbers::seeded(seed);
+        let device = Device::open(0).unwrap();
+        for head_dim in HEAD_DIMS.into_iter().cycle() {
+            let group = 1 + numbers.below(8);
+            let heads = HeadShape::new(2 * group, 2, head_dim).unwrap();
+            let kernels = kernels(&device, heads);
+            for _ in 0..20 {
+                let lens: Vec<_> = (0..1 + numbers.below(8))
+                    .map(|_| {
+                        let most = numbers.one_of(&[2, 70, 200, 400]);
+                        let q_len = 1 + numbers.below(most);
+                        (q_len, q_len + numbers.one_of(&[0, 1, 63, 64]) + numbers.below(400) * numbers.below(2))
+                    })
+                    .collect();
+                let kind = Kind {
+                    density: numbers.one_of(&[0.0, 0.05, 0.2, 0.5, 1.0]),
+                    columns: numbers.one_of(&[0, 0, 1, 64, 150, 300]),
+                    centres: numbers.below(2) == 0,
+                };
+                check_with(&device, &kernels, &mut numbers, heads, &lens, kind, 1);
+                let plans = lens.len() * heads.num_q_heads() * kernels.len();
+                if checked.fetch_add(plans, Ordering::Relaxed) + plans >= wanted {
+                    return;
+                }
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get()) as u64;
+    let mut numbers = Numbers::fresh();
+    let seeds: Vec<u64> = (0..threads).map(|_| numbers.below(usize::MAX) as u64).collect();
+    std::thread::scope(|scope| {
+        for seed in seeds {
+            let worker = &worker;
+            scope.spawn(move || worker(seed));
+        }
+    });
+    println!("{} plans", checked.load(Ordering::Relaxed));
 }

@@ -66,8 +66,15 @@ impl<O: Ops> Decoder<O> {
         let weights_bytes = MemoryNeed::of_weights(&ops, &weights)?;
         let heads = config.heads();
         // The largest tensors first, when least is held beside what was read of them.
-        let output_head = ops.output_head(weights.tensor(TensorName::OutputHead)?)?;
-        let embedding = ops.embedding(&weights, &output_head)?;
+        let table = weights.tensor(TensorName::OutputHead)?;
+        let output_head = ops.output_head(&table)?;
+        let embedding = match config.tie_word_embeddings {
+            true => ops.tied_embedding(&config, table, &output_head)?,
+            false => {
+                drop(table);
+                ops.embedding(&config, weights.tensor(TensorName::TokenEmbedding)?)?
+            }
+        };
         let mut layers = Vec::with_capacity(config.num_layers);
         for layer in 0..config.num_layers {
             let part = |part| weights.tensor(TensorName::Layer { layer, part });

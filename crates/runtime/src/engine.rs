@@ -222,7 +222,7 @@ impl Engine {
         options: &EngineOptions,
         progress: &mut (dyn FnMut(LoadProgress) + Send),
     ) -> Result<Self, EngineError> {
-        let Opened { mut weights, tokenizer, template, name } = match options.random_weights {
+        let Opened { mut weights, files, name } = match options.random_weights {
             Some(kind) => Opened::random(Path::new(model), kind)?,
             None => Opened::files(model)?,
         };
@@ -236,10 +236,16 @@ impl Engine {
         if let Some(tokens) = options.context {
             weights.set_context(tokens)?;
         }
-        let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
         let options = options.clone();
         let gpu = open_gpu(&options, weights.config())?;
         let on_gpu = gpu.is_some();
+        // Before the tokenizer and the threads: where memory ends in those, libraries end the process.
+        match &gpu {
+            Some(gpu) => check_room_for_weights(gpu, &weights, &options, &name)?,
+            None => check_room_for_weights(&Cpu::new(Simd::detect()), &weights, &options, &name)?,
+        }
+        let (tokenizer, template) = tokenizer_and_template(files.as_ref(), &weights)?;
+        let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
         let model: Box<dyn Model> = pool.install(|| match gpu {
             Some(gpu) => load_on(gpu, weights, &options, &name, progress),
             None => load_on(Cpu::new(Simd::detect()), weights, &options, &name, progress),
@@ -678,8 +684,8 @@ impl Engine {
 /// A model before it is on a device.
 struct Opened {
     weights: ModelWeights,
-    tokenizer: Tokenizer,
-    template: Option<TemplateSource>,
+    /// `None` of random weights.
+    files: Option<ModelFiles>,
     name: String,
 }
 
@@ -687,12 +693,7 @@ impl Opened {
     fn files(model: &str) -> Result<Self, EngineError> {
         let files = ModelFiles::locate(model)?;
         let weights = ModelWeights::open(&files)?;
-        let tokenizer = match (&files, weights.gguf()) {
-            (_, Some(gguf)) => Tokenizer::from_gguf(gguf)?,
-            (ModelFiles::Folder(folder) | ModelFiles::Gguf(folder), None) => Tokenizer::from_folder(folder)?,
-        };
-        let template = chat_template(&files, &weights, &tokenizer)?;
-        Ok(Self { weights, tokenizer, template, name: files.name() })
+        Ok(Self { weights, name: files.name(), files: Some(files) })
     }
 
     fn random(config: &Path, kind: RandomWeights) -> Result<Self, EngineError> {
@@ -700,8 +701,33 @@ impl Opened {
         let stem = if config.is_dir() { config.file_name() } else { config.file_stem() };
         let name = format!("{} (random weights)", stem.unwrap_or_default().to_string_lossy());
         let weights = ModelWeights::random(ModelConfig::from_json(&file)?, kind);
-        Ok(Self { weights, tokenizer: Tokenizer::of_bytes()?, template: None, name })
+        Ok(Self { weights, files: None, name })
     }
+}
+
+/// What the files say of texts; of random weights, bytes are tokens.
+fn tokenizer_and_template(
+    files: Option<&ModelFiles>,
+    weights: &ModelWeights,
+) -> Result<(Tokenizer, Option<TemplateSource>), EngineError> {
+    let Some(files) = files else { return Ok((Tokenizer::of_bytes()?, None)) };
+    let tokenizer = match (files, weights.gguf()) {
+        (_, Some(gguf)) => Tokenizer::from_gguf(gguf)?,
+        (ModelFiles::Folder(folder) | ModelFiles::Gguf(folder), None) => Tokenizer::from_folder(folder)?,
+    };
+    let template = chat_template(files, weights, &tokenizer)?;
+    Ok((tokenizer, template))
+}
+
+fn check_room_for_weights<O: Ops>(
+    ops: &O,
+    weights: &ModelWeights,
+    options: &EngineOptions,
+    name: &str,
+) -> Result<(), EngineError> {
+    let bytes = MemoryNeed::of_weights(ops, weights)?;
+    let room = Room { limit: options.max_memory_bytes, left: ops.available_bytes(), held: 0 };
+    room.check(bytes, || format!("loading {name}"), || Bytes(bytes).to_string())
 }
 
 /// The GPU that `device` means, if it means one.
@@ -736,9 +762,8 @@ fn load_on<O: Ops>(
     name: &str,
     progress: &mut (dyn FnMut(LoadProgress) + Send),
 ) -> Result<Box<dyn Model>, EngineError> {
-    let bytes = MemoryNeed::of_weights(&ops, &weights)?;
-    let room = Room { limit: options.max_memory_bytes, left: ops.available_bytes(), held: 0 };
-    room.check(bytes, || format!("loading {name}"), || Bytes(bytes).to_string())?;
+    // Again: tokenizer and threads have taken theirs.
+    check_room_for_weights(&ops, &weights, options, name)?;
     let total = weights.config().num_layers as u64;
     let decoder = Decoder::load(ops, weights, &mut |done| progress(LoadProgress { done: done as u64, total }))?;
     warm_up(&decoder, options)?;

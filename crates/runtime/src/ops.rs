@@ -4,7 +4,7 @@ use crate::config::{Activation, ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::policy::{AttentionPolicy, PrefillAttention};
-use crate::weights::{LoadError, ModelWeights, Quantization, Tensor, TensorInfo};
+use crate::weights::{LoadError, Quantization, Tensor, TensorInfo};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, StageTimes};
 use attention::shape::HeadShape;
@@ -236,8 +236,8 @@ pub trait Ops: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the device has no room.
-    fn output_head(&self, table: Tensor) -> Result<Self::Matrix, LoadError> {
-        self.matrix(&[table], Stacking::Rows)
+    fn output_head(&self, table: &Tensor) -> Result<Self::Matrix, LoadError> {
+        self.matrix(std::slice::from_ref(table), Stacking::Rows)
     }
 
     /// Bytes that [`output_head`](Self::output_head) takes on the device.
@@ -251,11 +251,22 @@ pub trait Ops: Send + Sync + 'static {
     /// When the device has no room.
     fn vector(&self, values: Vec<f32>) -> Result<Self::Vector, LoadError>;
 
-    /// The token embedding, times its factor; `output_head` is the matrix that shares its weights in a model of tied embeddings.
+    /// The token embedding of a table of its own, times its factor.
     ///
     /// # Errors
     /// When the device has no room.
-    fn embedding(&self, weights: &ModelWeights, output_head: &Self::Matrix) -> Result<Self::Embedding, LoadError>;
+    fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Self::Embedding, LoadError>;
+
+    /// The token embedding, times its factor, of the table that `output_head` was made of.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    fn tied_embedding(
+        &self,
+        config: &ModelConfig,
+        table: Tensor,
+        output_head: &Self::Matrix,
+    ) -> Result<Self::Embedding, LoadError>;
 
     /// Bytes that [`embedding`](Self::embedding) takes on the device, beside those of the matrix that makes logits.
     fn embedding_bytes(&self, config: &ModelConfig, table: TensorInfo) -> u64;

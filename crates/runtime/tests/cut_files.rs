@@ -27,14 +27,18 @@ fn cuts(name: &str, step: usize, mut use_folder: impl FnMut(&Path) -> bool) -> V
     small_model::write(folder.path());
     assert!(use_folder(folder.path()), "{name} is good when it is whole");
     let path = folder.path().join(name);
-    let bytes = fs::read(&path).unwrap();
-    (0..bytes.len())
-        .step_by(step)
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    // From the end on, so that nothing is written: file systems may wait for the disk when a file is written anew.
+    let len = file.metadata().unwrap().len() as usize;
+    let cuts = (0..len).step_by(step).rev();
+    let mut used: Vec<bool> = cuts
         .map(|cut| {
-            fs::write(&path, &bytes[..cut]).unwrap();
+            file.set_len(cut as u64).unwrap();
             use_folder(folder.path())
         })
-        .collect()
+        .collect();
+    used.reverse();
+    used
 }
 
 fn all_refused(name: &str, step: usize, use_folder: impl FnMut(&Path) -> bool) {

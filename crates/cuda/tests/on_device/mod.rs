@@ -35,6 +35,10 @@ impl Numbers {
         Self(seed)
     }
 
+    pub fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -35,7 +35,8 @@ const BYTES_PER_ITEM: usize = 8;
 /// A text or list may be repeated this often.
 const MAX_REPEATS: i64 = 4096;
 
-pub(super) const COMPILE_TIME: Duration = Duration::from_secs(5);
+/// Steps and bytes end nearly everything long before; a loaded machine must not end what they allow.
+pub(super) const COMPILE_TIME: Duration = Duration::from_secs(20);
 
 pub(super) fn too_much(what: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, what.into())
@@ -75,7 +76,7 @@ impl Allowance {
         let bytes = OWN_BYTES.saturating_add(copies).saturating_add(messages.len().saturating_mul(BYTES_PER_MESSAGE));
         // Text outside of tags is written without being counted: so many steps write what may be copied four times over.
         let writes = 4 * bytes as u64 / longest_text.max(1) as u64;
-        Self { steps: steps.min(writes), bytes, time: Duration::from_secs(5 + (chat >> 20) as u64) }
+        Self { steps: steps.min(writes), bytes, time: COMPILE_TIME + Duration::from_secs((chat >> 20) as u64) }
     }
 }
 

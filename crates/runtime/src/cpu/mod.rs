@@ -8,7 +8,7 @@ use crate::config::{Activation, ModelConfig};
 use crate::kv_cache::Sequence;
 use crate::memory::{MemoryNeed, available_bytes, forget_peak_resident, peak_resident_bytes};
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
-use crate::weights::{LoadError, ModelWeights, Tensor, TensorInfo, TensorName};
+use crate::weights::{LoadError, Tensor, TensorInfo};
 use ::attention::kv::KvPages;
 use ::attention::search::CostModel;
 use ::attention::shape::HeadShape;
@@ -181,9 +181,12 @@ impl Ops for Cpu {
         Ok(values)
     }
 
-    fn embedding(&self, weights: &ModelWeights, _: &Matrix) -> Result<Embedding, LoadError> {
-        let table = weights.tensor(TensorName::TokenEmbedding)?.into_owned();
-        Ok(Embedding { table, scale: weights.config().scales.embedding })
+    fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Embedding, LoadError> {
+        Ok(Embedding { table: table.into_owned(), scale: config.scales.embedding })
+    }
+
+    fn tied_embedding(&self, config: &ModelConfig, table: Tensor, _: &Matrix) -> Result<Embedding, LoadError> {
+        self.embedding(config, table)
     }
 
     fn embedding_bytes(&self, _: &ModelConfig, table: TensorInfo) -> u64 {

@@ -10,7 +10,7 @@ use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Ops, OpsError, Stacking};
 use crate::policy::AttentionPolicy;
-use crate::weights::{LoadError, ModelWeights, Quantization, Tensor, TensorInfo, TensorName};
+use crate::weights::{LoadError, Quantization, Tensor, TensorInfo};
 use ::attention::BLOCK_N;
 use ::attention::calibration::GpuKernel;
 use ::attention::search::{CostModel, StageTimes};
@@ -274,8 +274,8 @@ impl Ops for Gpu {
         self.products.layer_bytes(parts)
     }
 
-    fn output_head(&self, table: Tensor) -> Result<Matrix, LoadError> {
-        Ok(self.products.upload(&[table])?)
+    fn output_head(&self, table: &Tensor) -> Result<Matrix, LoadError> {
+        Ok(self.products.upload(std::slice::from_ref(table))?)
     }
 
     fn output_head_bytes(&self, table: TensorInfo) -> u64 {
@@ -286,16 +286,18 @@ impl Ops for Gpu {
         Ok(self.device.upload(&values).map_err(OpsError::from)?)
     }
 
-    fn embedding(&self, weights: &ModelWeights, output_head: &Matrix) -> Result<Matrix, LoadError> {
-        let config = weights.config();
-        if has_scaled_embedding(config) {
-            let table = weights.tensor(TensorName::TokenEmbedding)?;
-            return Ok(self.products.upload_scaled(&table, config.scales.embedding)?);
+    fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Matrix, LoadError> {
+        Ok(match has_scaled_embedding(config) {
+            true => self.products.upload_scaled(&table, config.scales.embedding)?,
+            false => self.products.upload(&[table])?,
+        })
+    }
+
+    fn tied_embedding(&self, config: &ModelConfig, table: Tensor, output_head: &Matrix) -> Result<Matrix, LoadError> {
+        match has_scaled_embedding(config) {
+            true => self.embedding(config, table),
+            false => Ok(output_head.clone()),
         }
-        if config.tie_word_embeddings {
-            return Ok(output_head.clone());
-        }
-        Ok(self.products.upload(&[weights.tensor(TensorName::TokenEmbedding)?])?)
     }
 
     fn embedding_bytes(&self, config: &ModelConfig, table: TensorInfo) -> u64 {

@@ -12,19 +12,44 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A weight matrix as its file stores it.
+/// A weight matrix.
 #[derive(Clone)]
 pub struct Matrix {
-    parts: Arc<Vec<Part>>,
+    stored: Arc<Stored>,
     cols: usize,
+}
+
+enum Stored {
+    /// As the file has it, some rows after others.
+    Parts(Vec<Part>),
+    /// Rounded when it was loaded.
+    Fp8(Fp8Rows),
 }
 
 /// Some rows of a matrix.
 enum Part {
     Plain(Buffer<bf16>),
     Quantised(QuantisedMatrix),
-    /// All rows.
-    Fp8(Fp8Rows),
+}
+
+impl Matrix {
+    fn parts(&self) -> &[Part] {
+        match &*self.stored {
+            Stored::Parts(parts) => parts,
+            Stored::Fp8(_) => &[],
+        }
+    }
+
+    /// All of it, where products can read it as it is.
+    fn whole(&self) -> Option<Rows<'_>> {
+        match &*self.stored {
+            Stored::Fp8(rows) => Some(rows.into()),
+            Stored::Parts(parts) => match &parts[..] {
+                [Part::Plain(weight)] => Some(weight.into()),
+                _ => None,
+            },
+        }
+    }
 }
 
 /// Activations as the matrices of layers want them.
@@ -66,9 +91,6 @@ impl OperandValues {
         }
     }
 }
-
-/// Why a product never meets one factor in 8-bit floats and one in bf16.
-const FP8_EVERYWHERE: &str = "8-bit floats are for layers: all of their matrices and operands, nothing else";
 
 /// What multiplies.
 pub(super) struct Products {
@@ -130,27 +152,21 @@ impl Products {
 
     /// `out = matrix x`, row by row of x.
     pub(super) fn multiply(&self, matrix: &Matrix, x: Rows, mut out: ViewMut<bf16>) -> Result<(), Error> {
-        let x = match (x, &matrix.parts[..]) {
-            (Rows::Bf16(x), _) => x,
-            (Rows::Fp8(_), [Part::Fp8(weight)]) => {
-                return self.with_gemm(|gemm| gemm.multiply(weight, x, matrix.cols, out));
-            }
-            (Rows::Fp8(_), _) => unreachable!("{FP8_EVERYWHERE}"),
+        let cols = matrix.cols;
+        if let Some(weight) = matrix.whole() {
+            return self.with_gemm(|gemm| gemm.multiply(weight, x, cols, out));
+        }
+        let row = match x {
+            Rows::Bf16(row) if row.len() == cols => row,
+            _ => return self.with_dequantised(matrix, |gemm, weight| gemm.multiply(weight, x, cols, out)),
         };
-        if let [Part::Plain(weight)] = &matrix.parts[..] {
-            return self.with_gemm(|gemm| gemm.multiply(weight, x, matrix.cols, out));
-        }
-        if x.len() > matrix.cols {
-            return self.with_dequantised(matrix, |gemm, weight| gemm.multiply(weight, x, matrix.cols, out));
-        }
         let mut start = 0;
-        for part in &matrix.parts[..] {
-            let rows = part.rows(matrix.cols);
+        for part in matrix.parts() {
+            let rows = part.rows(cols);
             let to = out.part(start..start + rows);
             match part {
-                Part::Plain(weight) => self.with_gemm(|gemm| gemm.multiply(weight, x, matrix.cols, to))?,
-                Part::Quantised(part) => self.quantised.multiply(part, x, Product::Narrow(to))?,
-                Part::Fp8(_) => unreachable!("{FP8_EVERYWHERE}"),
+                Part::Plain(weight) => self.with_gemm(|gemm| gemm.multiply(weight, row, cols, to))?,
+                Part::Quantised(part) => self.quantised.multiply(part, row, Product::Narrow(to))?,
             }
             start += rows;
         }
@@ -159,26 +175,27 @@ impl Products {
 
     /// `out += matrix x`, row by row of x.
     pub(super) fn multiply_add(&self, matrix: &Matrix, x: Rows, out: ViewMut<f32>) -> Result<(), Error> {
-        let x = match (x, &matrix.parts[..]) {
-            (Rows::Bf16(x), _) => x,
-            (Rows::Fp8(_), [Part::Fp8(weight)]) => {
-                return self.with_gemm(|gemm| gemm.multiply_add(weight, x, matrix.cols, out));
+        let cols = matrix.cols;
+        if let Some(weight) = matrix.whole() {
+            return self.with_gemm(|gemm| gemm.multiply_add(weight, x, cols, out));
+        }
+        match (matrix.parts(), x) {
+            ([Part::Quantised(part)], Rows::Bf16(row)) if row.len() == cols => {
+                self.quantised.multiply(part, row, Product::Add(out))
             }
-            (Rows::Fp8(_), _) => unreachable!("{FP8_EVERYWHERE}"),
-        };
-        match &matrix.parts[..] {
-            [Part::Plain(weight)] => self.with_gemm(|gemm| gemm.multiply_add(weight, x, matrix.cols, out)),
-            [Part::Quantised(part)] if x.len() == matrix.cols => self.quantised.multiply(part, x, Product::Add(out)),
-            _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_add(weight, x, matrix.cols, out)),
+            _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_add(weight, x, cols, out)),
         }
     }
 
     /// `out = matrix x` for one row of x, in f32.
     pub(super) fn multiply_wide(&self, matrix: &Matrix, x: View<bf16>, out: ViewMut<f32>) -> Result<(), Error> {
-        match &matrix.parts[..] {
-            [Part::Plain(weight)] => self.with_gemm(|gemm| gemm.multiply_wide(weight, x, matrix.cols, out)),
+        let cols = matrix.cols;
+        if let Some(weight) = matrix.whole() {
+            return self.with_gemm(|gemm| gemm.multiply_wide(weight, x, cols, out));
+        }
+        match matrix.parts() {
             [Part::Quantised(part)] => self.quantised.multiply(part, x, Product::Wide(out)),
-            _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_wide(weight, x, matrix.cols, out)),
+            _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_wide(weight, x, cols, out)),
         }
     }
 
@@ -190,13 +207,12 @@ impl Products {
     ) -> Result<(), Error> {
         let mut room = self.dequantised.lock().unwrap_or_else(PoisonError::into_inner);
         let mut start = 0;
-        for part in &matrix.parts[..] {
+        for part in matrix.parts() {
             let elements = part.rows(matrix.cols) * matrix.cols;
             let mut to = room.view_mut(start..start + elements);
             match part {
                 Part::Plain(weight) => to.copy_from(weight.into())?,
                 Part::Quantised(part) => self.quantised.dequantise(part, to)?,
-                Part::Fp8(_) => unreachable!("{FP8_EVERYWHERE}"),
             }
             start += elements;
         }
@@ -209,7 +225,7 @@ impl Products {
         let (cols, rows) = (parts[0].cols(), parts.iter().map(Tensor::rows).sum());
         let mut rounded = Fp8Rows::room(&self.device, rows, cols)?;
         self.quantise(&self.upload_plain(parts)?, &mut rounded)?;
-        Ok(Matrix { parts: Arc::new(vec![Part::Fp8(rounded)]), cols })
+        Ok(Matrix { stored: Arc::new(Stored::Fp8(rounded)), cols })
     }
 
     /// Bytes of a matrix of a layer on the device.
@@ -239,7 +255,7 @@ impl Products {
                 *room = self.device.room(rows * cols)?;
             }
         }
-        Ok(Matrix { parts: Arc::new(uploaded), cols })
+        Ok(Matrix { stored: Arc::new(Stored::Parts(uploaded)), cols })
     }
 
     fn upload_part(&self, part: &Tensor) -> Result<Part, OpsError> {
@@ -255,7 +271,7 @@ impl Products {
     /// Takes a matrix to the device in bf16, times `scale`.
     pub(super) fn upload_scaled(&self, part: &Tensor, scale: f32) -> Result<Matrix, OpsError> {
         let values = self.upload_values(std::slice::from_ref(part), scale)?;
-        Ok(Matrix { parts: Arc::new(vec![Part::Plain(values)]), cols: part.cols() })
+        Ok(Matrix { stored: Arc::new(Stored::Parts(vec![Part::Plain(values)])), cols: part.cols() })
     }
 
     fn upload_plain(&self, parts: &[Tensor]) -> Result<Buffer<bf16>, OpsError> {
@@ -278,11 +294,10 @@ impl Products {
 
     /// Rows of a table, by token id.
     pub(super) fn embed(&self, table: &Matrix, ids: &Buffer<u32>, out: &mut Buffer<f32>) -> Result<(), Error> {
-        match &table.parts[..] {
+        match table.parts() {
             [Part::Plain(weight)] => self.embed.launch(weight, table.cols, ids, out),
             [Part::Quantised(part)] => self.quantised.embed(part, ids, out),
-            [Part::Fp8(_)] => unreachable!("{FP8_EVERYWHERE}"),
-            _ => unreachable!("an embedding is one tensor"),
+            _ => unreachable!("an embedding is one tensor, as its file has it"),
         }
     }
 }
@@ -306,7 +321,6 @@ impl Part {
         match self {
             Part::Plain(weight) => weight.len() / cols,
             Part::Quantised(part) => part.rows(),
-            Part::Fp8(part) => part.len(),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! without a word. A read that finds less than there was is an error, and what has been read stays what it was.
 
 use super::LoadError;
+use bytemuck::allocation::try_zeroed_vec;
+use rayon::prelude::*;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::ops::Range;
@@ -25,6 +27,9 @@ struct Version {
     /// `None` where the system does not keep it.
     modified: Option<SystemTime>,
 }
+
+/// Bytes that one thread reads at a time: many calls' worth of copying, few enough that all threads have some.
+const PIECE_BYTES: usize = 1 << 20;
 
 impl Version {
     fn of(metadata: &Metadata) -> Self {
@@ -59,12 +64,19 @@ impl WeightFile {
         let len = range.end - range.start;
         let too_large =
             || LoadError::Allocation { what: format!("{len} bytes of {}", self.path.display()), bytes: len };
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(usize::try_from(len).map_err(|_| too_large())?).map_err(|_| too_large())?;
-        let read = At { file: &self.file, at: range.start }.take(len).read_to_end(&mut bytes);
+        let in_memory = usize::try_from(len).ok().filter(|len| *len <= isize::MAX as usize);
+        let mut bytes: Vec<u8> = in_memory.and_then(|len| try_zeroed_vec(len).ok()).ok_or_else(too_large)?;
+        let read_piece = |(n, piece): (usize, &mut [u8])| {
+            At { file: &self.file, at: range.start + (n * PIECE_BYTES) as u64 }.read_exact(piece)
+        };
+        // Waking threads takes longer than a small piece.
+        let read = match bytes.len() <= PIECE_BYTES {
+            true => read_piece((0, &mut bytes)),
+            false => bytes.par_chunks_mut(PIECE_BYTES).enumerate().try_for_each(read_piece),
+        };
         match read {
-            Ok(n) if n as u64 == len => Ok(bytes),
-            Ok(_) => Err(self.changed()),
+            Ok(()) => Ok(bytes),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.changed()),
             Err(error) => Err(LoadError::Read { path: self.path.clone(), error }),
         }
     }
