@@ -1,4 +1,4 @@
-//! One-row products with `vpdpbusd`: four columns of sixteen rows an instruction.
+//! One-row products with `vpdpbusd`: four columns of sixteen rows an instruction; and tiles to bf16.
 
 use super::format::Format;
 use super::vector::QuantisedVector;
@@ -17,12 +17,6 @@ pub(super) unsafe fn multiply<F: Format>(scales: &[u8], codes: &[u8], x: &Quanti
         let mut sum = _mm512_setzero_ps();
         let supers = scales.chunks_exact(F::SCALE_BYTES).zip(codes.chunks_exact(F::SUPER / K_STEP * F::CODE_BYTES));
         for (n, (scales, codes)) in supers.enumerate() {
-            // SAFETY: the scales are `SCALE_BYTES`, of which factors take the first.
-            let (scale, minimum) = unsafe {
-                let minimum =
-                    if F::MINIMA { half16(scales.as_ptr().add(F::FACTOR_BYTES)) } else { _mm512_setzero_ps() };
-                (half16(scales.as_ptr()), minimum)
-            };
             for (b, codes) in codes.chunks_exact(F::CODE_BYTES).enumerate() {
                 let block = n * (F::SUPER / K_STEP) + b;
                 let (high, low) = (&x.high[block * K_STEP..][..K_STEP], &x.low[block * K_STEP..][..K_STEP]);
@@ -41,17 +35,8 @@ pub(super) unsafe fn multiply<F: Format>(scales: &[u8], codes: &[u8], x: &Quanti
                         }
                     }
                     let product = _mm512_add_epi32(product, _mm512_slli_epi32::<7>(upper));
-                    let (mut scale, mut minimum) = (scale, minimum);
-                    if F::NESTED {
-                        let at = F::FACTORS_BYTES + (b * K_STEP / F::GROUP + group) * F::GROUP_BYTES;
-                        // SAFETY: nested scales of all groups lie behind the factors.
-                        unsafe {
-                            scale = _mm512_mul_ps(scale, bytes16(scales.as_ptr().add(at)));
-                            if F::MINIMA {
-                                minimum = _mm512_mul_ps(minimum, bytes16(scales.as_ptr().add(at + ROW_TILE)));
-                            }
-                        }
-                    }
+                    // SAFETY: the scales are `SCALE_BYTES`.
+                    let (scale, minimum) = unsafe { group_scales::<F>(scales, b * K_STEP / F::GROUP + group) };
                     let x_scale = x.scales[block];
                     let scale = _mm512_mul_ps(scale, _mm512_set1_ps(x_scale));
                     sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), scale, sum);
@@ -63,6 +48,84 @@ pub(super) unsafe fn multiply<F: Format>(scales: &[u8], codes: &[u8], x: &Quanti
         }
         // SAFETY: `out` is of sixteen numbers.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sum) }
+    }
+}
+
+/// A tile to bf16, `[cols / 32][16][32]`.
+///
+/// # Safety
+/// AVX-512 F, BW and BF16 must be present.
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+pub(super) unsafe fn decode_tile<F: Format>(scales: &[u8], codes: &[u8], out: &mut [u16]) {
+    // A quarter of a step has four columns of four rows: their scales, four times each.
+    let rows_of = |quarter: i32| {
+        let first = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+        _mm512_add_epi32(first, _mm512_set1_epi32(4 * quarter))
+    };
+    let rows: [__m512i; 4] = std::array::from_fn(|quarter| rows_of(quarter as i32));
+    let supers = scales.chunks_exact(F::SCALE_BYTES).zip(codes.chunks_exact(F::SUPER / K_STEP * F::CODE_BYTES));
+    for ((scales, codes), out) in supers.zip(out.chunks_exact_mut(F::SUPER * ROW_TILE)) {
+        for (b, (codes, out)) in
+            codes.chunks_exact(F::CODE_BYTES).zip(out.chunks_exact_mut(ROW_TILE * K_STEP)).enumerate()
+        {
+            for group in 0..K_STEP / F::GROUP {
+                // SAFETY: the scales are `SCALE_BYTES`.
+                let (scale, minimum) = unsafe { group_scales::<F>(scales, b * K_STEP / F::GROUP + group) };
+                let spread = |x: __m512| rows.map(|rows| _mm512_permutexvar_ps(rows, x));
+                let (scale, minimum) = (spread(scale), spread(minimum));
+                for step in group * F::GROUP / 4..(group + 1) * F::GROUP / 4 {
+                    // SAFETY: `codes` are the `CODE_BYTES` of a block; there are eight steps.
+                    let codes = unsafe { step_codes::<F>(codes.as_ptr(), step) };
+                    let quarters = [
+                        _mm512_castsi512_si128(codes),
+                        _mm512_extracti32x4_epi32::<1>(codes),
+                        _mm512_extracti32x4_epi32::<2>(codes),
+                        _mm512_extracti32x4_epi32::<3>(codes),
+                    ];
+                    for (quarter, codes) in quarters.into_iter().enumerate() {
+                        let codes = _mm512_sub_epi32(_mm512_cvtepu8_epi32(codes), _mm512_set1_epi32(F::ZERO));
+                        let weights = _mm512_mul_ps(scale[quarter], _mm512_cvtepi32_ps(codes));
+                        let weights = _mm512_cvtneps_pbh(_mm512_sub_ps(weights, minimum[quarter]));
+                        // SAFETY: both are 32 bytes of plain numbers; the four rows of a quarter have 32 columns in `out`, of which
+                        // a step is four.
+                        unsafe {
+                            let weights: __m256i = std::mem::transmute(weights);
+                            let to = out.as_mut_ptr().add(4 * quarter * K_STEP + 4 * step);
+                            for (half, two) in [_mm256_castsi256_si128(weights), _mm256_extracti128_si256::<1>(weights)]
+                                .into_iter()
+                                .enumerate()
+                            {
+                                let to = to.add(2 * half * K_STEP);
+                                _mm_storel_epi64(to as *mut __m128i, two);
+                                _mm_storeh_pd(to.add(K_STEP) as *mut f64, _mm_castsi128_pd(two));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Scales and minima of sixteen rows for a group of a run of `F::SUPER` columns.
+///
+/// # Safety
+/// `scales` are `F::SCALE_BYTES`, and there is such a group.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn group_scales<F: Format>(scales: &[u8], group: usize) -> (__m512, __m512) {
+    // SAFETY: factors take the first bytes, nested scales of all groups lie behind them.
+    unsafe {
+        let mut scale = half16(scales.as_ptr());
+        let mut minimum = if F::MINIMA { half16(scales.as_ptr().add(F::FACTOR_BYTES)) } else { _mm512_setzero_ps() };
+        if F::NESTED {
+            let at = F::FACTORS_BYTES + group * F::GROUP_BYTES;
+            scale = _mm512_mul_ps(scale, bytes16(scales.as_ptr().add(at)));
+            if F::MINIMA {
+                minimum = _mm512_mul_ps(minimum, bytes16(scales.as_ptr().add(at + ROW_TILE)));
+            }
+        }
+        (scale, minimum)
     }
 }
 

@@ -15,12 +15,7 @@ fn decode_tile<F: Format>(scales: &[u8], codes: &[u8], out: &mut [u16]) {
     for (block, (codes, out)) in
         codes.chunks_exact(F::CODE_BYTES).zip(out.chunks_exact_mut(ROW_TILE * K_STEP)).enumerate()
     {
-        let mut steps = [[0u8; 64]; K_STEP / 4];
-        for (step, bytes) in steps.iter_mut().enumerate() {
-            for (byte, out) in bytes.iter_mut().enumerate() {
-                *out = code::<F>(codes, step, byte);
-            }
-        }
+        let steps = steps::<F>(codes);
         let groups: [_; 2] = std::array::from_fn(|group| group_scales::<F>(scales, block, group * 16 / F::GROUP));
         for (row, out) in out.chunks_exact_mut(K_STEP).enumerate() {
             let mut codes = [0u8; K_STEP];
@@ -35,6 +30,32 @@ fn decode_tile<F: Format>(scales: &[u8], codes: &[u8], out: &mut [u16]) {
             }
         }
     }
+}
+
+/// The codes of a block by steps of four columns: plain loops over bytes, which compilers turn into a few instructions each.
+#[inline(always)]
+fn steps<F: Format>(codes: &[u8]) -> [[u8; 64]; K_STEP / 4] {
+    let vector = |n: usize| -> &[u8; 64] { codes[64 * n..][..64].try_into().expect("64 bytes") };
+    if F::BITS == 8 {
+        return std::array::from_fn(|step| *vector(step));
+    }
+    let mut steps = [[0u8; 64]; K_STEP / 4];
+    for (n, pair) in steps.chunks_exact_mut(2).enumerate() {
+        let (packed, [low, high]) = (vector(n), pair) else { unreachable!("chunks of two") };
+        for byte in 0..64 {
+            low[byte] = packed[byte] & 15;
+            high[byte] = packed[byte] >> 4;
+        }
+    }
+    for plane in 0..F::BITS - 4 {
+        let bits = vector(4 + plane);
+        for (step, codes) in steps.iter_mut().enumerate() {
+            for byte in 0..64 {
+                codes[byte] |= if bits[byte] & (1 << step) != 0 { 16 << plane } else { 0 };
+            }
+        }
+    }
+    steps
 }
 
 pub(super) fn row<F: Format>(scales: &[u8], codes: &[u8], row: usize, out: &mut [f32]) {

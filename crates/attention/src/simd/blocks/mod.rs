@@ -155,7 +155,16 @@ impl Blocks {
     pub fn decode_tile(&self, simd: Simd, tile: usize, out: &mut [bf16]) {
         assert!(out.len() == ROW_TILE * self.cols, "a tile of {} columns into {} numbers", self.cols, out.len());
         let (scales, codes) = self.tiles(tile..tile + 1);
-        decode::tile(simd, self.format, scales, codes, bytemuck::cast_slice_mut(out));
+        let out = bytemuck::cast_slice_mut(out);
+        simd.assert_available();
+        match simd {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512Bf16 | Simd::Amx => with_format!(self.format, F => {
+                // SAFETY: `assert_available` found the set on this machine; AMX is taken only where AVX-512 BF16 is, too.
+                unsafe { avx512::decode_tile::<F>(scales, codes, out) }
+            }),
+            _ => decode::tile(simd, self.format, scales, codes, out),
+        }
     }
 
     /// Decodes one row.
