@@ -242,7 +242,11 @@ impl Engine {
         // Before the tokenizer and the threads: where memory ends in those, libraries end the process.
         match &gpu {
             Some(gpu) => check_room_for_weights(gpu, &weights, &options, &name)?,
-            None => check_room_for_weights(&Cpu::new(Simd::detect()), &weights, &options, &name)?,
+            None => {
+                let cpu = Cpu::new(Simd::detect());
+                check_room_for_weights(&cpu, &weights, &options, &name)?;
+                check_room_for_loading(&cpu, &weights, &name)?;
+            }
         }
         let (tokenizer, template) = tokenizer_and_template(files.as_ref(), &weights)?;
         let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
@@ -727,6 +731,13 @@ fn check_room_for_weights<O: Ops>(
 ) -> Result<(), EngineError> {
     let bytes = MemoryNeed::of_weights(ops, weights)?;
     let room = Room { limit: options.max_memory_bytes, left: ops.available_bytes(), held: 0 };
+    room.check(bytes, || format!("loading {name}"), || Bytes(bytes).to_string())
+}
+
+/// The same of the host, with what lies beside the weights meanwhile: past a limit of the system nobody returns an error.
+fn check_room_for_loading(cpu: &Cpu, weights: &ModelWeights, name: &str) -> Result<(), EngineError> {
+    let bytes = MemoryNeed::of_weights(cpu, weights)? + MemoryNeed::of_loading(weights)?;
+    let room = Room { limit: None, left: cpu.available_bytes(), held: 0 };
     room.check(bytes, || format!("loading {name}"), || Bytes(bytes).to_string())
 }
 

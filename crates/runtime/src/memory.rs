@@ -38,6 +38,27 @@ impl MemoryNeed {
         Ok(bytes)
     }
 
+    /// Bytes of the host that lie beside the weights while they are loaded, at most: the largest matrix as its file has it, what the
+    /// allocator keeps of those before it, and the program itself.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    pub fn of_loading(weights: &ModelWeights) -> Result<u64, LoadError> {
+        const PROGRAM_BYTES: u64 = 16 << 20;
+        let stored = |names: &[TensorName]| -> Result<u64, LoadError> {
+            names.iter().map(|name| Ok(weights.info(*name)?.bytes() as u64)).sum()
+        };
+        let mut largest = stored(&[TensorName::OutputHead])?.max(stored(&[TensorName::TokenEmbedding])?);
+        for layer in 0..weights.config().num_layers {
+            use LayerPart::*;
+            for parts in [&[Q, K, V][..], &[O], &[Gate, Up], &[Down]] {
+                let names: Vec<_> = parts.iter().map(|part| TensorName::Layer { layer, part: *part }).collect();
+                largest = largest.max(stored(&names)?);
+            }
+        }
+        Ok(2 * largest + PROGRAM_BYTES)
+    }
+
     /// All together.
     pub fn total_bytes(&self) -> u64 {
         self.weights_bytes + self.kv_cache_bytes + self.scratch_bytes
@@ -120,6 +141,16 @@ mod tests {
         if forget_peak_resident() {
             assert!(peak_resident_bytes().unwrap() < peak);
         }
+    }
+
+    #[test]
+    fn loading_takes_the_largest_matrix_twice() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference/tiny/llama/config.json");
+        let config = crate::config::ModelConfig::from_json(Path::new(folder)).unwrap();
+        let matrices = [config.vocab_size, 2 * config.intermediate_size].map(|rows| 2 * rows * config.hidden_size);
+        let largest = matrices.into_iter().max().unwrap() as u64;
+        let weights = ModelWeights::random(config, crate::weights::RandomWeights::Bf16);
+        assert_eq!(MemoryNeed::of_loading(&weights).unwrap(), 2 * largest + (16 << 20));
     }
 
     #[test]
