@@ -362,9 +362,9 @@ fn a_real_model_is_timed_in_every_way() {
     assert!(said.contains("exponent") && said.contains("candidates"), "{said}");
     let (memory, _) = bench(&["memory", "--lengths", "64,100", "--attention", "dense"]);
     let point = &memory["points"][1];
-    assert!(point["length"] == 100 && point["predicted_bytes"].as_u64() > Some(100 << 20), "{point}");
+    assert!(point["length"] == 100 && point["predicted_bytes"].as_u64() > Some(90 << 20), "{point}");
     if cfg!(target_os = "linux") {
-        assert!(point["measured_bytes"].as_u64() > Some(100 << 20), "{point}");
+        assert!(point["measured_bytes"].as_u64() > Some(90 << 20), "{point}");
     }
     let too_long = ["bench", "memory", "--model", path.to_str().expect("UTF-8"), "--lengths", "9000"];
     refuses(run(&too_long), 1, &["9000", "8192"]);
