@@ -4,7 +4,7 @@ mod address_space;
 mod control_groups;
 
 use crate::ops::Ops;
-use crate::weights::{LayerPart, LoadError, ModelWeights, TensorName};
+use crate::weights::{LayerPart, LoadError, ModelWeights, TensorInfo, TensorName};
 use std::fmt;
 use std::path::Path;
 
@@ -28,12 +28,8 @@ impl MemoryNeed {
         let config = weights.config();
         let mut bytes = ops.output_head_bytes(weights.info(TensorName::OutputHead)?);
         bytes += ops.embedding_bytes(config, weights.info(TensorName::TokenEmbedding)?);
-        for layer in 0..config.num_layers {
-            use LayerPart::*;
-            for parts in [&[Q, K, V][..], &[O], &[Gate, Up], &[Down]] {
-                let tensor = |part: &LayerPart| weights.info(TensorName::Layer { layer, part: *part });
-                bytes += ops.matrix_bytes(&parts.iter().map(tensor).collect::<Result<Vec<_>, _>>()?);
-            }
+        for parts in matrices(weights) {
+            bytes += ops.matrix_bytes(&parts?);
         }
         Ok(bytes)
     }
@@ -45,24 +41,30 @@ impl MemoryNeed {
     /// When a tensor is missing.
     pub fn of_loading(weights: &ModelWeights) -> Result<u64, LoadError> {
         const PROGRAM_BYTES: u64 = 16 << 20;
-        let stored = |names: &[TensorName]| -> Result<u64, LoadError> {
-            names.iter().map(|name| Ok(weights.info(*name)?.bytes() as u64)).sum()
-        };
-        let mut largest = stored(&[TensorName::OutputHead])?.max(stored(&[TensorName::TokenEmbedding])?);
-        for layer in 0..weights.config().num_layers {
-            use LayerPart::*;
-            for parts in [&[Q, K, V][..], &[O], &[Gate, Up], &[Down]] {
-                let names: Vec<_> = parts.iter().map(|part| TensorName::Layer { layer, part: *part }).collect();
-                largest = largest.max(stored(&names)?);
-            }
+        let mut largest = 0;
+        for name in [TensorName::OutputHead, TensorName::TokenEmbedding] {
+            largest = largest.max(weights.info(name)?.bytes());
         }
-        Ok(2 * largest + PROGRAM_BYTES)
+        for parts in matrices(weights) {
+            largest = largest.max(parts?.iter().map(TensorInfo::bytes).sum());
+        }
+        Ok(2 * largest as u64 + PROGRAM_BYTES)
     }
 
     /// All together.
     pub fn total_bytes(&self) -> u64 {
         self.weights_bytes + self.kv_cache_bytes + self.scratch_bytes
     }
+}
+
+/// The parts of every matrix of every layer, which devices store as one.
+fn matrices(weights: &ModelWeights) -> impl Iterator<Item = Result<Vec<TensorInfo>, LoadError>> {
+    use LayerPart::*;
+    let info = |layer, part| weights.info(TensorName::Layer { layer, part });
+    (0..weights.config().num_layers).flat_map(move |layer| {
+        let matrices: [&[LayerPart]; 4] = [&[Q, K, V], &[O], &[Gate, Up], &[Down]];
+        matrices.map(|parts| parts.iter().map(|part| info(layer, *part)).collect())
+    })
 }
 
 impl fmt::Display for MemoryNeed {

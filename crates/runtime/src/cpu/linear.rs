@@ -185,16 +185,28 @@ impl Matrix {
         if x.len == 1 {
             return self.multiply_one(simd, x, out, accumulate);
         }
-        let group = self.group_panels(x.len.div_ceil(LANES));
         let stride = out.stride();
+        self.each_group(simd, x, &mut out.panels, stride, |first_row, part, x_group, panels, out| {
+            for (row, slab) in slabs(part) {
+                multiply(simd, slab, x_group, panels, &mut out[(first_row + row) * LANES..], stride, accumulate);
+            }
+        });
+    }
+
+    /// Takes every group of panels, those of `out` being `stride` long, through every [part](Self::each_part): `work` gets the first row
+    /// of the part, its weights, a group's panels, their number, and theirs in `out`.
+    fn each_group<T: Send>(
+        &self,
+        simd: Simd,
+        x: &Operand,
+        out: &mut [T],
+        stride: usize,
+        work: impl Fn(usize, Rows, &[bf16], usize, &mut [T]) + Sync,
+    ) {
+        let group = self.group_panels(x.len.div_ceil(LANES));
         self.each_part(simd, |first_row, part| {
-            let groups = x.panels.par_chunks(group * x.stride()).zip(out.panels.par_chunks_mut(group * stride));
-            groups.for_each(|(x_group, out)| {
-                let panels = out.len() / stride;
-                for (row, slab) in slabs(part) {
-                    multiply(simd, slab, x_group, panels, &mut out[(first_row + row) * LANES..], stride, accumulate);
-                }
-            });
+            let groups = x.panels.par_chunks(group * x.stride()).zip(out.par_chunks_mut(group * stride));
+            groups.for_each(|(x_group, out)| work(first_row, part, x_group, out.len() / stride, out));
         });
     }
 
@@ -240,23 +252,18 @@ impl Matrix {
         if x.len == 1 {
             return self.multiply_gated_one(simd, activation, x, out);
         }
-        let group = self.group_panels(x.len.div_ceil(LANES));
         let stride = out.stride();
-        self.each_part(simd, |first_row, part| {
-            let groups = x.panels.par_chunks(group * x.stride()).zip(out.panels.par_chunks_mut(group * stride));
-            groups.for_each(|(x_group, out)| {
-                let panels = out.len() / stride;
-                let mut product = Aligned::<f32>::zeroed(panels * SLAB_ROWS * LANES);
-                for (row, slab) in slabs(part) {
-                    multiply(simd, slab, x_group, panels, &mut product, SLAB_ROWS * LANES, false);
-                    for (product, out) in product.chunks_exact(SLAB_ROWS * LANES).zip(out.chunks_exact_mut(stride)) {
-                        let (gate, up) = product.split_at(ROW_TILE * LANES);
-                        // 32 stacked rows are 16 features: packed, 16 x 16 elements.
-                        let out = &mut out[(first_row + row) / 2 * LANES..][..ROW_TILE * LANES];
-                        elementwise::gate(simd, activation, gate, up, bytemuck::cast_slice_mut(out));
-                    }
+        self.each_group(simd, x, &mut out.panels, stride, |first_row, part, x_group, panels, out| {
+            let mut product = Aligned::<f32>::zeroed(panels * SLAB_ROWS * LANES);
+            for (row, slab) in slabs(part) {
+                multiply(simd, slab, x_group, panels, &mut product, SLAB_ROWS * LANES, false);
+                for (product, out) in product.chunks_exact(SLAB_ROWS * LANES).zip(out.chunks_exact_mut(stride)) {
+                    let (gate, up) = product.split_at(ROW_TILE * LANES);
+                    // 32 stacked rows are 16 features: packed, 16 x 16 elements.
+                    let out = &mut out[(first_row + row) / 2 * LANES..][..ROW_TILE * LANES];
+                    elementwise::gate(simd, activation, gate, up, bytemuck::cast_slice_mut(out));
                 }
-            });
+            }
         });
         Ok(())
     }
