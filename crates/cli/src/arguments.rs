@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use runtime::config::StretchContext;
 use runtime::engine::EngineOptions;
+use runtime::policy::AttentionPrecision;
 use runtime::request::{AttentionMode, Device, Goal};
 use runtime::weights::{Quantization, RandomWeights};
 use std::fmt;
@@ -112,6 +113,9 @@ pub struct ModelArguments {
     /// memory, faster products; `eval` says what it costs in quality
     #[arg(long, value_name = "KIND")]
     pub quantization: Option<Quantization>,
+    /// In what the attention of prompts multiplies: bf16, or fp8 (8-bit floats, NVIDIA Hopper; faster, a little less exact)
+    #[arg(long, value_name = "KIND", default_value = "bf16")]
+    pub attention_precision: AttentionPrecision,
     /// Time matrix products and the stages of the search as well as attention (GPUs)
     #[arg(long)]
     pub profile: bool,
@@ -134,6 +138,7 @@ impl ModelArguments {
             context: self.context,
             random_weights: self.random_weights,
             quantization: self.quantization,
+            attention_precision: self.attention_precision,
             profile: self.profile,
             max_memory_bytes: self.max_memory,
         }

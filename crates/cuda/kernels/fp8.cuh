@@ -31,3 +31,13 @@ __device__ inline void store_vector(__nv_fp8_storage_t *to, const Vector &vector
     }
     *reinterpret_cast<uint2 *>(to) = uint2{words[0], words[1]};
 }
+
+// Where nothing is larger, rows are as good as zero; products of two scales must not vanish.
+constexpr float least_largest = 1e-12f;
+
+// Four numbers, the first in the lowest byte.
+__device__ inline uint32_t fp8_quad(float a, float b, float c, float d) {
+    uint32_t low = __nv_cvt_float2_to_fp8x2(float2{a, b}, __NV_SATFINITE, __NV_E4M3);
+    uint32_t high = __nv_cvt_float2_to_fp8x2(float2{c, d}, __NV_SATFINITE, __NV_E4M3);
+    return low | high << 16;
+}

@@ -6,10 +6,35 @@ use crate::attend_sm90::AttendSm90;
 use crate::batch::Batch;
 use crate::device::{Buffer, Device, Properties};
 use crate::kv::KvPages;
-use crate::plan::DevicePlan;
+use crate::plan::{DevicePlan, extra_rows};
+use crate::quantise_kv::Fp8Kv;
+use crate::search::MOST_COLUMNS;
 use attention::calibration::GpuKernel;
-use attention::shape::HeadShape;
+use attention::shape::{HeadShape, Tiles};
 use half::bf16;
+use std::str::FromStr;
+
+/// In what attention multiplies. Queries, keys, values and outputs are bf16 in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// bf16.
+    #[default]
+    Bf16,
+    /// 8-bit floats (e4m3): queries with a scale a row, keys less their mean and values with a scale a head, weights between 0
+    /// and 256; sums in f32. Compute capability 9.0.
+    Fp8,
+}
+
+impl FromStr for Precision {
+    type Err = String;
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s {
+            "bf16" => Ok(Self::Bf16),
+            "fp8" => Ok(Self::Fp8),
+            _ => Err(format!("attention multiplies in bf16 or fp8, not in `{s}`")),
+        }
+    }
+}
 
 /// A kernel for one shape of heads. Launches of one `Attend` follow each other on its device.
 pub enum Attend {
@@ -26,16 +51,36 @@ impl Attend {
     /// When there is none, or the driver refuses.
     pub fn new(device: &Device, heads: HeadShape) -> Result<Self, Error> {
         if AttendSm90::fits(device, heads.head_dim()) {
-            return Ok(Self::Sm90(AttendSm90::new(device, heads)?));
+            return Ok(Self::Sm90(AttendSm90::new(device, heads, Precision::Bf16)?));
         }
         Ok(Self::Sm80(AttendSm80::new(device, heads)?))
+    }
+
+    /// The fastest kernel with products of this precision.
+    ///
+    /// # Errors
+    /// When there is none, or the driver refuses.
+    pub fn with_precision(device: &Device, heads: HeadShape, precision: Precision) -> Result<Self, Error> {
+        match precision {
+            Precision::Bf16 => Self::new(device, heads),
+            Precision::Fp8 => Ok(Self::Sm90(AttendSm90::new(device, heads, precision)?)),
+        }
+    }
+
+    /// Bytes that it holds beside its operands for a cache of `tokens`, and for the plans of a search of these tiles, if any.
+    pub fn scratch_bytes(precision: Precision, heads: HeadShape, tokens: usize, planned: Option<Tiles>) -> usize {
+        let of_head = planned.map_or(0, |tiles| extra_rows(MOST_COLUMNS, tiles.num_blocks()));
+        match precision {
+            Precision::Bf16 => 0,
+            Precision::Fp8 => Fp8Kv::bytes(heads, tokens, of_head * heads.num_q_heads()),
+        }
     }
 
     /// Name of the kernel, for people.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Sm80(_) => "attend_sm80",
-            Self::Sm90(_) => "attend_sm90",
+            Self::Sm90(attend) => attend.name(),
         }
     }
 
@@ -57,7 +102,7 @@ impl Attend {
     /// Attends all queries of `batch`.
     ///
     /// `q` and `o` are `[row][q_head][head_dim]`, `lse` is `[q_head][row]`, natural logarithm. Keys at or past the end of
-    /// a sequence are not used, whatever its last page holds there. A query sees the last `window` keys up to its own, or all
+    /// a sequence are not used, whatever its last page holds there. Products in 8-bit floats give no `lse`, and read all keys to scale them. A query sees the last `window` keys up to its own, or all
     /// of them; pages that lie before the windows of all queries are not read.
     ///
     /// # Errors

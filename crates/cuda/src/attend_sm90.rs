@@ -1,13 +1,16 @@
 //! Causal attention over a paged cache, dense or by a plan, for compute capability 9.0.
 
+use crate::attend::Precision;
 use crate::batch::{Batch, BatchArguments, window_argument};
-use crate::device::{Buffer, Device, Grid, Kernel, PointerMut, TensorMap};
+use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut, TensorMap};
 use crate::kv::KvPages;
 use crate::plan::{DevicePlan, PlanArguments};
+use crate::quantise_kv::{Fp8Kv, QuantiseKv};
 use crate::{Error, image};
 use attention::BLOCK_N;
 use attention::shape::HeadShape;
 use half::bf16;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The kernel for one shape of heads. Launches of one `AttendSm90` share its queue, so they must not overlap; on a
 /// [`Device`] they cannot.
@@ -19,6 +22,8 @@ pub struct AttendSm90 {
     planned_tile: Tile,
     /// Items taken and blocks done; every launch leaves zeros.
     queue: Buffer<u32>,
+    /// Rounds keys and values before every launch, for products of 8-bit floats.
+    rounding: Option<(QuantiseKv, Mutex<Fp8Kv>)>,
 }
 
 /// What the kernel of a head_dim was compiled for.
@@ -30,31 +35,39 @@ struct Tile {
 
 impl Tile {
     const STEP_KEYS: usize = 128;
-    const STAGES: usize = 2;
 
-    fn dense(head_dim: usize) -> Option<Self> {
-        match head_dim {
-            64 => Some(Self::new("attend_sm90_d64", 3, 1, head_dim)),
-            128 => Some(Self::new("attend_sm90_d128", 2, 1, head_dim)),
-            _ => None,
-        }
+    fn dense(head_dim: usize, precision: Precision) -> Option<Self> {
+        let name = match (head_dim, precision) {
+            (64, Precision::Bf16) => "attend_sm90_d64",
+            (128, Precision::Bf16) => "attend_sm90_d128",
+            (64, Precision::Fp8) => "attend_fp8_sm90_d64",
+            (128, Precision::Fp8) => "attend_fp8_sm90_d128",
+            _ => return None,
+        };
+        Some(Self::new(name, 1, head_dim, precision))
     }
 
-    fn planned(head_dim: usize) -> Option<Self> {
-        match head_dim {
-            64 => Some(Self::new("attend_sm90_planned_d64", 3, 2, head_dim)),
-            128 => Some(Self::new("attend_sm90_planned_d128", 2, 2, head_dim)),
-            _ => None,
-        }
+    fn planned(head_dim: usize, precision: Precision) -> Option<Self> {
+        let name = match (head_dim, precision) {
+            (64, Precision::Bf16) => "attend_sm90_planned_d64",
+            (128, Precision::Bf16) => "attend_sm90_planned_d128",
+            (64, Precision::Fp8) => "attend_fp8_sm90_planned_d64",
+            (128, Precision::Fp8) => "attend_fp8_sm90_planned_d128",
+            _ => return None,
+        };
+        Some(Self::new(name, 2, head_dim, precision))
     }
 
-    fn new(name: &'static str, consumers: usize, q_stages: usize, head_dim: usize) -> Self {
-        let queries = q_stages * 64 * consumers * head_dim;
-        let keys_and_values = 2 * Self::STAGES * Self::STEP_KEYS * head_dim;
-        let biases = Self::STAGES * Self::STEP_KEYS * size_of::<f32>();
+    fn new(name: &'static str, q_stages: usize, head_dim: usize, precision: Precision) -> Self {
+        let (element_bytes, stages, consumers) = match precision {
+            Precision::Bf16 => (size_of::<bf16>(), 2, if head_dim == 64 { 3 } else { 2 }),
+            Precision::Fp8 => (size_of::<u8>(), 4, 2),
+        };
+        let queries = q_stages * 64 * consumers * head_dim * size_of::<bf16>();
+        let keys_and_values = 2 * stages * Self::STEP_KEYS * head_dim * element_bytes;
+        let biases = stages * Self::STEP_KEYS * size_of::<f32>();
         // Barriers and the task take less than 1,024 bytes, and as many may be lost to alignment.
-        let shared_bytes = (queries + keys_and_values) * size_of::<bf16>() + biases + 2 * 1024;
-        Self { name, consumers, shared_bytes }
+        Self { name, consumers, shared_bytes: queries + keys_and_values + biases + 2 * 1024 }
     }
 
     fn block_m(&self) -> usize {
@@ -81,6 +94,7 @@ struct Arguments {
     o: PointerMut<bf16>,
     lse: PointerMut<f32>,
     queue: PointerMut<u32>,
+    kv_scales: Pointer<[f32; 2]>,
     batch: BatchArguments,
     plan: PlanArguments,
     kv_rows: i32,
@@ -89,7 +103,7 @@ struct Arguments {
 }
 
 // As `static_assert`ed in the kernel.
-const _: () = assert!(size_of::<Arguments>() == 896 && std::mem::offset_of!(Arguments, kv_rows) == 776);
+const _: () = assert!(size_of::<Arguments>() == 896 && std::mem::offset_of!(Arguments, kv_rows) == 784);
 
 /// A window that hides nothing, with room to subtract from it.
 const NO_WINDOW: i32 = 1 << 30;
@@ -97,17 +111,17 @@ const NO_WINDOW: i32 = 1 << 30;
 impl AttendSm90 {
     /// Whether a device has this kernel for heads of `head_dim`.
     pub fn fits(device: &Device, head_dim: usize) -> bool {
-        device.properties().capability == (9, 0) && Tile::dense(head_dim).is_some()
+        device.properties().capability == (9, 0) && Tile::dense(head_dim, Precision::Bf16).is_some()
     }
 
-    /// Loads the kernels.
+    /// Loads the kernels for products of a precision.
     ///
     /// # Errors
     /// When the device or the head_dim does not [fit](Self::fits), or the driver refuses.
-    pub fn new(device: &Device, heads: HeadShape) -> Result<Self, Error> {
+    pub fn new(device: &Device, heads: HeadShape, precision: Precision) -> Result<Self, Error> {
         let properties = device.properties();
         let d = heads.head_dim();
-        let tiles = Tile::dense(d).zip(Tile::planned(d)).filter(|_| Self::fits(device, d));
+        let tiles = Tile::dense(d, precision).zip(Tile::planned(d, precision)).filter(|_| Self::fits(device, d));
         let Some((tile, planned_tile)) = tiles else {
             return Err(Error::Unsupported {
                 what: "attention of compute capability 9.0",
@@ -115,9 +129,24 @@ impl AttendSm90 {
                 found: format!("{:?} and {d}", properties.capability),
             });
         };
-        let load = |tile: &Tile| device.kernel(image!("attend_sm90"), tile.name, tile.shared_bytes);
+        let load = |tile: &Tile| match precision {
+            Precision::Bf16 => device.kernel(image!("attend_sm90"), tile.name, tile.shared_bytes),
+            Precision::Fp8 => device.kernel(image!("attend_fp8_sm90"), tile.name, tile.shared_bytes),
+        };
         let (dense, planned) = (load(&tile)?, load(&planned_tile)?);
-        Ok(Self { dense, planned, heads, tile, planned_tile, queue: device.zeros(2)? })
+        let rounding = match precision {
+            Precision::Bf16 => None,
+            Precision::Fp8 => Some((QuantiseKv::new(device, heads)?, Mutex::new(Fp8Kv::new(device, heads)?))),
+        };
+        Ok(Self { dense, planned, heads, tile, planned_tile, queue: device.zeros(2)?, rounding })
+    }
+
+    /// Name of the kernel, for people.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.rounding {
+            None => "attend_sm90",
+            Some(_) => "attend_fp8_sm90",
+        }
     }
 
     /// Queries of a tile, for [`Batch::new`].
@@ -148,8 +177,9 @@ impl AttendSm90 {
         let items = batch.num_tiles() * self.heads.num_q_heads();
         let window = window_argument(window)?.min(NO_WINDOW);
         let grid = self.tile.grid(self.dense.device(), items);
-        let (k, v) = Self::kv_maps(kv)?;
-        let arguments = Arguments { window, ..self.arguments(self.block_m(), q, (k, v), kv, batch, o, lse)? };
+        let rounded = self.round(kv, batch, None, lse.is_some())?;
+        let arguments =
+            Arguments { window, ..self.arguments(self.block_m(), q, kv, rounded.as_deref(), batch, o, lse)? };
         // SAFETY: `Arguments` mirrors the kernel's. The kernel reads rows of q and writes rows of o and lse below
         // `num_rows`, by the batch's construction; reads pages below `num_pages`, checked by `check_operands`; reads tables
         // by the offsets that `Batch::new` made; and does not look at the plan.
@@ -174,21 +204,48 @@ impl AttendSm90 {
         plan.check_operands(self.plan_block_m(), self.heads, batch)?;
         let items = plan.num_tiles() * self.heads.num_q_heads();
         let grid = self.planned_tile.grid(self.planned.device(), items);
-        let extras = [self.heads.head_dim(), plan.extra_rows()];
+        let rounded = self.round(kv, batch, Some(plan), lse.is_some())?;
+        let (k_extras, v_extras) = match &rounded {
+            Some(rounded) => rounded.extras_maps()?,
+            None => {
+                let dims = [self.heads.head_dim(), plan.extra_rows()];
+                let map = |extras| TensorMap::new(extras, dims, [64, BLOCK_N]);
+                (map(plan.k_extras())?, map(plan.v_extras())?)
+            }
+        };
         let arguments = Arguments {
-            k_extras: TensorMap::new(plan.k_extras(), extras, [64, BLOCK_N])?,
-            v_extras: TensorMap::new(plan.v_extras(), extras, [64, BLOCK_N])?,
+            k_extras,
+            v_extras,
             plan: plan.arguments(),
-            ..self.arguments(self.plan_block_m(), q, Self::kv_maps(kv)?, kv, batch, o, lse)?
+            ..self.arguments(self.plan_block_m(), q, kv, rounded.as_deref(), batch, o, lse)?
         };
         // SAFETY: as for `launch`; and a plan names only blocks that its tiles see, and rows of its own extras: it was
         // checked when it was uploaded, or made by the search for the batch's range.
         unsafe { self.planned.launch(grid, &arguments) }
     }
 
-    fn kv_maps(kv: &KvPages) -> Result<(TensorMap, TensorMap), Error> {
-        let dims = [kv.heads().head_dim(), kv.rows()];
-        Ok((TensorMap::new(&kv.k, dims, [64, BLOCK_N])?, TensorMap::new(&kv.v, dims, [64, BLOCK_N])?))
+    /// Keys and values as products of 8-bit floats read them, where that is the precision.
+    fn round(
+        &self,
+        kv: &KvPages,
+        batch: &Batch,
+        plan: Option<&DevicePlan>,
+        wants_lse: bool,
+    ) -> Result<Option<MutexGuard<'_, Fp8Kv>>, Error> {
+        let Some((quantise, rounded)) = &self.rounding else { return Ok(None) };
+        if wants_lse {
+            let (expected, found) = ("no lse".into(), "an lse to write".into());
+            return Err(Error::Unsupported { what: "attention in 8-bit floats", expected, found });
+        }
+        let mut rounded = rounded.lock().unwrap_or_else(PoisonError::into_inner);
+        quantise.launch(kv, batch, plan, &mut rounded)?;
+        Ok(Some(rounded))
+    }
+
+    /// Keys and values as the last launch rounded them, for checks; nothing in bf16.
+    #[doc(hidden)]
+    pub fn rounded(&self) -> Option<MutexGuard<'_, Fp8Kv>> {
+        self.rounding.as_ref().map(|(_, rounded)| rounded.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What both kernels are told; the maps of extras, the plan and the window are the caller's to say.
@@ -197,12 +254,19 @@ impl AttendSm90 {
         &self,
         block_m: usize,
         q: &Buffer<bf16>,
-        (k, v): (TensorMap, TensorMap),
         kv: &KvPages,
+        rounded: Option<&Fp8Kv>,
         batch: &Batch,
         o: &mut Buffer<bf16>,
         lse: Option<&mut Buffer<f32>>,
     ) -> Result<Arguments, Error> {
+        let (k, v) = match rounded {
+            Some(rounded) => rounded.maps()?,
+            None => {
+                let dims = [kv.heads().head_dim(), kv.rows()];
+                (TensorMap::new(&kv.k, dims, [64, BLOCK_N])?, TensorMap::new(&kv.v, dims, [64, BLOCK_N])?)
+            }
+        };
         let (heads, rows) = (self.heads, batch.num_rows());
         Ok(Arguments {
             q: TensorMap::new(q, [heads.head_dim(), heads.num_q_heads(), rows], [64, 1, block_m])?,
@@ -213,6 +277,7 @@ impl AttendSm90 {
             o: o.pointer_mut(),
             lse: lse.map_or(PointerMut::null(), |lse| lse.pointer_mut()),
             queue: self.queue.pointer_shared(),
+            kv_scales: rounded.map_or(Pointer::null(), Fp8Kv::scales),
             batch: batch.arguments(self.dense.device(), kv),
             plan: PlanArguments::none(),
             kv_rows: kv.rows() as i32,

@@ -35,6 +35,8 @@ pub mod plan;
 #[allow(unsafe_code)] // a launch
 pub mod qkv_rope_store;
 #[allow(unsafe_code)] // launches
+pub mod quantise_kv;
+#[allow(unsafe_code)] // launches
 pub mod quantised;
 mod random;
 #[allow(unsafe_code)] // a launch

@@ -5,7 +5,7 @@ mod attention_suite;
 mod on_device;
 
 use attention_suite::Suite;
-use cuda::attend::Attend;
+use cuda::attend::{Attend, Precision};
 use cuda::attend_sm90::AttendSm90;
 
 fn suite() -> Option<Suite> {
@@ -14,7 +14,7 @@ fn suite() -> Option<Suite> {
         on_device::skipped(&format!("needs compute capability 9.0, this is {}", device.properties()));
         return None;
     }
-    let kernel = |device: &_, heads| Attend::Sm90(AttendSm90::new(device, heads).unwrap());
+    let kernel = |device: &_, heads| Attend::Sm90(AttendSm90::new(device, heads, Precision::Bf16).unwrap());
     Some(Suite { device, kernel, head_dims: &[128, 64] })
 }
 

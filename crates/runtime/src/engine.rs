@@ -11,7 +11,7 @@ use crate::memory::{Bytes, MemoryNeed};
 use crate::model::{Model, Run};
 use crate::model_files::ModelFiles;
 use crate::ops::{Ops, OpsError, sum_of_stages};
-use crate::policy::{AttentionPolicy, PrefillAttention};
+use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
 use crate::prefill::{LAST_ROWS, prefill};
 use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats, StagesMs};
 use crate::sampling::{Sampler, SamplingError};
@@ -47,6 +47,8 @@ pub struct EngineOptions {
     pub random_weights: Option<RandomWeights>,
     /// Round the weights of layers when they are loaded; GPUs only.
     pub quantization: Option<Quantization>,
+    /// In what attention multiplies; 8-bit floats on GPUs of compute capability 9.0 only.
+    pub attention_precision: AttentionPrecision,
     /// Say what time matrix products and the stages of the search take; GPUs only, a few percent slower on short prompts.
     pub profile: bool,
     /// Refuse work that would need more; `None` takes what the machine has free.
@@ -63,6 +65,7 @@ impl Default for EngineOptions {
             context: None,
             random_weights: None,
             quantization: None,
+            attention_precision: AttentionPrecision::Bf16,
             profile: false,
             max_memory_bytes: None,
         }
@@ -744,14 +747,16 @@ fn check_room_for_loading(cpu: &Cpu, weights: &ModelWeights, name: &str) -> Resu
 /// The GPU that `device` means, if it means one.
 fn open_gpu(options: &EngineOptions, config: &ModelConfig) -> Result<Option<Gpu>, OpsError> {
     use cuda::Error;
-    let open = |ordinal| {
-        Gpu::open(ordinal, config, GpuOptions { profile: options.profile, quantization: options.quantization })
-    };
-    match (options.device, options.quantization) {
+    let &EngineOptions { profile, quantization, attention_precision, .. } = options;
+    let open = |ordinal| Gpu::open(ordinal, config, GpuOptions { profile, quantization, attention_precision });
+    let in_bf16 = attention_precision == AttentionPrecision::Bf16;
+    match (options.device, quantization) {
         (Device::Cpu, Some(quantization)) => Err(OpsError::Quantization { quantization }),
+        (Device::Cpu, None) if !in_bf16 => Err(OpsError::AttentionPrecision { precision: attention_precision }),
         (Device::Cpu, None) => Ok(None),
         (Device::Cuda(ordinal), _) => open(ordinal).map(Some),
         (Device::Auto, Some(_)) => open(0).map(Some),
+        (Device::Auto, None) if !in_bf16 => open(0).map(Some),
         (Device::Auto, None) => match open(0) {
             Ok(gpu) => Ok(Some(gpu)),
             // No GPU, or none that can run this model.

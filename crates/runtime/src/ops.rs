@@ -3,7 +3,7 @@
 use crate::config::{Activation, ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
-use crate::policy::{AttentionPolicy, PrefillAttention};
+use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
 use crate::weights::{LoadError, Quantization, Tensor, TensorInfo};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, StageTimes};
@@ -34,6 +34,14 @@ pub enum OpsError {
     Quantization {
         /// What was asked for.
         quantization: Quantization,
+    },
+    /// Products of attention that only other devices have.
+    #[error(
+        "attention multiplies in {precision:?} on GPUs only: run on one (--device cuda), or without --attention-precision"
+    )]
+    AttentionPrecision {
+        /// What was asked for.
+        precision: AttentionPrecision,
     },
     /// Something of a model that GPUs have no code for.
     #[error("{what} on the CPU only so far: --device cpu")]

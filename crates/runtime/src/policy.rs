@@ -9,6 +9,9 @@ use attention::shape::{QueryRange, Tiles};
 use attention::static_patterns::StaticPatterns;
 use std::collections::HashMap;
 
+/// In what the attention of a prefill multiplies; decoding takes bf16, as keys and values are stored.
+pub use cuda::attend::Precision as AttentionPrecision;
+
 /// What every attention layer of a prefill computes. Layers with a sliding window shorter than the keys compute all pairs
 /// inside it, whatever the policy.
 #[derive(Clone, Copy, Default)]

@@ -1,18 +1,23 @@
-// Warpgroup matrix products (wgmma), bf16 operands, f32 accumulators. sm_90a.
+// Warpgroup matrix products (wgmma), operands in bf16 or 8-bit floats, f32 accumulators. sm_90a.
 //
 // D fragment of m64nNk16, thread t of the warpgroup, i in 0 .. N / 2:
 //     row = 16 * (t / 32) + (t % 32) / 4 + 8 * (i / 2 % 2),   column = 8 * (i / 4) + 2 * (t % 4) + i % 2
-// Packed to bf16 pairs, registers 8 k .. 8 k + 8 of D are the A fragment of columns 16 k .. 16 k + 16.
+// Packed to bf16 pairs, registers 8 k .. 8 k + 8 of D are the A fragment of columns 16 k .. 16 k + 16. The A fragment of 8-bit floats
+// has four neighbours of 32 columns in a register: 4 * (t % 4) .. of the row, of the row eight further; then 16 columns further.
 #pragma once
 #include "barrier.cuh"
 
-// Operand rows of 128 bytes in the 128-byte swizzle that TMA writes, eight rows to a 1,024-byte group.
+// The order of 16-byte chunks in rows of as many bytes, as TMA writes them.
+enum class Swizzle : uint64_t { Bytes128 = 1, Bytes64 = 2 };
+
+// Operand rows of 128 or 64 bytes in a swizzle, eight rows to a group.
 //
 // K-major (rows are M or N, the row holds K): groups of eight rows are `group_bytes` apart.
 // MN-major (rows are K, the row holds 64 of N): groups of eight k are `group_bytes` apart, the next 64 of N is
 // `slab_bytes` further.
-__device__ inline uint64_t operand(uint32_t address, uint32_t slab_bytes, uint32_t group_bytes) {
-    return uint64_t(1) << 62 | uint64_t(group_bytes >> 4) << 32 | uint64_t(slab_bytes >> 4) << 16 | address >> 4;
+__device__ inline uint64_t operand(uint32_t address, uint32_t slab_bytes, uint32_t group_bytes,
+                                   Swizzle swizzle = Swizzle::Bytes128) {
+    return uint64_t(swizzle) << 62 | uint64_t(group_bytes >> 4) << 32 | uint64_t(slab_bytes >> 4) << 16 | address >> 4;
 }
 
 // The same operand `bytes` further on; both must lie below 256 KiB.
@@ -120,4 +125,61 @@ __device__ inline void wgmma_m64n128k16(float (&d)[64], const uint32_t *a, uint6
         "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
         "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+// d = a b, or d += a b where `accumulate`, in 8-bit floats; a [64][32] K-major, b [128][32] K-major in shared memory.
+__device__ inline void wgmma_e4m3_m64n128k32(float (&d)[64], uint64_t a, uint64_t b, bool accumulate) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+        "}, %64, %65, p, 1, 1;\n}"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+        "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
+        "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
+        "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+        "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
+        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+        : "l"(a), "l"(b), "r"(int(accumulate)));
+}
+
+// d = a b, or d += a b where `accumulate`, in 8-bit floats; a [64][32] in registers, b [128][32] K-major in shared memory.
+__device__ inline void wgmma_e4m3_m64n128k32(float (&d)[64], const uint32_t *a, uint64_t b, bool accumulate) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n128k32.f32.e4m3.e4m3 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
+        "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
+        "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+        "}, {%64, %65, %66, %67}, %68, p, 1, 1;\n}"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+        "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]),
+        "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]),
+        "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
+        "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
+        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(accumulate)));
+}
+
+// d = a b, or d += a b where `accumulate`, in 8-bit floats; a [64][32] in registers, b [64][32] K-major in shared memory.
+__device__ inline void wgmma_e4m3_m64n64k32(float (&d)[32], const uint32_t *a, uint64_t b, bool accumulate) {
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 {"
+        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
+        "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+        "}, {%32, %33, %34, %35}, %36, p, 1, 1;\n}"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
+        "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
+        "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
+        "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(accumulate)));
 }

@@ -1,21 +1,23 @@
 // A consumer warpgroup: 64 queries; scores, softmax and output of every step.
 #pragma once
-#include "shared.cuh"
+#include "arithmetic_bf16.cuh"
+#include "arithmetic_fp8.cuh"
+#include <type_traits>
 
 namespace {
 
-template <int HEAD_DIM, typename C> class Consumer {
+template <typename C> using ArithmeticOf = std::conditional_t<C::fp8, Fp8Arithmetic<C>, Bf16Arithmetic<C>>;
+
+template <typename C> class Consumer : ArithmeticOf<C> {
+    // A base, not a member: what it keeps must stay in registers.
+    using Arithmetic = ArithmeticOf<C>;
+    using Arithmetic::o;
+    using Arithmetic::s;
     const Arguments &args;
     Shared<C> &shared;
     const int index, thread; // of the warpgroup, in the warpgroup
-    const float scale;       // of logits to base-2 exponents
-    uint64_t q_operand;
-    Ring<stages> k_ring, v_ring, bias_ring;
+    Ring<C::stages> k_ring, v_ring, bias_ring;
     Ring<C::q_stages> q_ring;
-
-    float o[HEAD_DIM / 2];
-    float s[step_keys / 2];
-    uint32_t p[step_keys / 4];
     // Of this thread's two rows; the sums are its own columns' only.
     float maximum[2], sum[2], correction[2];
 
@@ -32,27 +34,9 @@ template <int HEAD_DIM, typename C> class Consumer {
         if (thread % 32 == 0) barrier_arrive(empty);
     }
 
-    __device__ void start_scores() {
-        uint64_t k = operand(shared_address(shared.k[k_ring.stage]), 0, 1024);
-#pragma unroll
-        for (int i = 0; i < HEAD_DIM / 16; ++i) {
-            int in_row = i % 4 * 32;
-            wgmma_m64n128k16(s, operand_at(q_operand, i / 4 * C::q_slab_bytes + in_row),
-                             operand_at(k, i / 4 * C::kv_slab_bytes + in_row), i > 0);
-        }
-        wgmma_commit();
-    }
+    __device__ void start_step_scores() { Arithmetic::start_scores(shared_address(shared.k[k_ring.stage])); }
 
-    __device__ void start_output() {
-        uint64_t v = operand(shared_address(shared.v[v_ring.stage]), C::kv_slab_bytes, 1024);
-#pragma unroll
-        for (int i = 0; i < step_keys / 16; ++i) {
-            uint64_t rows = operand_at(v, i * 16 * row_bytes);
-            if constexpr (HEAD_DIM == 128) wgmma_m64n128k16(o, p + 4 * i, rows);
-            else wgmma_m64n64k16(o, p + 4 * i, rows);
-        }
-        wgmma_commit();
-    }
+    __device__ void start_step_output() { Arithmetic::start_output(shared_address(shared.v[v_ring.stage])); }
 
     __device__ void finish_scores() {
         pin(s);
@@ -61,8 +45,7 @@ template <int HEAD_DIM, typename C> class Consumer {
     }
 
     __device__ void finish_output() {
-        pin(o);
-        pin(p);
+        Arithmetic::pin_output();
         release(&shared.v_empty[v_ring.stage]);
         v_ring.advance();
     }
@@ -88,10 +71,11 @@ template <int HEAD_DIM, typename C> class Consumer {
 #pragma unroll
         for (int i = 0; i < step_keys / 2; i += 4) {
             float2 bias = *reinterpret_cast<const float2 *>(biases + 2 * i);
-            s[i] += bias.x;
-            s[i + 1] += bias.y;
-            s[i + 2] += bias.x;
-            s[i + 3] += bias.y;
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+                s[i + 2 * r] = fmaf(bias.x, Arithmetic::bias_factor(r), s[i + 2 * r]);
+                s[i + 2 * r + 1] = fmaf(bias.y, Arithmetic::bias_factor(r), s[i + 2 * r + 1]);
+            }
         }
         // Each lane for what it has read itself: that costs nothing here, and checkers can follow it.
         barrier_arrive(&shared.biases_empty[bias_ring.stage]);
@@ -109,27 +93,17 @@ template <int HEAD_DIM, typename C> class Consumer {
             largest = row_max(largest);
             // A row that has seen no key yet must not compute infinity minus infinity.
             float reference = MASKED && largest == -INFINITY ? 0.f : largest;
-            correction[r] = exp2_approx((maximum[r] - reference) * scale);
+            correction[r] = exp2_approx((maximum[r] - reference) * Arithmetic::scale(r));
             maximum[r] = largest;
-            shift[r] = reference * scale;
+            shift[r] = reference * Arithmetic::scale(r) - Arithmetic::weight_exponent;
             sum[r] *= correction[r];
         }
 #pragma unroll
         for (int i = 0; i < step_keys / 2; ++i) {
             int r = i / 2 % 2;
-            s[i] = exp2_approx(fmaf(s[i], scale, -shift[r]));
+            s[i] = exp2_approx(fmaf(s[i], Arithmetic::scale(r), -shift[r]));
             sum[r] += s[i];
         }
-    }
-
-    __device__ void pack_weights() {
-#pragma unroll
-        for (int i = 0; i < step_keys / 4; ++i) p[i] = bf16_pair(s[2 * i], s[2 * i + 1]);
-    }
-
-    __device__ void rescale_output() {
-#pragma unroll
-        for (int i = 0; i < HEAD_DIM / 2; ++i) o[i] *= correction[i / 2 % 2];
     }
 
     // Zeros values past the end of the sequence: their weights are zero, but they may hold NaN.
@@ -155,20 +129,22 @@ template <int HEAD_DIM, typename C> class Consumer {
         barrier_wait(&shared.k_full[k_ring.stage], k_ring.parity);
         wait_turn();
         wgmma_fence();
-        start_scores();
+        start_step_scores();
         barrier_wait(&shared.v_full[v_ring.stage], v_ring.parity);
-        start_output();
+        start_step_output();
         pass_turn();
         wgmma_wait<1>();
         finish_scores();
         if constexpr (KIND == Kind::Cut) hide(sight);
         if constexpr (KIND == Kind::Extras) add_biases();
+        float last_correction[2] = {correction[0], correction[1]};
         softmax<KIND != Kind::Whole>();
         wgmma_wait_after(sum[0] + sum[1], &shared.unused);
         wgmma_wait<0>();
         finish_output();
-        pack_weights();
-        rescale_output();
+        Arithmetic::add_output(last_correction);
+        Arithmetic::pack_weights();
+        Arithmetic::rescale_output(correction);
     }
 
     __device__ void write(const Task &task) {
@@ -177,15 +153,15 @@ template <int HEAD_DIM, typename C> class Consumer {
         for (int r = 0; r < 2; ++r) {
             float total = row_sum(sum[r]);
             // A row that a plan leaves without a key gives zeros.
-            float inverse = total > 0.f ? 1.f / total : 0.f;
+            float inverse = total > 0.f ? Arithmetic::output_scale() / total : 0.f;
             int row = row_of_tile + 8 * r;
             bool inside = row < task.rows;
             size_t row_of_batch = task.row + row;
-            if (inside && args.lse && lane % 4 == 0)
+            if (!C::fp8 && inside && args.lse && lane % 4 == 0)
                 args.lse[size_t(task.head) * args.batch.num_rows + row_of_batch] = fmaf(maximum[r], args.sm_scale, logf(total));
-            __nv_bfloat16 *out = args.o + (row_of_batch * args.batch.num_q_heads + task.head) * HEAD_DIM;
+            __nv_bfloat16 *out = args.o + (row_of_batch * args.batch.num_q_heads + task.head) * C::head_dim;
 #pragma unroll
-            for (int group = 0; group < HEAD_DIM / 8; group += 4) {
+            for (int group = 0; group < C::head_dim / 8; group += 4) {
                 uint32_t pairs[4];
 #pragma unroll
                 for (int i = 0; i < 4; ++i) {
@@ -202,13 +178,14 @@ template <int HEAD_DIM, typename C> class Consumer {
     __device__ void first_step(const Task &task, Sight sight) {
         barrier_wait(&shared.k_full[k_ring.stage], k_ring.parity);
         wgmma_fence();
-        start_scores();
+        start_step_scores();
         wgmma_wait<0>();
         finish_scores();
         hide(sight);
         softmax<true>();
-        pack_weights();
-        if (task.stale_from < task.stale_to) clear_stale_values(task);
+        Arithmetic::pack_weights();
+        // Rounded values past the end are zeros.
+        if (!C::fp8 && task.stale_from < task.stale_to) clear_stale_values(task);
     }
 
     __device__ void walk_dense(const Task &task, int position) {
@@ -239,7 +216,7 @@ template <int HEAD_DIM, typename C> class Consumer {
         maximum[0] = maximum[1] = -INFINITY;
         sum[0] = sum[1] = 0.f;
 #pragma unroll
-        for (int i = 0; i < HEAD_DIM / 2; ++i) o[i] = 0.f;
+        for (int i = 0; i < C::head_dim / 2; ++i) o[i] = 0.f;
         int lane = thread % 32;
         // One past the column of the first row's own key, were this thread's first column that of position 0.
         int position = task.q_start + index * 64 + thread / 32 * 16 + lane / 4 - lane % 4 * 2 + 1;
@@ -251,16 +228,16 @@ template <int HEAD_DIM, typename C> class Consumer {
 
         barrier_wait(&shared.v_full[v_ring.stage], v_ring.parity);
         wgmma_fence();
-        start_output();
+        start_step_output();
         wgmma_wait<0>();
         finish_output();
+        Arithmetic::add_output(correction);
         write(task);
     }
 
 public:
     __device__ Consumer(const Arguments &args, Shared<C> &shared, int index)
-        : args(args), shared(shared), index(index), thread(threadIdx.x % warpgroup), scale(args.sm_scale * log2_e),
-          q_operand(0) {}
+        : Arithmetic(args), args(args), shared(shared), index(index), thread(threadIdx.x % warpgroup) {}
 
     __device__ void run() {
         // The first turn is nobody's to pass on.
@@ -269,9 +246,9 @@ public:
             // The scheduler's own barrier too: its task is read, not only the producer's queries.
             if constexpr (C::planned) barrier_wait(&shared.task_full[q_ring.stage], q_ring.parity);
             barrier_wait(&shared.q_full[q_ring.stage], q_ring.parity);
-            q_operand = operand(shared_address(shared.q[q_ring.stage]) + index * 64 * row_bytes, 0, 1024);
             Task task = shared.task[q_ring.stage];
             if (task.head < 0) break;
+            Arithmetic::take_queries(args, shared.q[q_ring.stage] + index * 64 * row_bytes, task.head, own_barrier());
             run_task(task);
         }
     }

@@ -95,7 +95,7 @@ public:
 template <typename C> class Producer {
     const Arguments &args;
     Shared<C> &shared;
-    Ring<stages> k_ring, v_ring;
+    Ring<C::stages> k_ring, v_ring;
     Ring<C::q_stages> q_ring;
 
     // 128 keys: where each half of them begins.
@@ -104,16 +104,21 @@ template <typename C> class Producer {
         bool extras;
     };
 
-    __device__ void load(const CUtensorMap *map, Ring<stages> &ring, uint64_t *full, uint64_t *empty,
+    __device__ void load(const CUtensorMap *map, Ring<C::stages> &ring, uint64_t *full, uint64_t *empty,
                          unsigned char (*buffers)[C::kv_bytes], Rows rows) {
         barrier_wait(&empty[ring.stage], ring.parity ^ 1);
         barrier_arrive_expect(&full[ring.stage], C::kv_bytes);
         unsigned char *to = buffers[ring.stage];
+        if constexpr (C::fp8) {
+            tma_load_2d(map, &full[ring.stage], to, 0, rows.first);
+            tma_load_2d(map, &full[ring.stage], to + C::kv_bytes / 2, 0, rows.second);
+        } else {
 #pragma unroll
-        for (int slab = 0; slab < C::slabs; ++slab) {
-            unsigned char *slab_to = to + slab * C::kv_slab_bytes;
-            tma_load_2d(map, &full[ring.stage], slab_to, slab * 64, rows.first);
-            tma_load_2d(map, &full[ring.stage], slab_to + C::block_slab_bytes, slab * 64, rows.second);
+            for (int slab = 0; slab < C::slabs; ++slab) {
+                unsigned char *slab_to = to + slab * C::kv_slab_bytes;
+                tma_load_2d(map, &full[ring.stage], slab_to, slab * 64, rows.first);
+                tma_load_2d(map, &full[ring.stage], slab_to + C::block_slab_bytes, slab * 64, rows.second);
+            }
         }
         ring.advance();
     }
@@ -122,6 +127,11 @@ template <typename C> class Producer {
         load(C::planned && rows.extras ? &args.k_extras : &args.k, k_ring, shared.k_full, shared.k_empty, shared.k, rows);
     }
     __device__ void load_values(Rows rows) {
+        if constexpr (C::fp8) {
+            // A block transposed has a row for each element.
+            rows.first = rows.first / block_keys * C::head_dim;
+            rows.second = rows.second / block_keys * C::head_dim;
+        }
         load(C::planned && rows.extras ? &args.v_extras : &args.v, v_ring, shared.v_full, shared.v_empty, shared.v, rows);
     }
 
@@ -220,7 +230,7 @@ public:
 template <typename C> class Biases {
     const Arguments &args;
     Shared<C> &shared;
-    Ring<stages> ring;
+    Ring<C::stages> ring;
     Ring<C::q_stages> q_ring;
 
     __device__ void run_step(const Task &task, int row) {

@@ -8,12 +8,15 @@
 #include <cuda_bf16.h>
 
 struct Arguments {
-    CUtensorMap q;                  // [row][q_head][head_dim], boxes of [block_m][1][64]
-    CUtensorMap k, v;               // [page][kv_head][page_size][head_dim] as rows of head_dim, boxes of [64][64]
-    CUtensorMap k_extras, v_extras; // [row][head_dim], boxes of [64][64]; not used without a plan
+    CUtensorMap q; // [row][q_head][head_dim], boxes of [block_m][1][64]
+    // [page][kv_head][page_size][head_dim] as rows of head_dim, boxes of [64][64]. In 8-bit floats keys in boxes of
+    // [64][head_dim], and values of each block transposed: rows of 64 keys, boxes of [head_dim][64].
+    CUtensorMap k, v;
+    CUtensorMap k_extras, v_extras; // [row][head_dim], boxes likewise; not used without a plan
     __nv_bfloat16 *o;               // [row][q_head][head_dim]
-    float *lse;                     // [q_head][row], or null
+    float *lse;                     // [q_head][row], or null; not written in 8-bit floats
     unsigned *queue;                // [2]: items taken, blocks done; zero before and after
+    const float2 *kv_scales;        // [kv_head]: of keys, of values; not used in bf16
     Batch batch;
     Plan plan;    // not used without one
     int kv_rows;  // rows of the cache: the first row past its end reads as zeros
@@ -21,7 +24,7 @@ struct Arguments {
     float sm_scale;
 };
 // As `src/attend_sm90.rs` has it.
-static_assert(sizeof(Arguments) == 896 && offsetof(Arguments, kv_rows) == 776);
+static_assert(sizeof(Arguments) == 896 && offsetof(Arguments, kv_rows) == 784);
 
 // Outside the namespace: names inside one without a name differ from build to build.
 extern __shared__ __align__(128) unsigned char dynamic_shared[];
@@ -30,13 +33,17 @@ namespace {
 
 constexpr int warpgroup = 128; // threads
 constexpr int step_keys = 128;
-constexpr int row_bytes = 128; // 64 elements: the widest row a swizzle takes, so head_dim lies in slabs of 64
-constexpr int stages = 2;
+constexpr int row_bytes = 128; // 64 elements of bf16: the widest row a swizzle takes, so head_dim lies in slabs of 64
 constexpr int most_cut_steps = 3; // of a plan: 192 queries cut at most four blocks, and one may be missing
 
-template <int HEAD_DIM, int CONSUMERS, bool PLANNED> struct Config {
+// FP8: keys and values are 8-bit floats, values transposed; queries come as bf16 and are rounded by the consumers.
+template <int HEAD_DIM, int CONSUMERS, bool PLANNED, bool FP8 = false> struct Config {
+    static constexpr int head_dim = HEAD_DIM;
     static constexpr bool planned = PLANNED;
+    static constexpr bool fp8 = FP8;
     static constexpr int consumers = CONSUMERS;
+    // Of keys and of values. Products of 8-bit floats take half as long, and so do copies, but not their latency.
+    static constexpr int stages = FP8 ? 4 : 2;
     // Tiles of plans can be short, so the next one's queries come while this one's are still needed.
     static constexpr int q_stages = PLANNED ? 2 : 1;
     static constexpr int block_m = 64 * CONSUMERS;
@@ -45,8 +52,8 @@ template <int HEAD_DIM, int CONSUMERS, bool PLANNED> struct Config {
     static constexpr int kv_slab_bytes = step_keys * row_bytes;
     static constexpr int block_slab_bytes = block_keys * row_bytes;
     static constexpr int q_bytes = slabs * q_slab_bytes;
-    static constexpr int kv_bytes = slabs * kv_slab_bytes;
-    // Registers a thread: 64 Ki shared by all, multiples of 8.
+    static constexpr int kv_bytes = FP8 ? step_keys * HEAD_DIM : slabs * kv_slab_bytes;
+    // Registers a thread: as many in all as a launch gives, which is what the launch bounds leave (168 or 128) for each; multiples of 8.
     static constexpr int producer_registers = CONSUMERS == 2 ? 40 : 32;
     static constexpr int consumer_registers = CONSUMERS == 2 ? 232 : 160;
     static_assert(!PLANNED || block_m <= 192, "see most_cut_steps");
@@ -94,14 +101,14 @@ struct Task {
 // Shared memory; operands first, each on a multiple of the swizzle's 1,024 bytes.
 template <typename C> struct __align__(1024) Shared {
     unsigned char q[C::q_stages][C::q_bytes];
-    unsigned char k[stages][C::kv_bytes];
-    unsigned char v[stages][C::kv_bytes];
-    float biases[stages][C::planned ? step_keys : 1];
+    unsigned char k[C::stages][C::kv_bytes];
+    unsigned char v[C::stages][C::kv_bytes];
+    float biases[C::stages][C::planned ? step_keys : 1];
     uint64_t q_full[C::q_stages], q_empty[C::q_stages];
     uint64_t task_full[C::q_stages]; // with a plan: the task is there, its queries not yet
-    uint64_t k_full[stages], k_empty[stages];
-    uint64_t v_full[stages], v_empty[stages];
-    uint64_t biases_full[stages], biases_empty[stages];
+    uint64_t k_full[C::stages], k_empty[C::stages];
+    uint64_t v_full[C::stages], v_empty[C::stages];
+    uint64_t biases_full[C::stages], biases_empty[C::stages];
     Task task[C::q_stages]; // written before q_full, read before q_empty
     float unused;
 };

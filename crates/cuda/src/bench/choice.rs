@@ -1,7 +1,7 @@
 //! What can be chosen.
 
 use crate::Error;
-use crate::attend::Attend;
+use crate::attend::{Attend, Precision};
 use crate::attend_sm80::AttendSm80;
 use crate::attend_sm90::AttendSm90;
 use crate::device::Device;
@@ -49,6 +49,8 @@ pub enum Kernel {
     Sm80,
     /// The one for Hopper.
     Sm90,
+    /// The same with products of 8-bit floats.
+    Fp8,
 }
 
 impl Kernel {
@@ -56,7 +58,8 @@ impl Kernel {
         match self {
             Kernel::Best => Attend::new(device, heads),
             Kernel::Sm80 => AttendSm80::new(device, heads).map(Attend::Sm80),
-            Kernel::Sm90 => AttendSm90::new(device, heads).map(Attend::Sm90),
+            Kernel::Sm90 => AttendSm90::new(device, heads, Precision::Bf16).map(Attend::Sm90),
+            Kernel::Fp8 => AttendSm90::new(device, heads, Precision::Fp8).map(Attend::Sm90),
         }
     }
 }
@@ -68,7 +71,8 @@ impl FromStr for Kernel {
             "best" => Ok(Kernel::Best),
             "sm80" => Ok(Kernel::Sm80),
             "sm90" => Ok(Kernel::Sm90),
-            _ => Err(format!("expected best, sm80 or sm90, found `{s}`")),
+            "fp8" => Ok(Kernel::Fp8),
+            _ => Err(format!("expected best, sm80, sm90 or fp8, found `{s}`")),
         }
     }
 }

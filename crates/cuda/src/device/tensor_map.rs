@@ -3,20 +3,21 @@
 use super::buffer::Buffer;
 use super::{driver_error, sys};
 use crate::Error;
+use bytemuck::Pod;
 use half::bf16;
 
-/// A bf16 tensor that is copied in boxes, in rows of 64 elements with the 128-byte swizzle. What a box holds past the
-/// end of the tensor reads as zeros.
+/// A tensor that is copied in boxes, in rows of 128 or 64 bytes with the swizzle of as many. What a box holds past the end of the
+/// tensor reads as zeros.
 // Aligned as the driver's header says.
 #[repr(C, align(128))]
 #[derive(Clone, Copy)]
 pub(crate) struct TensorMap(sys::CUtensorMap);
 
-/// Elements of a row in shared memory: the widest that a swizzle takes.
+/// Elements of a row of bf16 in shared memory: the widest that a swizzle takes.
 const ROW: usize = 64;
 
 impl TensorMap {
-    /// A contiguous tensor. `dims` and `box_dims` begin with the innermost dimension, whose box is 64 elements.
+    /// A contiguous tensor of bf16. `dims` and `box_dims` begin with the innermost dimension, whose box is 64 elements.
     ///
     /// # Panics
     /// When the dimensions are not those of the buffer.
@@ -25,20 +26,43 @@ impl TensorMap {
         dims: [usize; RANK],
         box_dims: [usize; RANK],
     ) -> Result<Self, Error> {
-        assert_eq!(dims.iter().product::<usize>(), buffer.len(), "a tensor fills its buffer");
         assert!(box_dims[0] == ROW && dims[0].is_multiple_of(ROW), "rows of 64 elements");
+        Self::encode(buffer, sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, dims, box_dims)
+    }
+
+    /// Rows of 64 or 128 bytes, copied `box_rows` at a time.
+    ///
+    /// # Panics
+    /// When the rows are not those of the buffer, or of another length.
+    pub(crate) fn of_bytes(buffer: &Buffer<u8>, row_bytes: usize, box_rows: usize) -> Result<Self, Error> {
+        let dims = [row_bytes, buffer.len() / row_bytes];
+        Self::encode(buffer, sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_UINT8, dims, [row_bytes, box_rows])
+    }
+
+    fn encode<T: Pod, const RANK: usize>(
+        buffer: &Buffer<T>,
+        data_type: sys::CUtensorMapDataType,
+        dims: [usize; RANK],
+        box_dims: [usize; RANK],
+    ) -> Result<Self, Error> {
+        assert_eq!(dims.iter().product::<usize>(), buffer.len(), "a tensor fills its buffer");
+        let swizzle = match box_dims[0] * size_of::<T>() {
+            64 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_64B,
+            128 => sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+            bytes => panic!("rows of 64 or 128 bytes, not of {bytes}"),
+        };
         let mut map = sys::CUtensorMap { opaque: [0; 16] };
         let sizes = dims.map(|n| n as u64);
         let boxes = box_dims.map(|n| n as u32);
         // Bytes from element to element of every dimension but the innermost.
         let strides: Vec<u64> =
-            (1..RANK).map(|i| (dims[..i].iter().product::<usize>() * size_of::<bf16>()) as u64).collect();
+            (1..RANK).map(|i| (dims[..i].iter().product::<usize>() * size_of::<T>()) as u64).collect();
         let steps = [1u32; RANK];
         // SAFETY: every pointer has RANK elements (RANK - 1 of the strides), and the address is that of the buffer.
         let code = unsafe {
             sys::cuTensorMapEncodeTiled(
                 &mut map,
-                sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                data_type,
                 RANK as u32,
                 buffer.address() as *mut _,
                 sizes.as_ptr(),
@@ -46,7 +70,7 @@ impl TensorMap {
                 boxes.as_ptr(),
                 steps.as_ptr(),
                 sys::CUtensorMapInterleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
-                sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+                swizzle,
                 sys::CUtensorMapL2promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
                 sys::CUtensorMapFloatOOBfill::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
             )

@@ -10,7 +10,7 @@ pub(super) const NUM_LEVELS: usize = 29;
 pub(super) const NUM_FAMILIES: usize = 3;
 pub(super) const MOST_COUNTS: usize = 4;
 pub(super) const NUM_KINDS: usize = MOST_COUNTS;
-pub(super) const MOST_COLUMNS: usize = 1024;
+pub(crate) const MOST_COLUMNS: usize = 1024;
 
 /// `Costs`.
 #[repr(C)]

@@ -17,6 +17,7 @@ mod room;
 mod supported;
 mod upload;
 
+pub(crate) use arguments::MOST_COLUMNS;
 pub use room::SearchRoom;
 pub use supported::{check, check_guarantee};
 pub(crate) use upload::WantedExtras;

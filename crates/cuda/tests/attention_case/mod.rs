@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test file uses a part
 
+pub mod rounded;
+
 use crate::on_device::Numbers;
 use attention::oracle::{Head, attend_row};
 use attention::plan::{HeadPlan, Plan, SparsePlan};
@@ -60,6 +62,43 @@ impl Case {
     /// The same under a window.
     pub fn with_window(self, window: Option<usize>) -> Self {
         Self { window, ..self }
+    }
+
+    /// All keys of a head moved by one vector, several times as large as they are: as biases do.
+    pub fn with_common_key(mut self, numbers: &mut Numbers) -> Self {
+        let d = self.heads.head_dim();
+        let common = numbers.bf16s(self.heads.num_kv_heads() * d, 10.0);
+        for (range, k) in self.ranges.iter().zip(&mut self.k) {
+            for (at, x) in k.iter_mut().enumerate() {
+                let head = at / d / range.kv_len();
+                *x = bf16::from_f32(x.to_f32() + common[head * d + at % d].to_f32());
+            }
+        }
+        self
+    }
+
+    /// Root mean square difference of `o` from exact attention in about `rows` rows of each head, over that of exact attention.
+    pub fn relative_error(&self, operands: &Operands, rows: usize) -> f64 {
+        let (heads, d) = (self.heads, self.heads.head_dim());
+        let o = operands.o.read().unwrap();
+        let f64s = |x: &[bf16]| -> Vec<f64> { x.iter().map(|x| x.to_f64()).collect() };
+        let (mut wrong, mut all) = (0.0, 0.0);
+        for head in 0..heads.num_q_heads() {
+            let range = self.ranges[0];
+            let of_head = heads.kv_head(head) * range.kv_len() * d..(heads.kv_head(head) + 1) * range.kv_len() * d;
+            let (k, v) = (f64s(&self.k[0][of_head.clone()]), f64s(&self.v[0][of_head]));
+            for row in (0..range.q_len()).step_by((range.q_len() / rows).max(1)) {
+                let at = (row * heads.num_q_heads() + head) * d;
+                let q = f64s(&self.q[at..at + d]);
+                let (expected, _) =
+                    attend_row(Head { q: &q, k: &k, v: &v, head_dim: d }, 0, self.seen(range.q_start() + row));
+                for (found, expected) in o[at..at + d].iter().zip(&expected) {
+                    wrong += (found.to_f64() - expected).powi(2);
+                    all += expected * expected;
+                }
+            }
+        }
+        (wrong / all).sqrt()
     }
 
     /// The same keys up to `len`, for the queries of a case of one sequence and one query.

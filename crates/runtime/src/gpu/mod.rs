@@ -9,7 +9,7 @@ use crate::config::{Activation, ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Ops, OpsError, Stacking};
-use crate::policy::AttentionPolicy;
+use crate::policy::{AttentionPolicy, AttentionPrecision};
 use crate::weights::{LoadError, Quantization, Tensor, TensorInfo};
 use ::attention::BLOCK_N;
 use ::attention::calibration::GpuKernel;
@@ -42,6 +42,7 @@ pub struct Gpu {
     /// Whether products are timed, and not attention alone.
     profile: bool,
     products: Products,
+    attention_precision: AttentionPrecision,
     attend: Attend,
     search: Mutex<DeviceSearch>,
     decode_attention: Mutex<DecodeAttention>,
@@ -71,6 +72,8 @@ pub struct GpuOptions {
     pub profile: bool,
     /// Round the weights of layers, and what they are multiplied with.
     pub quantization: Option<Quantization>,
+    /// In what attention multiplies.
+    pub attention_precision: AttentionPrecision,
 }
 
 /// Activations `[token][features]` that products read.
@@ -132,11 +135,12 @@ impl Gpu {
         check_model(config)?;
         let device = Device::open(ordinal)?;
         let heads = config.heads();
-        let attend = Attend::new(&device, heads)?;
+        let attend = Attend::with_precision(&device, heads, options.attention_precision)?;
         Ok(Self {
             clock: Mutex::new(Clock::new(&device)),
             heads,
             profile: options.profile,
+            attention_precision: options.attention_precision,
             products: Products::new(&device, options.quantization)?,
             search: Mutex::new(DeviceSearch::new(&device, heads, attend.plan_block_m())?),
             attend,
@@ -250,10 +254,9 @@ impl Ops for Gpu {
         let heads = config.heads();
         let (pages, chunk) = (tokens.div_ceil(BLOCK_N), chunk_tokens.min(tokens));
         let tiles = QueryRange::new(chunk, tokens).and_then(|range| range.tiles(self.plan_block_m()));
-        let search = match tiles {
-            Ok(tiles) if sparse => SearchRoom::bytes(heads, tiles),
-            _ => 0,
-        };
+        let planned = tiles.ok().filter(|_| sparse);
+        let search = planned.map_or(0, |tiles| SearchRoom::bytes(heads, tiles));
+        let attention = Attend::scratch_bytes(self.attention_precision, heads, tokens, planned);
         let page_bytes =
             KvPages::page_bytes(heads, BLOCK_N) + if sparse { KvPages::means_bytes(heads, BLOCK_N) } else { 0 };
         MemoryNeed {
@@ -262,6 +265,7 @@ impl Ops for Gpu {
             scratch_bytes: (FIXED_BYTES
                 + self.products.dequantised_bytes()
                 + search
+                + attention
                 + scratch_bytes(config, chunk, self.products.quantization())) as u64,
         }
     }

@@ -1,0 +1,163 @@
+//! What a kernel with products of 8-bit floats was given, after its rounding.
+
+use super::{Case, Operands, planned_keys};
+use crate::on_device::Numbers;
+use attention::oracle::{Head, attend_row};
+use attention::plan::Plan;
+
+/// Keys and values of each sequence, `[kv_head][position][head_dim]`, as products read them, and in their own units again.
+pub struct Rounded {
+    k: Vec<Vec<f64>>,
+    v: Vec<Vec<f64>>,
+    /// `[kv_head][head_dim]`
+    means: Vec<f32>,
+    /// Of keys and values of each kv head.
+    scales: Vec<[f32; 2]>,
+}
+
+impl Rounded {
+    /// From what the device holds: keys in pages, values in pages with each block transposed, means and scales.
+    pub fn of(case: &Case, (k, v, means, scales): (Vec<u8>, Vec<u8>, Vec<f32>, Vec<[f32; 2]>)) -> Self {
+        let (kv_heads, d, size) = (case.heads.num_kv_heads(), case.heads.head_dim(), case.page_size);
+        let mut of_sequences = (Vec::new(), Vec::new());
+        for (range, table) in case.ranges.iter().zip(&case.tables) {
+            let (mut keys, mut values) = (Vec::new(), Vec::new());
+            for head in 0..kv_heads {
+                let [k_scale, v_scale] = scales[head].map(f64::from);
+                for position in 0..range.kv_len() {
+                    let row = (table[position / size] as usize * kv_heads + head) * size + position % size;
+                    let place = (0..64).find(|place| key_at(*place) == row % 64).unwrap();
+                    for i in 0..d {
+                        keys.push(fp8_value(k[row * d + i]) as f64 * k_scale);
+                        values.push(fp8_value(v[row / 64 * 64 * d + i * 64 + place]) as f64 * v_scale);
+                    }
+                }
+            }
+            of_sequences.0.push(keys);
+            of_sequences.1.push(values);
+        }
+        Self { k: of_sequences.0, v: of_sequences.1, means, scales }
+    }
+
+    /// Means are those of all keys, and every element is the nearest there is. What is no number stays none.
+    pub fn check_rounding(&self, case: &Case) {
+        let (kv_heads, d) = (case.heads.num_kv_heads(), case.heads.head_dim());
+        for head in 0..kv_heads {
+            for i in 0..d {
+                let of_element = (case.ranges.iter().zip(&case.k)).flat_map(|(range, k)| {
+                    (0..range.kv_len()).map(move |position| k[(head * range.kv_len() + position) * d + i].to_f64())
+                });
+                let (sum, count) = (of_element.clone().filter(|x| x.is_finite()).sum::<f64>(), of_element.count());
+                let mean = self.means[head * d + i] as f64;
+                assert!((mean - sum / count as f64).abs() < 1e-3 * (1.0 + mean.abs()), "{}: mean {mean}", case.name());
+            }
+        }
+        for (index, range) in case.ranges.iter().enumerate() {
+            for at in 0..case.k[index].len() {
+                let head = at / d / range.kv_len();
+                let mean = self.means[head * d + at % d];
+                let of_kind = [
+                    (case.k[index][at].to_f32() - mean, self.k[index][at], self.scales[head][0]),
+                    (case.v[index][at].to_f32(), self.v[index][at], self.scales[head][1]),
+                ];
+                for (exact, found, scale) in of_kind {
+                    if exact.is_nan() {
+                        assert!(found.is_nan(), "{}", case.name());
+                        continue;
+                    }
+                    // Half of the last bit, or of the smallest step; and rounding in the division.
+                    let bound = (exact.abs() as f64 / 16.0).max(scale as f64 / 1024.0) * 1.001 + 1e-6;
+                    assert!((found - exact as f64).abs() <= bound, "{}: {exact} to {found}", case.name());
+                }
+            }
+        }
+    }
+
+    /// Compares the output with the oracle on what was rounded, of queries rounded likewise, in about `rows` rows of each head. What is
+    /// left is the rounding of weights, half of a sixteenth each, and of the output.
+    pub fn check_output(
+        &self,
+        case: &Case,
+        numbers: &mut Numbers,
+        operands: &Operands,
+        plans: Option<&[Plan]>,
+        rows: usize,
+    ) {
+        let (heads, d) = (case.heads, case.heads.head_dim());
+        let o = operands.o.read().unwrap();
+        assert!(o.iter().all(|x| x.is_finite()), "{}: an output is not finite or was not written", case.name());
+        let mut begin = 0;
+        for (index, range) in case.ranges.iter().enumerate() {
+            let share = rows as f32 / range.q_len() as f32;
+            for head in 0..heads.num_q_heads() {
+                let of_head = heads.kv_head(head) * range.kv_len() * d..(heads.kv_head(head) + 1) * range.kv_len() * d;
+                let (k, v) = (&self.k[index][of_head.clone()], &self.v[index][of_head]);
+                let magnitudes: Vec<f64> = v.iter().map(|x| x.abs()).collect();
+                for row in 0..range.q_len() {
+                    let edge = row == 0 || row + 1 == range.q_len();
+                    if !edge && (numbers.next() + 1.0) / 2.0 >= share {
+                        continue;
+                    }
+                    let at = ((begin + row) * heads.num_q_heads() + head) * d;
+                    let q: Vec<f32> = case.q[at..at + d].iter().map(|x| x.to_f32()).collect();
+                    let largest = q.iter().fold(1e-12f32, |largest, x| largest.max(x.abs()));
+                    let inverse = 448.0 / largest;
+                    let q: Vec<f64> =
+                        q.iter().map(|x| round_to_fp8(x * inverse) as f64 * (largest / 448.0) as f64).collect();
+                    let position = range.q_start() + row;
+                    let keys = match plans {
+                        Some(plans) => planned_keys(&plans[index].heads[head], *range, position),
+                        None => case.seen(position),
+                    };
+                    if keys.is_empty() {
+                        assert!(o[at..at + d].iter().all(|x| x.to_f32() == 0.0), "{}", case.name());
+                        continue;
+                    }
+                    // Centres are means of what is not rounded, themselves rounded.
+                    let centres = keys.iter().any(|keys| keys.len() > 1);
+                    let (expected, _) = attend_row(Head { q: &q, k, v, head_dim: d }, 0, keys.clone());
+                    let (of_magnitudes, _) = attend_row(Head { q: &q, k, v: &magnitudes, head_dim: d }, 0, keys);
+                    for (i, found) in o[at..at + d].iter().enumerate() {
+                        let error = (found.to_f64() - expected[i]).abs();
+                        let bound = of_magnitudes[i] * if centres { 0.2 } else { 0.04 } + 4e-3;
+                        assert!(
+                            error < bound,
+                            "{}: sequence {index}, head {head}, row {row}, element {i}: {found}, expected {} +- {bound}",
+                            case.name(),
+                            expected[i]
+                        );
+                    }
+                }
+            }
+            begin += range.q_len();
+        }
+    }
+}
+
+/// As `key_at` in `kernels/quantise_kv.cu` has it: the key of a block at a place of a transposed row. Of 32 keys, a thread of a
+/// product holds columns 2 c, 2 c + 1 of each eight.
+fn key_at(place: usize) -> usize {
+    let (thread, of_four) = (place % 16 / 4, place % 4);
+    place / 16 * 16 + of_four / 2 * 8 + thread * 2 + of_four % 2
+}
+
+/// What a byte stands for (e4m3: no infinities, one NaN a sign).
+pub fn fp8_value(byte: u8) -> f32 {
+    let (exponent, mantissa) = ((byte >> 3 & 15) as i32, (byte & 7) as f32);
+    let magnitude = match (exponent, byte & 7) {
+        (15, 7) => f32::NAN,
+        (0, _) => mantissa / 8.0 * 2f32.powi(-6),
+        _ => (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
+    };
+    if byte >> 7 == 1 { -magnitude } else { magnitude }
+}
+
+/// The nearest number that a byte can stand for, ties to even, no larger than the largest.
+pub fn round_to_fp8(x: f32) -> f32 {
+    if x == 0.0 || x.is_nan() {
+        return x;
+    }
+    let exponent = (x.abs().log2().floor() as i32).max(-6);
+    let step = 2f32.powi(exponent - 3);
+    ((x / step).round_ties_even() * step).clamp(-448.0, 448.0)
+}
