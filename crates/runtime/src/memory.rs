@@ -4,7 +4,7 @@ mod address_space;
 mod control_groups;
 
 use crate::ops::Ops;
-use crate::weights::{LayerPart, LoadError, ModelWeights, TensorInfo, TensorName};
+use crate::weights::{ExpertPart, LayerPart, LoadError, ModelWeights, TensorInfo, TensorName};
 use std::fmt;
 use std::path::Path;
 
@@ -31,7 +31,12 @@ impl MemoryNeed {
         for parts in matrices(weights) {
             bytes += ops.matrix_bytes(&parts?);
         }
-        Ok(bytes)
+        // Routers are f32 on every device.
+        let routed = config.experts.iter().map(|experts| {
+            let layers = experts.layers.iter().filter(|routed| **routed).count();
+            (4 * layers * experts.count * config.hidden_size) as u64
+        });
+        Ok(bytes + routed.sum::<u64>())
     }
 
     /// Bytes of the host that lie beside the weights while they are loaded, at most: the largest matrix as its file has it, what the
@@ -60,10 +65,20 @@ impl MemoryNeed {
 /// The parts of every matrix of every layer, which devices store as one.
 fn matrices(weights: &ModelWeights) -> impl Iterator<Item = Result<Vec<TensorInfo>, LoadError>> {
     use LayerPart::*;
-    let info = |layer, part| weights.info(TensorName::Layer { layer, part });
-    (0..weights.config().num_layers).flat_map(move |layer| {
-        let matrices: [&[LayerPart]; 4] = [&[Q, K, V], &[O], &[Gate, Up], &[Down]];
-        matrices.map(|parts| parts.iter().map(|part| info(layer, *part)).collect())
+    let config = weights.config();
+    (0..config.num_layers).flat_map(move |layer| {
+        let info = move |part: &LayerPart| weights.info(TensorName::Layer { layer, part: *part });
+        let matrices: &[&[LayerPart]] = match config.experts_of(layer) {
+            None => &[&[Q, K, V], &[O], &[Gate, Up], &[Down]],
+            Some(_) => &[&[Q, K, V], &[O]],
+        };
+        let experts = config.experts_of(layer).map_or(0, |experts| experts.count);
+        let of_experts = (0..experts).flat_map(move |expert| {
+            let info = move |part: &ExpertPart| weights.info(TensorName::Expert { layer, expert, part: *part });
+            let matrices: [&[ExpertPart]; 2] = [&[ExpertPart::Gate, ExpertPart::Up], &[ExpertPart::Down]];
+            matrices.map(|parts| parts.iter().map(info).collect())
+        });
+        matrices.iter().map(move |parts| parts.iter().map(info).collect()).chain(of_experts)
     })
 }
 

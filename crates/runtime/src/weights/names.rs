@@ -1,6 +1,6 @@
 //! What tensors are called, and what shape they must have.
 
-use crate::config::ModelConfig;
+use crate::config::{Architecture, MAX_EXPERTS, ModelConfig};
 use std::ops::Range;
 
 /// A tensor by its role.
@@ -19,6 +19,24 @@ pub enum TensorName {
         /// Which tensor of it.
         part: LayerPart,
     },
+    /// Part of an expert of a decoder layer.
+    Expert {
+        /// Layer, from 0.
+        layer: usize,
+        /// Expert, from 0.
+        expert: usize,
+        /// Which tensor of it.
+        part: ExpertPart,
+    },
+}
+
+/// The tensors of an expert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ExpertPart {
+    Gate,
+    Up,
+    Down,
 }
 
 /// The tensors of a decoder layer.
@@ -47,9 +65,24 @@ pub enum LayerPart {
     Qkv,
     /// In place of gate and up in some files.
     GateUp,
+    /// What the choice of experts is made by.
+    Router,
+    /// All experts, one above the other, in place of one tensor an expert in some files.
+    GateExperts,
+    UpExperts,
+    DownExperts,
+    /// The gate of the first expert, its up projection, the gate of the second.
+    GateUpExperts,
 }
 
 use LayerPart::*;
+
+/// Above the places of all tensors that are no experts.
+const BEFORE_EXPERTS: usize = 1 << 20;
+
+/// Where Hugging Face files have mixtures of experts, and where those of Mixtral have them.
+pub(super) const MIXTURE: &str = ".mlp.";
+pub(super) const MIXTRAL_MIXTURE: &str = ".block_sparse_moe.";
 
 /// A tensor that files may have in place of several, one above the other.
 pub(super) struct Fused {
@@ -63,7 +96,7 @@ pub(super) struct Fused {
 
 impl LayerPart {
     /// Parts that a decoder asks for; fused ones are a matter of files.
-    const ALL: [LayerPart; 16] = [
+    const ALL: [LayerPart; 17] = [
         AttnNorm,
         Q,
         K,
@@ -80,21 +113,42 @@ impl LayerPart {
         Up,
         Down,
         MlpOutputNorm,
+        Router,
     ];
 
-    /// Parts that the layers of this model have.
-    pub(super) fn of(config: &ModelConfig) -> impl Iterator<Item = LayerPart> {
+    /// Parts that a layer of this model has.
+    fn of(config: &ModelConfig, layer: usize) -> impl Iterator<Item = LayerPart> {
         let (bias, norm, output_norms) = (config.qkv_bias, config.qk_norm, config.output_norms);
+        let routed = config.experts_of(layer).is_some();
         Self::ALL.into_iter().filter(move |part| match part {
             QBias | KBias | VBias => bias,
             QNorm | KNorm => norm,
             AttnOutputNorm | MlpOutputNorm => output_norms,
+            Gate | Up | Down => !routed,
+            Router => routed,
             _ => true,
         })
     }
 }
 
+impl ExpertPart {
+    const ALL: [ExpertPart; 3] = [ExpertPart::Gate, ExpertPart::Up, ExpertPart::Down];
+}
+
 impl TensorName {
+    /// All tensors that this model needs.
+    pub(super) fn of(config: &ModelConfig) -> impl Iterator<Item = TensorName> {
+        let of_layer = |layer| {
+            let parts = LayerPart::of(config, layer).map(move |part| TensorName::Layer { layer, part });
+            let experts = config.experts_of(layer).map_or(0, |experts| experts.count);
+            parts.chain((0..experts).flat_map(move |expert| {
+                ExpertPart::ALL.into_iter().map(move |part| TensorName::Expert { layer, expert, part })
+            }))
+        };
+        let outside = [TensorName::TokenEmbedding, TensorName::OutputNorm, TensorName::OutputHead];
+        outside.into_iter().chain((0..config.num_layers).flat_map(of_layer))
+    }
+
     /// Name in a GGUF file.
     pub fn in_gguf(self) -> String {
         match self {
@@ -121,14 +175,30 @@ impl TensorName {
                     Down => "ffn_down.weight",
                     MlpOutputNorm => "post_ffw_norm.weight",
                     Qkv => "attn_qkv.weight",
+                    Router => "ffn_gate_inp.weight",
+                    GateExperts => "ffn_gate_exps.weight",
+                    UpExperts => "ffn_up_exps.weight",
+                    DownExperts => "ffn_down_exps.weight",
+                    GateUpExperts => "ffn_gate_up_exps.weight",
                 };
                 format!("blk.{layer}.{part}")
+            }
+            // As the first files of Mixtral have it.
+            TensorName::Expert { layer, expert, part } => {
+                let part = match part {
+                    ExpertPart::Gate => "ffn_gate",
+                    ExpertPart::Up => "ffn_up",
+                    ExpertPart::Down => "ffn_down",
+                };
+                format!("blk.{layer}.{part}.{expert}.weight")
             }
         }
     }
 
     /// Name in the Hugging Face safetensors of a model of this shape.
     pub fn in_hugging_face(self, config: &ModelConfig) -> String {
+        let is_mixtral = config.architecture == Architecture::Mixtral;
+        let mixture = if is_mixtral { MIXTRAL_MIXTURE } else { MIXTURE };
         match self {
             TensorName::TokenEmbedding => "model.embed_tokens.weight".into(),
             TensorName::OutputNorm => "model.norm.weight".into(),
@@ -155,8 +225,24 @@ impl TensorName {
                     MlpOutputNorm => "post_feedforward_layernorm.weight",
                     Qkv => "self_attn.qkv_proj.weight",
                     GateUp => "mlp.gate_up_proj.weight",
+                    Router => return format!("model.layers.{layer}{mixture}gate.weight"),
+                    GateExperts => return format!("model.layers.{layer}{mixture}experts.gate_proj"),
+                    UpExperts => return format!("model.layers.{layer}{mixture}experts.up_proj"),
+                    DownExperts => return format!("model.layers.{layer}{mixture}experts.down_proj"),
+                    GateUpExperts => return format!("model.layers.{layer}{mixture}experts.gate_up_proj"),
                 };
                 format!("model.layers.{layer}.{part}")
+            }
+            TensorName::Expert { layer, expert, part } => {
+                let part = match (part, is_mixtral) {
+                    (ExpertPart::Gate, true) => "w1",
+                    (ExpertPart::Down, true) => "w2",
+                    (ExpertPart::Up, true) => "w3",
+                    (ExpertPart::Gate, false) => "gate_proj",
+                    (ExpertPart::Down, false) => "down_proj",
+                    (ExpertPart::Up, false) => "up_proj",
+                };
+                format!("model.layers.{layer}{mixture}experts.{expert}.{part}.weight")
             }
         }
     }
@@ -172,13 +258,32 @@ impl TensorName {
         match self {
             TensorName::OutputNorm => true,
             TensorName::Layer { part, .. } => of_layer(part),
-            TensorName::TokenEmbedding | TensorName::OutputHead => false,
+            TensorName::TokenEmbedding | TensorName::OutputHead | TensorName::Expert { .. } => false,
         }
     }
 
-    /// Where files may have this tensor among others in one.
-    pub(super) fn fused(self, config: &ModelConfig) -> Option<Fused> {
-        let TensorName::Layer { layer, part } = self else { return None };
+    /// Where files may have this tensor among others in one; all possibilities.
+    pub(super) fn fused(self, config: &ModelConfig) -> Vec<Fused> {
+        match self {
+            TensorName::TokenEmbedding | TensorName::OutputNorm | TensorName::OutputHead => Vec::new(),
+            TensorName::Layer { layer, part } => Self::fused_part(layer, part, config).into_iter().collect(),
+            TensorName::Expert { layer, expert, part } => {
+                let rows = self.shape(config).0;
+                let of = |part, place: usize| Fused {
+                    whole: TensorName::Layer { layer, part },
+                    first_part: TensorName::Expert { layer, expert: 0, part: ExpertPart::Gate },
+                    rows: place * rows..(place + 1) * rows,
+                };
+                match part {
+                    ExpertPart::Gate => vec![of(GateExperts, expert), of(GateUpExperts, 2 * expert)],
+                    ExpertPart::Up => vec![of(UpExperts, expert), of(GateUpExperts, 2 * expert + 1)],
+                    ExpertPart::Down => vec![of(DownExperts, expert)],
+                }
+            }
+        }
+    }
+
+    fn fused_part(layer: usize, part: LayerPart, config: &ModelConfig) -> Option<Fused> {
         let (whole, parts) = match part {
             Q | K | V => (Qkv, &[Q, K, V][..]),
             Gate | Up => (GateUp, &[Gate, Up][..]),
@@ -197,6 +302,10 @@ impl TensorName {
             TensorName::OutputNorm => 1,
             TensorName::OutputHead => 2,
             TensorName::Layer { layer, part } => 3 + layer * LayerPart::ALL.len() + part as usize,
+            TensorName::Expert { layer, expert, part } => {
+                let before = (layer * MAX_EXPERTS + expert) * ExpertPart::ALL.len();
+                BEFORE_EXPERTS + before + part as usize
+            }
         }
     }
 
@@ -204,6 +313,8 @@ impl TensorName {
     pub(super) fn shape(self, config: &ModelConfig) -> (usize, usize) {
         let (hidden, inter) = (config.hidden_size, config.intermediate_size);
         let (q, kv) = (config.num_q_heads * config.head_dim, config.num_kv_heads * config.head_dim);
+        let (experts, of_expert) =
+            config.experts.as_ref().map_or((0, 0), |experts| (experts.count, experts.intermediate_size));
         match self {
             TensorName::TokenEmbedding | TensorName::OutputHead => (config.vocab_size, hidden),
             TensorName::OutputNorm => (1, hidden),
@@ -219,6 +330,14 @@ impl TensorName {
                 QNorm | KNorm => (1, config.head_dim),
                 Gate | Up => (inter, hidden),
                 Down => (hidden, inter),
+                Router => (experts, hidden),
+                GateExperts | UpExperts => (experts * of_expert, hidden),
+                GateUpExperts => (2 * experts * of_expert, hidden),
+                DownExperts => (experts * hidden, of_expert),
+            },
+            TensorName::Expert { part, .. } => match part {
+                ExpertPart::Gate | ExpertPart::Up => (of_expert, hidden),
+                ExpertPart::Down => (hidden, of_expert),
             },
         }
     }
