@@ -170,6 +170,28 @@ mod tests {
         assert_eq!(MemoryNeed::of_loading(&weights).unwrap(), 2 * largest + (16 << 20));
     }
 
+    /// In layers that have them, all experts and their router; in the others one MLP.
+    #[test]
+    fn every_expert_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes_of = |more: &str| {
+            let path = folder.path().join("config.json");
+            let config = r#"{"model_type": "qwen3_moe", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
+                "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 32, "num_experts": 5, "num_experts_per_tok": 2,
+                "moe_intermediate_size": 32"#;
+            std::fs::write(&path, format!("{config}{more}}}")).unwrap();
+            let config = crate::config::ModelConfig::from_json(&path).unwrap();
+            let weights = ModelWeights::random(config, crate::weights::RandomWeights::Bf16);
+            MemoryNeed::of_weights(&crate::cpu::Cpu::new(attention::simd::Simd::detect()), &weights).unwrap()
+        };
+        let (mlp, experts, router) = (2 * 3 * 64 * 128, 5 * 2 * 3 * 64 * 32, 4 * 5 * 64);
+        let all_routed = bytes_of("");
+        let one_dense = bytes_of(r#", "mlp_only_layers": [1]"#);
+        assert_eq!(one_dense + experts + router, all_routed + mlp);
+        // Q, K, V and O; token embedding and output head.
+        assert_eq!(all_routed, 3 * (2 * 4 * 64 * 64 + experts + router) + 2 * 2 * 32 * 64);
+    }
+
     #[test]
     fn there_is_memory() {
         assert!(available_bytes().unwrap() > 1 << 20);
