@@ -26,7 +26,8 @@ PARTS = {
     "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down", "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
+    "mlp.down_proj": "ffn_down", "mlp.gate": "ffn_gate_inp", "mlp.experts.gate_proj": "ffn_gate_exps",
+    "mlp.experts.up_proj": "ffn_up_exps", "mlp.experts.down_proj": "ffn_down_exps", "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
 }
 
 
@@ -41,8 +42,14 @@ def vectors_of(folder, model_class):
     write_vectors(folder, model_class.from_pretrained(folder, dtype=torch.float32))
 
 
-def make(folder, model, norm_mean=1.0):
-    random(model, norm_mean).save_pretrained(folder)
+def make(folder, model, norm_mean=1.0, original_format=True):
+    random(model, norm_mean)
+    with torch.no_grad():
+        # Which experts a token takes is decided clearly: rounding is not to choose others.
+        for name, parameter in model.named_parameters():
+            if name.endswith("mlp.gate.weight"):
+                parameter *= 6
+    model.save_pretrained(folder, save_original_format=original_format)
     (folder / "generation_config.json").unlink(missing_ok=True)
     vectors_of(folder, type(model))
     return model
@@ -63,6 +70,20 @@ def permuted(weight, heads):
     return weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
 
 
+def tensors_of(model):
+    """Weights by their names, gates and up projections of experts apart."""
+    for key, weight in model.state_dict().items():
+        weight = weight.float().numpy()
+        if ".experts." not in key:
+            yield key, weight
+        elif key.endswith("gate_up_proj"):
+            gate, up = numpy.split(weight, 2, axis=1)
+            yield key.replace("gate_up", "gate") + ".weight", gate
+            yield key.replace("gate_up", "up") + ".weight", up
+        else:
+            yield key + ".weight", weight
+
+
 def gguf_file(path, name, model, metadata, tables=(), permute=False, norm_offset=0.0):
     config = model.config
     writer = gguf.GGUFWriter(path, name)
@@ -81,10 +102,9 @@ def gguf_file(path, name, model, metadata, tables=(), permute=False, norm_offset
     parts = {**PARTS, "post_attention_layernorm": "post_attention_norm" if four_norms else "ffn_norm"}
     whole = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
              "lm_head.weight": "output.weight"}
-    for key, weight in model.state_dict().items():
+    for key, weight in tensors_of(model):
         if key == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        weight = weight.float().numpy()
         if "norm" in key:
             weight = weight + numpy.float32(norm_offset)
         if permute and "q_proj" in key:
@@ -95,8 +115,9 @@ def gguf_file(path, name, model, metadata, tables=(), permute=False, norm_offset
             layer, part = key.removeprefix("model.layers.").split(".", 1)
             part, kind = part.rsplit(".", 1)
             whole[key] = f"blk.{layer}.{parts[part]}.{kind}"
-        # As converters do: matrices in 16 bits, vectors in 32.
-        writer.add_tensor(whole[key], weight.astype(numpy.float16) if weight.ndim == 2 else weight)
+        # As converters do: matrices in 16 bits, vectors and routers in 32.
+        in_32_bits = weight.ndim == 1 or key.endswith("mlp.gate.weight")
+        writer.add_tensor(whole[key], weight if in_32_bits else weight.astype(numpy.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -165,11 +186,36 @@ def granite(out):
         "rope.dimension_count": 10}, permute=True)
 
 
+def qwen3_moe(out):
+    config = dict(SMALL, head_dim=16, num_hidden_layers=2, num_experts=6, num_experts_per_tok=2, moe_intermediate_size=24,
+                  tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})
+    def of(**more):
+        return transformers.Qwen3MoeConfig(**{**config, **more})
+    model = make(out / "qwen3-moe", transformers.Qwen3MoeForCausalLM(of()))
+    variant(out / "gguf/qwen3-moe", out / "qwen3-moe", type(model), of(norm_topk_prob=True))
+    gguf_file(out / "gguf/qwen3-moe/model.gguf", "qwen3moe", model, {
+        "attention.key_length": 16, "attention.value_length": 16, "rope.freq_base": 1000000.0, "expert_count": 6,
+        "expert_used_count": 2, "expert_feed_forward_length": 24})
+    # Experts in the second layer and not in the fourth, as transformers keeps them in memory; a window.
+    mixed = of(num_hidden_layers=4, decoder_sparse_step=2, mlp_only_layers=[3], norm_topk_prob=True, num_experts_per_tok=3,
+               use_sliding_window=True, sliding_window=50)
+    make(out / "qwen3-moe-mixed", transformers.Qwen3MoeForCausalLM(mixed), original_format=False)
+
+
+def mixtral(out):
+    config = transformers.MixtralConfig(**SMALL, num_hidden_layers=2, num_local_experts=5, num_experts_per_tok=2,
+                                        rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})
+    model = make(out / "mixtral", transformers.MixtralForCausalLM(config))
+    variant(out / "gguf/mixtral", out / "mixtral", type(model), config)
+    gguf_file(out / "gguf/mixtral/model.gguf", "llama", model, {
+        "rope.freq_base": 1000000.0, "rope.dimension_count": 10, "expert_count": 5, "expert_used_count": 2}, permute=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=pathlib.Path)
     out = parser.parse_args().out
-    for family in (gemma3, phi3, smollm3, granite):
+    for family in (gemma3, phi3, smollm3, granite, qwen3_moe, mixtral):
         torch.manual_seed(20261126)
         family(out)
 

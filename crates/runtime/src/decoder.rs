@@ -3,9 +3,9 @@
 use crate::config::ModelConfig;
 use crate::kv_cache::{KvCache, Sequence};
 use crate::memory::MemoryNeed;
-use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
+use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
 use crate::policy::PrefillAttention;
-use crate::weights::{LayerPart, LoadError, ModelWeights, TensorName};
+use crate::weights::{ExpertPart, LayerPart, LoadError, ModelWeights, TensorName};
 use attention::shape::HeadShape;
 
 /// A model on a device.
@@ -29,10 +29,20 @@ struct Layer<O: Ops> {
     /// Of what attention gives, where the model has such a norm.
     attn_output_norm: Option<O::Vector>,
     mlp_norm: O::Vector,
-    gate_up: O::Matrix,
-    down: O::Matrix,
+    mlp: Mlp<O>,
     /// Of what the MLP gives.
     mlp_output_norm: Option<O::Vector>,
+}
+
+enum Mlp<O: Ops> {
+    /// One for all tokens.
+    Dense(GatedMlp<O::Matrix>),
+    /// Many, of which each token takes a few.
+    Routed {
+        /// As [`Ops::route`] wants it.
+        router: O::Vector,
+        experts: Vec<GatedMlp<O::Matrix>>,
+    },
 }
 
 /// What layers hand to each other for a chunk of tokens; after the last, the residual stream that logits come from.
@@ -53,6 +63,31 @@ impl<O: Ops> Activations<O> {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.len
+    }
+}
+
+impl<O: Ops> Mlp<O> {
+    fn load(ops: &O, weights: &ModelWeights, layer: usize) -> Result<Self, LoadError> {
+        let mlp = |[gate, up, down]: [TensorName; 3]| -> Result<_, LoadError> {
+            Ok(GatedMlp {
+                gate_up: ops.matrix(&[weights.tensor(gate)?, weights.tensor(up)?], Stacking::GateUp)?,
+                down: ops.matrix(&[weights.tensor(down)?], Stacking::Rows)?,
+            })
+        };
+        let part = |part| TensorName::Layer { layer, part };
+        let Some(experts) = weights.config().experts_of(layer) else {
+            return Ok(Self::Dense(mlp([LayerPart::Gate, LayerPart::Up, LayerPart::Down].map(part))?));
+        };
+        let mut router = weights.vector(&[part(LayerPart::Router)])?;
+        let norm = weights.vector(&[part(LayerPart::MlpNorm)])?;
+        for row in router.chunks_exact_mut(norm.len()) {
+            row.iter_mut().zip(&norm).for_each(|(router, norm)| *router *= norm);
+        }
+        let of = |expert| {
+            [ExpertPart::Gate, ExpertPart::Up, ExpertPart::Down].map(|part| TensorName::Expert { layer, expert, part })
+        };
+        let experts = (0..experts.count).map(|expert| mlp(of(expert))).collect::<Result<_, _>>()?;
+        Ok(Self::Routed { router: ops.vector(router)?, experts })
     }
 }
 
@@ -93,8 +128,7 @@ impl<O: Ops> Decoder<O> {
                 o: ops.matrix(&[part(O)?], Stacking::Rows)?,
                 attn_output_norm: vector_if(config.output_norms, &[AttnOutputNorm])?,
                 mlp_norm: vector(&[MlpNorm])?,
-                gate_up: ops.matrix(&[part(Gate)?, part(Up)?], Stacking::GateUp)?,
-                down: ops.matrix(&[part(Down)?], Stacking::Rows)?,
+                mlp: Mlp::load(&ops, &weights, layer)?,
                 mlp_output_norm: vector_if(config.output_norms, &[MlpOutputNorm])?,
             });
             progress(layer + 1);
@@ -144,7 +178,7 @@ impl<O: Ops> Decoder<O> {
             normed: ops.operand(config.hidden_size, len)?,
             qkv: ops.heads(*heads, len)?,
             attended: ops.operand(config.num_q_heads * config.head_dim, len)?,
-            mlp: ops.mlp_room(config.intermediate_size, len)?,
+            mlp: ops.mlp_room(config, len)?,
             chunk: ops.chunk(config, sequence, len)?,
             len,
         })
@@ -219,8 +253,14 @@ impl<O: Ops> Decoder<O> {
             self.join(branch, &layer.attn_output_norm, x)?;
 
             ops.rms_norm(x, &layer.mlp_norm, config.rms_norm_eps, normed)?;
-            let to = branch.as_mut().unwrap_or(x);
-            ops.mlp(config.activation, &layer.gate_up, &layer.down, normed, mlp, to)?;
+            match &layer.mlp {
+                Mlp::Dense(dense) => ops.mlp(config.activation, dense, normed, mlp, branch.as_mut().unwrap_or(x))?,
+                Mlp::Routed { router, experts } => {
+                    let shape = config.experts_of(index).expect("loaded by this config");
+                    ops.route(shape, router, x, config.rms_norm_eps, mlp)?;
+                    ops.mix(config.activation, experts, normed, mlp, branch.as_mut().unwrap_or(x))?;
+                }
+            }
             self.join(branch, &layer.mlp_output_norm, x)?;
         }
         Ok(report)

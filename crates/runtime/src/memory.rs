@@ -4,7 +4,7 @@ mod address_space;
 mod control_groups;
 
 use crate::ops::Ops;
-use crate::weights::{LayerPart, LoadError, ModelWeights, TensorInfo, TensorName};
+use crate::weights::{ExpertPart, LayerPart, LoadError, ModelWeights, TensorInfo, TensorName};
 use std::fmt;
 use std::path::Path;
 
@@ -31,7 +31,12 @@ impl MemoryNeed {
         for parts in matrices(weights) {
             bytes += ops.matrix_bytes(&parts?);
         }
-        Ok(bytes)
+        // Routers are f32 on every device.
+        let routed = config.experts.iter().map(|experts| {
+            let layers = experts.layers.iter().filter(|routed| **routed).count();
+            (4 * layers * experts.count * config.hidden_size) as u64
+        });
+        Ok(bytes + routed.sum::<u64>())
     }
 
     /// Bytes of the host that lie beside the weights while they are loaded, at most: the largest matrix as its file has it, what the
@@ -60,10 +65,20 @@ impl MemoryNeed {
 /// The parts of every matrix of every layer, which devices store as one.
 fn matrices(weights: &ModelWeights) -> impl Iterator<Item = Result<Vec<TensorInfo>, LoadError>> {
     use LayerPart::*;
-    let info = |layer, part| weights.info(TensorName::Layer { layer, part });
-    (0..weights.config().num_layers).flat_map(move |layer| {
-        let matrices: [&[LayerPart]; 4] = [&[Q, K, V], &[O], &[Gate, Up], &[Down]];
-        matrices.map(|parts| parts.iter().map(|part| info(layer, *part)).collect())
+    let config = weights.config();
+    (0..config.num_layers).flat_map(move |layer| {
+        let info = move |part: &LayerPart| weights.info(TensorName::Layer { layer, part: *part });
+        let matrices: &[&[LayerPart]] = match config.experts_of(layer) {
+            None => &[&[Q, K, V], &[O], &[Gate, Up], &[Down]],
+            Some(_) => &[&[Q, K, V], &[O]],
+        };
+        let experts = config.experts_of(layer).map_or(0, |experts| experts.count);
+        let of_experts = (0..experts).flat_map(move |expert| {
+            let info = move |part: &ExpertPart| weights.info(TensorName::Expert { layer, expert, part: *part });
+            let matrices: [&[ExpertPart]; 2] = [&[ExpertPart::Gate, ExpertPart::Up], &[ExpertPart::Down]];
+            matrices.map(|parts| parts.iter().map(info).collect())
+        });
+        matrices.iter().map(move |parts| parts.iter().map(info).collect()).chain(of_experts)
     })
 }
 
@@ -153,6 +168,28 @@ mod tests {
         let largest = matrices.into_iter().max().unwrap() as u64;
         let weights = ModelWeights::random(config, crate::weights::RandomWeights::Bf16);
         assert_eq!(MemoryNeed::of_loading(&weights).unwrap(), 2 * largest + (16 << 20));
+    }
+
+    /// In layers that have them, all experts and their router; in the others one MLP.
+    #[test]
+    fn every_expert_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes_of = |more: &str| {
+            let path = folder.path().join("config.json");
+            let config = r#"{"model_type": "qwen3_moe", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
+                "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 32, "num_experts": 5, "num_experts_per_tok": 2,
+                "moe_intermediate_size": 32"#;
+            std::fs::write(&path, format!("{config}{more}}}")).unwrap();
+            let config = crate::config::ModelConfig::from_json(&path).unwrap();
+            let weights = ModelWeights::random(config, crate::weights::RandomWeights::Bf16);
+            MemoryNeed::of_weights(&crate::cpu::Cpu::new(attention::simd::Simd::detect()), &weights).unwrap()
+        };
+        let (mlp, experts, router) = (2 * 3 * 64 * 128, 5 * 2 * 3 * 64 * 32, 4 * 5 * 64);
+        let all_routed = bytes_of("");
+        let one_dense = bytes_of(r#", "mlp_only_layers": [1]"#);
+        assert_eq!(one_dense + experts + router, all_routed + mlp);
+        // Q, K, V and O; token embedding and output head.
+        assert_eq!(all_routed, 3 * (2 * 4 * 64 * 64 + experts + router) + 2 * 2 * 32 * 64);
     }
 
     #[test]

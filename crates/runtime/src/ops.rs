@@ -1,6 +1,6 @@
 //! The operations a decoder is made of. The model is written once over them; a device implements them once.
 
-use crate::config::{Activation, ModelConfig, RopePairing};
+use crate::config::{Activation, Experts, ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
@@ -49,6 +49,14 @@ pub enum OpsError {
         /// What the model has, and that it runs.
         what: &'static str,
     },
+}
+
+/// An MLP: `down * (activation(gate * x) . (up * x))`.
+pub struct GatedMlp<M> {
+    /// Stacked as [`Stacking::GateUp`].
+    pub gate_up: M,
+    /// Back to the width of the residual stream.
+    pub down: M,
 }
 
 /// What happens to the heads of Q, K and V before they are rotated.
@@ -303,11 +311,11 @@ pub trait Ops: Send + Sync + 'static {
     /// When the device has none.
     fn heads(&self, heads: HeadShape, len: usize) -> Result<Self::Heads, OpsError>;
 
-    /// Room for an MLP of `len` tokens.
+    /// Room for the MLPs of `len` tokens, mixtures of experts included.
     ///
     /// # Errors
     /// When the device has none.
-    fn mlp_room(&self, intermediate_size: usize, len: usize) -> Result<Self::MlpRoom, OpsError>;
+    fn mlp_room(&self, config: &ModelConfig, len: usize) -> Result<Self::MlpRoom, OpsError>;
 
     /// Room for chunks of `len` tokens of `sequence`.
     ///
@@ -400,16 +408,42 @@ pub trait Ops: Send + Sync + 'static {
         out: &mut Self::Tokens,
     ) -> Result<(), OpsError>;
 
-    /// `out += down * (activation(gate * x) . (up * x))`; `gate_up` is stacked as [`Stacking::GateUp`].
+    /// `out += mlp(x)`.
     ///
     /// # Errors
     /// What the device says.
-    #[allow(clippy::too_many_arguments)] // operands, each of another kind
     fn mlp(
         &self,
         activation: Activation,
-        gate_up: &Self::Matrix,
-        down: &Self::Matrix,
+        mlp: &GatedMlp<Self::Matrix>,
+        x: &Self::Operand,
+        room: &mut Self::MlpRoom,
+        out: &mut Self::Tokens,
+    ) -> Result<(), OpsError>;
+
+    /// Chooses the experts of each token, for [`mix`](Self::mix): those with the largest share of a softmax over
+    /// `router * x / rms(x)`, all in f32, the first ones of those with the same. `router` is `[experts][features]`, times the weight of
+    /// the norm.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn route(
+        &self,
+        experts: &Experts,
+        router: &Self::Vector,
+        x: &Self::Tokens,
+        eps: f32,
+        room: &mut Self::MlpRoom,
+    ) -> Result<(), OpsError>;
+
+    /// `out += sum of share * expert(x)` over the experts that were chosen for each token.
+    ///
+    /// # Errors
+    /// What the device says.
+    fn mix(
+        &self,
+        activation: Activation,
+        experts: &[GatedMlp<Self::Matrix>],
         x: &Self::Operand,
         room: &mut Self::MlpRoom,
         out: &mut Self::Tokens,

@@ -159,7 +159,12 @@ fn smollm3_agrees_with_transformers() {
 /// Without a GPU, too: what the model has is looked at first.
 #[test]
 fn a_gpu_says_what_runs_on_the_cpu_only() {
-    for (name, says) in [("gemma3", "GELU"), ("phi3", "RoPE over a part")] {
+    for (name, says) in [
+        ("gemma3", "GELU"),
+        ("phi3", "RoPE over a part"),
+        ("qwen3-moe", "a mixture of experts"),
+        ("mixtral", "a mixture"),
+    ] {
         let weights = ModelWeights::open(&ModelFiles::Folder(reference().join("tiny").join(name))).unwrap();
         let refused = Gpu::open(0, weights.config(), GpuOptions::default()).err().unwrap().to_string();
         assert!(refused.contains(says) && refused.ends_with("on the CPU only so far: --device cpu"), "{refused}");
@@ -171,6 +176,20 @@ fn a_gpu_says_what_runs_on_the_cpu_only() {
 fn granite_agrees_with_transformers() {
     agrees("granite");
     agrees_as_gguf("granite");
+}
+
+/// Shares that do not add up to 1, one tensor an expert; shares that do; layers with experts and without, stacked experts, a window.
+#[test]
+fn qwen3_moe_agrees_with_transformers() {
+    agrees("qwen3-moe");
+    agrees_as_gguf("qwen3-moe");
+    agrees("qwen3-moe-mixed");
+}
+
+#[test]
+fn mixtral_agrees_with_transformers() {
+    agrees("mixtral");
+    agrees_as_gguf("mixtral");
 }
 
 #[test]

@@ -52,6 +52,17 @@ impl Family {
             }
             Architecture::Qwen2 => qwen,
             Architecture::Qwen3 => Self { head_dim: Some(128), ..qwen },
+            Architecture::Qwen3Moe => {
+                Self { hidden_size: 2048, intermediate_size: 6144, num_layers: 24, num_kv_heads: Some(4), ..qwen }
+            }
+            Architecture::Mixtral => Self {
+                intermediate_size: 14_336,
+                num_kv_heads: Some(8),
+                max_context: 131_072,
+                rms_norm_eps: 1e-5,
+                theta: 1_000_000.0,
+                ..llama
+            },
             Architecture::Gemma3 => Self {
                 hidden_size: 2304,
                 intermediate_size: 9216,

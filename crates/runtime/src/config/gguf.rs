@@ -1,7 +1,9 @@
 //! The metadata of a GGUF file.
 
 use super::scales::{Multipliers, attention_scale};
-use super::{Activation, Architecture, ConfigError, ModelConfig, Rope, RopePairing, RopeScaling, Scales, stretched};
+use super::{
+    Activation, Architecture, ConfigError, Experts, ModelConfig, Rope, RopePairing, RopeScaling, Scales, stretched,
+};
 use crate::weights::Encoding;
 use crate::weights::gguf::Gguf;
 
@@ -31,6 +33,10 @@ impl ModelConfig {
         refuse_split(gguf)?;
         let name = gguf.text("general.architecture")?;
         let architecture = match name {
+            // The files of Mixtral say `llama`, too.
+            "llama" if gguf.optional_size("llama.expert_count")?.is_some_and(|count| count > 0) => {
+                Architecture::Mixtral
+            }
             "llama" => Architecture::Llama,
             "qwen2" => Architecture::Qwen2,
             "qwen3" => Architecture::Qwen3,
@@ -38,6 +44,7 @@ impl ModelConfig {
             "phi3" => Architecture::Phi3,
             "smollm3" => Architecture::SmolLm3,
             "granite" => Architecture::Granite,
+            "qwen3moe" => Architecture::Qwen3Moe,
             other => return Err(ConfigError::Architecture(other.into())),
         };
         let key = |suffix: &str| format!("{name}.{suffix}");
@@ -54,6 +61,7 @@ impl ModelConfig {
             return Err(ConfigError::Unsupported(format!("RoPE over {rotary_dim} of {head_dim} elements")));
         }
         let layers = num_layers.min(super::MAX_LAYERS);
+        let intermediate_size = gguf.size(&key("feed_forward_length"))?;
         let windows = windows(gguf, architecture, layers, &key("attention.sliding_window"))?;
         let context = gguf.size(&key("context_length"))?;
         let scaling = scaling(gguf, bytes_of, name, context)?;
@@ -83,7 +91,8 @@ impl ModelConfig {
         Self {
             architecture,
             hidden_size,
-            intermediate_size: gguf.size(&key("feed_forward_length"))?,
+            intermediate_size,
+            experts: Experts::from_gguf(gguf, name, architecture, intermediate_size, layers)?,
             num_layers,
             num_q_heads,
             num_kv_heads: gguf.optional_size(&key("attention.head_count_kv"))?.unwrap_or(num_q_heads),
@@ -94,12 +103,16 @@ impl ModelConfig {
             layer_ropes,
             rotary_dim,
             rope_pairing: match architecture {
-                Architecture::Llama | Architecture::Mistral | Architecture::SmolLm3 | Architecture::Granite => {
-                    RopePairing::Adjacent
-                }
-                Architecture::Qwen2 | Architecture::Qwen3 | Architecture::Gemma3 | Architecture::Phi3 => {
-                    RopePairing::Halves
-                }
+                Architecture::Llama
+                | Architecture::Mistral
+                | Architecture::Mixtral
+                | Architecture::SmolLm3
+                | Architecture::Granite => RopePairing::Adjacent,
+                Architecture::Qwen2
+                | Architecture::Qwen3
+                | Architecture::Qwen3Moe
+                | Architecture::Gemma3
+                | Architecture::Phi3 => RopePairing::Halves,
             },
             rms_norm_eps,
             norm_offset: 0.0,
@@ -108,7 +121,7 @@ impl ModelConfig {
             scales,
             tie_word_embeddings: gguf.tensor("output.weight").is_none(),
             qkv_bias: architecture == Architecture::Qwen2 || gguf.tensors().any(|(name, _)| is_qkv_bias(name)),
-            qk_norm: is_gemma || architecture == Architecture::Qwen3,
+            qk_norm: is_gemma || matches!(architecture, Architecture::Qwen3 | Architecture::Qwen3Moe),
             windows,
         }
         .checked()
@@ -135,7 +148,7 @@ fn windows(
     }
     match architecture {
         // Files of Mistral models say `llama`; where they have a window, it is every layer's.
-        Architecture::Llama | Architecture::Phi3 => Ok(vec![window; layers]),
+        Architecture::Llama | Architecture::Mixtral | Architecture::Phi3 => Ok(vec![window; layers]),
         Architecture::Gemma3 => {
             Ok((1..=layers).map(|nth| window.filter(|_| !nth.is_multiple_of(NO_WINDOW_EVERY))).collect())
         }
@@ -210,9 +223,6 @@ fn refuse_split(gguf: &Gguf) -> Result<(), ConfigError> {
 fn refuse(gguf: &Gguf, architecture: &str) -> Result<(), ConfigError> {
     let key = |suffix: &str| format!("{architecture}.{suffix}");
     let unsupported = |what: String| Err(ConfigError::Unsupported(what));
-    if let Some(experts) = gguf.optional_size(&key("expert_count"))?.filter(|n| *n > 0) {
-        return unsupported(format!("a mixture of {experts} experts"));
-    }
     if gguf.optional_bool(&key("attention.causal"))? == Some(false) {
         return unsupported("attention that is not causal".into());
     }

@@ -1,5 +1,6 @@
 //! `config.json` of a Hugging Face folder.
 
+use super::experts::ExpertFields;
 use super::family::Family;
 use super::scales::{Multipliers, attention_scale};
 use super::{
@@ -83,6 +84,8 @@ struct HuggingFaceConfig {
     residual_multiplier: Option<f64>,
     attention_multiplier: Option<f64>,
     logits_scaling: Option<f64>,
+    #[serde(flatten)]
+    experts: ExpertFields,
 }
 
 #[derive(Default, Deserialize)]
@@ -214,11 +217,13 @@ impl HuggingFaceConfig {
         };
         let head_dim = self.head_dim.unwrap_or(family.head_dim).unwrap_or(shared);
         let eps = self.rms_norm_eps.unwrap_or(family.rms_norm_eps);
+        let intermediate_size = self.intermediate_size.unwrap_or(family.intermediate_size);
         let (scales, rms_norm_eps) = self.scales(architecture, hidden_size, head_dim, eps);
         ModelConfig {
             architecture,
             hidden_size,
-            intermediate_size: self.intermediate_size.unwrap_or(family.intermediate_size),
+            intermediate_size,
+            experts: self.experts.experts(architecture, intermediate_size, num_layers.min(super::MAX_LAYERS))?,
             num_layers,
             num_q_heads: heads,
             num_kv_heads: num_kv_heads.unwrap_or(heads),
@@ -238,10 +243,10 @@ impl HuggingFaceConfig {
             tie_word_embeddings: self.tie_word_embeddings.unwrap_or(family.tie_word_embeddings),
             qkv_bias: match architecture {
                 Architecture::Qwen2 => true,
-                Architecture::Mistral | Architecture::Phi3 => false,
+                Architecture::Mistral | Architecture::Phi3 | Architecture::Mixtral => false,
                 _ => self.attention_bias.unwrap_or(false),
             },
-            qk_norm: matches!(architecture, Architecture::Qwen3 | Architecture::Gemma3),
+            qk_norm: matches!(architecture, Architecture::Qwen3 | Architecture::Qwen3Moe | Architecture::Gemma3),
             windows,
         }
         .checked()
@@ -260,6 +265,8 @@ impl HuggingFaceConfig {
                 Some("Phi3") => Ok(Architecture::Phi3),
                 Some("SmolLM3") => Ok(Architecture::SmolLm3),
                 Some("Granite") => Ok(Architecture::Granite),
+                Some("Qwen3Moe") => Ok(Architecture::Qwen3Moe),
+                Some("Mixtral") => Ok(Architecture::Mixtral),
                 _ if class == "Gemma3ForConditionalGeneration" => Err(ConfigError::Unsupported(
                     "Gemma 3 with its part for images (take its GGUF file, which has the text model alone)".into(),
                 )),
@@ -275,6 +282,8 @@ impl HuggingFaceConfig {
             Some("phi3") => Ok(Architecture::Phi3),
             Some("smollm3") => Ok(Architecture::SmolLm3),
             Some("granite") => Ok(Architecture::Granite),
+            Some("qwen3_moe") => Ok(Architecture::Qwen3Moe),
+            Some("mixtral") => Ok(Architecture::Mixtral),
             other => unsupported(other.unwrap_or("(none named)")),
         }
     }
@@ -283,19 +292,20 @@ impl HuggingFaceConfig {
         let layers = num_layers.min(super::MAX_LAYERS);
         let window = match (architecture, self.sliding_window) {
             (Architecture::Llama | Architecture::Granite, _) => None,
-            (Architecture::Phi3, window) => window.flatten(),
+            (Architecture::Phi3 | Architecture::Mixtral, window) => window.flatten(),
             (Architecture::SmolLm3, window) => window.flatten().filter(|_| self.use_sliding_window == Some(true)),
             (Architecture::Gemma3, window) => window.unwrap_or(Some(4096)),
             // transformers' default, for which Mistral 7B v0.1's file relies on being there.
             (Architecture::Mistral, window) => window.unwrap_or(Some(4096)),
-            (Architecture::Qwen2 | Architecture::Qwen3, window) => {
+            (Architecture::Qwen2 | Architecture::Qwen3 | Architecture::Qwen3Moe, window) => {
                 window.unwrap_or(Some(4096)).filter(|_| self.use_sliding_window == Some(true))
             }
         };
         if window.is_none() {
             return Ok(vec![None; layers]);
         }
-        if let Some(kinds) = &self.layer_types {
+        // Where Qwen3-MoE has a window, it is every layer's, whatever else its files say.
+        if let Some(kinds) = self.layer_types.as_ref().filter(|_| architecture != Architecture::Qwen3Moe) {
             let known = |kind: &String| ["sliding_attention", "full_attention"].contains(&kind.as_str());
             if kinds.len() != num_layers || !kinds.iter().all(known) {
                 return Err(ConfigError::Unsupported(format!(

@@ -1,5 +1,6 @@
 //! What a decoder looks like, whichever file format said so.
 
+mod experts;
 mod family;
 mod gguf;
 mod hugging_face;
@@ -12,6 +13,8 @@ use attention::shape::HeadShape;
 use std::path::Path;
 use std::str::FromStr;
 
+pub use experts::Experts;
+pub(crate) use experts::MAX_EXPERTS;
 pub(crate) use gguf::ROPE_TABLES;
 pub use rope::{Rope, RopeScaling};
 pub use scales::Scales;
@@ -35,6 +38,10 @@ pub enum Architecture {
     SmolLm3,
     /// Granite 3: constant factors.
     Granite,
+    /// Qwen3 with a mixture of experts in place of the MLP, in all layers or in some.
+    Qwen3Moe,
+    /// Mixtral: Mistral with a mixture of experts in place of every MLP.
+    Mixtral,
 }
 
 /// What an MLP does to its gate.
@@ -65,8 +72,10 @@ pub struct ModelConfig {
     pub architecture: Architecture,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width of the MLP.
+    /// Width of the MLP, where it is not a mixture of experts.
     pub intermediate_size: usize,
+    /// Mixtures of experts, where layers have such.
+    pub experts: Option<Experts>,
     /// Number of decoder layers.
     pub num_layers: usize,
     /// Query heads.
@@ -112,7 +121,7 @@ pub struct ModelConfig {
 pub enum ConfigError {
     /// Another model family.
     #[error(
-        "architecture `{0}` is not supported: this version runs llama (Llama 2/3, SmolLM2, TinyLlama), mistral, qwen2 (Qwen2, Qwen2.5), qwen3, gemma3 (text), phi3 (Phi-3, Phi-4-mini), smollm3 and granite (Granite 3)"
+        "architecture `{0}` is not supported: this version runs llama (Llama 2/3, SmolLM2, TinyLlama), mistral, qwen2 (Qwen2, Qwen2.5), qwen3, gemma3 (text), phi3 (Phi-3, Phi-4-mini), smollm3, granite (Granite 3), qwen3_moe and mixtral"
     )]
     Architecture(String),
     /// A feature that would change the answers if ignored.
@@ -178,6 +187,17 @@ impl ModelConfig {
         HeadShape::new(self.num_q_heads, self.num_kv_heads, self.head_dim).expect("checked when the config was read")
     }
 
+    /// The experts of a layer, where it has a mixture of such in place of one MLP.
+    pub fn experts_of(&self, layer: usize) -> Option<&Experts> {
+        self.experts.as_ref().filter(|experts| experts.layers[layer])
+    }
+
+    /// Width of the widest MLP that is not an expert; 0 where there is none.
+    pub fn dense_mlp_size(&self) -> usize {
+        let all_routed = self.experts.as_ref().is_some_and(|experts| experts.layers.iter().all(|routed| *routed));
+        if all_routed { 0 } else { self.intermediate_size }
+    }
+
     /// For each of [`ropes`](Self::ropes), radians a position of each pair, and the factor of cos and sin, for a prompt of
     /// `prompt_len` tokens. The factor of attention is in it, half with the queries and half with the keys.
     pub fn rotations(&self, prompt_len: usize) -> impl Iterator<Item = (Vec<f64>, f64)> {
@@ -241,6 +261,9 @@ impl ModelConfig {
             if size == 0 || size > most {
                 return Err(ConfigError::Size { what, found: size.to_string(), expected: format!("1 to {most}") });
             }
+        }
+        if let Some(experts) = &self.experts {
+            experts.check()?;
         }
         if !self.num_q_heads.is_multiple_of(self.num_kv_heads) {
             return Err(ConfigError::Size {

@@ -25,6 +25,8 @@ fn what_a_config_leaves_away_is_the_familys() {
         ("phi3", 32, 96, 8192, 32_064, 4096),
         ("smollm3", 4, 128, 11_008, 128_256, 32_768),
         ("granite", 32, 128, 11_008, 32_000, 2048),
+        ("qwen3_moe", 4, 64, 6144, 151_936, 32_768),
+        ("mixtral", 8, 128, 14_336, 32_000, 131_072),
     ] {
         let absent = read(&format!(r#"{{"model_type": "{kind}"}}"#));
         assert_eq!(
@@ -32,7 +34,7 @@ fn what_a_config_leaves_away_is_the_familys() {
             (kv_heads, head_dim, mlp),
             "{kind}"
         );
-        let eps = if kind == "phi3" { 1e-5 } else { 1e-6 };
+        let eps = if ["phi3", "mixtral"].contains(&kind) { 1e-5 } else { 1e-6 };
         assert_eq!((absent.vocab_size, absent.max_context, absent.rms_norm_eps), (vocabulary, context, eps), "{kind}");
         assert_eq!(absent.tie_word_embeddings, ["gemma3_text", "smollm3"].contains(&kind), "{kind}");
         let null = read(&format!(
@@ -60,6 +62,8 @@ fn families_go_by_many_names() {
         (r#""architectures": ["Phi3ForCausalLM"]"#, Architecture::Phi3),
         (r#""architectures": ["SmolLM3ForCausalLM"]"#, Architecture::SmolLm3),
         (r#""model_type": "granite""#, Architecture::Granite),
+        (r#""architectures": ["Qwen3MoeModel"]"#, Architecture::Qwen3Moe),
+        (r#""model_type": "mixtral""#, Architecture::Mixtral),
         (r#""model_type": "qwen2", "length_penalty": -Infinity, "x": [NaN]"#, Architecture::Qwen2),
     ] {
         assert_eq!(family(json).unwrap(), architecture, "{json}");
@@ -147,6 +151,52 @@ fn variants_of_a_family_that_compute_something_else_are_refused() {
             Err(error) => assert!(!says.is_empty() && error.to_string().contains(says), "{json}: {error}"),
         }
     }
+}
+
+#[test]
+fn experts_are_where_the_family_has_them() {
+    let experts = |json: &str| config(json).map(|config| config.experts);
+    let qwen = r#""model_type": "qwen3_moe""#;
+    let plain = experts(qwen).unwrap().unwrap();
+    let layers = vec![true; 4];
+    let defaults = Experts { count: 128, per_token: 8, intermediate_size: 768, normalised: false, layers };
+    assert_eq!(plain, defaults);
+    let null = r#""num_experts": null, "norm_topk_prob": null, "mlp_only_layers": null, "decoder_sparse_step": null"#;
+    assert_eq!(experts(&format!("{qwen}, {null}")).unwrap().unwrap(), defaults);
+    let of = |json: &str| experts(&format!("{qwen}, {json}")).unwrap().unwrap();
+    assert_eq!(
+        of(r#""num_local_experts": 9, "norm_topk_prob": true"#),
+        Experts { count: 9, normalised: true, ..plain }
+    );
+    assert_eq!(of(r#""mlp_only_layers": [0, 2, 7]"#).layers, [false, true, false, true]);
+    assert_eq!(of(r#""decoder_sparse_step": 2, "mlp_only_layers": [3]"#).layers, [false, true, false, false]);
+    let mixtral = experts(r#""model_type": "mixtral""#).unwrap().unwrap();
+    assert_eq!((mixtral.count, mixtral.per_token, mixtral.intermediate_size, mixtral.normalised), (8, 2, 64, true));
+    // A window of Qwen3-MoE is every layer's.
+    let windowed = r#""use_sliding_window": true, "sliding_window": 9, "max_window_layers": 2"#;
+    assert_eq!(config(&format!("{qwen}, {windowed}")).unwrap().windows, [Some(9); 4]);
+    assert_eq!(config(qwen).unwrap().windows, [None; 4]);
+    assert_eq!(config(r#""model_type": "mixtral", "sliding_window": 9"#).unwrap().windows, [Some(9); 4]);
+    assert_eq!(config(r#""model_type": "mixtral""#).unwrap().ropes[0].theta, 1e6);
+    // Other families do not look at it, as transformers.
+    assert_eq!(experts(r#""model_type": "llama", "num_local_experts": 8"#).unwrap(), None);
+    for (json, says) in [
+        (r#""num_experts": 0"#, "number of experts is 0"),
+        (r#""num_experts": 5000"#, "number of experts is 5000: expected 1 to 4096"),
+        (r#""num_experts_per_tok": 0"#, "number of experts of a token is 0: expected 1 to 128"),
+        (r#""num_experts": 4, "num_experts_per_tok": 5"#, "number of experts of a token is 5: expected 1 to 4"),
+        (r#""moe_intermediate_size": 0"#, "size of an expert is 0"),
+        (r#""decoder_sparse_step": 0"#, "decoder_sparse_step is 0"),
+        (r#""n_shared_experts": 1"#, "`n_shared_experts` of 1"),
+        (r#""shared_expert_intermediate_size": 64"#, "`shared_expert_intermediate_size` of 64"),
+        (r#""n_group": 4, "topk_group": 2"#, "`n_group` of 4"),
+        (r#""scoring_func": "sigmoid""#, "`scoring_func` of sigmoid"),
+        (r#""routed_scaling_factor": 2.5"#, "`routed_scaling_factor` of 2.5"),
+    ] {
+        let error = experts(&format!("{qwen}, {json}")).unwrap_err().to_string();
+        assert!(error.contains(says), "{json}: {error}");
+    }
+    of(r#""n_shared_experts": 0, "n_group": 1, "scoring_func": "softmax", "routed_scaling_factor": 1.0"#);
 }
 
 /// The scaling that Qwen2.5's card gives for 131,072 tokens, in the words of old and new files.

@@ -36,6 +36,18 @@ multiversion! {
 }
 
 multiversion! {
+    /// What an RMS norm multiplies each token of a panel by, beside its weight.
+    pub(super) fn rms_scales(x: &[f32], eps: f32) -> [f32; LANES] {
+        let x = x.as_chunks::<LANES>().0;
+        let mut squares = [0f32; LANES];
+        for x in x {
+            squares = each_lane(|lane| fma::<FMA>(x[lane], x[lane], squares[lane]));
+        }
+        each_lane(|lane| 1.0 / (squares[lane] / x.len() as f32 + eps).sqrt())
+    }
+}
+
+multiversion! {
     /// RMS norm of one head `[features][16]`.
     pub(super) fn rms_norm_in_place(weight: &[f32], eps: f32, x: &mut [f32]) {
         let mut squares = [0f32; LANES];

@@ -10,7 +10,7 @@ use attention::simd::{K_STEP, LANES, ROW_TILE, Rows, Simd, multiply, multiply_ve
 use half::bf16;
 use rayon::prelude::*;
 use std::cell::Cell;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 
 /// A weight matrix in tiles of 16 rows, rows padded to 16 and columns to 32 with zeros. Weights that a file has in quantised blocks
 /// stay in blocks, others are bf16.
@@ -180,7 +180,13 @@ impl Matrix {
         share.min(fit.max(2)).next_multiple_of(2)
     }
 
-    pub(super) fn multiply(&self, simd: Simd, x: &Operand, out: &mut Tokens, accumulate: bool) {
+    pub(super) fn multiply(
+        &self,
+        simd: Simd,
+        x: &Operand<impl Deref<Target = [bf16]>>,
+        out: &mut Tokens<impl DerefMut<Target = [f32]>>,
+        accumulate: bool,
+    ) {
         assert!(x.features == self.cols && x.len == out.len && out.features == self.rows);
         if x.len == 1 {
             return self.multiply_one(simd, x, out, accumulate);
@@ -198,7 +204,7 @@ impl Matrix {
     fn each_group<T: Send>(
         &self,
         simd: Simd,
-        x: &Operand,
+        x: &Operand<impl Deref<Target = [bf16]>>,
         out: &mut [T],
         stride: usize,
         work: impl Fn(usize, Rows, &[bf16], usize, &mut [T]) + Sync,
@@ -211,7 +217,13 @@ impl Matrix {
     }
 
     /// One token: every weight is read once, threads share the rows.
-    fn multiply_one(&self, simd: Simd, x: &Operand, out: &mut Tokens, accumulate: bool) {
+    fn multiply_one(
+        &self,
+        simd: Simd,
+        x: &Operand<impl Deref<Target = [bf16]>>,
+        out: &mut Tokens<impl DerefMut<Target = [f32]>>,
+        accumulate: bool,
+    ) {
         const TILES: usize = 4;
         let k = self.padded_cols();
         let vector: Vec<bf16> = x.panels.chunks_exact(2 * LANES).flat_map(|p| [p[0], p[1]]).collect();
@@ -244,8 +256,8 @@ impl Matrix {
         &self,
         simd: Simd,
         activation: Activation,
-        x: &Operand,
-        out: &mut Operand,
+        x: &Operand<impl Deref<Target = [bf16]>>,
+        out: &mut Operand<impl DerefMut<Target = [bf16]>>,
     ) -> Result<(), OpsError> {
         assert!(x.features == self.cols && x.len == out.len);
         assert!(self.rows == 2 * out.features.next_multiple_of(ROW_TILE), "not a gate and an up projection");
@@ -272,8 +284,8 @@ impl Matrix {
         &self,
         simd: Simd,
         activation: Activation,
-        x: &Operand,
-        out: &mut Operand,
+        x: &Operand<impl Deref<Target = [bf16]>>,
+        out: &mut Operand<impl DerefMut<Target = [bf16]>>,
     ) -> Result<(), OpsError> {
         let mut product = Tokens::new(self.rows, 1)?;
         self.multiply_one(simd, x, &mut product, false);

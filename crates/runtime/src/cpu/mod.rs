@@ -2,18 +2,21 @@
 
 mod attention;
 mod elementwise;
+mod experts;
 mod linear;
+mod router;
 
-use crate::config::{Activation, ModelConfig};
+use crate::config::{Activation, Experts, ModelConfig};
 use crate::kv_cache::Sequence;
 use crate::memory::{MemoryNeed, available_bytes, forget_peak_resident, peak_resident_bytes};
-use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, Ops, OpsError, Stacking};
+use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
 use crate::weights::{LoadError, Tensor, TensorInfo};
 use ::attention::kv::KvPages;
 use ::attention::search::CostModel;
 use ::attention::shape::HeadShape;
 use ::attention::simd::{LANES, Simd, packed_len};
 use ::attention::{Aligned, BLOCK_M, BLOCK_N};
+use experts::Mixture;
 use half::bf16;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -26,18 +29,24 @@ pub struct Cpu {
     simd: Simd,
 }
 
-/// f32 activations `[panel][features, padded to 16][16]`.
-pub struct Tokens {
+/// f32 activations `[panel][features, padded to 16][16]`, in room of their own or of others.
+pub struct Tokens<P = Aligned<f32>> {
     features: usize,
     len: usize,
-    panels: Aligned<f32>,
+    panels: P,
 }
 
-/// bf16 activations in packed panels, features padded to 32 with zeros.
-pub struct Operand {
+/// bf16 activations in packed panels, features padded to 32 with zeros, in room of their own or of others.
+pub struct Operand<P = Aligned<bf16>> {
     features: usize,
     len: usize,
-    panels: Aligned<bf16>,
+    panels: P,
+}
+
+/// Room for what is between the products of MLPs.
+pub struct MlpRoom {
+    gated: Operand,
+    mixture: Option<Mixture>,
 }
 
 /// The token embedding: rows are decoded when they are looked up. A tied one is the matrix of the output head.
@@ -61,6 +70,8 @@ pub struct LogitsRoom {
     logits: Tokens,
 }
 
+const OF_EXPERTS: &str = "room that was made for a model with experts";
+
 impl Tokens {
     fn new(features: usize, len: usize) -> Result<Self, OpsError> {
         let panels = Aligned::try_zeroed("activations", Self::stride_of(features) * len.div_ceil(LANES))?;
@@ -70,10 +81,12 @@ impl Tokens {
     fn stride_of(features: usize) -> usize {
         features.next_multiple_of(LANES) * LANES
     }
+}
 
+impl<P> Tokens<P> {
     /// Elements from panel to panel.
     fn stride(&self) -> usize {
-        Self::stride_of(self.features)
+        Tokens::stride_of(self.features)
     }
 }
 
@@ -82,7 +95,9 @@ impl Operand {
         let panels = Aligned::try_zeroed("operands", packed_len(features) * len.div_ceil(LANES))?;
         Ok(Self { features, len, panels })
     }
+}
 
+impl<P> Operand<P> {
     fn stride(&self) -> usize {
         packed_len(self.features)
     }
@@ -102,7 +117,7 @@ impl Ops for Cpu {
     type Tokens = Tokens;
     type Operand = Operand;
     type Heads = Tokens;
-    type MlpRoom = Operand;
+    type MlpRoom = MlpRoom;
     type Chunk = Chunk;
     type Recording = ();
     type LogitsRoom = LogitsRoom;
@@ -155,8 +170,9 @@ impl Ops for Cpu {
         let qkv = q_width + 2 * config.num_kv_heads * config.head_dim;
         let branch = if config.output_norms { config.hidden_size } else { 0 };
         let f32_features = config.hidden_size + branch + qkv + q_width + config.ropes.len() * config.rotary_dim;
-        let bf16_features = config.hidden_size + 2 * q_width + config.intermediate_size;
-        let activations = chunk * (4 * f32_features + 2 * bf16_features) + 4 * config.vocab_size;
+        let bf16_features = config.hidden_size + 2 * q_width + config.dense_mlp_size();
+        let mixture = config.experts.as_ref().map_or(0, |experts| Mixture::bytes(config, experts, chunk));
+        let activations = chunk * (4 * f32_features + 2 * bf16_features) + mixture + 4 * config.vocab_size;
 
         let (blocks, tiles) = (tokens.div_ceil(BLOCK_N), chunk.div_ceil(BLOCK_M));
         let probes = 16 * 4 * tokens * (2 * tiles.div_ceil(32));
@@ -210,8 +226,9 @@ impl Ops for Cpu {
         Tokens::new((heads.num_q_heads() + 2 * heads.num_kv_heads()) * heads.head_dim(), len)
     }
 
-    fn mlp_room(&self, intermediate_size: usize, len: usize) -> Result<Operand, OpsError> {
-        Operand::new(intermediate_size, len)
+    fn mlp_room(&self, config: &ModelConfig, len: usize) -> Result<MlpRoom, OpsError> {
+        let mixture = config.experts.as_ref().map(|experts| Mixture::new(config, experts, len));
+        Ok(MlpRoom { gated: Operand::new(config.dense_mlp_size(), len)?, mixture: mixture.transpose()? })
     }
 
     fn chunk(&self, _: &ModelConfig, _: &Sequence, len: usize) -> Result<Chunk, OpsError> {
@@ -297,15 +314,37 @@ impl Ops for Cpu {
     fn mlp(
         &self,
         activation: Activation,
-        gate_up: &Arc<Matrix>,
-        down: &Arc<Matrix>,
+        GatedMlp { gate_up, down }: &GatedMlp<Arc<Matrix>>,
         x: &Operand,
-        gated: &mut Operand,
+        room: &mut MlpRoom,
         out: &mut Tokens,
     ) -> Result<(), OpsError> {
-        gate_up.multiply_gated(self.simd, activation, x, gated)?;
-        down.multiply(self.simd, gated, out, true);
+        gate_up.multiply_gated(self.simd, activation, x, &mut room.gated)?;
+        down.multiply(self.simd, &room.gated, out, true);
         Ok(())
+    }
+
+    fn route(
+        &self,
+        experts: &Experts,
+        router: &Vec<f32>,
+        x: &Tokens,
+        eps: f32,
+        room: &mut MlpRoom,
+    ) -> Result<(), OpsError> {
+        room.mixture.as_mut().expect(OF_EXPERTS).choose(self.simd, experts, router, x, eps);
+        Ok(())
+    }
+
+    fn mix(
+        &self,
+        activation: Activation,
+        experts: &[GatedMlp<Arc<Matrix>>],
+        x: &Operand,
+        room: &mut MlpRoom,
+        out: &mut Tokens,
+    ) -> Result<(), OpsError> {
+        room.mixture.as_mut().expect(OF_EXPERTS).mix(self.simd, activation, experts, x, out)
     }
 
     fn logits_room(&self, config: &ModelConfig) -> Result<LogitsRoom, OpsError> {

@@ -5,10 +5,10 @@ mod costs;
 mod memory;
 mod products;
 
-use crate::config::{Activation, ModelConfig, RopePairing};
+use crate::config::{Activation, Experts, ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
-use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, HeadParameters, Ops, OpsError, Stacking};
+use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
 use crate::policy::{AttentionPolicy, AttentionPrecision};
 use crate::weights::{LoadError, Quantization, Tensor, TensorInfo};
 use ::attention::BLOCK_N;
@@ -166,6 +166,7 @@ impl Gpu {
 /// Refuses models with parts that have no kernel.
 fn check_model(config: &ModelConfig) -> Result<(), OpsError> {
     let lacking = [
+        (config.experts.is_some(), "a mixture of experts runs"),
         (config.activation != Activation::Silu, "an MLP with GELU runs"),
         (config.output_norms, "norms behind attention and MLP run"),
         (config.rotary_dim != config.head_dim, "RoPE over a part of each head runs"),
@@ -328,7 +329,8 @@ impl Ops for Gpu {
         Ok(self.device.room((heads.num_q_heads() + 2 * heads.num_kv_heads()) * heads.head_dim() * len)?)
     }
 
-    fn mlp_room(&self, intermediate_size: usize, len: usize) -> Result<MlpRoom, OpsError> {
+    fn mlp_room(&self, config: &ModelConfig, len: usize) -> Result<MlpRoom, OpsError> {
+        let intermediate_size = config.intermediate_size;
         let rows = len.min(MLP_ROWS);
         Ok(MlpRoom {
             gate_up: self.device.room(rows * 2 * intermediate_size)?,
@@ -447,8 +449,7 @@ impl Ops for Gpu {
     fn mlp(
         &self,
         _: Activation,
-        gate_up: &Matrix,
-        down: &Matrix,
+        GatedMlp { gate_up, down }: &GatedMlp<Matrix>,
         x: &Operand,
         room: &mut MlpRoom,
         out: &mut Buffer<f32>,
@@ -470,6 +471,21 @@ impl Ops for Gpu {
             self.products.multiply_add(down, gated.rows(0..rows, inner), to)?;
         }
         Ok(())
+    }
+
+    fn route(&self, _: &Experts, _: &Buffer<f32>, _: &Buffer<f32>, _: f32, _: &mut MlpRoom) -> Result<(), OpsError> {
+        unreachable!("models with mixtures of experts are refused when a GPU is opened for them")
+    }
+
+    fn mix(
+        &self,
+        _: Activation,
+        _: &[GatedMlp<Matrix>],
+        _: &Operand,
+        _: &mut MlpRoom,
+        _: &mut Buffer<f32>,
+    ) -> Result<(), OpsError> {
+        unreachable!("models with mixtures of experts are refused when a GPU is opened for them")
     }
 
     fn times(&self) -> Result<DeviceTimes, OpsError> {

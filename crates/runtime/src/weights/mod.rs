@@ -20,7 +20,7 @@ use std::ops::Range;
 
 pub use error::LoadError;
 use names::Fused;
-pub use names::{LayerPart, TensorName};
+pub use names::{ExpertPart, LayerPart, TensorName};
 pub use quant::Encoding;
 pub use quantization::Quantization;
 pub use random::RandomWeights;
@@ -152,8 +152,18 @@ impl ModelWeights {
                 Ok(TensorInfo { rows, cols, encoding: Encoding::F32 })
             }
             Err(LoadError::MissingTensor { .. }) if name == TensorName::OutputHead => Err(LoadError::NoOutputHead),
+            Err(LoadError::MissingTensor { name: own }) => {
+                Err(LoadError::MissingTensor { name: self.expected_whole(name).unwrap_or(own) })
+            }
             other => other,
         }
+    }
+
+    /// The tensor that GGUF files of today have in place of one an expert, where this file has not begun with the latter.
+    fn expected_whole(&self, name: TensorName) -> Option<String> {
+        let TensorName::Expert { .. } = name else { return None };
+        let Fused { whole, first_part, .. } = name.fused(&self.config).into_iter().next()?;
+        self.gguf()?.tensor(&first_part.in_gguf()).is_none().then(|| whole.in_gguf())
     }
 
     /// Reads a tensor; the name is as for [`info`](Self::info). A bias that the files leave away is zeros.
@@ -203,16 +213,21 @@ impl ModelWeights {
 
     /// The stored tensor that holds this one among others, and its rows of it: where files have one in place of several.
     fn fused(&self, name: TensorName) -> Result<Option<(String, Range<usize>)>, LoadError> {
-        let Some(Fused { whole, first_part, rows }) = name.fused(&self.config) else { return Ok(None) };
-        let (expected, stored) = (whole.shape(&self.config), self.stored_name(whole));
-        if self.stored_info(&self.stored_name(first_part)).is_ok() {
-            return Ok(None);
+        for Fused { whole, first_part, rows } in name.fused(&self.config) {
+            if self.stored_info(&self.stored_name(first_part)).is_ok() {
+                return Ok(None);
+            }
+            let (expected, stored) = (whole.shape(&self.config), self.stored_name(whole));
+            match self.stored_info(&stored) {
+                Ok(info) if (info.rows, info.cols) == expected => return Ok(Some((stored, rows))),
+                Ok(TensorInfo { rows, cols, .. }) => {
+                    return Err(LoadError::Shape { name: stored, expected, found: (rows, cols) });
+                }
+                Err(LoadError::MissingTensor { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
-        match self.stored_info(&stored) {
-            Ok(info) if (info.rows, info.cols) == expected => Ok(Some((stored, rows))),
-            Ok(TensorInfo { rows, cols, .. }) => Err(LoadError::Shape { name: stored, expected, found: (rows, cols) }),
-            Err(_) => Ok(None),
-        }
+        Ok(None)
     }
 
     /// Reads a tensor by its name in the files.
@@ -260,20 +275,16 @@ impl ModelWeights {
 
     fn check_tensors(&self) -> Result<(), LoadError> {
         let config = &self.config;
-        let mut needed = vec![TensorName::TokenEmbedding, TensorName::OutputNorm, TensorName::OutputHead];
-        for layer in 0..config.num_layers {
-            needed.extend(LayerPart::of(config).map(|part| TensorName::Layer { layer, part }));
-        }
-        for name in &needed {
-            let TensorInfo { rows, cols, .. } = self.info(*name)?;
+        for name in TensorName::of(config) {
+            let TensorInfo { rows, cols, .. } = self.info(name)?;
             let (expected, found) = (name.shape(config), (rows, cols));
             if found != expected {
-                return Err(LoadError::Shape { name: self.stored_name(*name), expected, found });
+                return Err(LoadError::Shape { name: self.stored_name(name), expected, found });
             }
         }
         // What the decoder would pass over (a bias, a norm of Q and K, an expert) is part of what the model computes.
         let mut known = HashSet::new();
-        for name in needed {
+        for name in TensorName::of(config) {
             known.insert(self.fused(name)?.map_or_else(|| self.stored_name(name), |(whole, _)| whole));
         }
         let mut stored: Box<dyn Iterator<Item = &str>> = match &self.storage {

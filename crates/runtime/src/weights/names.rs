@@ -1,7 +1,11 @@
-//! What tensors are called, and what shape they must have.
+//! The tensors of a model, where files may have them, and what shape they must have.
 
-use crate::config::ModelConfig;
+mod spelling;
+
+use crate::config::{MAX_EXPERTS, ModelConfig};
 use std::ops::Range;
+
+pub(super) use spelling::{MIXTRAL_MIXTURE, MIXTURE};
 
 /// A tensor by its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +23,24 @@ pub enum TensorName {
         /// Which tensor of it.
         part: LayerPart,
     },
+    /// Part of an expert of a decoder layer.
+    Expert {
+        /// Layer, from 0.
+        layer: usize,
+        /// Expert, from 0.
+        expert: usize,
+        /// Which tensor of it.
+        part: ExpertPart,
+    },
+}
+
+/// The tensors of an expert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ExpertPart {
+    Gate,
+    Up,
+    Down,
 }
 
 /// The tensors of a decoder layer.
@@ -47,9 +69,20 @@ pub enum LayerPart {
     Qkv,
     /// In place of gate and up in some files.
     GateUp,
+    /// What the choice of experts is made by.
+    Router,
+    /// All experts, one above the other, in place of one tensor an expert in some files.
+    GateExperts,
+    UpExperts,
+    DownExperts,
+    /// The gate of the first expert, its up projection, the gate of the second.
+    GateUpExperts,
 }
 
 use LayerPart::*;
+
+/// Above the places of all tensors that are no experts.
+const BEFORE_EXPERTS: usize = 1 << 20;
 
 /// A tensor that files may have in place of several, one above the other.
 pub(super) struct Fused {
@@ -63,7 +96,7 @@ pub(super) struct Fused {
 
 impl LayerPart {
     /// Parts that a decoder asks for; fused ones are a matter of files.
-    const ALL: [LayerPart; 16] = [
+    const ALL: [LayerPart; 17] = [
         AttnNorm,
         Q,
         K,
@@ -80,85 +113,40 @@ impl LayerPart {
         Up,
         Down,
         MlpOutputNorm,
+        Router,
     ];
 
-    /// Parts that the layers of this model have.
-    pub(super) fn of(config: &ModelConfig) -> impl Iterator<Item = LayerPart> {
+    /// Parts that a layer of this model has.
+    fn of(config: &ModelConfig, layer: usize) -> impl Iterator<Item = LayerPart> {
         let (bias, norm, output_norms) = (config.qkv_bias, config.qk_norm, config.output_norms);
+        let routed = config.experts_of(layer).is_some();
         Self::ALL.into_iter().filter(move |part| match part {
             QBias | KBias | VBias => bias,
             QNorm | KNorm => norm,
             AttnOutputNorm | MlpOutputNorm => output_norms,
+            Gate | Up | Down => !routed,
+            Router => routed,
             _ => true,
         })
     }
 }
 
-impl TensorName {
-    /// Name in a GGUF file.
-    pub fn in_gguf(self) -> String {
-        match self {
-            TensorName::TokenEmbedding => "token_embd.weight".into(),
-            TensorName::OutputNorm => "output_norm.weight".into(),
-            TensorName::OutputHead => "output.weight".into(),
-            TensorName::Layer { layer, part } => {
-                let part = match part {
-                    AttnNorm => "attn_norm.weight",
-                    Q => "attn_q.weight",
-                    K => "attn_k.weight",
-                    V => "attn_v.weight",
-                    O => "attn_output.weight",
-                    QBias => "attn_q.bias",
-                    KBias => "attn_k.bias",
-                    VBias => "attn_v.bias",
-                    QNorm => "attn_q_norm.weight",
-                    KNorm => "attn_k_norm.weight",
-                    AttnOutputNorm => "post_attention_norm.weight",
-                    MlpNorm => "ffn_norm.weight",
-                    Gate => "ffn_gate.weight",
-                    // Where there is no gate, the gate is above.
-                    Up | GateUp => "ffn_up.weight",
-                    Down => "ffn_down.weight",
-                    MlpOutputNorm => "post_ffw_norm.weight",
-                    Qkv => "attn_qkv.weight",
-                };
-                format!("blk.{layer}.{part}")
-            }
-        }
-    }
+impl ExpertPart {
+    const ALL: [ExpertPart; 3] = [ExpertPart::Gate, ExpertPart::Up, ExpertPart::Down];
+}
 
-    /// Name in the Hugging Face safetensors of a model of this shape.
-    pub fn in_hugging_face(self, config: &ModelConfig) -> String {
-        match self {
-            TensorName::TokenEmbedding => "model.embed_tokens.weight".into(),
-            TensorName::OutputNorm => "model.norm.weight".into(),
-            TensorName::OutputHead => "lm_head.weight".into(),
-            TensorName::Layer { layer, part } => {
-                let part = match part {
-                    AttnNorm => "input_layernorm.weight",
-                    Q => "self_attn.q_proj.weight",
-                    K => "self_attn.k_proj.weight",
-                    V => "self_attn.v_proj.weight",
-                    O => "self_attn.o_proj.weight",
-                    QBias => "self_attn.q_proj.bias",
-                    KBias => "self_attn.k_proj.bias",
-                    VBias => "self_attn.v_proj.bias",
-                    QNorm => "self_attn.q_norm.weight",
-                    KNorm => "self_attn.k_norm.weight",
-                    AttnOutputNorm => "post_attention_layernorm.weight",
-                    // One name for two norms: it stands between attention and MLP in all families.
-                    MlpNorm if config.output_norms => "pre_feedforward_layernorm.weight",
-                    MlpNorm => "post_attention_layernorm.weight",
-                    Gate => "mlp.gate_proj.weight",
-                    Up => "mlp.up_proj.weight",
-                    Down => "mlp.down_proj.weight",
-                    MlpOutputNorm => "post_feedforward_layernorm.weight",
-                    Qkv => "self_attn.qkv_proj.weight",
-                    GateUp => "mlp.gate_up_proj.weight",
-                };
-                format!("model.layers.{layer}.{part}")
-            }
-        }
+impl TensorName {
+    /// All tensors that this model needs.
+    pub(super) fn of(config: &ModelConfig) -> impl Iterator<Item = TensorName> {
+        let of_layer = |layer| {
+            let parts = LayerPart::of(config, layer).map(move |part| TensorName::Layer { layer, part });
+            let experts = config.experts_of(layer).map_or(0, |experts| experts.count);
+            parts.chain((0..experts).flat_map(move |expert| {
+                ExpertPart::ALL.into_iter().map(move |part| TensorName::Expert { layer, expert, part })
+            }))
+        };
+        let outside = [TensorName::TokenEmbedding, TensorName::OutputNorm, TensorName::OutputHead];
+        outside.into_iter().chain((0..config.num_layers).flat_map(of_layer))
     }
 
     /// Whether it is the bias of Q, K or V.
@@ -172,13 +160,32 @@ impl TensorName {
         match self {
             TensorName::OutputNorm => true,
             TensorName::Layer { part, .. } => of_layer(part),
-            TensorName::TokenEmbedding | TensorName::OutputHead => false,
+            TensorName::TokenEmbedding | TensorName::OutputHead | TensorName::Expert { .. } => false,
         }
     }
 
-    /// Where files may have this tensor among others in one.
-    pub(super) fn fused(self, config: &ModelConfig) -> Option<Fused> {
-        let TensorName::Layer { layer, part } = self else { return None };
+    /// Where files may have this tensor among others in one; all possibilities.
+    pub(super) fn fused(self, config: &ModelConfig) -> Vec<Fused> {
+        match self {
+            TensorName::TokenEmbedding | TensorName::OutputNorm | TensorName::OutputHead => Vec::new(),
+            TensorName::Layer { layer, part } => Self::fused_part(layer, part, config).into_iter().collect(),
+            TensorName::Expert { layer, expert, part } => {
+                let rows = self.shape(config).0;
+                let of = |part, place: usize| Fused {
+                    whole: TensorName::Layer { layer, part },
+                    first_part: TensorName::Expert { layer, expert: 0, part: ExpertPart::Gate },
+                    rows: place * rows..(place + 1) * rows,
+                };
+                match part {
+                    ExpertPart::Gate => vec![of(GateExperts, expert), of(GateUpExperts, 2 * expert)],
+                    ExpertPart::Up => vec![of(UpExperts, expert), of(GateUpExperts, 2 * expert + 1)],
+                    ExpertPart::Down => vec![of(DownExperts, expert)],
+                }
+            }
+        }
+    }
+
+    fn fused_part(layer: usize, part: LayerPart, config: &ModelConfig) -> Option<Fused> {
         let (whole, parts) = match part {
             Q | K | V => (Qkv, &[Q, K, V][..]),
             Gate | Up => (GateUp, &[Gate, Up][..]),
@@ -197,6 +204,10 @@ impl TensorName {
             TensorName::OutputNorm => 1,
             TensorName::OutputHead => 2,
             TensorName::Layer { layer, part } => 3 + layer * LayerPart::ALL.len() + part as usize,
+            TensorName::Expert { layer, expert, part } => {
+                let before = (layer * MAX_EXPERTS + expert) * ExpertPart::ALL.len();
+                BEFORE_EXPERTS + before + part as usize
+            }
         }
     }
 
@@ -204,6 +215,8 @@ impl TensorName {
     pub(super) fn shape(self, config: &ModelConfig) -> (usize, usize) {
         let (hidden, inter) = (config.hidden_size, config.intermediate_size);
         let (q, kv) = (config.num_q_heads * config.head_dim, config.num_kv_heads * config.head_dim);
+        let (experts, of_expert) =
+            config.experts.as_ref().map_or((0, 0), |experts| (experts.count, experts.intermediate_size));
         match self {
             TensorName::TokenEmbedding | TensorName::OutputHead => (config.vocab_size, hidden),
             TensorName::OutputNorm => (1, hidden),
@@ -219,6 +232,14 @@ impl TensorName {
                 QNorm | KNorm => (1, config.head_dim),
                 Gate | Up => (inter, hidden),
                 Down => (hidden, inter),
+                Router => (experts, hidden),
+                GateExperts | UpExperts => (experts * of_expert, hidden),
+                GateUpExperts => (2 * experts * of_expert, hidden),
+                DownExperts => (experts * hidden, of_expert),
+            },
+            TensorName::Expert { part, .. } => match part {
+                ExpertPart::Gate | ExpertPart::Up => (of_expert, hidden),
+                ExpertPart::Down => (hidden, of_expert),
             },
         }
     }

@@ -46,7 +46,9 @@ impl Random {
             RandomWeights::Bf16 => Encoding::BF16,
             RandomWeights::Q4_0 => Encoding::Q4_0,
         };
-        let largest = config.vocab_size.max(config.intermediate_size).max(config.num_q_heads * config.head_dim);
+        let of_experts = config.experts.as_ref().map_or(0, |experts| experts.intermediate_size.max(experts.count));
+        let largest = [config.vocab_size, config.intermediate_size, config.num_q_heads * config.head_dim, of_experts];
+        let largest = largest.into_iter().fold(0, usize::max);
         let elements = (largest * config.hidden_size).next_multiple_of(CHUNK) + CHUNK;
         let bytes_of = |elements: usize| encoding.row_bytes(elements).expect("whole blocks");
         let mut matrix = vec![0; bytes_of(elements)];

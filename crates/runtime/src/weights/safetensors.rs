@@ -1,6 +1,7 @@
 //! Hugging Face safetensors, one file or several.
 
 use super::file::WeightFile;
+use super::names::{MIXTRAL_MIXTURE, MIXTURE};
 use super::{Encoding, LoadError, TensorInfo};
 use ::safetensors::tensor::{Dtype, Metadata};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,12 +72,20 @@ impl Shards {
         self.files.iter().map(|shard| shard.file.len()).sum()
     }
 
-    /// A tensor's name in these files: base models, saved without their output head, lack the prefix.
+    /// A tensor's name in these files: base models, saved without their output head, lack the prefix, and transformers 5 may write
+    /// Mixtral's mixtures of experts by the name that all others have.
     pub(super) fn spelling(&self, name: String) -> String {
-        match name.strip_prefix("model.") {
-            Some(bare) if !self.file_of.contains_key(FIRST) && self.file_of.contains_key(bare) => bare.into(),
-            _ => name,
+        let renamed = name.replacen(MIXTRAL_MIXTURE, MIXTURE, 1);
+        for name in [&name, &renamed] {
+            match name.strip_prefix("model.") {
+                Some(bare) if !self.file_of.contains_key(FIRST) && self.file_of.contains_key(bare) => {
+                    return bare.into();
+                }
+                _ if self.file_of.contains_key(name) => return name.into(),
+                _ => {}
+            }
         }
+        name
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
@@ -111,9 +120,11 @@ impl Shards {
         let (rows, cols) = match info.shape[..] {
             [cols] => (1, cols),
             [rows, cols] => (rows, cols),
+            // Experts, one above the other; the library has counted the bytes.
+            [matrices, rows, cols] => (matrices.saturating_mul(rows), cols),
             _ => {
                 return Err(fail(format!(
-                    "tensor `{name}` has shape {:?}, expected one or two dimensions",
+                    "tensor `{name}` has shape {:?}, expected one to three dimensions",
                     info.shape
                 )));
             }

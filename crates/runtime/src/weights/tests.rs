@@ -93,7 +93,6 @@ fn every_loader_error_says_what_is_wrong() {
     assert!(matches!(config(size("llama.attention.head_count_kv", 0)), ConfigError::Size { .. }));
     assert!(matches!(config(size("llama.attention.head_count", 8)), ConfigError::Size { what: "head size", .. }));
     assert!(matches!(config(size("llama.feed_forward_length", 1 << 30)), ConfigError::Size { .. }));
-    assert!(matches!(config(size("llama.expert_count", 8)), ConfigError::Unsupported(_)));
     assert!(matches!(config(size("llama.rope.dimension_count", 2)), ConfigError::Unsupported(_)));
     let model = || tensors(metadata());
     for (says, writer) in [
@@ -274,6 +273,114 @@ fn fused_projections_are_read_as_their_parts() {
     assert_eq!([values(LayerPart::Gate), values(LayerPart::Up)].concat(), whole("blk.0.ffn_up.weight"));
     let wrong = error(open(fused(15)));
     assert!(matches!(&wrong, LoadError::Shape { expected: (16, 8), found: (15, 8), .. }), "{wrong}");
+}
+
+/// Two experts, stacked, with the gate above the up projection, or one tensor an expert: the same weights.
+#[test]
+fn experts_are_read_one_by_one_and_stacked() {
+    let sized = || metadata().size("llama.expert_count", 2).size("llama.expert_used_count", 1);
+    let router = |writer: Writer| writer.f32_tensor("blk.0.ffn_gate_inp.weight", &[8, 2]);
+    let with = |writer: Writer, experts: &[(&str, &[u64])]| {
+        let mut writer = tensors(writer);
+        writer.tensors.retain(|tensor| !["ffn_gate.", "ffn_up.", "ffn_down."].iter().any(|mlp| tensor.0.contains(mlp)));
+        experts.iter().fold(writer, |writer, (name, dims)| writer.f32_tensor(&format!("blk.0.{name}.weight"), dims))
+    };
+    let down = ("ffn_down_exps", &[6, 8, 2][..]);
+    let apart =
+        open(router(with(sized(), &[("ffn_gate_exps", &[8, 6, 2]), ("ffn_up_exps", &[8, 6, 2]), down]))).unwrap();
+    let fused = open(router(with(sized(), &[("ffn_gate_up_exps", &[8, 12, 2]), down]))).unwrap();
+    let mut single: Vec<(String, &[u64])> = Vec::new();
+    for expert in 0..2 {
+        let parts = [("ffn_gate", &[8, 6][..]), ("ffn_up", &[8, 6]), ("ffn_down", &[6, 8])];
+        single.extend(parts.map(|(part, dims)| (format!("{part}.{expert}"), dims)));
+    }
+    let names: Vec<(&str, &[u64])> = single.iter().map(|(name, dims)| (name.as_str(), *dims)).collect();
+    let one_each = open(router(with(sized(), &names))).unwrap();
+    let values = |weights: &ModelWeights, expert, part| {
+        weights.tensor(TensorName::Expert { layer: 0, expert, part }).unwrap().to_f32()
+    };
+    let whole = |weights: &ModelWeights, name: &str| weights.stored(&format!("blk.0.{name}.weight")).unwrap().to_f32();
+    use ExpertPart::*;
+    for (part, name, own) in
+        [(Gate, "ffn_gate_exps", "ffn_gate"), (Up, "ffn_up_exps", "ffn_up"), (Down, down.0, "ffn_down")]
+    {
+        assert_eq!([values(&apart, 0, part), values(&apart, 1, part)].concat(), whole(&apart, name));
+        for expert in 0..2 {
+            assert_eq!(values(&one_each, expert, part), whole(&one_each, &format!("{own}.{expert}")));
+        }
+    }
+    let of_expert = |expert| [values(&fused, expert, Gate), values(&fused, expert, Up)].concat();
+    assert_eq!([of_expert(0), of_expert(1)].concat(), whole(&fused, "ffn_gate_up_exps"));
+    assert_eq!(apart.config().architecture, Architecture::Mixtral);
+
+    let missing = |experts: &[(&str, &[u64])]| match error(open(router(with(sized(), experts)))) {
+        LoadError::MissingTensor { name } => name,
+        other => panic!("{other}"),
+    };
+    assert_eq!(missing(&[("ffn_up_exps", &[8, 6, 2]), down]), "blk.0.ffn_gate_exps.weight");
+    assert_eq!(missing(&names[..5]), "blk.0.ffn_down.1.weight");
+    let no_router = error(open(with(sized(), &[("ffn_gate_up_exps", &[8, 12, 2]), down])));
+    assert!(no_router.to_string().contains("ffn_gate_inp.weight` is missing"), "{no_router}");
+    let wrong = error(open(router(with(sized(), &[("ffn_gate_up_exps", &[8, 12, 3]), down]))));
+    assert!(matches!(wrong, LoadError::Shape { expected: (24, 8), found: (36, 8), .. }), "{wrong}");
+    let shared = router(with(sized(), &[("ffn_gate_up_exps", &[8, 12, 2]), down, ("ffn_up_shexp", &[8, 6])]));
+    assert!(matches!(error(open(shared)), LoadError::UnknownTensor { .. }));
+}
+
+#[test]
+fn mixtures_that_gguf_files_route_in_other_ways_are_refused() {
+    let sized = |count, used| metadata().size("llama.expert_count", count).size("llama.expert_used_count", used);
+    for (says, writer) in [
+        ("number of experts of a token is 3", sized(2, 3)),
+        ("number of experts of a token is 0", sized(2, 0)),
+        ("number of experts is 5000", sized(5000, 2)),
+        ("llama.expert_used_count", metadata().size("llama.expert_count", 2)),
+        ("llama.expert_gating_func", sized(2, 1).size("llama.expert_gating_func", 2)),
+        ("llama.expert_shared_count", sized(2, 1).size("llama.expert_shared_count", 1)),
+        ("llama.expert_group_count", sized(2, 1).size("llama.expert_group_count", 2)),
+        ("llama.expert_weights_scale", sized(2, 1).float("llama.expert_weights_scale", 2.5)),
+        ("llama.expert_weights_norm", sized(2, 1).raw("llama.expert_weights_norm", 7, &[0])),
+    ] {
+        let refused = error(open(tensors(writer))).to_string();
+        assert!(refused.contains(says), "{says}: {refused}");
+    }
+    // What changes nothing does not matter: then the experts themselves are missing.
+    let neutral = sized(2, 1).size("llama.expert_gating_func", 1).float("llama.expert_weights_scale", 1.0);
+    let neutral = neutral.size("llama.expert_shared_count", 0).raw("llama.expert_weights_norm", 7, &[1]);
+    assert!(matches!(error(open(tensors(neutral))), LoadError::MissingTensor { .. }));
+    open(tensors(metadata().size("llama.expert_count", 0))).unwrap();
+}
+
+/// As it was published, and as transformers 5 keeps it.
+#[test]
+fn mixtral_is_read_by_old_names_and_new() {
+    let config = CONFIG.replace("EXTRA", r#", "num_local_experts": 1, "num_experts_per_tok": 1"#);
+    let config = config
+        .replace("LlamaForCausalLM", "MixtralForCausalLM")
+        .replace(r#""vocab"#, r#""num_key_value_heads": 2, "vocab"#);
+    let renamed = |[gate, up, down]: [&str; 3], router: &str| {
+        let names = [("gate_proj", gate), ("up_proj", up), ("down_proj", down)];
+        let (names, router) = (names.map(|(from, to)| (from, to.to_string())), router.to_string());
+        let layer = |name: &str| format!("model.layers.0.{name}.weight");
+        let weights = safetensors(|name| {
+            let is_mlp = names.iter().find(|(from, _)| name == layer(&format!("mlp.{from}")));
+            Some(is_mlp.map_or(name.to_string(), |(_, to)| layer(to)))
+        });
+        // And the router, of one expert.
+        let head_len = u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+        let mut head: serde_json::Value = serde_json::from_slice(&weights[8..8 + head_len]).unwrap();
+        let end = weights.len() - 8 - head_len;
+        head[layer(&router)] = serde_json::json!({"dtype": "F32", "shape": [1, 8], "data_offsets": [end, end + 32]});
+        let head = serde_json::to_vec(&head).unwrap();
+        [&(head.len() as u64).to_le_bytes()[..], &head, &vec![0; end + 32]].concat()
+    };
+    let old = ["w1", "w3", "w2"].map(|part| format!("block_sparse_moe.experts.0.{part}"));
+    let new = ["w1", "w3", "w2"].map(|part| format!("mlp.experts.0.{part}"));
+    for (names, router) in [(old, "block_sparse_moe.gate"), (new, "mlp.gate")] {
+        open_weights(&config, &renamed(names.each_ref().map(String::as_str), router)).unwrap();
+        let lacks = error(open_weights(&config, &renamed(names.each_ref().map(String::as_str), "mlp.gates")));
+        assert!(matches!(lacks, LoadError::MissingTensor { .. }), "{lacks}");
+    }
 }
 
 const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 8, "intermediate_size": 6,
