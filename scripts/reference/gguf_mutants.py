@@ -21,8 +21,9 @@ ADDRESS_SPACE_BYTES = 2 << 30
 # What llama.cpp is asked in a process of its own, which a bad file may end.
 REFERENCE = """
 import sys, llama_cpp
-model = llama_cpp.Llama(sys.argv[1], n_ctx=64, n_threads=1, verbose=True)
-model.eval(model.tokenize(b"hello"))
+llama_cpp.llama_backend_init()
+model = llama_cpp.llama_model_load_from_file(sys.argv[1].encode(), llama_cpp.llama_model_default_params())
+sys.exit(model is None)
 """
 
 
