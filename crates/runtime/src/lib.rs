@@ -15,6 +15,7 @@ pub mod decoder;
 pub mod engine;
 pub mod gpu;
 pub mod kv_cache;
+mod library_panics;
 pub mod memory;
 pub mod model;
 pub mod model_files;

@@ -5,6 +5,7 @@
 //! the longest source.
 
 use super::{Message, guard};
+use crate::library_panics;
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 use std::cell::Cell;
@@ -88,13 +89,17 @@ pub(super) fn with_deep_stack<T: Send + 'static>(
 ) -> Result<T, Error> {
     let (send, receive) = mpsc::sync_channel(1);
     // Errors hold values of the template, which are taken apart where there is room for it as well.
-    let work = move || drop(send.send(work().map_err(|error| flat(&error))));
+    let work = move || {
+        let result = library_panics::guarded(|| work().map_err(|error| flat(&error)));
+        let panicked = |panic| Err(too_much(format!("it made the template engine panic {panic}")));
+        drop(send.send(result.unwrap_or_else(panicked)));
+    };
     let builder = thread::Builder::new().name("chat template".into()).stack_size(STACK_BYTES);
     builder.spawn(work).map_err(|error| too_much(format!("no thread for it: {error}")))?;
     match receive.recv_timeout(time) {
         Ok(result) => result,
         Err(RecvTimeoutError::Timeout) => Err(too_much(format!("it takes more than {} s", time.as_secs()))),
-        Err(RecvTimeoutError::Disconnected) => Err(too_much("it made the template engine panic")),
+        Err(RecvTimeoutError::Disconnected) => Err(too_much("its thread is gone")),
     }
 }
 

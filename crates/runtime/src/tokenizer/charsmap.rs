@@ -8,11 +8,11 @@ struct Parts {
     normalizer: Option<Value>,
 }
 
-/// What is wrong with the normalizer of a `tokenizer.json`, if anything is.
+/// What is wrong with the normalizer of a `tokenizer.json`, if anything is, or with its JSON: the library reserves before it
+/// has read to the end.
 pub(super) fn check(json: &[u8]) -> Result<(), String> {
-    // Another error is the library's to report.
-    let normalizer = serde_json::from_slice::<Parts>(json).ok().and_then(|parts| parts.normalizer);
-    normalizer.map_or(Ok(()), |normalizer| check_value(&normalizer))
+    let parts: Parts = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    parts.normalizer.map_or(Ok(()), |normalizer| check_value(&normalizer))
 }
 
 fn check_value(value: &Value) -> Result<(), String> {
@@ -53,6 +53,15 @@ fn six_bits(digit: u8) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_follows_the_normalizer_does_not_hide_it() {
+        let normalizer = r#"{"normalizer": {"type": "Precompiled", "precompiled_charsmap": "/////w=="}"#;
+        for rest in ["", r#", "normalizer": null}"#, ", }", "} {}"] {
+            assert!(check(format!("{normalizer}{rest}").as_bytes()).is_err(), "{rest}");
+        }
+        assert!(check(&[normalizer.as_bytes(), b", \"a\": \"\xff\"}"].concat()).is_err());
+    }
 
     #[test]
     fn a_trie_larger_than_its_text_is_refused() {

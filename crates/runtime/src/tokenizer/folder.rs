@@ -1,6 +1,6 @@
 //! The tokenizer of a Hugging Face folder.
 
-use super::{Tokenizer, TokenizerError, charsmap, config, encode, guard};
+use super::{Tokenizer, TokenizerError, charsmap, config, encode, guarded};
 use std::path::Path;
 use tokenizers::tokenizer::Tokenizer as HuggingFace;
 
@@ -29,7 +29,7 @@ fn parse(json: &[u8]) -> Result<HuggingFace, String> {
         inner.with_truncation(None)?.with_padding(None);
         Ok(inner)
     };
-    guard::guarded(read)?.map_err(|error: tokenizers::Error| error.to_string())
+    guarded(read)?.map_err(|error: tokenizers::Error| error.to_string())
 }
 
 /// The token that the file's post-processor puts in front of a text.

@@ -4,13 +4,13 @@ mod charsmap;
 mod config;
 mod folder;
 mod gguf;
-mod guard;
 mod plain_text;
 mod pre_tokenizer;
 mod sentence_piece;
 mod text_stream;
 mod token_bytes;
 
+use crate::library_panics;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -172,9 +172,14 @@ impl Tokenizer {
     }
 }
 
+/// [`library_panics::guarded`] of the tokenizer library.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    library_panics::guarded(work).map_err(|panic| format!("no sound tokenizer {panic}"))
+}
+
 /// Ids of a text; with `add_special`, those around it too. A panic of the library is an error.
 fn encode(inner: &HuggingFace, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
-    let encoding = guard::guarded(|| inner.encode_fast(text, add_special)).map_err(TokenizerError::Tokenize)?;
+    let encoding = guarded(|| inner.encode_fast(text, add_special)).map_err(TokenizerError::Tokenize)?;
     Ok(encoding.map_err(TokenizerError::tokenize)?.get_ids().to_vec())
 }
 

@@ -79,6 +79,13 @@ fn what_would_not_end_or_fill_the_memory_is_an_error() {
     assert!(render(&long).unwrap_err().contains("at most 65536"));
 }
 
+/// The engine takes the last item of a list that it walks backwards, and does not look whether there is one.
+#[test]
+fn a_panic_of_the_engine_is_an_error_with_its_reason() {
+    let error = render("{% for x in [][::-1] %}{{ x }}{% endfor %}").unwrap_err();
+    assert!(error.contains("made the template engine panic (index out of bounds"), "{error}");
+}
+
 #[test]
 fn an_error_of_a_template_names_the_line_and_no_more() {
     let message = render("{% set a = 1 %}\n{{ a.b.c }}").unwrap_err();

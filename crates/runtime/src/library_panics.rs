@@ -1,4 +1,5 @@
-//! Panics of the `tokenizers` crate as errors: it trusts `tokenizer.json`, which may be cut short or made by anyone.
+//! Panics of libraries as errors: some trust what they read, a `tokenizer.json` or a template, which may be cut short or
+//! made by anyone.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -8,10 +9,10 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work`; what it says when it panics is the error, and nothing is printed.
+/// Runs `work`; what it says when it panics is the error, in brackets, and nothing is printed.
 ///
 /// What `work` has changed may be half done after a panic: it is for work that only reads, or whose result is all it makes.
-pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {
         let print = panic::take_hook();
@@ -27,7 +28,7 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     result.map_err(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
-        format!("no sound tokenizer ({})", text.unwrap_or("for no reason given"))
+        format!("({})", text.unwrap_or("for no reason given"))
     })
 }
 
