@@ -31,7 +31,7 @@ struct Arguments {
 namespace {
 
 constexpr int threads = 256;
-constexpr int span_keys = 512;
+constexpr int span_keys = 128;
 constexpr int most_head_dim = 128;
 
 struct Range {
@@ -106,6 +106,7 @@ extern "C" __global__ void __launch_bounds__(threads) kv_ranges(const __grid_con
     int first = blockIdx.x * span_keys, end = min(first + span_keys, sequence.kv_len);
     Range ranges[vector_len];
     if (lane < lanes) {
+#pragma unroll 4
         for (int key = first + lane; key < end; key += lanes) {
             size_t row = cache_row(args.batch, table, kv_head, key / block_keys) + key % block_keys;
             Vector k = load_vector(args.k + row * args.head_dim + chunk * vector_len);
@@ -156,13 +157,17 @@ extern "C" __global__ void __launch_bounds__(1024) kv_scales(const __grid_consta
         largest_values[element] = all.value;
     }
     __syncthreads();
-    if (threadIdx.x > 0) return;
+    if (threadIdx.x >= 32) return;
     float key = least_largest, value = least_largest;
-    for (int i = 0; i < head_dim; ++i) {
+    for (int i = threadIdx.x; i < head_dim; i += 32) {
         key = fmaxf(key, largest_keys[i]);
         value = fmaxf(value, largest_values[i]);
     }
-    args.scales[kv_head] = float2{key / fp8_largest, value / fp8_largest};
+    for (int lanes = 16; lanes > 0; lanes /= 2) {
+        key = fmaxf(key, __shfl_xor_sync(~0u, key, lanes));
+        value = fmaxf(value, __shfl_xor_sync(~0u, value, lanes));
+    }
+    if (threadIdx.x == 0) args.scales[kv_head] = float2{key / fp8_largest, value / fp8_largest};
 }
 
 // Grid: blocks of the longest sequence, kv heads, sequences.

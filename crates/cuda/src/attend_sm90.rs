@@ -23,7 +23,7 @@ pub struct AttendSm90 {
     /// Items taken and blocks done; every launch leaves zeros.
     queue: Buffer<u32>,
     /// Rounds keys and values before every launch, for products of 8-bit floats.
-    rounding: Option<(QuantiseKv, Mutex<Fp8Kv>)>,
+    rounding: Option<Box<(QuantiseKv, Mutex<Fp8Kv>)>>,
 }
 
 /// What the kernel of a head_dim was compiled for.
@@ -136,7 +136,7 @@ impl AttendSm90 {
         let (dense, planned) = (load(&tile)?, load(&planned_tile)?);
         let rounding = match precision {
             Precision::Bf16 => None,
-            Precision::Fp8 => Some((QuantiseKv::new(device, heads)?, Mutex::new(Fp8Kv::new(device, heads)?))),
+            Precision::Fp8 => Some(Box::new((QuantiseKv::new(device, heads)?, Mutex::new(Fp8Kv::new(device, heads)?)))),
         };
         Ok(Self { dense, planned, heads, tile, planned_tile, queue: device.zeros(2)?, rounding })
     }
@@ -232,7 +232,7 @@ impl AttendSm90 {
         plan: Option<&DevicePlan>,
         wants_lse: bool,
     ) -> Result<Option<MutexGuard<'_, Fp8Kv>>, Error> {
-        let Some((quantise, rounded)) = &self.rounding else { return Ok(None) };
+        let Some((quantise, rounded)) = self.rounding.as_deref() else { return Ok(None) };
         if wants_lse {
             let (expected, found) = ("no lse".into(), "an lse to write".into());
             return Err(Error::Unsupported { what: "attention in 8-bit floats", expected, found });
@@ -245,7 +245,7 @@ impl AttendSm90 {
     /// Keys and values as the last launch rounded them, for checks; nothing in bf16.
     #[doc(hidden)]
     pub fn rounded(&self) -> Option<MutexGuard<'_, Fp8Kv>> {
-        self.rounding.as_ref().map(|(_, rounded)| rounded.lock().unwrap_or_else(PoisonError::into_inner))
+        self.rounding.as_deref().map(|(_, rounded)| rounded.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What both kernels are told; the maps of extras, the plan and the window are the caller's to say.

@@ -49,7 +49,7 @@ struct Arguments {
 }
 
 /// As in the kernel.
-const SPAN_KEYS: usize = 512;
+const SPAN_KEYS: usize = 128;
 const THREADS: u32 = 256;
 
 impl QuantiseKv {

@@ -26,7 +26,7 @@ impl Rounded {
                 let [k_scale, v_scale] = scales[head].map(f64::from);
                 for position in 0..range.kv_len() {
                     let row = (table[position / size] as usize * kv_heads + head) * size + position % size;
-                    let place = (0..64).find(|place| key_at(*place) == row % 64).unwrap();
+                    let place = place_of(row % 64);
                     for i in 0..d {
                         keys.push(fp8_value(k[row * d + i]) as f64 * k_scale);
                         values.push(fp8_value(v[row / 64 * 64 * d + i * 64 + place]) as f64 * v_scale);
@@ -134,11 +134,11 @@ impl Rounded {
     }
 }
 
-/// As `key_at` in `kernels/quantise_kv.cu` has it: the key of a block at a place of a transposed row. Of 32 keys, a thread of a
-/// product holds columns 2 c, 2 c + 1 of each eight.
-fn key_at(place: usize) -> usize {
-    let (thread, of_four) = (place % 16 / 4, place % 4);
-    place / 16 * 16 + of_four / 2 * 8 + thread * 2 + of_four % 2
+/// Where a key of a block lies in a transposed row, the other way round than `key_at` in `kernels/quantise_kv.cu`: of 16 keys, a
+/// thread of a product holds columns 2 c, 2 c + 1 of each eight, and has them beside each other.
+fn place_of(key: usize) -> usize {
+    let (eight, thread, of_two) = (key % 16 / 8, key % 8 / 2, key % 2);
+    key / 16 * 16 + thread * 4 + eight * 2 + of_two
 }
 
 /// What a byte stands for (e4m3: no infinities, one NaN a sign).
