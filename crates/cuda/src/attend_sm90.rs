@@ -94,16 +94,16 @@ struct Arguments {
     o: PointerMut<bf16>,
     lse: PointerMut<f32>,
     queue: PointerMut<u32>,
-    kv_scales: Pointer<[f32; 2]>,
     batch: BatchArguments,
     plan: PlanArguments,
     kv_rows: i32,
     window: i32,
     sm_scale: f32,
+    kv_scales: Pointer<[f32; 2]>,
 }
 
 // As `static_assert`ed in the kernel.
-const _: () = assert!(size_of::<Arguments>() == 896 && std::mem::offset_of!(Arguments, kv_rows) == 784);
+const _: () = assert!(size_of::<Arguments>() == 896 && std::mem::offset_of!(Arguments, kv_scales) == 792);
 
 /// A window that hides nothing, with room to subtract from it.
 const NO_WINDOW: i32 = 1 << 30;

@@ -16,15 +16,15 @@ struct Arguments {
     __nv_bfloat16 *o;               // [row][q_head][head_dim]
     float *lse;                     // [q_head][row], or null; not written in 8-bit floats
     unsigned *queue;                // [2]: items taken, blocks done; zero before and after
-    const float2 *kv_scales;        // [kv_head]: of keys, of values; not used in bf16
     Batch batch;
     Plan plan;    // not used without one
     int kv_rows;  // rows of the cache: the first row past its end reads as zeros
     int window;   // positions that a query sees, its own included; not used with a plan
     float sm_scale;
+    const float2 *kv_scales; // [kv_head]: of keys, of values; not used in bf16
 };
 // As `src/attend_sm90.rs` has it.
-static_assert(sizeof(Arguments) == 896 && offsetof(Arguments, kv_rows) == 784);
+static_assert(sizeof(Arguments) == 896 && offsetof(Arguments, kv_scales) == 792);
 
 // Outside the namespace: names inside one without a name differ from build to build.
 extern __shared__ __align__(128) unsigned char dynamic_shared[];

@@ -22,8 +22,8 @@ impl Rounded {
         let mut of_sequences = (Vec::new(), Vec::new());
         for (range, table) in case.ranges.iter().zip(&case.tables) {
             let (mut keys, mut values) = (Vec::new(), Vec::new());
-            for head in 0..kv_heads {
-                let [k_scale, v_scale] = scales[head].map(f64::from);
+            for (head, scales) in scales.iter().enumerate() {
+                let [k_scale, v_scale] = scales.map(f64::from);
                 for position in 0..range.kv_len() {
                     let row = (table[position / size] as usize * kv_heads + head) * size + position % size;
                     let place = place_of(row % 64);
@@ -74,7 +74,7 @@ impl Rounded {
     }
 
     /// Compares the output with the oracle on what was rounded, of queries rounded likewise, in about `rows` rows of each head. What is
-    /// left is the rounding of weights, half of a sixteenth each, and of the output.
+    /// left is the rounding of weights, up to a sixteenth each, and of the output.
     pub fn check_output(
         &self,
         case: &Case,
@@ -119,7 +119,7 @@ impl Rounded {
                     let (of_magnitudes, _) = attend_row(Head { q: &q, k, v: &magnitudes, head_dim: d }, 0, keys);
                     for (i, found) in o[at..at + d].iter().enumerate() {
                         let error = (found.to_f64() - expected[i]).abs();
-                        let bound = of_magnitudes[i] * if centres { 0.2 } else { 0.04 } + 4e-3;
+                        let bound = of_magnitudes[i] * if centres { 0.2 } else { 0.067 } + 4e-3;
                         assert!(
                             error < bound,
                             "{}: sequence {index}, head {head}, row {row}, element {i}: {found}, expected {} +- {bound}",
