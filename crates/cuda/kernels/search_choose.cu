@@ -78,7 +78,6 @@ __device__ Choice choose(const Search &s, const Candidate *candidates) {
 } // namespace
 
 extern "C" __global__ void __launch_bounds__(threads) search_choose(const __grid_constant__ Search s) {
-    after_previous_kernel();
     int head = blockIdx.x;
     __shared__ unsigned steps[num_families][num_levels];
     __shared__ Candidate candidates[num_families * most_counts];

@@ -88,7 +88,6 @@ __device__ void sum_from_behind(unsigned (&x)[digits]) {
 
 // The most attended columns of a head, most attended first; of equal ones the lower. One block a head.
 extern "C" __global__ void __launch_bounds__(rank_threads) search_rank_columns(const __grid_constant__ Search s) {
-    after_previous_kernel();
     int head = blockIdx.x, keys = s.num_blocks * block_keys, most = s.counts[s.num_counts - 1];
     const unsigned *mass = s.column_mass + size_t(head) * keys;
     __shared__ unsigned histogram[digits];

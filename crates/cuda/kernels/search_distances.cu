@@ -6,7 +6,6 @@
 constexpr int most_at_once = 512; // rows
 // Level of every distance to the diagonal: the base-2 logarithm of its rank, rounded up. One block a head.
 extern "C" __global__ void __launch_bounds__(1024) search_rank_distances(const __grid_constant__ Search s) {
-    after_previous_kernel();
     int head = blockIdx.x, proposing = s.num_probes - s.judges();
     float *mass = reinterpret_cast<float *>(dynamic_shared); // [num_blocks + 1]
     __shared__ int starts[most_at_once], fulls[most_at_once]; // of the tile of each row
@@ -48,7 +47,6 @@ extern "C" __global__ void __launch_bounds__(1024) search_rank_distances(const _
 
 // Sums of the judging rows' shares; each warp takes some rows.
 extern "C" __global__ void __launch_bounds__(threads) search_judge(const __grid_constant__ Search s) {
-    after_previous_kernel();
     int head = blockIdx.y, lane = threadIdx.x % 32;
     int proposing = s.num_probes - s.judges();
     LevelSums sums(s, head);

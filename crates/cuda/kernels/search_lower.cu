@@ -30,7 +30,6 @@ __device__ int first_centre(const Search &s, int head) { return first_extra(s, h
 
 // Lists of blocks; a warp takes one tile of a head.
 extern "C" __global__ void __launch_bounds__(threads) search_lower(const __grid_constant__ Search s) {
-    after_previous_kernel();
     int tile = blockIdx.x * warps + threadIdx.x / 32, head = blockIdx.y, lane = threadIdx.x % 32;
     if (blockIdx.x == 0 && threadIdx.x == 0) s.heads[head] = PlanExtras{first_extra(s, head), first_centre(s, head)};
     if (tile >= s.num_tiles) return;
@@ -86,7 +85,6 @@ extern "C" __global__ void __launch_bounds__(threads) search_lower(const __grid_
 // The order of work: sections of heads whose keys fit the second-level cache one after the other, in each the items with
 // most steps first. One block a section.
 extern "C" __global__ void __launch_bounds__(1024) search_order(const __grid_constant__ Search s) {
-    after_previous_kernel();
     __shared__ unsigned begins[most_steps];
     int first_head = blockIdx.x * s.batch.section_heads;
     unsigned count = s.batch.section_heads * s.num_tiles;
@@ -127,7 +125,6 @@ extern "C" __global__ void __launch_bounds__(1024) search_order(const __grid_con
 
 // Keys and values of columns and centres, side by side; a warp takes one.
 extern "C" __global__ void __launch_bounds__(threads) search_gather(const __grid_constant__ Search s) {
-    after_previous_kernel();
     int at = blockIdx.x * warps + threadIdx.x / 32, head = blockIdx.y, lane = threadIdx.x % 32;
     Choice choice = s.choices[head];
     if (choice.family == num_families) return;

@@ -8,7 +8,6 @@
 // M_TILES products of 64 rows for each of two warpgroups.
 #define KERNEL(name, suffix, padded, m_tiles, blocks)                                                                  \
     extern "C" __global__ void __launch_bounds__(256, blocks) name##_sm90_##suffix(const __grid_constant__ Search s) { \
-        after_previous_kernel();                                                                                       \
         name<WarpgroupRowsTimesKeys<padded, m_tiles, 2, blocks>>(s);                                                   \
     }
 

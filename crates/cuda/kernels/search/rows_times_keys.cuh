@@ -102,6 +102,5 @@ template <int PADDED, int M_TILES> struct RowsTimesKeys : Logits<M_TILES> {
 #define FOR_HEAD_DIM(name, suffix, padded, m_tiles)                                                                    \
     extern "C" __global__ void __launch_bounds__(threads, RowsTimesKeys<padded, m_tiles>::blocks)                      \
         name##_##suffix(const __grid_constant__ Search s) {                                                            \
-        after_previous_kernel();                                                                                       \
         name<RowsTimesKeys<padded, m_tiles>>(s);                                                                       \
     }

@@ -87,52 +87,11 @@ impl Kernel {
     /// `A` is the kernel's parameter, field by field, and every access the kernel makes with it stays inside buffers that
     /// nobody else uses at that time in the stream's order.
     pub(crate) unsafe fn launch<A>(&self, grid: Grid, arguments: &A) -> Result<(), Error> {
-        // SAFETY: the caller's promise.
-        unsafe { self.launch_with(grid, arguments, &mut []) }
-    }
-
-    /// The same; its threads may be there before the kernel before has ended, if the device can do that, and wait for it
-    /// themselves: small kernels that follow each other take a few microseconds less.
-    ///
-    /// # Safety
-    /// As for [`launch`](Self::launch), and the kernel calls `after_previous_kernel` before it reads or writes anything.
-    pub(crate) unsafe fn launch_early<A>(&self, grid: Grid, arguments: &A) -> Result<(), Error> {
-        // Newer devices run code for older ones, which does not wait.
-        if self.device.properties.capability.0 != 9 {
-            // SAFETY: the caller's promise.
-            return unsafe { self.launch(grid, arguments) };
-        }
-        let allowed = sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 };
-        let id = sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
-        let mut attributes = [sys::CUlaunchAttribute { id, pad: [0; 4], value: allowed }];
-        // SAFETY: the caller's promise.
-        unsafe { self.launch_with(grid, arguments, &mut attributes) }
-    }
-
-    /// # Safety
-    /// As for [`launch`](Self::launch), and for what the attributes ask for.
-    unsafe fn launch_with<A>(
-        &self,
-        grid: Grid,
-        arguments: &A,
-        attributes: &mut [sys::CUlaunchAttribute],
-    ) -> Result<(), Error> {
+        let stream = self.device.raw_stream()?;
         let mut parameters = [std::ptr::from_ref(arguments).cast_mut().cast::<c_void>()];
-        let config = sys::CUlaunchConfig {
-            gridDimX: grid.blocks.0,
-            gridDimY: grid.blocks.1,
-            gridDimZ: grid.blocks.2,
-            blockDimX: grid.threads,
-            blockDimY: 1,
-            blockDimZ: 1,
-            sharedMemBytes: grid.shared_bytes,
-            hStream: self.device.raw_stream()?,
-            attrs: attributes.as_mut_ptr(),
-            numAttrs: attributes.len() as u32,
-        };
-        // SAFETY: the driver copies the parameter and the attributes before it returns; the rest is the caller's promise.
-        unsafe { sys::cuLaunchKernelEx(&config, self.function, parameters.as_mut_ptr(), std::ptr::null_mut()) }
-            .result()
+        let Grid { blocks, threads, shared_bytes } = grid;
+        // SAFETY: the driver copies the parameter before it returns; the rest is the caller's promise.
+        unsafe { result::launch_kernel(self.function, blocks, (threads, 1, 1), shared_bytes, stream, &mut parameters) }
             .map_err(|error| driver_error(format!("launching kernel {} as {grid:?}", self.name), error))
     }
 }

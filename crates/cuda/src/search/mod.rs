@@ -295,34 +295,34 @@ impl DeviceSearch {
             begin(Stage::Scores)?;
             // A warp takes a tile.
             let grid = levels.grid(tiles.num_tiles().div_ceil(levels.warps), heads as usize, 1);
-            levels.kernel.launch_early(grid, &arguments)?;
+            levels.kernel.launch(grid, &arguments)?;
             begin(Stage::Probes)?;
             let (groups, rows) = probing.of_groups(self.heads);
             let span = PROBE_SPANS[usize::from(blocks >= MANY_BLOCKS)];
             let grid = probing.grid(blocks.div_ceil(span), probes.div_ceil(rows), groups);
-            probing.kernel.launch_early(grid, &arguments)?;
-            self.shares.launch_early(plain(probes.div_ceil(WARPS), heads), &arguments)?;
+            probing.kernel.launch(grid, &arguments)?;
+            self.shares.launch(plain(probes.div_ceil(WARPS), heads), &arguments)?;
             begin(Stage::Distances)?;
             let distances = (blocks + 1) * size_of::<f32>();
-            self.rank_distances.launch_early(wide(heads as usize, 1024, distances), &arguments)?;
-            self.judge.launch_early(plain((probes / 2).div_ceil(2 * WARPS), heads), &arguments)?;
+            self.rank_distances.launch(wide(heads as usize, 1024, distances), &arguments)?;
+            self.judge.launch(plain((probes / 2).div_ceil(2 * WARPS), heads), &arguments)?;
             if most > 0 {
                 begin(Stage::Columns)?;
                 let (groups, rows) = column_mass.of_groups(self.heads);
                 let proposing = probes - probes / 2;
                 let grid = column_mass.grid(blocks.div_ceil(COLUMN_SPAN), proposing.div_ceil(rows), groups);
-                column_mass.kernel.launch_early(grid, &arguments)?;
-                self.rank_columns.launch_early(wide(heads as usize, 1024, 0), &arguments)?;
+                column_mass.kernel.launch(grid, &arguments)?;
+                self.rank_columns.launch(wide(heads as usize, 1024, 0), &arguments)?;
                 let judging = (probes / 2).div_ceil(column_shares.warps * column_shares.warp_rows);
                 let grid = column_shares.grid(most.div_ceil(64), judging, heads as usize);
-                column_shares.kernel.launch_early(grid, &arguments)?;
+                column_shares.kernel.launch(grid, &arguments)?;
             }
             begin(Stage::Choice)?;
-            self.choose.launch_early(wide(heads as usize, CHOOSE_THREADS, 0), &arguments)?;
+            self.choose.launch(wide(heads as usize, CHOOSE_THREADS, 0), &arguments)?;
             begin(Stage::Lowering)?;
-            self.lower.launch_early(plain(tiles.num_tiles().div_ceil(WARPS), heads), &arguments)?;
-            self.order.launch_early(wide(sections, 1024, 0), &arguments)?;
-            self.gather.launch_early(plain(extra_rows.div_ceil(WARPS), heads), &arguments)?;
+            self.lower.launch(plain(tiles.num_tiles().div_ceil(WARPS), heads), &arguments)?;
+            self.order.launch(wide(sections, 1024, 0), &arguments)?;
+            self.gather.launch(plain(extra_rows.div_ceil(WARPS), heads), &arguments)?;
         }
         Ok(())
     }
@@ -367,7 +367,7 @@ impl DeviceSearch {
             shared_bytes: 0,
         };
         // SAFETY: `Arguments` mirrors the kernel's, which reads and writes the blocks of the sequence's pages.
-        unsafe { self.means.launch_early(grid, &arguments) }
+        unsafe { self.means.launch(grid, &arguments) }
     }
 
     /// Pages and sizes, and nothing to find.

@@ -99,7 +99,7 @@ impl DeviceSearch {
             // SAFETY: `Arguments` mirrors the kernel's; columns are below `kv_len` by the plan's construction, so their
             // pages are in the cache, and the rows written are those of this sequence's heads. Columns and choices may be
             // freed before the kernel has read them: buffers are freed in the stream's order.
-            unsafe { self.gather.launch_early(grid, &arguments)? };
+            unsafe { self.gather.launch(grid, &arguments)? };
         }
         Ok(())
     }
