@@ -108,7 +108,7 @@ fn use_folder(folder: &Path) -> bool {
     let _ = engine.render_chat(&[Message::user("changed")]);
     let prompt = engine.encode("changed").expect("its tokenizer is whole");
     let request = Request { attention: AttentionMode::Dense, max_tokens: 2, ..Request::default() };
-    engine.generate(&prompt, &request, &mut |_| {}).is_ok()
+    engine.generate(&prompt, &request, &mut |_| std::ops::ControlFlow::Continue(())).is_ok()
 }
 
 pub fn model_folder(bytes: &[u8]) -> bool {

@@ -89,7 +89,7 @@ pub enum EvalCommand {
 #[derive(Args)]
 pub struct ModelArguments {
     /// GGUF file, Hugging Face folder, or Hugging Face id (`org/name`, or `org/name:file.gguf`)
-    #[arg(long, value_name = "MODEL")]
+    #[arg(short, long, value_name = "MODEL")]
     pub model: String,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", value_name = "DEVICE")]
@@ -187,16 +187,16 @@ pub struct Generate {
     #[command(flatten)]
     pub model: ModelArguments,
     /// The prompt; without --prompt and --prompt-file it is read from standard input
-    #[arg(long, value_name = "TEXT", conflicts_with = "prompt_file")]
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "prompt_file")]
     pub prompt: Option<String>,
     /// Read the prompt from a UTF-8 file; one newline at its very end is not part of the prompt
-    #[arg(long, value_name = "FILE")]
+    #[arg(short = 'f', long, value_name = "FILE")]
     pub prompt_file: Option<PathBuf>,
     /// Put the prompt into the model's chat template as the user's message; control tokens spelt out in it stay text
     #[arg(long)]
     pub chat: bool,
     /// New tokens at most; the default is 128, or what the context leaves if that is less
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
     pub max_tokens: Option<usize>,
     /// End the answer where this text begins in it, without the text; may be given more than once
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new(), allow_hyphen_values = true)]

@@ -4,6 +4,7 @@ mod arguments;
 mod child;
 mod commands;
 mod encoding;
+mod interruption;
 mod json_file;
 mod progress;
 mod prompt;
@@ -13,6 +14,7 @@ mod texts;
 use anyhow::Context;
 use clap::Parser;
 use eval::tasks::retrieval::Task;
+use interruption::Interrupted;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -24,6 +26,9 @@ fn main() -> ExitCode {
         // The reader of our output went away (`| head`): nothing is wrong.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
+                return ExitCode::from(interrupted.exit_code());
+            }
             note(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }

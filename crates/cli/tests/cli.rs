@@ -181,6 +181,32 @@ fn a_reader_that_leaves_is_no_error() {
     }
 }
 
+/// The answer so far stays, the summary comes, and the exit code says which signal it was.
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_an_answer_with_what_it_took() {
+    use std::io::Read;
+    let Some(model) = default_model() else { return };
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sparse-accelerate"))
+            .args(["generate", "--device", "cpu", "--ignore-eos", "-n", "4000", "-p", "Once upon a time", "-m"])
+            .arg(&model)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program was built");
+        let mut begun = [0; 20];
+        child.stdout.as_mut().expect("piped").read_exact(&mut begun).expect("an answer");
+        assert!(
+            Command::new("kill").args([signal, &child.id().to_string()]).status().expect("a shell's tools").success()
+        );
+        let output = child.wait_with_output().expect("an end");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains("new tokens") && said.contains("interrupted") && !said.contains("error"), "{said}");
+    }
+}
+
 /// A calibration file of one GPU.
 fn of_a_gpu(path: &Path) {
     let kernel = GpuKernel {

@@ -2,6 +2,7 @@
 
 use runtime::engine::{Engine, EngineError};
 use runtime::request::{Generation, Request};
+use std::ops::ControlFlow;
 
 /// Completes prompts: the engine, or a scripted model in tests.
 pub trait Completer {
@@ -29,6 +30,6 @@ impl Completer for Engine {
     }
 
     fn complete(&mut self, prompt: &[u32], request: &Request) -> Result<Generation, EngineError> {
-        self.generate(prompt, request, &mut |_| {})
+        self.generate(prompt, request, &mut |_| ControlFlow::Continue(()))
     }
 }

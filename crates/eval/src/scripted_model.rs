@@ -2,7 +2,7 @@
 
 use crate::Completer;
 use runtime::engine::EngineError;
-use runtime::request::{AttentionMode, Generation, Request, RunStats};
+use runtime::request::{AttentionMode, FinishReason, Generation, Request, RunStats};
 
 /// Answers with the first number of the prompt; sparse attention sees only the second half of it.
 #[derive(Default)]
@@ -43,6 +43,6 @@ impl Completer for ScriptedModel {
         let measured_memory_bytes = Some(self.peak_bytes);
         let stats =
             RunStats { prompt_tokens: prompt.len(), density, ttft_ms, measured_memory_bytes, ..RunStats::default() };
-        Ok(Generation { text: format!(" {number}."), tokens: Vec::new(), stats })
+        Ok(Generation { text: format!(" {number}."), tokens: Vec::new(), finish_reason: FinishReason::End, stats })
     }
 }

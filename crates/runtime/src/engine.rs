@@ -12,8 +12,10 @@ use crate::model::{Model, Run};
 use crate::model_files::ModelFiles;
 use crate::ops::{Ops, OpsError, sum_of_stages};
 use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
-use crate::prefill::{LAST_ROWS, prefill};
-use crate::request::{AttentionMode, Device, Event, Generation, Goal, Request, RunStats, StagesMs};
+use crate::prefill::{LAST_ROWS, OnChunk, prefill};
+use crate::request::{
+    AttentionMode, Device, Event, Events, FinishReason, Generation, Goal, Request, RunStats, StagesMs,
+};
 use crate::sampling::{Sampler, SamplingError};
 use crate::stop_texts::StopTexts;
 use crate::tokenizer::{Marks, TokenText, Tokenizer, TokenizerError};
@@ -24,6 +26,7 @@ use attention::shape::{QueryRange, Tiles};
 use attention::simd::Simd;
 use budget::Fit;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -380,7 +383,7 @@ impl Engine {
         &mut self,
         prompt: &[u32],
         request: &Request,
-        events: &mut (dyn FnMut(Event) + Send),
+        events: &mut Events,
     ) -> Result<Generation, EngineError> {
         let search = self.search_with_room(request, prompt.len(), tokens_in_context(prompt, request.max_tokens))?;
         self.generate_with(prompt, request, AttentionPolicy::from(search.as_ref()), events)
@@ -395,7 +398,7 @@ impl Engine {
         prompt: &[u32],
         request: &Request,
         attention: impl Into<PrefillAttention<'p>>,
-        events: &mut (dyn FnMut(Event) + Send),
+        events: &mut Events,
     ) -> Result<Generation, EngineError> {
         let accepted = Instant::now();
         let attention = attention.into();
@@ -403,8 +406,7 @@ impl Engine {
         self.check_prompt(prompt, request.max_tokens, attention.policy)?;
         self.pool.install(|| {
             let mut on_chunk = |run: &mut dyn Run| {
-                events(Event::Prefill { done_tokens: run.tokens_done(), total_tokens: prompt.len() });
-                Ok(())
+                Ok(events(Event::Prefill { done_tokens: run.tokens_done(), total_tokens: prompt.len() }))
             };
             let prefilled = self.prefill(prompt, request.max_tokens, attention, accepted, &mut on_chunk)?;
             self.decode_from(prefilled, request, &mut sampler, accepted, events)
@@ -423,7 +425,8 @@ impl Engine {
         let accepted = Instant::now();
         let attention = attention.into();
         self.check_prompt(prompt, 1, attention.policy)?;
-        self.pool.install(|| Ok(self.prefill(prompt, 1, attention, accepted, &mut |_| Ok(()))?.stats))
+        self.pool
+            .install(|| Ok(self.prefill(prompt, 1, attention, accepted, &mut |_| Ok(ControlFlow::Continue(())))?.stats))
     }
 
     /// Negative log-likelihood, in nats, of each of the last `tail` tokens of `ids` given all tokens before it, with the
@@ -464,7 +467,7 @@ impl Engine {
                 for position in first.max(start)..run.tokens_done() {
                     nll.push(surprise(&run.logits(position - start)?, ids[position + 1]));
                 }
-                Ok(())
+                Ok(ControlFlow::Continue(()))
             })
         })?;
         if let Some(at) = nll.iter().position(|nll| !nll.is_finite()) {
@@ -479,12 +482,18 @@ impl Engine {
         max_tokens: usize,
         attention: PrefillAttention,
         accepted: Instant,
-        on_chunk: &mut dyn FnMut(&mut dyn Run) -> Result<(), OpsError>,
+        on_chunk: &mut OnChunk,
     ) -> Result<Prefilled<'_>, EngineError> {
         let tokens = tokens_in_context(prompt, max_tokens);
         let need = self.predicted_memory(tokens, is_sparse(attention.policy));
         let mut run = self.model.start(prompt.len(), tokens)?;
-        let report = prefill(&mut *run, prompt, self.chunk_tokens, attention, on_chunk)?;
+        let mut cancelled = false;
+        let mut on_chunk = |run: &mut dyn Run| {
+            let flow = on_chunk(run)?;
+            cancelled = flow.is_break();
+            Ok(flow)
+        };
+        let report = prefill(&mut *run, prompt, self.chunk_tokens, attention, &mut on_chunk)?;
         let times = run.times()?;
         let stats = RunStats {
             prompt_tokens: prompt.len(),
@@ -499,7 +508,7 @@ impl Engine {
             dropped_at_most: report.dropped_pairs_at_most.map(|pairs| pairs / report.causal_pairs as f64),
             ..RunStats::default()
         };
-        Ok(Prefilled { run, stats })
+        Ok(Prefilled { run, stats, cancelled })
     }
 
     fn decode_from(
@@ -508,25 +517,28 @@ impl Engine {
         request: &Request,
         sampler: &mut Sampler,
         accepted: Instant,
-        events: &mut (dyn FnMut(Event) + Send),
+        events: &mut Events,
     ) -> Result<Generation, EngineError> {
         let tokenizer = &self.tokenizer;
-        let Prefilled { mut run, mut stats } = prefilled;
+        let Prefilled { mut run, mut stats, cancelled } = prefilled;
         let mut text = String::new();
         let mut new_tokens = Vec::new();
         let mut stream = tokenizer.stream();
         let mut stops = StopTexts::new(&request.stop);
         let ids_of_stops = || request.stop.iter().filter_map(|stop| tokenizer.token_id(stop));
         let stop_ids: Vec<u32> = ids_of_stops().filter(|id| tokenizer.has_no_text(*id)).collect();
-        let mut stopped = false;
         let mut say = |piece: &str| {
-            if !piece.is_empty() {
-                events(Event::Text(piece));
-                text.push_str(piece);
-            }
+            text.push_str(piece);
+            if piece.is_empty() { ControlFlow::Continue(()) } else { events(Event::Text(piece)) }
         };
         let mut first_at = None;
-        while new_tokens.len() < request.max_tokens {
+        let finish_reason = loop {
+            if cancelled {
+                break FinishReason::Cancelled;
+            }
+            if new_tokens.len() == request.max_tokens {
+                break FinishReason::Length;
+            }
             let logits = run.logits(run.chunk_len() - 1)?;
             let next = sampler.sample(&logits).ok_or(EngineError::NoNumber { position: run.tokens_done() })?;
             let first_at = *first_at.get_or_insert_with(Instant::now);
@@ -534,34 +546,44 @@ impl Engine {
                 stats.ttft_ms = (first_at - accepted).as_secs_f64() * 1e3;
             }
             if request.stop_at_eos && tokenizer.eos_ids().contains(&next) || stop_ids.contains(&next) {
-                break;
+                break if stop_ids.contains(&next) { FinishReason::Stop } else { FinishReason::End };
             }
             new_tokens.push(next);
             if let Some(piece) = stream.push(next) {
-                let (piece, stop) = stops.push(&piece);
-                say(&piece);
-                stopped = stop;
-            }
-            if stopped {
-                break;
+                let (piece, stopped) = stops.push(&piece);
+                let goes_on = say(&piece);
+                if stopped {
+                    break FinishReason::Stop;
+                }
+                if goes_on.is_break() {
+                    break FinishReason::Cancelled;
+                }
             }
             if new_tokens.len() < request.max_tokens {
                 run.forward_one(next)?;
             }
-        }
-        if !stopped {
-            let (rest, stopped) = stops.push(&stream.finish().unwrap_or_default());
-            say(&rest);
-            if !stopped {
-                say(&stops.finish());
+        };
+        // What was held back: half a character, or what might have become a stop text.
+        let finish_reason = match finish_reason {
+            FinishReason::Stop | FinishReason::Cancelled => finish_reason,
+            FinishReason::End | FinishReason::Length => {
+                let (rest, stopped) = stops.push(&stream.finish().unwrap_or_default());
+                // The answer ends in any case.
+                let _ = say(&rest);
+                if stopped {
+                    FinishReason::Stop
+                } else {
+                    let _ = say(&stops.finish());
+                    finish_reason
+                }
             }
-        }
+        };
         stats.measured_memory_bytes = self.model.peak_bytes().filter(|_| self.peak_is_known);
         stats.generated_tokens = new_tokens.len();
         if let (Some(first_at), 2..) = (first_at, new_tokens.len()) {
             stats.decode_tokens_per_s = (new_tokens.len() - 1) as f64 / first_at.elapsed().as_secs_f64();
         }
-        Ok(Generation { text, tokens: new_tokens, stats })
+        Ok(Generation { text, tokens: new_tokens, finish_reason, stats })
     }
 
     /// The search that a request with a prompt of this length gets; nothing when it asks for dense attention.
@@ -800,10 +822,11 @@ fn warm_up(model: &dyn Model, options: &EngineOptions) -> Result<(), EngineError
     }
 }
 
-/// A prompt whose keys and values are cached.
+/// A prompt whose keys and values are cached, or those of its first chunks.
 struct Prefilled<'a> {
     run: Box<dyn Run + 'a>,
     stats: RunStats,
+    cancelled: bool,
 }
 
 /// Negative logarithm of the probability of `token`, in nats.

@@ -4,14 +4,19 @@ use crate::model::Run;
 use crate::ops::{AttentionReport, OpsError};
 use crate::policy::PrefillAttention;
 use attention::BLOCK_N;
+use std::ops::ControlFlow;
 
 /// The final rows of a prompt always see every key: they hold the question, and they are few.
 pub const LAST_ROWS: usize = 64;
 
+/// What looks at a run after each chunk, and says whether to go on.
+pub type OnChunk<'a> = dyn FnMut(&mut dyn Run) -> Result<ControlFlow<()>, OpsError> + 'a;
+
 /// Takes the whole prompt `ids` through the model; returns what attention did.
 ///
 /// Chunks end at multiples of `chunk_tokens` (rounded up to whole blocks) of the absolute position, so that a prompt
-/// behind a cached prefix is planned on the same tiles as one without. `on_chunk` may ask for logits of each chunk.
+/// behind a cached prefix is planned on the same tiles as one without. `on_chunk` may ask for logits of each chunk, and says whether
+/// to go on.
 ///
 /// # Errors
 /// When the cache has no room reserved for the prompt, and what the device says.
@@ -20,7 +25,7 @@ pub fn prefill(
     ids: &[u32],
     chunk_tokens: usize,
     attention: PrefillAttention,
-    on_chunk: &mut dyn FnMut(&mut dyn Run) -> Result<(), OpsError>,
+    on_chunk: &mut OnChunk,
 ) -> Result<AttentionReport, OpsError> {
     let chunk_tokens = chunk_tokens.next_multiple_of(BLOCK_N);
     let mut report = AttentionReport::default();
@@ -31,7 +36,9 @@ pub fn prefill(
         done += chunk.len();
         let last_rows = LAST_ROWS.saturating_sub(ids.len() - done);
         report += run.forward(chunk, attention, last_rows)?;
-        on_chunk(run)?;
+        if on_chunk(run)?.is_break() {
+            break;
+        }
     }
     Ok(report)
 }

@@ -4,6 +4,7 @@ use crate::sampling::Sampling;
 use attention::search::StageTimes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::ops::ControlFlow;
 use std::str::FromStr;
 
 /// Which attention the prefill uses.
@@ -191,13 +192,33 @@ pub enum Event<'a> {
     Text(&'a str),
 }
 
-/// A finished generation.
+/// Why an answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// The model said so, by an end token.
+    End,
+    /// A stop text began.
+    Stop,
+    /// As many tokens as were asked for.
+    Length,
+    /// Whoever heard the events did not want more.
+    Cancelled,
+}
+
+/// What hears of a generation, and says whether it goes on: [`ControlFlow::Break`] ends it, after the chunk of the prompt that is
+/// under way.
+pub type Events<'a> = dyn FnMut(Event) -> ControlFlow<()> + Send + 'a;
+
+/// A finished generation, or what there was of it when it was cancelled.
 #[derive(Clone, Debug)]
 pub struct Generation {
     /// The new text, without special tokens.
     pub text: String,
     /// The new tokens, the end-of-sequence token not included. Where a stop text ended the answer, its tokens are included.
     pub tokens: Vec<u32>,
+    /// Why there are no more.
+    pub finish_reason: FinishReason,
     /// What it cost.
     pub stats: RunStats,
 }

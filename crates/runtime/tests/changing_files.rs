@@ -5,6 +5,7 @@ mod small_model;
 use runtime::engine::{Engine, EngineOptions};
 use runtime::request::{AttentionMode, Device, Request};
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Command;
 
@@ -20,7 +21,7 @@ fn engine(folder: &Path) -> Engine {
 fn answer(engine: &mut Engine) -> Vec<u32> {
     let prompt = engine.encode("What changes while it is read?").expect("bytes");
     let request = Request { attention: AttentionMode::Dense, max_tokens: 20, ..Request::default() };
-    engine.generate(&prompt, &request, &mut |_| {}).expect("an answer").tokens
+    engine.generate(&prompt, &request, &mut |_| ControlFlow::Continue(())).expect("an answer").tokens
 }
 
 /// Weights in a map would end the process by a signal here, so it has one of its own.

@@ -9,16 +9,19 @@ use runtime::request::{AttentionMode, Device, Request};
 use runtime::tokenizer::Tokenizer;
 use runtime::weights::ModelWeights;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Loads, renders a chat and answers; whether that went well.
 fn use_model(folder: &Path) -> bool {
     let options = EngineOptions { device: Device::Cpu, threads: 1, ..EngineOptions::default() };
-    let Ok(mut engine) = Engine::load(folder.to_str().expect("UTF-8"), &options, &mut |_| {}) else { return false };
+    let Ok(mut engine) = Engine::load(folder.to_str().expect("UTF-8"), &options, &mut |_| {}) else {
+        return false;
+    };
     let chat = engine.render_chat(&[Message::user("cut")]).is_ok();
     let prompt = engine.encode("cut").expect("a tokenizer that was read reads text");
     let request = Request { attention: AttentionMode::Dense, max_tokens: 2, ..Request::default() };
-    engine.generate(&prompt, &request, &mut |_| {}).is_ok() && chat
+    engine.generate(&prompt, &request, &mut |_| ControlFlow::Continue(())).is_ok() && chat
 }
 
 /// What becomes of every cut of a file, at all bytes or at every `step`th.

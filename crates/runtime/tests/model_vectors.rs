@@ -12,6 +12,7 @@ use runtime::policy::PrefillAttention;
 use runtime::request::{AttentionMode, Device, Request};
 use runtime::weights::{ModelWeights, Quantization};
 use serde::Deserialize;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 const SMOLLM2: (&str, &str) = ("SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2.json");
@@ -188,7 +189,8 @@ fn continues_greedily(files: (&str, &str)) {
         };
         let request =
             Request { max_tokens: greedy.tokens.len(), attention: AttentionMode::Dense, ..Request::default() };
-        let generation = engine.generate(&greedy.prompt, &request, &mut |_| {}).expect("a short prompt");
+        let generation =
+            engine.generate(&greedy.prompt, &request, &mut |_| ControlFlow::Continue(())).expect("a short prompt");
         assert_eq!(generation.text, greedy.text, "on {device}");
         assert_eq!(generation.tokens, greedy.tokens, "on {device}");
     }

@@ -4,6 +4,7 @@ use runtime::engine::{Engine, EngineError, EngineOptions};
 use runtime::request::{AttentionMode, Device, Request};
 use runtime::sampling::Sampling;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 const TOKENIZER: &str = r#"{"version": "1.0", "added_tokens": [],
@@ -37,7 +38,7 @@ fn what_computes_no_number_says_where() {
         let mut engine = engine(tensor, 3, bits);
         for (attention, sampling) in [(AttentionMode::Dense, Sampling::Greedy), (AttentionMode::Sparse, random)] {
             let request = Request { attention, sampling, max_tokens: 3, ..Request::default() };
-            let error = engine.generate(&prompt, &request, &mut |_| {}).unwrap_err();
+            let error = engine.generate(&prompt, &request, &mut |_| ControlFlow::Continue(())).unwrap_err();
             assert!(matches!(error, EngineError::NoNumber { position: 5 }), "{tensor}: {error}");
             assert!(error.to_string().contains("no number") && error.to_string().contains("position 5"), "{error}");
             let error = engine.tail_nll(&prompt, 2, &request).unwrap_err();
@@ -45,5 +46,5 @@ fn what_computes_no_number_says_where() {
         }
     }
     let request = Request { max_tokens: 3, ..Request::default() };
-    assert!(engine(down, 3, 0x3f80).generate(&prompt, &request, &mut |_| {}).is_ok());
+    assert!(engine(down, 3, 0x3f80).generate(&prompt, &request, &mut |_| ControlFlow::Continue(())).is_ok());
 }

@@ -14,6 +14,7 @@ use runtime::policy::{AttentionPolicy, GivenPlans, LayerReport, PrefillAttention
 use runtime::prefill::prefill;
 use runtime::request::{AttentionMode, Device, Request};
 use runtime::weights::{ModelWeights, RandomWeights};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -160,7 +161,7 @@ fn where_only_dense_attention_has_room_auto_takes_it_and_sparse_says_what_it_nee
     let request = |attention| Request { attention, max_tokens: 1, ..Request::default() };
     // Searches for nothing may pay at this length, so that only the counted memory tells the modes apart.
     let peak = |limit, attention| {
-        let generation = engine(Some(limit)).generate(&ids, &request(attention), &mut |_| {});
+        let generation = engine(Some(limit)).generate(&ids, &request(attention), &mut |_| ControlFlow::Continue(()));
         generation.map(|generation| generation.stats.peak_memory_bytes)
     };
     let (auto, by_force) = (AttentionMode::Auto, AttentionMode::Sparse);

@@ -1,9 +1,10 @@
 //! Where answers end, and how long prompts may be: on a tiny random model whose every token is a letter.
 
 use runtime::engine::{Engine, EngineError, EngineOptions};
-use runtime::request::{Device, Event, Request};
+use runtime::request::{Device, Event, FinishReason, Request};
 use serde_json::json;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 const PROMPT: [u32; 5] = [5, 6, 7, 8, 9];
@@ -26,7 +27,8 @@ fn engine(special: Option<u32>, eos: Option<u32>, context: Option<usize>) -> Res
         "pre_tokenizer": byte_level, "decoder": byte_level,
         "model": {"type": "BPE", "vocab": vocabulary, "merges": []}});
     fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    let options = EngineOptions { device: Device::Cpu, threads: 1, context, ..EngineOptions::default() };
+    let options =
+        EngineOptions { device: Device::Cpu, threads: 1, chunk_tokens: Some(64), context, ..EngineOptions::default() };
     Engine::load(folder.path().to_str().expect("UTF-8"), &options, &mut |_| {})
 }
 
@@ -45,6 +47,7 @@ fn answer(engine: &mut Engine, stop: &[&str], stop_at_eos: bool) -> (String, Vec
         if let Event::Text(text) = event {
             heard += text;
         }
+        ControlFlow::Continue(())
     };
     let generation = engine.generate(&PROMPT, &request, &mut hear).unwrap();
     assert_eq!(heard, generation.text);
@@ -78,12 +81,57 @@ fn answers_end_at_stop_texts_and_end_tokens() {
 }
 
 #[test]
+fn answers_say_why_they_end() {
+    let reason = |engine: &mut Engine, stop: &[&str], wanted: usize| {
+        let stop = stop.iter().map(|stop| stop.to_string()).collect();
+        let request = Request { max_tokens: 24, stop, ..Request::default() };
+        let mut heard = 0;
+        let mut hear = |event: Event| {
+            heard += usize::from(matches!(event, Event::Text(_)));
+            if heard >= wanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        engine.generate(&PROMPT, &request, &mut hear).unwrap()
+    };
+    let mut plain = engine(None, None, None).unwrap();
+    let whole = reason(&mut plain, &[], usize::MAX);
+    assert_eq!((whole.finish_reason, whole.tokens.len()), (FinishReason::Length, 24));
+    assert_eq!(reason(&mut plain, &[&whole.text[3..5]], usize::MAX).finish_reason, FinishReason::Stop);
+    let end = *whole.tokens.iter().find(|token| **token != whole.tokens[0]).expect("two different tokens");
+    let mut ending = engine(None, Some(end), None).unwrap();
+    assert_eq!(reason(&mut ending, &[], usize::MAX).finish_reason, FinishReason::End);
+    let mut special = engine(Some(end), None, None).unwrap();
+    assert_eq!(reason(&mut special, &[&letter(end)], usize::MAX).finish_reason, FinishReason::Stop);
+    // Whoever has heard enough gets what there was; one who breaks at once gets no token.
+    let cut = reason(&mut plain, &[], 3);
+    assert_eq!((cut.finish_reason, &cut.tokens[..]), (FinishReason::Cancelled, &whole.tokens[..3]));
+    let none = reason(&mut plain, &[], 0);
+    assert_eq!((none.finish_reason, none.tokens.len(), none.text.as_str()), (FinishReason::Cancelled, 0, ""));
+}
+
+#[test]
+fn a_prompt_is_left_between_its_chunks() {
+    let mut engine = engine(None, None, None).unwrap();
+    let mut done = Vec::new();
+    let mut hear = |event: Event| {
+        let Event::Prefill { done_tokens, .. } = event else { panic!("no text was wanted") };
+        done.push(done_tokens);
+        if done.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let request = Request { max_tokens: 1, ..Request::default() };
+    let generation = engine.generate(&[7; 500], &request, &mut hear).unwrap();
+    assert_eq!((generation.finish_reason, generation.tokens.len()), (FinishReason::Cancelled, 0));
+    assert_eq!(done, [64, 128]);
+}
+
+#[test]
 fn the_context_is_what_the_caller_says() {
     let generate = |context: Option<usize>, len: usize| {
         let mut engine = engine(None, None, context).unwrap();
         assert_eq!((engine.own_context(), engine.config().max_context), (512, context.unwrap_or(512)));
         let request = Request { max_tokens: 1, ..Request::default() };
-        engine.generate(&vec![7; len], &request, &mut |_| {}).map(|generation| generation.stats.prompt_tokens)
+        engine
+            .generate(&vec![7; len], &request, &mut |_| ControlFlow::Continue(()))
+            .map(|generation| generation.stats.prompt_tokens)
     };
     assert!(matches!(generate(None, 513), Err(EngineError::Context { max_context: 512, .. })));
     assert_eq!(generate(Some(600), 600).unwrap(), 600);

@@ -5,6 +5,7 @@ use crate::{progress, table};
 use eval::tasks::{passkey, retrieval};
 use runtime::request::{AttentionMode, Event, Generation, Request};
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 
 const KEY: &str = "71432";
 
@@ -28,6 +29,7 @@ pub fn run(arguments: Demo) -> anyhow::Result<()> {
             if let Event::Prefill { done_tokens, .. } = event {
                 bar.set_position(done_tokens as u64);
             }
+            ControlFlow::Continue(())
         });
         bar.finish_and_clear();
         Ok(generation?)

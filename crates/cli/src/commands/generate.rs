@@ -1,15 +1,17 @@
 //! Complete a prompt.
 
 use crate::arguments::Generate;
+use crate::interruption::Interruption;
 use crate::{progress, prompt, table};
 use anyhow::Context;
 use attention::static_patterns::StaticPatterns;
 use runtime::chat_template::Message;
 use runtime::policy::AttentionPolicy;
-use runtime::request::{Event, Request, RunStats};
+use runtime::request::{Event, FinishReason, Request, RunStats};
 use runtime::sampling::Sampling;
 use serde::Serialize;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 /// What `--json` prints.
@@ -18,6 +20,7 @@ struct Answer<'a> {
     text: &'a str,
     #[serde(flatten)]
     stats: &'a RunStats,
+    finish_reason: FinishReason,
     attention: runtime::request::AttentionMode,
     device: &'a str,
     model: &'a str,
@@ -54,25 +57,34 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         stop: arguments.stop,
     };
 
+    let interruption = Interruption::listen().context("cannot listen for signals")?;
     let bar = progress::bar("prefill", ids.len() as u64);
     let mut written = Ok(());
-    let mut on_event = |event: Event| match event {
-        Event::Prefill { done_tokens, total_tokens } => {
-            bar.set_position(done_tokens as u64);
-            if done_tokens == total_tokens {
-                bar.finish_and_clear();
+    let mut on_event = |event: Event| {
+        match event {
+            Event::Prefill { done_tokens, total_tokens } => {
+                bar.set_position(done_tokens as u64);
+                if done_tokens == total_tokens {
+                    bar.finish_and_clear();
+                }
             }
+            Event::Text(text) if !arguments.json => {
+                let mut out = io::stdout().lock();
+                written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            }
+            Event::Text(_) => {}
         }
-        Event::Text(text) if !arguments.json && written.is_ok() => {
-            let mut out = io::stdout().lock();
-            written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        // Nobody reads on, or nobody wants more.
+        match written.is_err() || interruption.came().is_some() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
-        Event::Text(_) => {}
     };
     let generation = match &patterns {
         Some(patterns) => engine.generate_with(&ids, &request, AttentionPolicy::Fixed(patterns), &mut on_event)?,
         None => engine.generate(&ids, &request, &mut on_event)?,
     };
+    bar.finish_and_clear();
     written?;
 
     let stats = &generation.stats;
@@ -81,6 +93,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         let answer = Answer {
             text: &generation.text,
             stats,
+            finish_reason: generation.finish_reason,
             attention: arguments.attention,
             device: engine.device_name(),
             model: engine.model_name(),
@@ -88,13 +101,13 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&answer)?)?;
     } else {
         writeln!(io::stdout())?;
-        crate::note(&summary(stats, engine.device_name()));
+        crate::note(&summary(stats, generation.finish_reason, engine.device_name()));
     }
     if context_is_full {
         let context = engine.config().max_context;
         crate::note(&format!("the answer ends because the model's context of {context} tokens is full"));
     }
-    Ok(())
+    interruption.came().map_or(Ok(()), |interrupted| Err(interrupted.into()))
 }
 
 fn read_patterns(path: &Path) -> anyhow::Result<StaticPatterns> {
@@ -102,11 +115,17 @@ fn read_patterns(path: &Path) -> anyhow::Result<StaticPatterns> {
     StaticPatterns::from_json(&text).with_context(|| format!("cannot use the patterns of {}", path.display()))
 }
 
-fn summary(stats: &RunStats, device: &str) -> String {
+fn summary(stats: &RunStats, finish_reason: FinishReason, device: &str) -> String {
+    let why = match finish_reason {
+        FinishReason::End => "ended by the model",
+        FinishReason::Stop => "ended by a stop text",
+        FinishReason::Length => "ended by their number",
+        FinishReason::Cancelled => "interrupted",
+    };
     let dropped =
         stats.dropped_at_most.map_or(String::new(), |share| format!(" (at most {share:.3} dropped, by proof)"));
     format!(
-        "{} prompt tokens, first token after {}, density {:.2}, recall {:.2}{dropped}; {} new tokens at {:.1}/s; {}; {}",
+        "{} prompt tokens, first token after {}, density {:.2}, recall {:.2}{dropped}; {} new tokens at {:.1}/s, {why}; {}; {}",
         stats.prompt_tokens,
         table::time(stats.ttft_ms),
         stats.density,

@@ -2,7 +2,7 @@
 
 use crate::Completer;
 use runtime::engine::EngineError;
-use runtime::request::{AttentionMode, Generation, Request, RunStats};
+use runtime::request::{AttentionMode, FinishReason, Generation, Request, RunStats};
 
 /// Answers nothing; `ttft_ms` says how long that takes, from prompt length, attention mode and the number of the run.
 pub(super) struct ScriptedTimes<F> {
@@ -29,6 +29,6 @@ impl<F: Fn(usize, AttentionMode, usize) -> f64> Completer for ScriptedTimes<F> {
         let ttft_ms = (self.ttft_ms)(prompt.len(), request.attention, self.runs);
         self.runs += 1;
         let stats = RunStats { prompt_tokens: prompt.len(), density: 1.0, ttft_ms, ..RunStats::default() };
-        Ok(Generation { text: String::new(), tokens: Vec::new(), stats })
+        Ok(Generation { text: String::new(), tokens: Vec::new(), finish_reason: FinishReason::End, stats })
     }
 }
