@@ -7,6 +7,7 @@ mod encoding;
 mod json_file;
 mod progress;
 mod prompt;
+mod samples;
 mod table;
 mod texts;
 

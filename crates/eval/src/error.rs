@@ -90,6 +90,62 @@ pub enum EvalError {
         /// What is wrong.
         source: serde_json::Error,
     },
+    /// A file that a result depends on.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file or folder.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No files of this model.
+    #[error("cannot find the model `{model}`")]
+    Model {
+        /// As it was asked for.
+        model: String,
+        /// Why.
+        source: runtime::weights::LoadError,
+    },
+    /// A file of samples that the system does not let us read, lock or write.
+    #[error("cannot keep samples in {}", path.display())]
+    SampleFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Two runs into one file of samples.
+    #[error("another run keeps its samples in {}: wait until it ends, or write to another file", path.display())]
+    SampleFileInUse {
+        /// The file.
+        path: std::path::PathBuf,
+    },
+    /// Something else stands where samples would be kept.
+    #[error("{} is there and holds no samples of an evaluation: move it, or write to another file", path.display())]
+    NoSampleFile {
+        /// The file.
+        path: std::path::PathBuf,
+    },
+    /// A line of a file of samples that was not written by us, or changed since.
+    #[error("line {line} of {} is no sample: delete the line, and it will be measured again", path.display())]
+    SampleLine {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A sample that is not of the task that asks for it, or cannot be written.
+    #[error("the sample `{key}` in {} is not what its task writes: delete its line, and it will be measured again", path.display())]
+    KeptSample {
+        /// The file; empty where there is none.
+        path: std::path::PathBuf,
+        /// Which sample.
+        key: String,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
     /// The engine refused.
     #[error(transparent)]
     Engine(#[from] EngineError),

@@ -9,12 +9,13 @@ mod page;
 
 use super::contest::{Contest, HeadSums, Outcome};
 use crate::EvalError;
+use crate::samples::{Key, Samples};
 use crate::statistics::{Estimate, bootstrap95, mean};
 use attention::search::{PatternFamily, Search};
 use runtime::engine::Engine;
 use runtime::policy::AttentionPolicy;
 use runtime::request::Goal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use page::page;
 
@@ -64,7 +65,7 @@ pub struct Row {
 }
 
 /// What the full search chose for one head.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HeadRow {
     /// Name of the text.
     pub text: String,
@@ -75,7 +76,7 @@ pub struct HeadRow {
     /// Query head.
     pub head: usize,
     /// Kind of pattern, that of most pairs where chunks differ.
-    pub pattern: &'static str,
+    pub pattern: String,
     /// Computed pairs over causal pairs.
     pub density: f64,
     /// Recall that the search expected.
@@ -97,6 +98,8 @@ pub struct Findings {
 const ALL: &str = "all";
 /// The variant that computes every pair.
 const DENSE: &str = "dense";
+/// What the prefill is kept as in which all variants are measured on the same queries and keys.
+const CONTEST: &str = "contest";
 
 /// The full search, and the same without each of its parts; the full one first.
 pub fn variants(full: &Search) -> Vec<(&'static str, Search)> {
@@ -122,11 +125,12 @@ impl Ablation {
         self.texts.len() * self.lengths.len() * (2 + 6)
     }
 
-    /// Compares on every text at every length; `done` is told after each prefill.
+    /// Compares on every text at every length, by one prefill after another; `kept` are those of an earlier run, `done` is told
+    /// after each.
     ///
     /// # Errors
-    /// When there is nothing to compare, a text is too short, or the engine refuses.
-    pub fn run(&self, engine: &mut Engine, done: &mut dyn FnMut()) -> Result<Findings, EvalError> {
+    /// When there is nothing to compare, a text is too short, a finding cannot be kept, or the engine refuses.
+    pub fn run(&self, engine: &mut Engine, kept: &mut Samples, done: &mut dyn FnMut()) -> Result<Findings, EvalError> {
         for (empty, what) in [
             (self.texts.is_empty(), "the list of texts"),
             (self.lengths.is_empty() || self.lengths.iter().any(|length| *length < 2), "the list of lengths"),
@@ -137,7 +141,7 @@ impl Ablation {
             }
         }
         let mut findings = Findings::default();
-        for (name, text) in &self.texts {
+        for (index, (name, text)) in self.texts.iter().enumerate() {
             let ids = engine.encode(text)?;
             for &length in &self.lengths {
                 let Some(prompt) = ids.get(..length) else {
@@ -146,32 +150,60 @@ impl Ablation {
                 let full = engine.search_for(self.goal, length)?;
                 let variants = variants(&full);
 
-                let contest = Contest::new(variants.iter().map(|(_, search)| search.clone()).collect(), 1);
-                engine.prefill_with(prompt, AttentionPolicy::Planner(&contest))?;
-                let outcome = contest.finish();
+                let key = |mode: &str| Key { task: "ablation".into(), length, index, seed: 0, mode: mode.into() };
+
+                let measured = kept.once(key(CONTEST), || {
+                    let contest = Contest::new(variants.iter().map(|(_, search)| search.clone()).collect(), 1);
+                    engine.prefill_with(prompt, AttentionPolicy::Planner(&contest))?;
+                    Ok(Measured::of(&contest.finish(), variants.len(), name, length))
+                })?;
                 done();
 
-                let mut rate = |search: Option<&Search>| -> Result<Vec<f64>, EvalError> {
-                    let (nll, _) = engine.tail_nll_with(prompt, self.tail, AttentionPolicy::from(search))?;
+                let mut rate = |variant: &str, search: Option<&Search>| -> Result<Vec<f64>, EvalError> {
+                    let nll = kept.once(key(variant), || {
+                        let (nll, _) = engine.tail_nll_with(prompt, self.tail, AttentionPolicy::from(search))?;
+                        Ok(nll)
+                    })?;
                     done();
                     Ok(nll)
                 };
-                let dense_nll = rate(None)?;
+                let dense_nll = rate(DENSE, None)?;
                 let nlls: Vec<Vec<f64>> =
-                    variants.iter().map(|(_, search)| rate(Some(search))).collect::<Result<_, _>>()?;
-                let of = |variant, measured, nll| row((name, length, variant), measured, &outcome, nll, &dense_nll);
+                    (variants.iter()).map(|(variant, search)| rate(variant, Some(search))).collect::<Result<_, _>>()?;
+                let of = |variant, layers, nll| row((name, length, variant), layers, &measured, nll, &dense_nll);
                 findings.rows.push(of(DENSE, None, &dense_nll));
                 for (n, ((variant, _), nll)) in variants.iter().zip(&nlls).enumerate() {
                     findings.rows.push(of(variant, Some(n), nll));
                 }
-                findings.atlas.extend(atlas(name, length, &outcome));
+                findings.atlas.extend(measured.atlas);
             }
         }
         Ok(findings)
     }
 }
 
+/// What a contest says of a text at one length.
+#[derive(Serialize, Deserialize)]
+struct Measured {
+    dense: Vec<Layer>,
+    /// By variant, the full search first.
+    variants: Vec<Vec<Layer>>,
+    /// What the full search chose.
+    atlas: Vec<HeadRow>,
+}
+
+impl Measured {
+    fn of(outcome: &Outcome, variants: usize, text: &str, length: usize) -> Self {
+        Self {
+            dense: layers(outcome, None),
+            variants: (0..variants).map(|n| layers(outcome, Some(n))).collect(),
+            atlas: atlas(text, length, outcome),
+        }
+    }
+}
+
 /// Of one layer under one variant.
+#[derive(Serialize, Deserialize)]
 struct Layer {
     density: f64,
     recall: f64,
@@ -202,14 +234,14 @@ fn layers(outcome: &Outcome, contestant: Option<usize>) -> Vec<Layer> {
 fn row(
     (text, length, variant): (&str, usize, &'static str),
     contestant: Option<usize>,
-    outcome: &Outcome,
+    measured: &Measured,
     nll: &[f64],
     dense_nll: &[f64],
 ) -> Row {
-    let (own, all) = (layers(outcome, contestant), layers(outcome, Some(0)));
+    let (own, all) = (contestant.map_or(&measured.dense, |n| &measured.variants[n]), &measured.variants[0]);
     let versus = |value: fn(&Layer) -> f64| {
         let sum = |layers: &[Layer], some: &[usize]| some.iter().map(|&layer| value(&layers[layer])).sum::<f64>();
-        bootstrap95(own.len(), |some| sum(&own, some) / sum(&all, some))
+        bootstrap95(own.len(), |some| sum(own, some) / sum(all, some))
     };
     let over_layers = |value: fn(&Layer) -> f64| mean(own.iter().map(value));
     Row {
@@ -241,7 +273,7 @@ fn atlas(text: &str, length: usize, outcome: &Outcome) -> Vec<HeadRow> {
         length,
         layer,
         head,
-        pattern: sums.pattern(),
+        pattern: sums.pattern().into(),
         density: sums.density(),
         recall: sums.recall(),
         error: sums.error(),
@@ -298,8 +330,9 @@ mod tests {
             };
             contest.plan(&scene).unwrap();
         }
-        let outcome = contest.finish();
-        let of = |variant, n, nll: &[f64]| row(("noise", len, variant), n, &outcome, nll, &[2.0, 4.0]);
+        let measured = Measured::of(&contest.finish(), variants.len(), "noise", len);
+        let measured: Measured = serde_json::from_str(&serde_json::to_string(&measured).unwrap()).unwrap();
+        let of = |variant, n, nll: &[f64]| row(("noise", len, variant), n, &measured, nll, &[2.0, 4.0]);
         let all = of("all", Some(0), &[2.1, 4.2]);
         assert_eq!((all.density_vs_all.value, all.error_vs_all.unwrap().value), (1.0, 1.0));
         assert!((all.nll_vs_dense.value - 0.05).abs() < 1e-12 && all.recall >= 0.8 && all.n == 2);
@@ -309,7 +342,7 @@ mod tests {
         // The same keys in each layer: nothing varies over layers.
         let [low, high] = of("no centres", Some(5), &[2.0, 4.0]).error_vs_all.unwrap().ci95;
         assert!((high - low).abs() < 1e-9 && low > 1.0, "{low} {high}");
-        let atlas = atlas("noise", len, &outcome);
+        let atlas = measured.atlas;
         assert_eq!(
             atlas.iter().map(|row| (row.layer, row.head)).collect::<Vec<_>>(),
             [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]

@@ -6,3 +6,6 @@ pub mod perplexity;
 pub mod retrieval;
 
 mod filler;
+mod question;
+
+pub use question::{Prediction, Question};
