@@ -20,6 +20,8 @@ impl Place {
         std::fs::create_dir(folder.path().join("model")).expect("made");
         std::fs::write(folder.path().join("model/config.json"), config).expect("written");
         let text: String = (0..600).map(|n| format!("Line {n} is {}. ", n * n % 97)).collect();
+        let prompt = |n: usize| format!("{{\"prompt\": \"{}\", \"answers\": [\"e\"]}}\n", &text[n..][..100 * n + 400]);
+        std::fs::write(folder.path().join("prompts.jsonl"), (0..15).map(prompt).collect::<String>()).expect("written");
         std::fs::write(folder.path().join("text.txt"), text).expect("written");
         Self(folder)
     }
@@ -86,6 +88,7 @@ fn killed_at_random_moments() {
         ("passkey", &["passkey", "--lengths", "1000,2500", "--samples", "12"][..]),
         ("needle", &["needle", "--lengths", "2500", "--samples", "12", "--seed", "3"]),
         ("perplexity", &["perplexity", "--texts", text, "--lengths", "500,1000,2000,4000", "--tail", "300"]),
+        ("prompts", &["prompts", "--prompts", "prompts.jsonl", "--max-tokens", "5"]),
         ("ablation", &["ablation", "--texts", text, "--lengths", "1500,3000", "--tail", "100"]),
     ] {
         let (alone, killed) = (place.file(&format!("{name}-alone.json")), place.file(&format!("{name}.json")));

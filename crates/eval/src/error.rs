@@ -27,6 +27,45 @@ pub enum EvalError {
         /// Tokens of the prompt without filler.
         least: usize,
     },
+    /// A line of a file of prompts that holds none.
+    #[error(
+        "line {line}: {problem}; expected {{\"prompt\": \"...\"}} or {{\"messages\": [{{\"role\": \"user\", \"content\": \"...\"}}]}}, \
+         with \"answers\": [\"...\"] where they are known"
+    )]
+    PromptLine {
+        /// Line, from 1.
+        line: usize,
+        /// What was found.
+        problem: String,
+    },
+    /// A prompt of a file that the model cannot be asked.
+    #[error("line {line}: the prompt cannot be asked")]
+    Prompt {
+        /// Line, from 1.
+        line: usize,
+        /// Why.
+        source: EngineError,
+    },
+    /// A prompt of a file that leaves no room for an answer.
+    #[error(
+        "line {line}: the prompt has {tokens} tokens, which with {max_tokens} new ones is beyond the model's context of \
+         {max_context}: shorten it, or ask for fewer new tokens"
+    )]
+    PromptTooLong {
+        /// Line, from 1.
+        line: usize,
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// New tokens asked for.
+        max_tokens: usize,
+        /// Tokens the model can hold.
+        max_context: usize,
+    },
+    /// Answers about which nothing could be said.
+    #[error(
+        "no prompt has answers, and no two attention modes are compared: add \"answers\", or ask for dense and another"
+    )]
+    NothingToCompare,
     /// More filler makes no longer prompt.
     #[error(
         "a prompt of {limit} tokens cannot be written: the tokenizer makes no more than {tokens} of any longer text"

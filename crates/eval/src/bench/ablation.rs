@@ -5,13 +5,15 @@
 //! the next one sees. On a GPU the contest is held on the host, on copies of queries and keys, so its times are the CPU's;
 //! the runs search and attend on the device. Every number is paired with that of the full search: heads, layers and tokens are the same.
 
+mod measured;
 mod page;
 
-use super::contest::{Contest, HeadSums, Outcome};
+use super::contest::Contest;
 use crate::EvalError;
 use crate::samples::{Key, Samples};
 use crate::statistics::{Estimate, bootstrap95, mean};
 use attention::search::{PatternFamily, Search};
+use measured::{Layer, Measured};
 use runtime::engine::Engine;
 use runtime::policy::AttentionPolicy;
 use runtime::request::Goal;
@@ -182,55 +184,6 @@ impl Ablation {
     }
 }
 
-/// What a contest says of a text at one length.
-#[derive(Serialize, Deserialize)]
-struct Measured {
-    dense: Vec<Layer>,
-    /// By variant, the full search first.
-    variants: Vec<Vec<Layer>>,
-    /// What the full search chose.
-    atlas: Vec<HeadRow>,
-}
-
-impl Measured {
-    fn of(outcome: &Outcome, variants: usize, text: &str, length: usize) -> Self {
-        Self {
-            dense: layers(outcome, None),
-            variants: (0..variants).map(|n| layers(outcome, Some(n))).collect(),
-            atlas: atlas(text, length, outcome),
-        }
-    }
-}
-
-/// Of one layer under one variant.
-#[derive(Serialize, Deserialize)]
-struct Layer {
-    density: f64,
-    recall: f64,
-    error: f64,
-    ms: f64,
-}
-
-/// All layers of a contestant, or of dense.
-fn layers(outcome: &Outcome, contestant: Option<usize>) -> Vec<Layer> {
-    let Some(n) = contestant else {
-        return outcome
-            .dense_times_ms()
-            .iter()
-            .map(|&ms| Layer { density: 1.0, recall: 1.0, error: 0.0, ms })
-            .collect();
-    };
-    let heads: Vec<(usize, &HeadSums)> = outcome.heads(n).map(|(layer, _, sums)| (layer, sums)).collect();
-    let by_layer = heads.chunk_by(|(a, _), (b, _)| a == b).zip(outcome.times_ms(n));
-    by_layer
-        .map(|(heads, ms)| {
-            // All heads of a layer have as many pairs.
-            let mean = |value: fn(&HeadSums) -> f64| mean(heads.iter().map(|(_, sums)| value(sums)));
-            Layer { density: mean(HeadSums::density), recall: mean(HeadSums::recall), error: mean(HeadSums::error), ms }
-        })
-        .collect()
-}
-
 fn row(
     (text, length, variant): (&str, usize, &'static str),
     contestant: Option<usize>,
@@ -265,20 +218,6 @@ fn row(
 fn relative_change(values: &[f64], base: &[f64]) -> Estimate {
     let sum = |values: &[f64], some: &[usize]| some.iter().map(|&n| values[n]).sum::<f64>();
     bootstrap95(values.len(), |some| sum(values, some) / sum(base, some) - 1.0)
-}
-
-fn atlas(text: &str, length: usize, outcome: &Outcome) -> Vec<HeadRow> {
-    let row = |(layer, head, sums): (usize, usize, &HeadSums)| HeadRow {
-        text: text.into(),
-        length,
-        layer,
-        head,
-        pattern: sums.pattern().into(),
-        density: sums.density(),
-        recall: sums.recall(),
-        error: sums.error(),
-    };
-    outcome.heads(0).map(row).collect()
 }
 
 #[cfg(test)]

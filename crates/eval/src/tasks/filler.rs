@@ -39,6 +39,7 @@ pub(super) fn fit(model: &impl Completer, limit: usize, write: impl Fn(usize) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runtime::chat_template::Message;
     use runtime::engine::EngineError;
     use runtime::request::{Generation, Request};
 
@@ -52,6 +53,10 @@ mod tests {
 
         fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
             Ok(text.bytes().take(self.0).map(u32::from).collect())
+        }
+
+        fn encode_chat(&self, _: &[Message]) -> Result<Vec<u32>, EngineError> {
+            unreachable!("no chat is asked")
         }
 
         fn forget_peak_memory(&mut self) {}

@@ -3,10 +3,11 @@
 //! The prompt is a plain completion that ends where the number must follow. Sample `i` of `n` hides it at depth
 //! `(i + 1/2) / n`, so that every part of the context is asked for.
 
+use super::pairs::{Pair, Pairs};
 use super::question::{PROMPT, Question, predict};
 use super::{needle, passkey};
 use crate::samples::{Key, Samples};
-use crate::statistics::{Proportion, exact_sign_test, mean};
+use crate::statistics::{Proportion, mean};
 use crate::{Completer, EvalError};
 use runtime::request::{AttentionMode, Goal};
 use serde::{Deserialize, Serialize};
@@ -234,19 +235,19 @@ impl Retrieval {
                     ttft_ms: mean(of(attention).map(|s| s.ttft_ms)),
                 });
                 if attention != AttentionMode::Dense && self.attention.contains(&AttentionMode::Dense) {
-                    let pairs = || of(attention).zip(of(AttentionMode::Dense));
-                    let same = Proportion::of(pairs().map(|(a, b)| first_number(&a.answer) == first_number(&b.answer)));
-                    let lost = pairs().filter(|(own, dense)| dense.right && !own.right).count();
-                    let won = pairs().filter(|(own, dense)| own.right && !dense.right).count();
+                    let pairs = Pairs::of(of(attention).zip(of(AttentionMode::Dense)).map(|(own, dense)| Pair {
+                        same: first_number(&own.answer) == first_number(&dense.answer),
+                        right: Some((own.right, dense.right)),
+                    }));
                     agreement.push(Agreement {
                         length,
                         attention,
-                        agreement: same.fraction(),
-                        lost,
-                        won,
-                        p_value: exact_sign_test(lost, won),
-                        n: same.n(),
-                        ci95: same.wilson95(),
+                        agreement: pairs.same.fraction(),
+                        lost: pairs.lost,
+                        won: pairs.won,
+                        p_value: pairs.p_value,
+                        n: pairs.same.n(),
+                        ci95: pairs.same.wilson95(),
                     });
                 }
             }
