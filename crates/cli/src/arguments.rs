@@ -2,6 +2,7 @@
 
 mod bench;
 mod bench_kernel;
+mod eval_prompts;
 mod inspect;
 mod reproduce;
 
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 
 pub use bench::*;
 pub use bench_kernel::BenchKernel;
+pub use eval_prompts::EvalPrompts;
 pub use inspect::*;
 pub use reproduce::*;
 
@@ -81,6 +83,8 @@ pub enum EvalCommand {
     Needle(EvalRetrieval),
     /// Negative log-likelihood of the end of long texts
     Perplexity(EvalPerplexity),
+    /// Prompts of your own: are they answered right, and as dense attention answers them?
+    Prompts(EvalPrompts),
     /// What each family and part of the patterns contributes, one left out at a time
     Ablation(EvalAblation),
 }

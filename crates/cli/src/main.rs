@@ -8,6 +8,7 @@ mod interruption;
 mod json_file;
 mod progress;
 mod prompt;
+mod samples;
 mod table;
 mod texts;
 
@@ -49,6 +50,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Eval(EvalCommand::Passkey(flags)) => commands::eval_retrieval::run(Task::Passkey, flags),
         Command::Eval(EvalCommand::Needle(flags)) => commands::eval_retrieval::run(Task::Needle, flags),
         Command::Eval(EvalCommand::Perplexity(perplexity)) => commands::eval_perplexity::run(perplexity),
+        Command::Eval(EvalCommand::Prompts(prompts)) => commands::eval_prompts::run(prompts),
         Command::Eval(EvalCommand::Ablation(ablation)) => commands::eval_ablation::run(ablation),
         Command::Calibrate(calibrate) => commands::calibrate::run(calibrate),
         Command::Search(search) => commands::search::run(search),

@@ -54,7 +54,7 @@ fn help_shows_examples() {
     for arguments in
         ["", "generate", "inspect", "bench ttft", "bench crossover", "bench overhead", "bench growth", "bench memory"]
             .into_iter()
-            .chain(["bench kernel", "eval passkey", "eval ablation", "calibrate"])
+            .chain(["bench kernel", "eval passkey", "eval prompts", "eval ablation", "calibrate"])
     {
         let output = run(&arguments.split(' ').filter(|word| !word.is_empty()).chain(["--help"]).collect::<Vec<_>>());
         assert!(output.status.success());
@@ -103,6 +103,8 @@ fn wrong_usage_is_said_before_anything_is_loaded() {
         2,
         &["auto, dense or sparse"],
     );
+    let prompts = ["eval", "prompts", "--model", "nowhere.gguf", "--prompts", "x.jsonl", "--match", "nearly"];
+    refuses(run(&prompts), 2, &["--match", "exact or contains"]);
     refuses(run(&["inspect", "--model", "nowhere.gguf", "--prompt", "x"]), 2, &["--out"]);
     refuses(
         run(&["inspect", "--model", "nowhere.gguf", "--prompt", "x", "--out", "y", "--pool", "median"]),
@@ -501,4 +503,34 @@ fn results_are_written_whole_or_refused_first() {
     let count = |key: &str| results[key].as_array().expect(key).len();
     assert_eq!((count("rows"), count("agreement"), count("samples")), (2, 1, 4));
     assert!(results["meta"]["date"].as_str().expect("a date").ends_with('Z'));
+}
+
+#[test]
+fn prompts_of_ones_own_are_scored() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let fine = "{\"prompt\": \"The capital of France is\", \"answers\": [\"Paris\"]}\n";
+    let broken = file("broken.jsonl", &format!("{fine}\n{{\"prompt\": \"x\", \"answer\": \"y\"}}\n"));
+    let ask = |model: &str, prompts: &str, more: &[&str]| {
+        run(&[&["eval", "prompts", "--model", model, "--prompts", prompts], more].concat())
+    };
+    // A bad line is told before the model is looked for.
+    refuses(ask("nowhere.gguf", &broken, &[]), 1, &["broken.jsonl", "line 3", "unknown field `answer`", "\"answers\""]);
+
+    let Some(path) = default_model() else { return };
+    let model = path.to_str().expect("UTF-8");
+    let chat = "{\"messages\": [{\"role\": \"user\", \"content\": \"Say yes.\"}]}\n";
+    let (mine, json) = (file("mine.jsonl", &format!("{fine}{chat}")), file("mine.json", ""));
+    let output = ask(model, &mine, &["--max-tokens", "6", "--json", &json]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let result: serde_json::Value = serde_json::from_slice(&std::fs::read(&json).expect("written")).expect("JSON");
+    assert_eq!((&result["rows"][0]["score"], &result["rows"][0]["n"]), (&1.0.into(), &1.into()), "{result}");
+    assert_eq!((&result["agreement"][0]["agreement"], &result["agreement"][0]["n"]), (&1.0.into(), &2.into()));
+    assert_eq!(result["samples"][2]["right"], serde_json::Value::Null);
+    let long = file("long.jsonl", &format!("{fine}{{\"prompt\": \"{}\"}}\n", "word ".repeat(9000)));
+    refuses(ask(model, &long, &[]), 1, &["long.jsonl", "line 2", "8192", "shorten"]);
 }

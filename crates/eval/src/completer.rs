@@ -1,5 +1,6 @@
 //! What an evaluation needs of a model.
 
+use runtime::chat_template::Message;
 use runtime::engine::{Engine, EngineError};
 use runtime::request::{Generation, Request};
 use std::ops::ControlFlow;
@@ -10,6 +11,8 @@ pub trait Completer {
     fn max_context(&self) -> usize;
     /// Token ids of `text`, with the special tokens the model wants around a prompt.
     fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError>;
+    /// Token ids of a chat, as the model's template writes it, ready for the model's turn.
+    fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError>;
     /// Counts the most memory held anew, for what is run next.
     fn forget_peak_memory(&mut self) {}
     /// Runs a prompt to the end.
@@ -23,6 +26,10 @@ impl Completer for Engine {
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
         Engine::encode(self, text)
+    }
+
+    fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
+        Engine::encode_chat(self, messages)
     }
 
     fn forget_peak_memory(&mut self) {

@@ -27,6 +27,45 @@ pub enum EvalError {
         /// Tokens of the prompt without filler.
         least: usize,
     },
+    /// A line of a file of prompts that holds none.
+    #[error(
+        "line {line}: {problem}; expected {{\"prompt\": \"...\"}} or {{\"messages\": [{{\"role\": \"user\", \"content\": \"...\"}}]}}, \
+         with \"answers\": [\"...\"] where they are known"
+    )]
+    PromptLine {
+        /// Line, from 1.
+        line: usize,
+        /// What was found.
+        problem: String,
+    },
+    /// A prompt of a file that the model cannot be asked.
+    #[error("line {line}: the prompt cannot be asked")]
+    Prompt {
+        /// Line, from 1.
+        line: usize,
+        /// Why.
+        source: EngineError,
+    },
+    /// A prompt of a file that leaves no room for an answer.
+    #[error(
+        "line {line}: the prompt has {tokens} tokens, which with {max_tokens} new ones is beyond the model's context of \
+         {max_context}: shorten it, or ask for fewer new tokens"
+    )]
+    PromptTooLong {
+        /// Line, from 1.
+        line: usize,
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// New tokens asked for.
+        max_tokens: usize,
+        /// Tokens the model can hold.
+        max_context: usize,
+    },
+    /// Answers about which nothing could be said.
+    #[error(
+        "no prompt has answers, and no two attention modes are compared: add \"answers\", or ask for dense and another"
+    )]
+    NothingToCompare,
     /// More filler makes no longer prompt.
     #[error(
         "a prompt of {limit} tokens cannot be written: the tokenizer makes no more than {tokens} of any longer text"
@@ -87,6 +126,62 @@ pub enum EvalError {
     ResultFile {
         /// The file.
         path: std::path::PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A file that a result depends on.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file or folder.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No files of this model.
+    #[error("cannot find the model `{model}`")]
+    Model {
+        /// As it was asked for.
+        model: String,
+        /// Why.
+        source: runtime::weights::LoadError,
+    },
+    /// A file of samples that the system does not let us read, lock or write.
+    #[error("cannot keep samples in {}", path.display())]
+    SampleFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Two runs into one file of samples.
+    #[error("another run keeps its samples in {}: wait until it ends, or write to another file", path.display())]
+    SampleFileInUse {
+        /// The file.
+        path: std::path::PathBuf,
+    },
+    /// Something else stands where samples would be kept.
+    #[error("{} is there and holds no samples of an evaluation: move it, or write to another file", path.display())]
+    NoSampleFile {
+        /// The file.
+        path: std::path::PathBuf,
+    },
+    /// A line of a file of samples that was not written by us, or changed since.
+    #[error("line {line} of {} is no sample: delete the line, and it will be measured again", path.display())]
+    SampleLine {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A sample that is not of the task that asks for it, or cannot be written.
+    #[error("the sample `{key}` in {} is not what its task writes: delete its line, and it will be measured again", path.display())]
+    KeptSample {
+        /// The file; empty where there is none.
+        path: std::path::PathBuf,
+        /// Which sample.
+        key: String,
         /// What is wrong.
         source: serde_json::Error,
     },

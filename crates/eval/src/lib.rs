@@ -6,18 +6,20 @@
 //! - [`tasks`] ask a model something whose right answer is known and count the right answers.
 //! - [`bench`](mod@bench) times it.
 //! - [`inspect`] draws what heads attend to, and what their plans keep of it; [`report`] are the pages and pictures.
+//! - [`samples`] keeps what is finished, for a run that is interrupted; [`origin`] says what it holds for.
 //! - [`results`] is the file format of both; [`statistics`] the arithmetic; [`machine`] says where it was measured.
 //!
 //! Both run over a [`Completer`], which is the engine in the product and a scripted model in the tests.
 //!
 //! ```no_run
+//! use eval::samples::Samples;
 //! use eval::tasks::retrieval::Retrieval;
 //! use runtime::engine::{Engine, EngineOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut engine = Engine::load("models/SmolLM2-135M-Instruct.Q4_1.gguf", &EngineOptions::default(), &mut |_| {})?;
 //! let task = Retrieval { lengths: vec![2048, 4096], samples: 10, ..Retrieval::default() };
-//! let outcome = task.run(&mut engine, &mut |_| {})?;
+//! let outcome = task.run(&mut engine, &mut Samples::in_memory(), &mut |_| {})?;
 //! for row in &outcome.rows {
 //!     println!("{} {} {:.2} at density {:.2}", row.length, row.attention, row.score, row.density);
 //! }
@@ -27,10 +29,13 @@
 
 pub mod bench;
 pub mod inspect;
+pub mod lock;
 pub mod machine;
+pub mod origin;
 pub mod report;
 pub mod reproduction;
 pub mod results;
+pub mod samples;
 pub mod statistics;
 pub mod tasks;
 

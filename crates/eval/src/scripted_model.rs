@@ -1,6 +1,7 @@
 //! A model for tests: one token a byte, answers by a rule.
 
 use crate::Completer;
+use runtime::chat_template::Message;
 use runtime::engine::EngineError;
 use runtime::request::{AttentionMode, FinishReason, Generation, Request, RunStats};
 
@@ -25,6 +26,10 @@ impl Completer for ScriptedModel {
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
         Ok(text.bytes().map(u32::from).collect())
+    }
+
+    fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
+        self.encode(&messages.iter().map(|message| message.content.as_str()).collect::<String>())
     }
 
     fn forget_peak_memory(&mut self) {

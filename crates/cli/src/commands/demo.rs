@@ -12,7 +12,7 @@ const KEY: &str = "71432";
 pub fn run(arguments: Demo) -> anyhow::Result<()> {
     let mut engine = progress::load(&arguments.model)?;
     let length = arguments.length.min(engine.config().max_context.saturating_sub(retrieval::ANSWER_TOKENS));
-    let prompt = passkey::prompt(&engine, length, 0.4, KEY)?;
+    let prompt = engine.encode(&passkey::prompt(&engine, length, 0.4, KEY)?)?;
     let mut out = io::stdout();
     writeln!(out, "{} on {}", engine.model_name(), engine.device_name())?;
     writeln!(out, "A pass key, {KEY}, is hidden in a prompt of {} tokens. What is the pass key?\n", prompt.len())?;

@@ -1,7 +1,7 @@
 //! Negative log-likelihood of the end of long texts.
 
 use crate::arguments::EvalPerplexity;
-use crate::{json_file, progress, table, texts};
+use crate::{json_file, progress, samples, table, texts};
 use eval::results::Meta;
 use eval::tasks::perplexity::{Perplexity, Row};
 use runtime::request::Goal;
@@ -16,14 +16,16 @@ struct Results<'a> {
 
 pub fn run(arguments: EvalPerplexity) -> anyhow::Result<()> {
     json_file::check(&arguments.json)?;
+    let plan = samples::plan(&arguments.model, &arguments.texts, &arguments.json)?;
     let texts = texts::read(&arguments.texts)?;
     let mut engine = progress::load(&arguments.model)?;
+    let mut kept = plan.open(&engine)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
     let (lengths, tail, attention, goal) =
         (arguments.lengths, arguments.tail, arguments.attention, arguments.goal.goal());
     let task = Perplexity { texts, lengths, tail, attention, goal };
     let bar = progress::bar("rating", (task.texts.len() * task.lengths.len() * task.attention.len()) as u64);
-    let rows = task.run(&mut engine, &mut |_| bar.inc(1))?;
+    let rows = task.run(&mut engine, &mut kept, &mut |_| bar.inc(1))?;
     bar.finish_and_clear();
     print(&rows)?;
     json_file::write(&arguments.json, &Results { meta, goal: task.goal, rows: &rows })?;

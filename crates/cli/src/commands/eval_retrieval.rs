@@ -1,7 +1,7 @@
 //! Tasks of finding numbers in long texts.
 
 use crate::arguments::EvalRetrieval;
-use crate::{json_file, progress, table};
+use crate::{json_file, progress, samples, table};
 use eval::results::Meta;
 use eval::tasks::retrieval::{Outcome, Retrieval, Sample, Task};
 use runtime::request::Goal;
@@ -19,7 +19,9 @@ struct Results<'a> {
 
 pub fn run(task: Task, arguments: EvalRetrieval) -> anyhow::Result<()> {
     json_file::check(&arguments.json)?;
+    let plan = samples::plan(&arguments.model, &[], &arguments.json)?;
     let mut engine = progress::load(&arguments.model)?;
+    let mut kept = plan.open(&engine)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
     let task = Retrieval {
         task,
@@ -31,7 +33,7 @@ pub fn run(task: Task, arguments: EvalRetrieval) -> anyhow::Result<()> {
     };
     let bar = progress::bar("asking", (task.lengths.len() * task.samples * task.attention.len()) as u64);
     let mut printed = Ok(());
-    let outcome = task.run(&mut engine, &mut |sample| {
+    let outcome = task.run(&mut engine, &mut kept, &mut |sample| {
         bar.inc(1);
         if printed.is_ok() {
             printed = bar.suspend(|| writeln!(io::stdout(), "{}", line(sample)));

@@ -13,6 +13,7 @@ pub mod demo;
 pub mod doctor;
 pub mod eval_ablation;
 pub mod eval_perplexity;
+pub mod eval_prompts;
 pub mod eval_retrieval;
 pub mod explain;
 pub mod generate;

@@ -1,15 +1,14 @@
 //! All experiments, one command after the other, and a report of what they found.
 
 mod lock;
-mod origin;
 mod steps;
 
 use crate::arguments::Reproduce;
 use crate::child;
 use anyhow::Context;
+use eval::origin::Origin;
 use eval::reproduction::{self, Step};
 use eval::results;
-use origin::Origin;
 use runtime::engine::{Engine, EngineOptions};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -32,7 +31,7 @@ pub fn run(arguments: Reproduce) -> anyhow::Result<()> {
     std::fs::create_dir_all(out).with_context(|| format!("cannot make the folder {}", out.display()))?;
     let _lock = lock::lock(out)?;
     let Model { name: model, context, device } = look_at(&arguments)?;
-    let look = || Origin::read(&arguments.model, &arguments.texts, &device);
+    let look = || Origin::read(&arguments.model, &arguments.texts).map(|origin| origin.on(&device));
     let origin = look()?;
     let planned = steps::plan(&arguments, context)?;
     let steps = resume(out, planned.iter().map(|planned| planned.step.clone()), &origin)?;

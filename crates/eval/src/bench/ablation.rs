@@ -5,16 +5,19 @@
 //! the next one sees. On a GPU the contest is held on the host, on copies of queries and keys, so its times are the CPU's;
 //! the runs search and attend on the device. Every number is paired with that of the full search: heads, layers and tokens are the same.
 
+mod measured;
 mod page;
 
-use super::contest::{Contest, HeadSums, Outcome};
+use super::contest::Contest;
 use crate::EvalError;
+use crate::samples::{Key, Samples};
 use crate::statistics::{Estimate, bootstrap95, mean};
 use attention::search::{PatternFamily, Search};
+use measured::{Layer, Measured};
 use runtime::engine::Engine;
 use runtime::policy::AttentionPolicy;
 use runtime::request::Goal;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use page::page;
 
@@ -64,7 +67,7 @@ pub struct Row {
 }
 
 /// What the full search chose for one head.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HeadRow {
     /// Name of the text.
     pub text: String,
@@ -75,7 +78,7 @@ pub struct HeadRow {
     /// Query head.
     pub head: usize,
     /// Kind of pattern, that of most pairs where chunks differ.
-    pub pattern: &'static str,
+    pub pattern: String,
     /// Computed pairs over causal pairs.
     pub density: f64,
     /// Recall that the search expected.
@@ -97,6 +100,8 @@ pub struct Findings {
 const ALL: &str = "all";
 /// The variant that computes every pair.
 const DENSE: &str = "dense";
+/// What the prefill is kept as in which all variants are measured on the same queries and keys.
+const CONTEST: &str = "contest";
 
 /// The full search, and the same without each of its parts; the full one first.
 pub fn variants(full: &Search) -> Vec<(&'static str, Search)> {
@@ -122,11 +127,12 @@ impl Ablation {
         self.texts.len() * self.lengths.len() * (2 + 6)
     }
 
-    /// Compares on every text at every length; `done` is told after each prefill.
+    /// Compares on every text at every length, by one prefill after another; `kept` are those of an earlier run, `done` is told
+    /// after each.
     ///
     /// # Errors
-    /// When there is nothing to compare, a text is too short, or the engine refuses.
-    pub fn run(&self, engine: &mut Engine, done: &mut dyn FnMut()) -> Result<Findings, EvalError> {
+    /// When there is nothing to compare, a text is too short, a finding cannot be kept, or the engine refuses.
+    pub fn run(&self, engine: &mut Engine, kept: &mut Samples, done: &mut dyn FnMut()) -> Result<Findings, EvalError> {
         for (empty, what) in [
             (self.texts.is_empty(), "the list of texts"),
             (self.lengths.is_empty() || self.lengths.iter().any(|length| *length < 2), "the list of lengths"),
@@ -137,7 +143,7 @@ impl Ablation {
             }
         }
         let mut findings = Findings::default();
-        for (name, text) in &self.texts {
+        for (index, (name, text)) in self.texts.iter().enumerate() {
             let ids = engine.encode(text)?;
             for &length in &self.lengths {
                 let Some(prompt) = ids.get(..length) else {
@@ -146,70 +152,49 @@ impl Ablation {
                 let full = engine.search_for(self.goal, length)?;
                 let variants = variants(&full);
 
-                let contest = Contest::new(variants.iter().map(|(_, search)| search.clone()).collect(), 1);
-                engine.prefill_with(prompt, AttentionPolicy::Planner(&contest))?;
-                let outcome = contest.finish();
+                let key = |mode: &str| Key { task: "ablation".into(), length, index, seed: 0, mode: mode.into() };
+
+                let measured = kept.once(key(CONTEST), || {
+                    let contest = Contest::new(variants.iter().map(|(_, search)| search.clone()).collect(), 1);
+                    engine.prefill_with(prompt, AttentionPolicy::Planner(&contest))?;
+                    Ok(Measured::of(&contest.finish(), variants.len(), name, length))
+                })?;
                 done();
 
-                let mut rate = |search: Option<&Search>| -> Result<Vec<f64>, EvalError> {
-                    let (nll, _) = engine.tail_nll_with(prompt, self.tail, AttentionPolicy::from(search))?;
+                let mut rate = |variant: &str, search: Option<&Search>| -> Result<Vec<f64>, EvalError> {
+                    let nll = kept.once(key(variant), || {
+                        let (nll, _) = engine.tail_nll_with(prompt, self.tail, AttentionPolicy::from(search))?;
+                        Ok(nll)
+                    })?;
                     done();
                     Ok(nll)
                 };
-                let dense_nll = rate(None)?;
+                let dense_nll = rate(DENSE, None)?;
                 let nlls: Vec<Vec<f64>> =
-                    variants.iter().map(|(_, search)| rate(Some(search))).collect::<Result<_, _>>()?;
-                let of = |variant, measured, nll| row((name, length, variant), measured, &outcome, nll, &dense_nll);
+                    (variants.iter()).map(|(variant, search)| rate(variant, Some(search))).collect::<Result<_, _>>()?;
+                let of = |variant, layers, nll| row((name, length, variant), layers, &measured, nll, &dense_nll);
                 findings.rows.push(of(DENSE, None, &dense_nll));
                 for (n, ((variant, _), nll)) in variants.iter().zip(&nlls).enumerate() {
                     findings.rows.push(of(variant, Some(n), nll));
                 }
-                findings.atlas.extend(atlas(name, length, &outcome));
+                findings.atlas.extend(measured.atlas);
             }
         }
         Ok(findings)
     }
 }
 
-/// Of one layer under one variant.
-struct Layer {
-    density: f64,
-    recall: f64,
-    error: f64,
-    ms: f64,
-}
-
-/// All layers of a contestant, or of dense.
-fn layers(outcome: &Outcome, contestant: Option<usize>) -> Vec<Layer> {
-    let Some(n) = contestant else {
-        return outcome
-            .dense_times_ms()
-            .iter()
-            .map(|&ms| Layer { density: 1.0, recall: 1.0, error: 0.0, ms })
-            .collect();
-    };
-    let heads: Vec<(usize, &HeadSums)> = outcome.heads(n).map(|(layer, _, sums)| (layer, sums)).collect();
-    let by_layer = heads.chunk_by(|(a, _), (b, _)| a == b).zip(outcome.times_ms(n));
-    by_layer
-        .map(|(heads, ms)| {
-            // All heads of a layer have as many pairs.
-            let mean = |value: fn(&HeadSums) -> f64| mean(heads.iter().map(|(_, sums)| value(sums)));
-            Layer { density: mean(HeadSums::density), recall: mean(HeadSums::recall), error: mean(HeadSums::error), ms }
-        })
-        .collect()
-}
-
 fn row(
     (text, length, variant): (&str, usize, &'static str),
     contestant: Option<usize>,
-    outcome: &Outcome,
+    measured: &Measured,
     nll: &[f64],
     dense_nll: &[f64],
 ) -> Row {
-    let (own, all) = (layers(outcome, contestant), layers(outcome, Some(0)));
+    let (own, all) = (contestant.map_or(&measured.dense, |n| &measured.variants[n]), &measured.variants[0]);
     let versus = |value: fn(&Layer) -> f64| {
         let sum = |layers: &[Layer], some: &[usize]| some.iter().map(|&layer| value(&layers[layer])).sum::<f64>();
-        bootstrap95(own.len(), |some| sum(&own, some) / sum(&all, some))
+        bootstrap95(own.len(), |some| sum(own, some) / sum(all, some))
     };
     let over_layers = |value: fn(&Layer) -> f64| mean(own.iter().map(value));
     Row {
@@ -233,20 +218,6 @@ fn row(
 fn relative_change(values: &[f64], base: &[f64]) -> Estimate {
     let sum = |values: &[f64], some: &[usize]| some.iter().map(|&n| values[n]).sum::<f64>();
     bootstrap95(values.len(), |some| sum(values, some) / sum(base, some) - 1.0)
-}
-
-fn atlas(text: &str, length: usize, outcome: &Outcome) -> Vec<HeadRow> {
-    let row = |(layer, head, sums): (usize, usize, &HeadSums)| HeadRow {
-        text: text.into(),
-        length,
-        layer,
-        head,
-        pattern: sums.pattern(),
-        density: sums.density(),
-        recall: sums.recall(),
-        error: sums.error(),
-    };
-    outcome.heads(0).map(row).collect()
 }
 
 #[cfg(test)]
@@ -298,8 +269,9 @@ mod tests {
             };
             contest.plan(&scene).unwrap();
         }
-        let outcome = contest.finish();
-        let of = |variant, n, nll: &[f64]| row(("noise", len, variant), n, &outcome, nll, &[2.0, 4.0]);
+        let measured = Measured::of(&contest.finish(), variants.len(), "noise", len);
+        let measured: Measured = serde_json::from_str(&serde_json::to_string(&measured).unwrap()).unwrap();
+        let of = |variant, n, nll: &[f64]| row(("noise", len, variant), n, &measured, nll, &[2.0, 4.0]);
         let all = of("all", Some(0), &[2.1, 4.2]);
         assert_eq!((all.density_vs_all.value, all.error_vs_all.unwrap().value), (1.0, 1.0));
         assert!((all.nll_vs_dense.value - 0.05).abs() < 1e-12 && all.recall >= 0.8 && all.n == 2);
@@ -309,7 +281,7 @@ mod tests {
         // The same keys in each layer: nothing varies over layers.
         let [low, high] = of("no centres", Some(5), &[2.0, 4.0]).error_vs_all.unwrap().ci95;
         assert!((high - low).abs() < 1e-9 && low > 1.0, "{low} {high}");
-        let atlas = atlas("noise", len, &outcome);
+        let atlas = measured.atlas;
         assert_eq!(
             atlas.iter().map(|row| (row.layer, row.head)).collect::<Vec<_>>(),
             [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]

@@ -70,7 +70,7 @@ pub(super) fn prompt(model: &impl Completer, lengths: &[usize]) -> Result<Vec<u3
         return Err(EvalError::BeyondContext { length: longest, max_context: model.max_context() });
     }
     // A little longer than needed, then cut: every length is met to the token.
-    passkey::prompt(model, longest.max(WARM_UP_TOKENS) + 256, 0.5, "12345")
+    Ok(model.encode(&passkey::prompt(model, longest.max(WARM_UP_TOKENS) + 256, 0.5, "12345")?)?)
 }
 
 /// Times to first token, by round.

@@ -1,6 +1,7 @@
 //! A model for tests that takes as long as it is told.
 
 use crate::Completer;
+use runtime::chat_template::Message;
 use runtime::engine::EngineError;
 use runtime::request::{AttentionMode, FinishReason, Generation, Request, RunStats};
 
@@ -23,6 +24,10 @@ impl<F: Fn(usize, AttentionMode, usize) -> f64> Completer for ScriptedTimes<F> {
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
         Ok(text.bytes().map(u32::from).collect())
+    }
+
+    fn encode_chat(&self, _: &[Message]) -> Result<Vec<u32>, EngineError> {
+        unreachable!("no chat is asked")
     }
 
     fn complete(&mut self, prompt: &[u32], request: &Request) -> Result<Generation, EngineError> {

@@ -12,7 +12,7 @@ pub struct HeadCell {
     /// Query head.
     pub head: usize,
     /// Kind of pattern, which chooses the colour.
-    pub pattern: &'static str,
+    pub pattern: String,
     /// Computed pairs over causal pairs: how far the cell is filled, from the bottom.
     pub density: f64,
     /// What a pointer over it says.
@@ -30,10 +30,10 @@ impl HeadGrid<'_> {
     /// Markup that says which colour is which pattern, and how many heads have it.
     pub fn key(cells: &[HeadCell]) -> String {
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
-        cells.iter().for_each(|cell| *count.entry(cell.pattern).or_default() += 1);
+        cells.iter().for_each(|cell| *count.entry(&cell.pattern).or_default() += 1);
         let entry = |(pattern, heads): (&str, usize)| {
             let name = escape(&pattern.replace('_', "-"));
-            format!("<span class=\"key\" style=\"background:var(--{pattern})\"></span> {name} ({heads})")
+            format!("<span class=\"key\" style=\"background:var(--{})\"></span> {name} ({heads})", escape(pattern))
         };
         format!("<p>{}</p>\n", count.into_iter().map(entry).collect::<Vec<_>>().join(" &nbsp; "))
     }
@@ -47,7 +47,7 @@ impl HeadGrid<'_> {
         for HeadCell { layer, head, pattern, density, label } in self.0 {
             let (x, y, side) = (MARGIN + head * CELL, MARGIN + layer * CELL, CELL - 2);
             let filled = side as f64 * density.clamp(0.0, 1.0);
-            let (top, label) = ((y + side) as f64 - filled, escape(label));
+            let (top, label, pattern) = ((y + side) as f64 - filled, escape(label), escape(pattern));
             add(format_args!(
                 "<g><title>{label}</title><rect class=\"cell\" x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\"/>\
                  <rect x=\"{x}\" y=\"{top:.2}\" width=\"{side}\" height=\"{filled:.2}\" style=\"fill:var(--{pattern})\"/></g>"
@@ -73,7 +73,13 @@ mod tests {
 
     #[test]
     fn a_head_is_a_cell_filled_by_its_density() {
-        let cell = |layer, head, pattern, density| HeadCell { layer, head, pattern, density, label: "<&>".into() };
+        let cell = |layer, head, pattern, density| HeadCell {
+            layer,
+            head,
+            pattern: String::from(pattern),
+            density,
+            label: "<&>".into(),
+        };
         let cells = [cell(0, 0, "dense", 1.0), cell(0, 1, "triangular", 0.25), cell(1, 1, "triangular", 0.5)];
         let svg = HeadGrid(&cells).draw().inline().to_string();
         assert_eq!((svg.matches("<title>&lt;&amp;&gt;</title>").count(), svg.matches("<rect").count()), (3, 6));

@@ -6,43 +6,40 @@ pub(super) const FILLER: &str =
     "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again. ";
 
 /// The longest prompt of at most `limit` tokens that `write` makes of some number of fillers.
-pub(super) fn fit(
-    model: &impl Completer,
-    limit: usize,
-    write: impl Fn(usize) -> String,
-) -> Result<Vec<u32>, EvalError> {
-    let encode = |fillers: usize| model.encode(&write(fillers));
-    let least = encode(0)?.len();
+pub(super) fn fit(model: &impl Completer, limit: usize, write: impl Fn(usize) -> String) -> Result<String, EvalError> {
+    let tokens = |fillers: usize| model.encode(&write(fillers)).map(|ids| ids.len());
+    let least = tokens(0)?;
     if least > limit {
         return Err(EvalError::PromptTooShort { limit, least });
     }
     // Every filler costs the same number of tokens but for the places where texts meet, so the guess is nearly right.
-    let (fewer, more) = (encode(8)?.len(), encode(16)?.len());
+    let (fewer, more) = (tokens(8)?, tokens(16)?);
     let per_filler = match more.saturating_sub(fewer) {
         0 => return Err(EvalError::PromptDoesNotGrow { limit, tokens: more }),
         growth => (growth / 8).max(1),
     };
     let mut fillers = (limit - least) / per_filler;
-    let mut ids = encode(fillers)?;
-    while ids.len() > limit {
+    let mut reached = tokens(fillers)?;
+    while reached > limit {
         fillers -= 1;
-        ids = encode(fillers)?;
+        reached = tokens(fillers)?;
     }
     loop {
-        let longer = encode(fillers + 1)?;
-        if longer.len() > limit {
-            return Ok(ids);
+        let longer = tokens(fillers + 1)?;
+        if longer > limit {
+            return Ok(write(fillers));
         }
-        if longer.len() <= ids.len() {
-            return Err(EvalError::PromptDoesNotGrow { limit, tokens: ids.len() });
+        if longer <= reached {
+            return Err(EvalError::PromptDoesNotGrow { limit, tokens: reached });
         }
-        (fillers, ids) = (fillers + 1, longer);
+        (fillers, reached) = (fillers + 1, longer);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runtime::chat_template::Message;
     use runtime::engine::EngineError;
     use runtime::request::{Generation, Request};
 
@@ -56,6 +53,10 @@ mod tests {
 
         fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError> {
             Ok(text.bytes().take(self.0).map(u32::from).collect())
+        }
+
+        fn encode_chat(&self, _: &[Message]) -> Result<Vec<u32>, EngineError> {
+            unreachable!("no chat is asked")
         }
 
         fn forget_peak_memory(&mut self) {}

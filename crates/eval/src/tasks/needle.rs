@@ -15,13 +15,7 @@ const KEYS: usize = 4;
 ///
 /// # Errors
 /// When `limit` does not hold even the question, or the tokenizer refuses.
-pub fn prompt(
-    model: &impl Completer,
-    limit: usize,
-    depth: f64,
-    sample: usize,
-    key: &str,
-) -> Result<Vec<u32>, EvalError> {
+pub fn prompt(model: &impl Completer, limit: usize, depth: f64, sample: usize, key: &str) -> Result<String, EvalError> {
     let city = |n: usize| CITIES[(sample * 3 + n) % CITIES.len()];
     let mut needles: Vec<(f64, String)> = (0..KEYS)
         .map(|n| {
@@ -55,9 +49,8 @@ mod tests {
     fn four_different_numbers_and_the_asked_one_at_its_depth() {
         let model = ScriptedModel::default();
         for (sample, depth) in [(0, 0.01), (1, 0.3), (2, 0.74), (5, 0.99)] {
-            let ids = prompt(&model, 6000, depth, sample, "12345").unwrap();
-            assert!(ids.len() <= 6000 && ids.len() + FILLER.len() > 6000);
-            let text = ScriptedModel::text(&ids);
+            let text = prompt(&model, 6000, depth, sample, "12345").unwrap();
+            assert!(text.len() <= 6000 && text.len() + FILLER.len() > 6000);
             let numbers: std::collections::BTreeSet<&str> =
                 text.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty()).collect();
             assert_eq!(numbers.len(), KEYS, "{numbers:?}");

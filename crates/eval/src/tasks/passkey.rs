@@ -11,7 +11,7 @@ const QUESTION: &str = "\nWhat is the pass key? The pass key is";
 ///
 /// # Errors
 /// When `limit` does not hold even the question, or the tokenizer refuses.
-pub fn prompt(model: &impl Completer, limit: usize, depth: f64, key: &str) -> Result<Vec<u32>, EvalError> {
+pub fn prompt(model: &impl Completer, limit: usize, depth: f64, key: &str) -> Result<String, EvalError> {
     filler::fit(model, limit, |fillers| {
         let before = (fillers as f64 * depth).round() as usize;
         // A line of its own: inside a line of filler, small models overlook it with dense attention too.
@@ -31,9 +31,8 @@ mod tests {
         let model = ScriptedModel::default();
         for limit in [350, 1000, 1003, 5000] {
             for depth in [0.01, 0.5, 0.99] {
-                let ids = prompt(&model, limit, depth, "12345").unwrap();
-                assert!(ids.len() <= limit && ids.len() + FILLER.len() > limit, "{} of {limit}", ids.len());
-                let text = ScriptedModel::text(&ids);
+                let text = prompt(&model, limit, depth, "12345").unwrap();
+                assert!(text.len() <= limit && text.len() + FILLER.len() > limit, "{} of {limit}", text.len());
                 assert_eq!(text.matches("12345").count(), 2);
                 let fillers = text.matches(FILLER.trim_end()).count();
                 let before = text[..text.find("12345").unwrap()].matches(FILLER.trim_end()).count();

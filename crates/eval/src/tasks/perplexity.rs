@@ -1,10 +1,11 @@
 //! How surprised the model is by the end of a long text, dense against sparse.
 
 use crate::EvalError;
+use crate::samples::{Key, Samples};
 use crate::statistics::mean;
 use runtime::engine::Engine;
 use runtime::request::{AttentionMode, Goal, Request};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What to rate.
 #[derive(Clone, Debug)]
@@ -44,12 +45,28 @@ pub struct Row {
     pub attention_ms: f64,
 }
 
+/// What is kept of a text at one length under one mode: every token, since intervals are of pairs of tokens.
+#[derive(Serialize, Deserialize)]
+struct Rated {
+    /// Name of the text.
+    text: String,
+    /// Negative log-likelihood of each token of the tail, nats.
+    nll: Vec<f64>,
+    density: f64,
+    attention_ms: f64,
+}
+
 impl Perplexity {
-    /// Rates everything; `done` hears each row as it comes.
+    /// Rates everything that `kept` has not; `done` hears each row, in order.
     ///
     /// # Errors
-    /// When there is nothing to rate, a text is too short, or the engine refuses.
-    pub fn run(&self, engine: &mut Engine, done: &mut dyn FnMut(&Row)) -> Result<Vec<Row>, EvalError> {
+    /// When there is nothing to rate, a text is too short, a rating cannot be kept, or the engine refuses.
+    pub fn run(
+        &self,
+        engine: &mut Engine,
+        kept: &mut Samples,
+        done: &mut dyn FnMut(&Row),
+    ) -> Result<Vec<Row>, EvalError> {
         for (empty, what) in [
             (self.texts.is_empty(), "the list of texts"),
             (self.lengths.iter().all(|length| *length < 2), "the list of lengths"),
@@ -61,7 +78,7 @@ impl Perplexity {
             }
         }
         let mut rows = Vec::new();
-        for (name, text) in &self.texts {
+        for (index, (name, text)) in self.texts.iter().enumerate() {
             let ids = engine.encode(text)?;
             for &length in &self.lengths {
                 let Some(ids) = ids.get(..length) else {
@@ -69,8 +86,14 @@ impl Perplexity {
                 };
                 let mut dense: Option<Vec<f64>> = None;
                 for &attention in &self.attention {
-                    let request = Request { attention, goal: self.goal, ..Request::default() };
-                    let (nll, stats) = engine.tail_nll(ids, self.tail, &request)?;
+                    let key = Key { task: "perplexity".into(), length, index, seed: 0, mode: attention.to_string() };
+                    let rated = kept.once(key, || {
+                        let request = Request { attention, goal: self.goal, ..Request::default() };
+                        let (nll, stats) = engine.tail_nll(ids, self.tail, &request)?;
+                        let attention_ms = stats.search_ms + stats.attention_ms;
+                        Ok(Rated { text: name.clone(), nll, density: stats.density, attention_ms })
+                    })?;
+                    let Rated { nll, density, attention_ms, .. } = rated;
                     if attention == AttentionMode::Dense {
                         dense = Some(nll.clone());
                     }
@@ -83,8 +106,8 @@ impl Perplexity {
                         n: nll.len(),
                         relative_to_dense: beside.map(|(relative, _)| relative),
                         ci95: beside.map(|(_, half_width)| half_width),
-                        density: stats.density,
-                        attention_ms: stats.search_ms + stats.attention_ms,
+                        density,
+                        attention_ms,
                     });
                     done(&rows[rows.len() - 1]);
                 }

@@ -3,11 +3,13 @@
 //! The prompt is a plain completion that ends where the number must follow. Sample `i` of `n` hides it at depth
 //! `(i + 1/2) / n`, so that every part of the context is asked for.
 
+use super::pairs::{Pair, Pairs};
+use super::question::{PROMPT, Question, predict};
 use super::{needle, passkey};
-use crate::statistics::{Proportion, exact_sign_test, mean};
+use crate::samples::{Key, Samples};
+use crate::statistics::{Proportion, mean};
 use crate::{Completer, EvalError};
-use runtime::request::{AttentionMode, Goal, Request};
-use runtime::sampling::Sampling;
+use runtime::request::{AttentionMode, Goal};
 use serde::{Deserialize, Serialize};
 
 /// New tokens an answer may take: five digits, one token each in the worst tokenizer, and what stands around them.
@@ -21,6 +23,16 @@ pub enum Task {
     Passkey,
     /// Four numbers, one of which is asked for ([`needle`]).
     Needle,
+}
+
+impl Task {
+    /// As commands and files spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Passkey => "passkey",
+            Task::Needle => "needle",
+        }
+    }
 }
 
 /// What to ask.
@@ -105,7 +117,7 @@ pub struct Agreement {
 }
 
 /// One answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Prompt length asked for.
     pub length: usize,
@@ -130,11 +142,16 @@ pub struct Sample {
 }
 
 impl Retrieval {
-    /// Asks everything. `done` hears each answer as it comes.
+    /// Asks everything that `kept` has no answer of. `done` hears each answer, in the order of the prompts.
     ///
     /// # Errors
-    /// When there is nothing to ask, a length is beyond the model's context, or the engine refuses.
-    pub fn run(&self, model: &mut impl Completer, done: &mut dyn FnMut(&Sample)) -> Result<Outcome, EvalError> {
+    /// When there is nothing to ask, a length is beyond the model's context, an answer cannot be kept, or the engine refuses.
+    pub fn run(
+        &self,
+        model: &mut impl Completer,
+        kept: &mut Samples,
+        done: &mut dyn FnMut(&Sample),
+    ) -> Result<Outcome, EvalError> {
         for (empty, what) in [
             (self.lengths.is_empty(), "the list of lengths"),
             (self.samples == 0, "the number of samples"),
@@ -152,49 +169,53 @@ impl Retrieval {
         let mut samples = Vec::new();
         for &length in &self.lengths {
             for sample in 0..self.samples {
-                let depth = (sample as f64 + 0.5) / self.samples as f64;
-                let key = digits(self.seed, length, sample);
-                let limit = length.min(model.max_context().saturating_sub(ANSWER_TOKENS));
-                let prompt = match self.task {
-                    Task::Passkey => passkey::prompt(model, limit, depth, &key)?,
-                    Task::Needle => needle::prompt(model, limit, depth, sample, &key)?,
+                let named = |mode: &str| Key {
+                    task: self.task.name().into(),
+                    length,
+                    index: sample,
+                    seed: self.seed,
+                    mode: mode.into(),
                 };
+                let question = kept.once(named(PROMPT), || self.question(model, length, sample))?;
+                let prompt = model.encode(&question.prompt)?;
                 for &attention in &self.attention {
-                    let answer = self.ask(model, &prompt, attention)?;
-                    let right = first_number(&answer.text) == Some(&key);
-                    samples.push(Sample {
-                        length,
-                        sample,
-                        attention,
-                        depth,
-                        prompt_tokens: prompt.len(),
-                        key: key.clone(),
-                        answer: answer.text,
-                        right,
-                        density: answer.stats.density,
-                        ttft_ms: answer.stats.ttft_ms,
-                    });
-                    done(&samples[samples.len() - 1]);
+                    let answer = kept.once(named(&attention.to_string()), || {
+                        let answer = predict(model, &prompt, ANSWER_TOKENS, attention, self.goal)?;
+                        let key = question.answers.concat();
+                        Ok(Sample {
+                            length,
+                            sample,
+                            attention,
+                            depth: self.depth(sample),
+                            prompt_tokens: answer.prompt_tokens,
+                            right: first_number(&answer.answer) == Some(&key),
+                            key,
+                            answer: answer.answer,
+                            density: answer.density,
+                            ttft_ms: answer.ttft_ms,
+                        })
+                    })?;
+                    done(&answer);
+                    samples.push(answer);
                 }
             }
         }
         Ok(self.summarise(samples))
     }
 
-    fn ask(
-        &self,
-        model: &mut impl Completer,
-        prompt: &[u32],
-        attention: AttentionMode,
-    ) -> Result<runtime::request::Generation, EvalError> {
-        let request = Request {
-            max_tokens: ANSWER_TOKENS,
-            attention,
-            goal: self.goal,
-            sampling: Sampling::Greedy,
-            ..Request::default()
+    fn depth(&self, sample: usize) -> f64 {
+        (sample as f64 + 0.5) / self.samples as f64
+    }
+
+    fn question(&self, model: &impl Completer, length: usize, sample: usize) -> Result<Question, EvalError> {
+        let key = digits(self.seed, length, sample);
+        let limit = length.min(model.max_context().saturating_sub(ANSWER_TOKENS));
+        let depth = self.depth(sample);
+        let prompt = match self.task {
+            Task::Passkey => passkey::prompt(model, limit, depth, &key)?,
+            Task::Needle => needle::prompt(model, limit, depth, sample, &key)?,
         };
-        Ok(model.complete(prompt, &request)?)
+        Ok(Question { prompt, answers: vec![key] })
     }
 
     fn summarise(&self, samples: Vec<Sample>) -> Outcome {
@@ -214,19 +235,19 @@ impl Retrieval {
                     ttft_ms: mean(of(attention).map(|s| s.ttft_ms)),
                 });
                 if attention != AttentionMode::Dense && self.attention.contains(&AttentionMode::Dense) {
-                    let pairs = || of(attention).zip(of(AttentionMode::Dense));
-                    let same = Proportion::of(pairs().map(|(a, b)| first_number(&a.answer) == first_number(&b.answer)));
-                    let lost = pairs().filter(|(own, dense)| dense.right && !own.right).count();
-                    let won = pairs().filter(|(own, dense)| own.right && !dense.right).count();
+                    let pairs = Pairs::of(of(attention).zip(of(AttentionMode::Dense)).map(|(own, dense)| Pair {
+                        same: first_number(&own.answer) == first_number(&dense.answer),
+                        right: Some((own.right, dense.right)),
+                    }));
                     agreement.push(Agreement {
                         length,
                         attention,
-                        agreement: same.fraction(),
-                        lost,
-                        won,
-                        p_value: exact_sign_test(lost, won),
-                        n: same.n(),
-                        ci95: same.wilson95(),
+                        agreement: pairs.same.fraction(),
+                        lost: pairs.lost,
+                        won: pairs.won,
+                        p_value: pairs.p_value,
+                        n: pairs.same.n(),
+                        ci95: pairs.same.wilson95(),
                     });
                 }
             }
@@ -265,7 +286,7 @@ mod tests {
         let mut model = ScriptedModel::default();
         let task = Retrieval { lengths: vec![3000, 6000], samples: 4, ..Retrieval::default() };
         let mut heard = 0;
-        let outcome = task.run(&mut model, &mut |_| heard += 1).unwrap();
+        let outcome = task.run(&mut model, &mut Samples::in_memory(), &mut |_| heard += 1).unwrap();
         assert_eq!((heard, outcome.samples.len(), outcome.rows.len(), outcome.agreement.len()), (16, 16, 4, 2));
         let scores: Vec<f64> = outcome.rows.iter().map(|row| row.score).collect();
         assert_eq!(scores, [1.0, 0.5, 1.0, 0.5]);
@@ -279,9 +300,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_not_asked_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.samples.jsonl");
+        let head = crate::samples::Head { origin: crate::origin::Origin::default(), command: vec![] };
+        let task = Retrieval { lengths: vec![3000], samples: 3, ..Retrieval::default() };
+        let whole = task.run(&mut ScriptedModel::default(), &mut Samples::in_memory(), &mut |_| {}).unwrap();
+        task.run(&mut ScriptedModel::default(), &mut Samples::open(&path, &head).unwrap(), &mut |_| {}).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 1 + 3 * (1 + 2), "a head; of each prompt itself and two answers");
+        // Of the first prompt both answers, of the second dense alone, of the third nothing.
+        let some: String = text.split_inclusive('\n').take(1 + 3 + 2).collect();
+        std::fs::write(&path, some).unwrap();
+        let mut model = ScriptedModel::default();
+        let mut heard = 0;
+        let outcome = task.run(&mut model, &mut Samples::open(&path, &head).unwrap(), &mut |_| heard += 1).unwrap();
+        assert_eq!((model.requests.len(), heard), (3, 6));
+        assert_eq!(outcome.samples, whole.samples);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
     fn refuses_what_cannot_be_asked() {
         let mut model = ScriptedModel::default();
-        let mut run = |task: Retrieval| task.run(&mut model, &mut |_| {}).unwrap_err();
+        let mut run = |task: Retrieval| task.run(&mut model, &mut Samples::in_memory(), &mut |_| {}).unwrap_err();
         let base = Retrieval { lengths: vec![1000], samples: 1, ..Retrieval::default() };
         assert!(matches!(run(Retrieval { lengths: vec![], ..base.clone() }), EvalError::Nothing(_)));
         assert!(matches!(run(Retrieval { samples: 0, ..base.clone() }), EvalError::Nothing(_)));

@@ -1,7 +1,7 @@
-//! One run at a time in a folder: two would measure each other, and write over each other's results.
+//! One run at a time in a folder.
 
 use anyhow::Context;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::path::Path;
 
 /// Held until dropped, or until the process ends, however it does.
@@ -17,15 +17,9 @@ pub(super) fn lock(folder: &Path) -> anyhow::Result<Lock> {
     let path = folder.join("reproduce.lock");
     let file = OpenOptions::new().create(true).append(true).open(&path);
     let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(TryLockError::WouldBlock) => {
-            anyhow::bail!("another run writes into {}: wait until it ends, or give another --out", folder.display())
-        }
-        // Some network file systems have no locks; a run there is as it was without.
-        Err(TryLockError::Error(error)) if error.kind() == std::io::ErrorKind::Unsupported => Ok(Lock { _file: file }),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
-    }
+    let is_ours = eval::lock::lock(&file).with_context(|| format!("cannot lock {}", path.display()))?;
+    anyhow::ensure!(is_ours, "another run writes into {}: wait until it ends, or give another --out", folder.display());
+    Ok(Lock { _file: file })
 }
 
 #[cfg(test)]

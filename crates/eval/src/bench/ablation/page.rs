@@ -74,6 +74,6 @@ impl HeadRow {
         let label = format!(
             "layer {layer}, head {head}: {name}, density {density:.3}, recall {recall:.3}, output error {error:.3}"
         );
-        HeadCell { layer: *layer, head: *head, pattern, density: *density, label }
+        HeadCell { layer: *layer, head: *head, pattern: pattern.clone(), density: *density, label }
     }
 }

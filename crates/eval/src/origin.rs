@@ -1,18 +1,18 @@
 //! What a measurement holds for: measured again where any of it differs.
 
-use anyhow::Context;
+use crate::EvalError;
+use crate::machine::Machine;
 use attention::simd::Simd;
-use eval::machine::Machine;
 use runtime::model_files::ModelFiles;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// Bytes of a model, of texts and of the program, and the machine. Options are in the commands of the steps.
+/// Bytes of a model, of texts and of the program, and the machine. Options are in the commands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Origin {
+pub struct Origin {
     model: Vec<Content>,
     texts: Vec<Content>,
     program: Option<Content>,
@@ -29,14 +29,16 @@ struct Content {
 }
 
 impl Origin {
-    /// Reads all of it.
+    /// Reads all of it but the device, which is known once the model is loaded: [`on`](Self::on). Read before the model, so that
+    /// a file that changes in between is not taken for what was measured. `texts` are all other files that results depend on.
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub(super) fn read(model: &str, texts: &[PathBuf], device: &str) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("cannot find this program")?;
+    pub fn read(model: &str, texts: &[PathBuf]) -> Result<Self, EvalError> {
+        let program =
+            std::env::current_exe().map_err(|source| EvalError::Read { path: "this program".into(), source })?;
         let machine = Machine::read();
-        let parts = [&machine.device(), &machine.platform, &machine.cores.to_string(), Simd::detect().name(), device];
+        let parts = [&machine.device(), &machine.platform, &machine.cores.to_string(), Simd::detect().name()];
         Ok(Self {
             model: files_of(model)?.iter().map(|path| Content::read(path)).collect::<Result<_, _>>()?,
             texts: texts.iter().map(|path| Content::read(path)).collect::<Result<_, _>>()?,
@@ -45,11 +47,16 @@ impl Origin {
         })
     }
 
+    /// The same on a device of the machine.
+    pub fn on(self, device: &str) -> Self {
+        Self { machine: format!("{}, {device}", self.machine), ..self }
+    }
+
     /// What differs from an earlier one, in words; nothing where nothing does.
-    pub(super) fn changed_since(&self, earlier: &Origin) -> Option<&'static str> {
+    pub fn changed_since(&self, earlier: &Origin) -> Option<&'static str> {
         match () {
             _ if self.model != earlier.model => Some("the model"),
-            _ if self.texts != earlier.texts => Some("a text"),
+            _ if self.texts != earlier.texts => Some("an input file"),
             _ if self.program != earlier.program => Some("the program"),
             _ if self.machine != earlier.machine => Some("the machine"),
             _ => None,
@@ -58,12 +65,12 @@ impl Origin {
 }
 
 impl Content {
-    fn read(path: &Path) -> anyhow::Result<Self> {
-        let cannot = || format!("cannot read {}", path.display());
-        let mut file = File::open(path).with_context(cannot)?;
+    fn read(path: &Path) -> Result<Self, EvalError> {
+        let cannot = |source| EvalError::Read { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(cannot)?;
         let (mut hasher, mut bytes, mut buffer) = (DefaultHasher::new(), 0, vec![0; 1 << 20]);
         loop {
-            match file.read(&mut buffer).with_context(cannot)? {
+            match file.read(&mut buffer).map_err(cannot)? {
                 0 => break,
                 n => {
                     hasher.write(&buffer[..n]);
@@ -77,15 +84,20 @@ impl Content {
 }
 
 /// The files a model is read from: one, or those of a folder that any loader looks at, by name.
-fn files_of(model: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let folder = match ModelFiles::locate(model).with_context(|| format!("cannot find the model `{model}`"))? {
+fn files_of(model: &str) -> Result<Vec<PathBuf>, EvalError> {
+    // Also the config.json that random weights are made for.
+    if Path::new(model).is_file() {
+        return Ok(vec![model.into()]);
+    }
+    let found = ModelFiles::locate(model).map_err(|source| EvalError::Model { model: model.into(), source })?;
+    let folder = match found {
         ModelFiles::Gguf(path) => return Ok(vec![path]),
         ModelFiles::Folder(folder) => folder,
     };
-    let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+    let cannot = |source: io::Error| EvalError::Read { path: folder.clone(), source };
     let mut files = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(|| format!("cannot list {}", folder.display()))?.path();
+    for entry in std::fs::read_dir(&folder).map_err(cannot)? {
+        let path = entry.map_err(cannot)?.path();
         let read = ["json", "safetensors", "jinja", "model", "txt"];
         if path.extension().is_some_and(|end| read.iter().any(|read| end == *read)) && path.is_file() {
             files.push(path);
@@ -103,7 +115,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.gguf");
         std::fs::write(&path, bytes).unwrap();
-        Origin::read(path.to_str().unwrap(), &[], "cpu").unwrap()
+        Origin::read(path.to_str().unwrap(), &[]).unwrap()
     }
 
     #[test]
@@ -123,21 +135,22 @@ mod tests {
         let read = |words: &str| {
             std::fs::write(&model, "m").unwrap();
             std::fs::write(&text, words).unwrap();
-            Origin::read(model.to_str().unwrap(), std::slice::from_ref(&text), "cpu").unwrap()
+            Origin::read(model.to_str().unwrap(), std::slice::from_ref(&text)).unwrap()
         };
         let first = read("one");
-        assert_eq!(read("two").changed_since(&first), Some("a text"));
+        assert_eq!(read("two").changed_since(&first), Some("an input file"));
         let rebuilt = Origin { program: None, ..first.clone() };
         assert_eq!(first.changed_since(&rebuilt), Some("the program"));
         let moved = Origin { machine: "another".into(), ..first.clone() };
         assert_eq!(first.changed_since(&moved), Some("the machine"));
+        assert_eq!(first.clone().on("cuda:0").changed_since(&first.on("cpu")), Some("the machine"));
     }
 
     #[test]
     fn a_folder_is_all_the_files_that_loaders_read() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        let read = || Origin::read(folder.path().to_str().unwrap(), &[], "cpu").unwrap();
+        let read = || Origin::read(folder.path().to_str().unwrap(), &[]).unwrap();
         ["config.json", "model.safetensors", "tokenizer.json"].iter().for_each(|name| write(name, "{}"));
         let first = read();
         write("README.md", "words");
