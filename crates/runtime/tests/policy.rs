@@ -38,7 +38,7 @@ fn logits(model: &dyn Model, attention: PrefillAttention) -> Vec<Vec<f32>> {
     let mut logits = Vec::new();
     prefill(&mut *run, &ids, CHUNK, attention, &mut |run| {
         logits.push(run.logits(run.chunk_len() - 1)?);
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     })
     .unwrap();
     logits
