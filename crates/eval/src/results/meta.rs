@@ -1,6 +1,7 @@
 //! Where a result comes from.
 
 use crate::machine::Machine;
+use crate::samples::Samples;
 use serde::Serialize;
 
 /// The block every result file opens with.
@@ -27,7 +28,6 @@ impl Meta {
     /// The block for a measurement that begins now. `threads` as the engine was asked: 0 is one for each core.
     pub fn now(model: &str, device: &str, threads: usize) -> Self {
         let machine = Machine::read();
-        let now = jiff::Timestamp::now();
         Self {
             model: model.to_owned(),
             device: device.to_owned(),
@@ -35,9 +35,20 @@ impl Meta {
             machine,
             commit: option_env!("SPARSE_ACCELERATE_COMMIT"),
             version: env!("CARGO_PKG_VERSION"),
-            date: now.round(jiff::Unit::Second).unwrap_or(now).to_string(),
+            date: date_now(),
         }
     }
+
+    /// The block for a measurement that goes on with samples of an earlier run, and began with them.
+    pub fn of_samples(self, samples: &Samples) -> Self {
+        Self { date: samples.began().map_or(self.date, String::from), ..self }
+    }
+}
+
+/// ISO 8601, UTC, to the second.
+pub(crate) fn date_now() -> String {
+    let now = jiff::Timestamp::now();
+    now.round(jiff::Unit::Second).unwrap_or(now).to_string()
 }
 
 #[cfg(test)]

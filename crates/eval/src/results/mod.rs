@@ -5,4 +5,5 @@ mod meta;
 mod write;
 
 pub use meta::Meta;
+pub(crate) use meta::date_now;
 pub use write::{check_writable, write, write_text};

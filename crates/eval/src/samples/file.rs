@@ -1,7 +1,7 @@
 //! The file: a line that says what its samples hold for, then one line for each. A line counts when its end is there.
 
 use super::{Head, Key};
-use crate::{EvalError, lock};
+use crate::{EvalError, lock, results};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -16,6 +16,8 @@ const BEGINNING: &[u8] = br#"{"samples_of":"#;
 pub(super) struct SampleFile {
     file: File,
     path: PathBuf,
+    /// When its first sample was to be made: ISO 8601, UTC.
+    began: String,
 }
 
 /// A file, and what was in it.
@@ -29,6 +31,7 @@ pub(super) struct Opened {
 #[derive(Serialize, Deserialize)]
 struct FirstLine<H> {
     samples_of: H,
+    began: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,7 +47,7 @@ impl SampleFile {
         if !lock::lock(&file).map_err(cannot)? {
             return Err(EvalError::SampleFileInUse { path: path.to_owned() });
         }
-        let mut file = Self { file, path: path.to_owned() };
+        let mut file = Self { file, path: path.to_owned(), began: String::new() };
         let mut bytes = Vec::new();
         file.file.read_to_end(&mut bytes).map_err(cannot)?;
         let is_ours =
@@ -62,7 +65,10 @@ impl SampleFile {
                 return Ok(Opened { file, finished: HashMap::new(), changed: None });
             }
             Some(line) => match serde_json::from_slice::<FirstLine<Head>>(line) {
-                Ok(FirstLine { samples_of }) => head.changed_since(&samples_of),
+                Ok(FirstLine { samples_of, began }) => {
+                    file.began = began;
+                    head.changed_since(&samples_of)
+                }
                 Err(_) => Some("the program"),
             },
         };
@@ -87,6 +93,10 @@ impl SampleFile {
         &self.path
     }
 
+    pub(super) fn began(&self) -> &str {
+        &self.began
+    }
+
     /// Appends a sample, which is on the disk when this returns.
     pub(super) fn append(&mut self, key: &Key, sample: &Value) -> Result<(), EvalError> {
         self.write_line(&Line { key, sample })
@@ -94,7 +104,8 @@ impl SampleFile {
 
     fn begin(&mut self, head: &Head) -> Result<(), EvalError> {
         self.cut(0).map_err(|source| EvalError::SampleFile { path: self.path.clone(), source })?;
-        self.write_line(&FirstLine { samples_of: head })
+        self.began = results::date_now();
+        self.write_line(&FirstLine { samples_of: head, began: self.began.clone() })
     }
 
     fn cut(&mut self, bytes: u64) -> io::Result<()> {

@@ -83,6 +83,11 @@ impl Samples {
         self.file.as_ref().map(SampleFile::path)
     }
 
+    /// When the first of them was begun, where a file says so: ISO 8601, UTC.
+    pub fn began(&self) -> Option<&str> {
+        self.file.as_ref().map(SampleFile::began)
+    }
+
     /// How many are finished, prompts included.
     pub fn len(&self) -> usize {
         self.finished.len()

@@ -37,7 +37,10 @@ fn a_file_cut_anywhere_loses_the_line_that_was_cut() {
         let mut samples = Samples::open(&path, &head("x")).unwrap();
         assert_eq!((samples.len(), samples.changed()), (lines.saturating_sub(1), None), "cut at {cut}");
         run(&mut samples, 5);
-        assert_eq!(fs::read(&path).unwrap(), with_five, "cut at {cut}");
+        // A new head says when it was written.
+        if lines > 0 {
+            assert_eq!(fs::read(&path).unwrap(), with_five, "cut at {cut}");
+        }
     }
 }
 
@@ -52,6 +55,23 @@ fn what_holds_for_something_else_begins_anew_and_says_so() {
     drop(samples);
     fs::write(&path, "{\"samples_of\":{\"of\":\"another version\"}}\n{\"key\":1}\n").unwrap();
     assert_eq!(Samples::open(&path, &head("y")).unwrap().changed(), Some("the program"));
+}
+
+#[test]
+fn results_are_of_the_day_when_their_samples_began() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.samples.jsonl");
+    let samples = Samples::open(&path, &head("x")).unwrap();
+    let began = samples.began().unwrap().to_owned();
+    drop(samples);
+    let earlier = fs::read_to_string(&path).unwrap().replace(&began, "2026-01-31T12:00:00Z");
+    fs::write(&path, earlier).unwrap();
+    let meta = |command| {
+        let samples = Samples::open(&path, &head(command)).unwrap();
+        crate::results::Meta::now("m", "cpu", 1).of_samples(&samples).date
+    };
+    assert_eq!(meta("x"), "2026-01-31T12:00:00Z");
+    assert!(meta("y") >= began, "anew");
 }
 
 #[test]
