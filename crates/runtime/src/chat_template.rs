@@ -112,13 +112,14 @@ impl ChatTemplate {
 }
 
 fn print_as_python(out: &mut Output, _: &State, value: &Value) -> Result<(), Error> {
-    Ok(match value.as_str() {
+    match value.as_str() {
         Some(text) => {
             bounds::spend_printed(value)?;
-            out.write_str(text)?
+            out.write_str(text)?;
         }
         None => out.write_str(&python_text::text(value)?)?,
-    })
+    }
+    Ok(())
 }
 
 /// What Python can walk: for the engine, none is an empty list as well.
