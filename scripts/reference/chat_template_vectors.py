@@ -1,8 +1,11 @@
-"""Writes chats as Hugging Face transformers renders them, with the templates inside GGUF files and with small ones that
-each use a feature published templates need.
+"""Writes chats as Hugging Face transformers renders them, with the templates inside GGUF files, with small ones that
+each use a feature published templates need, and with those of a folder, over the chats of `chat_conversations.py`.
 
     python scripts/reference/chat_template_vectors.py models/*.gguf \
         --out crates/runtime/tests/reference/chat_template.json
+
+    # Renders every NAME.jinja of a folder into expected.json there; the test reads it, and that of CHAT_TEMPLATES=FOLDER.
+    python scripts/reference/chat_template_vectors.py --folder crates/runtime/tests/reference/chat_templates
 
 Needs transformers, jinja2 and gguf. The models' own templates are not stored, only what they make of the chats.
 """
@@ -13,7 +16,9 @@ import pathlib
 
 import gguf
 import jinja2
+import tokenizers
 import transformers
+from chat_conversations import CONVERSATIONS
 from transformers.utils.chat_template_utils import render_jinja_template
 
 CHATS = [
@@ -44,6 +49,7 @@ FEATURES = {
     "no trailing newline": "x\n\n",
 }
 BOS, EOS = "<s>", "</s>"
+MADE_BY = f"transformers {transformers.__version__}, jinja2 {jinja2.__version__}"
 
 
 def render(template, chat, add_generation_prompt, bos, eos):
@@ -61,6 +67,32 @@ def render(template, chat, add_generation_prompt, bos, eos):
         return {"error": str(error)}
 
 
+def of_conversation(tokenizer, template, inputs):
+    try:
+        return tokenizer.apply_chat_template(
+            inputs["messages"], chat_template=template, tokenize=False, **{k: v for k, v in inputs.items() if k != "messages"}
+        )
+    except Exception as error:  # Templates fail as Python does, with anything.
+        # Only what a template says itself is to be said again.
+        return {"error": str(error) if type(error) is jinja2.TemplateError else ""}
+
+
+def of_folder(folder):
+    nothing = tokenizers.Tokenizer(tokenizers.models.WordLevel({}, unk_token=None))
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=nothing, bos_token=BOS, eos_token=EOS)
+    expected = {
+        path.name: [of_conversation(tokenizer, path.read_bytes().decode(), inputs) for inputs in CONVERSATIONS.values()]
+        for path in sorted(folder.glob("*.jinja"))
+    }
+    vectors = {
+        "made_by": MADE_BY,
+        "conversations": [{"name": name, "inputs": inputs} for name, inputs in CONVERSATIONS.items()],
+        "templates": expected,
+    }
+    (folder / "expected.json").write_text(json.dumps(vectors, ensure_ascii=False, indent=1) + "\n")
+    print(f"{len(expected)} templates, {len(CONVERSATIONS)} conversations")
+
+
 def of_model(path):
     reader = gguf.GGUFReader(path)
     value = lambda key: reader.fields["tokenizer." + key].contents()
@@ -72,11 +104,16 @@ def of_model(path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("gguf", type=pathlib.Path, nargs="+")
-    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("gguf", type=pathlib.Path, nargs="*")
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--folder", type=pathlib.Path)
     arguments = parser.parse_args()
+    if arguments.folder:
+        of_folder(arguments.folder)
+    if not arguments.out:
+        return
     vectors = {
-        "made_by": f"transformers {transformers.__version__}, jinja2 {jinja2.__version__}",
+        "made_by": MADE_BY,
         "chats": [[{"role": role, "content": content} for role, content in chat] for chat in CHATS],
         "models": {path.name: of_model(path) for path in arguments.gguf},
         "features": [

@@ -3,10 +3,15 @@
 mod bounds;
 mod generation_tag;
 mod guard;
+mod inputs;
 mod json;
+mod methods;
+mod python_text;
+
+pub use inputs::ChatInputs;
 
 use minijinja::value::ValueKind;
-use minijinja::{Environment, Error, ErrorKind, Output, State, Value, context};
+use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
 use serde::{Deserialize, Serialize};
 
 /// One message of a chat.
@@ -61,13 +66,18 @@ impl ChatTemplate {
         environment.set_lstrip_blocks(true);
         // Templates are written for Python: values print as there, and strings have methods.
         environment.set_formatter(print_as_python);
-        environment.set_unknown_method_callback(bounds::python_method);
+        environment.set_unknown_method_callback(methods::python_method);
         environment.add_filter("tojson", json::to_json);
         bounds::bound(&mut environment);
+        environment.add_test("iterable", is_iterable);
+        environment.add_test("sequence", is_sequence);
         environment.add_function("raise_exception", refuse);
         environment.add_function("strftime_now", today);
         let longest_text = bounds::longest_text(source);
-        let source = guard::guarded(&generation_tag::without_generation_tags(source))?;
+        // Jinja knows one end of a line.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        let source = methods::with_reversals(&source);
+        let source = guard::guarded(&generation_tag::without_generation_tags(&source))?;
         let environment = bounds::with_deep_stack(bounds::COMPILE_TIME, move || {
             environment.add_template_owned(NAME, source)?;
             Ok(environment)
@@ -78,15 +88,19 @@ impl ChatTemplate {
     /// The chat as text, up to where the assistant's turn begins when `add_generation_prompt`.
     ///
     /// # Errors
-    /// When the template refuses the messages, does not end, or takes far more memory or writes far more than the messages.
+    /// As those of [`Self::render_inputs`].
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TemplateError> {
-        let values = context! {
-            messages, add_generation_prompt, bos_token => self.bos, eos_token => self.eos,
-            // Templates ask whether these are none, which an undefined variable is not.
-            tools => (), documents => (),
-        };
+        self.render_inputs(&ChatInputs::of_messages(messages, add_generation_prompt))
+    }
+
+    /// A chat with tools, documents and whatever else the template asks for, as text.
+    ///
+    /// # Errors
+    /// When the template refuses the messages, does not end, or takes far more memory or writes far more than the messages.
+    pub fn render_inputs(&self, inputs: &ChatInputs) -> Result<String, TemplateError> {
+        let allowance = bounds::Allowance::of_chat(inputs.size()?, self.longest_text);
+        let values = inputs.values(&self.bos, &self.eos)?;
         let mut environment = self.environment.clone();
-        let allowance = bounds::Allowance::of_chat(messages, self.longest_text);
         environment.set_fuel(Some(allowance.steps));
         Ok(bounds::with_deep_stack(allowance.time, move || {
             bounds::begin(allowance.bytes);
@@ -97,13 +111,25 @@ impl ChatTemplate {
     }
 }
 
-fn print_as_python(out: &mut Output, state: &State, value: &Value) -> Result<(), Error> {
-    bounds::spend_printed(value)?;
-    match value.kind() {
-        ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
-        ValueKind::None => Ok(out.write_str("None")?),
-        _ => minijinja::escape_formatter(out, state, value),
+fn print_as_python(out: &mut Output, _: &State, value: &Value) -> Result<(), Error> {
+    match value.as_str() {
+        Some(text) => {
+            bounds::spend_printed(value)?;
+            out.write_str(text)?;
+        }
+        None => out.write_str(&python_text::text(value)?)?,
     }
+    Ok(())
+}
+
+/// What Python can walk: for the engine, none is an empty list as well.
+fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && (value.as_str().is_some() || value.try_iter().is_ok())
+}
+
+/// What has a length and items, as texts and dicts have.
+fn is_sequence(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String | ValueKind::Undefined)
 }
 
 /// How templates refuse a chat, such as one whose roles do not alternate.

@@ -1,6 +1,6 @@
 //! Chat templates against Hugging Face transformers (`scripts/reference/chat_template_vectors.py`).
 
-use runtime::chat_template::{ChatTemplate, Message};
+use runtime::chat_template::{ChatInputs, ChatTemplate, Message};
 use runtime::weights::gguf::Gguf;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ struct Feature {
     rendered: Rendered,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Rendered {
     Text(String),
@@ -68,4 +68,54 @@ fn models_own_templates_render_as_in_transformers() {
             check(&model, &template, chat, true, with);
         }
     }
+}
+
+/// The templates of a folder over conversations, as `chat_template_vectors.py --folder` writes them.
+#[derive(Deserialize)]
+struct Folder {
+    conversations: Vec<Conversation>,
+    /// By file name, for each conversation.
+    templates: BTreeMap<String, Vec<Rendered>>,
+}
+
+#[derive(Deserialize)]
+struct Conversation {
+    name: String,
+    inputs: ChatInputs,
+}
+
+/// What is rendered otherwise than expected, and a line on each template.
+fn differences(folder: &Path) -> Vec<String> {
+    let read =
+        |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let Folder { conversations, templates } =
+        serde_json::from_str(&read("expected.json")).expect("vectors are as the script writes them");
+    assert!(!templates.is_empty(), "{} has no templates", folder.display());
+    let mut differences = Vec::new();
+    for (name, expected) in &templates {
+        let before = differences.len();
+        let template = ChatTemplate::new(&read(name), "<s>", "</s>");
+        for (Conversation { name: chat, inputs }, expected) in conversations.iter().zip(expected) {
+            let found = template.as_ref().map_err(ToString::to_string);
+            let found = found.and_then(|template| template.render_inputs(inputs).map_err(|error| error.to_string()));
+            let agree = match (&found, expected) {
+                (Ok(text), Rendered::Text(expected)) => text == expected,
+                (Err(found), Rendered::Refused { error }) => found.contains(error),
+                _ => false,
+            };
+            if !agree {
+                differences.push(format!("{name}, {chat}:\n  found    {found:?}\n  expected {expected:?}"));
+            }
+        }
+        println!("{name}: {} of {} agree", expected.len() + before - differences.len(), expected.len());
+    }
+    differences
+}
+
+#[test]
+fn what_published_templates_do_renders_as_in_transformers() {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/chat_templates");
+    let theirs = std::env::var_os("CHAT_TEMPLATES").map(PathBuf::from);
+    let differences: Vec<String> = [ours].into_iter().chain(theirs).flat_map(|folder| differences(&folder)).collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }

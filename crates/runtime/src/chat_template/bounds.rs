@@ -4,7 +4,7 @@
 //! or handed to a filter counts against [`Allowance::bytes`]. Compiling and rendering have a stack that is deep enough for
 //! the longest source.
 
-use super::{Message, guard};
+use super::{guard, python_text};
 use crate::library_panics;
 use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
@@ -20,13 +20,13 @@ const MAX_SOURCE_BYTES: usize = 64 << 10;
 const STACK_BYTES: usize = 256 << 20;
 /// What is copied whatever the chat.
 const OWN_BYTES: usize = 128 << 20;
-/// How often the chat may be copied: as text, as JSON, trimmed, and in pieces; and once more for each message, since some put
+/// How often the chat may be copied: as text, as JSON, trimmed, and in pieces; and once more for each message or other entry, since some put
 /// a text together message by message.
 const COPIES_OF_CHAT: usize = 64;
-/// What is copied for each message whatever its length.
-const BYTES_PER_MESSAGE: usize = 64 << 10;
+/// What is copied for each entry whatever its length.
+const BYTES_PER_ENTRY: usize = 64 << 10;
 const OWN_STEPS: u64 = 200_000;
-const STEPS_PER_MESSAGE: u64 = 10_000;
+const STEPS_PER_ENTRY: u64 = 10_000;
 /// The widest column and the largest batch that a filter may make.
 const MAX_WIDTH: i64 = 1000;
 const MAX_DEPTH: usize = 100;
@@ -68,13 +68,35 @@ pub(super) struct Allowance {
     pub(super) time: Duration,
 }
 
+/// How much a chat is, with its tools and documents.
+#[derive(Clone, Copy, Default)]
+pub(super) struct ChatSize {
+    /// Messages, tool calls, schemas and whatever else has fields.
+    pub(super) entries: usize,
+    /// Bytes of all texts.
+    pub(super) bytes: usize,
+}
+
+impl ChatSize {
+    /// Counts a value.
+    ///
+    /// # Errors
+    /// When it is nested deeper, or has more parts, than anything that is rendered may.
+    pub(super) fn add(&mut self, value: &Value) -> Result<(), Error> {
+        visit(value, 0, &mut 0, &mut |part| {
+            self.entries += usize::from(part.kind() == ValueKind::Map);
+            self.bytes += part.as_str().map_or(0, str::len);
+            Ok(())
+        })
+    }
+}
+
 impl Allowance {
     /// `longest_text` is what one step may write by itself.
-    pub(super) fn of_chat(messages: &[Message], longest_text: usize) -> Self {
-        let chat: usize = messages.iter().map(|message| message.role.len() + message.content.len()).sum();
-        let steps = OWN_STEPS.saturating_add(STEPS_PER_MESSAGE.saturating_mul(messages.len() as u64));
-        let copies = chat.saturating_mul(COPIES_OF_CHAT.saturating_add(messages.len()));
-        let bytes = OWN_BYTES.saturating_add(copies).saturating_add(messages.len().saturating_mul(BYTES_PER_MESSAGE));
+    pub(super) fn of_chat(ChatSize { entries, bytes: chat }: ChatSize, longest_text: usize) -> Self {
+        let steps = OWN_STEPS.saturating_add(STEPS_PER_ENTRY.saturating_mul(entries as u64));
+        let copies = chat.saturating_mul(COPIES_OF_CHAT.saturating_add(entries));
+        let bytes = OWN_BYTES.saturating_add(copies).saturating_add(entries.saturating_mul(BYTES_PER_ENTRY));
         // Text outside of tags is written without being counted: so many steps write what may be copied four times over.
         let writes = 4 * bytes as u64 / longest_text.max(1) as u64;
         Self { steps: steps.min(writes), bytes, time: COMPILE_TIME + Duration::from_secs((chat >> 20) as u64) }
@@ -217,10 +239,12 @@ pub(super) fn spend_indented(value: &Value, indent: Option<usize>) -> Result<(),
     (0..=indent.unwrap_or(0) / 4).try_for_each(|_| spend_printed(value))
 }
 
-/// Filter for operands of `~`.
+/// Filter for operands of `~`, which are texts from then on.
 fn print_operand(value: Value) -> Result<Value, Error> {
-    spend_printed(&value)?;
-    Ok(value)
+    match value.as_str() {
+        Some(_) => spend_printed(&value).map(|()| value),
+        None => python_text::string(value),
+    }
 }
 
 /// Filter for operands of `+`.
@@ -255,6 +279,33 @@ fn keep(value: Value) -> Result<Value, Error> {
         _ => Ok(()),
     })?;
     Ok(value)
+}
+
+/// Filter for what a loop walks: nothing else than Python walks, and texts by their characters.
+fn walk(value: Value) -> Result<Value, Error> {
+    match value.as_str() {
+        Some(text) => {
+            spend(text.len().saturating_mul(BYTES_PER_ITEM))?;
+            Ok(text.chars().map(Value::from).collect())
+        }
+        None if value.is_none() => Err(too_much("it walks none as if that were a list")),
+        None => Ok(value),
+    }
+}
+
+/// As Jinja's filters for text take anything: by what Python's `str` makes of it.
+fn as_texts(name: &str, args: &mut [Value]) -> Result<(), Error> {
+    match (name, args) {
+        ("trim" | "upper" | "lower" | "capitalize" | "title" | "replace" | "e" | "escape", [value, ..]) => {
+            *value = python_text::string(value.clone())?;
+        }
+        // With an attribute, joins what its items have there.
+        ("join", [list] | [list, _]) if list.kind() == ValueKind::Seq => {
+            *list = list.try_iter()?.map(python_text::string).collect::<Result<Vec<_>, _>>()?.into();
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Refuses widths that would fill the memory.
@@ -346,14 +397,14 @@ fn spend_call(name: &str, args: &[Value]) -> Result<(), Error> {
     }
 }
 
-/// Methods of Python's strings, lists and dicts.
-pub(super) fn python_method(state: &State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
-    // Of lists and dicts nothing is copied.
+/// Counts what a method may make.
+pub(super) fn spend_method(value: &Value, method: &str, args: &[Value]) -> Result<(), Error> {
+    // Of lists and dicts nothing is copied but references.
     if value.as_str().is_some() {
         let whole: Vec<Value> = std::iter::once(value).chain(args).cloned().collect();
-        spend_call(method, &whole)?;
+        return spend_call(method, &whole);
     }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+    spend_shallow(value)
 }
 
 /// Puts a count of what they are asked for before the filters that make much, and takes out what prints everything.
@@ -364,6 +415,7 @@ pub(super) fn bound(environment: &mut Environment<'static>) {
     environment.add_filter(guard::SPEND, spend_operand);
     environment.add_filter(guard::REPEAT, repeat_operand);
     environment.add_filter(guard::KEEP, keep);
+    environment.add_filter(guard::WALK, walk);
     let counted = [
         ("batch", Value::from_function(filters::batch)),
         ("capitalize", Value::from_function(filters::capitalize)),
@@ -386,7 +438,7 @@ pub(super) fn bound(environment: &mut Environment<'static>) {
         ("slice", Value::from_function(filters::slice)),
         ("sort", Value::from_function(filters::sort)),
         ("split", Value::from_function(filters::split)),
-        ("string", Value::from_function(filters::string)),
+        ("string", Value::from_function(python_text::string)),
         ("sum", Value::from_function(filters::sum)),
         ("title", Value::from_function(filters::title)),
         ("trim", Value::from_function(filters::trim)),
@@ -395,9 +447,11 @@ pub(super) fn bound(environment: &mut Environment<'static>) {
         ("zip", Value::from_function(filters::zip)),
     ];
     for (name, filter) in counted {
-        environment.add_filter(name, move |state: &State, args: Rest<Value>| {
+        environment.add_filter(name, move |state: &State, args: Rest<Value>| -> Result<Value, Error> {
+            let mut args = args.0;
             if !args.is_empty() {
                 spend_call(name, &args)?;
+                as_texts(name, &mut args)?;
             }
             filter.call(state, &args)
         });

@@ -2,7 +2,8 @@
 //!
 //! MiniJinja counts steps, but one step may double a text, and sixty of them fill any memory. Nothing of it is called when an
 //! operator runs; filters are. So both operands of each `~`, `+` and `*` go through the filter [`PRINT`],
-//! [`SPEND`] or [`REPEAT`], which count them against what the chat may take; and what is set into a namespace goes through
+//! [`SPEND`] or [`REPEAT`], which count them against what the chat may take; what a loop walks goes through [`WALK`], since
+//! the engine takes none for an empty list where Python fails; and what is set into a namespace goes through
 //! [`KEEP`], since only there can a value come to hold itself.
 
 use super::bounds::too_much;
@@ -19,6 +20,9 @@ pub(super) const SPEND: &str = "_spend";
 pub(super) const REPEAT: &str = "_repeat";
 /// Filter for what a namespace is to hold.
 pub(super) const KEEP: &str = "_keep";
+
+/// Filter for what a loop walks.
+pub(super) const WALK: &str = "_walk";
 
 /// The source with the checks.
 ///
@@ -40,9 +44,9 @@ pub(super) fn guarded(source: &str) -> Result<String, Error> {
 }
 
 /// Where a token is. Strings, numbers and names are one token each, of other characters each is one, `**` but one too.
-type Token = Range<usize>;
+pub(super) type Token = Range<usize>;
 
-fn tokens(source: &str, code: Range<usize>) -> Vec<Token> {
+pub(super) fn tokens(source: &str, code: Range<usize>) -> Vec<Token> {
     let bytes = source.as_bytes();
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
     let (mut tokens, mut at) = (Vec::new(), code.start);
@@ -122,6 +126,9 @@ fn guard(
             _ => {}
         }
     }
+    if is_tag {
+        guard_loop(tokens, &text, &closing, insertions);
+    }
     // `set a.b = value`, by whatever more targets.
     let first = (0..2).find(|&n| text(n) == "set").filter(|_| is_tag);
     let assigned = first.and_then(|first| (first + 1..tokens.len()).find(|&n| text(n) == "="));
@@ -135,6 +142,25 @@ fn guard(
         insertions.insert((last.end, 1, format!(")|{KEEP}")));
     }
     Ok(())
+}
+
+/// `for a, b in walked if condition`.
+fn guard_loop<'s>(
+    tokens: &[Token],
+    text: &impl Fn(usize) -> &'s str,
+    closing: &[Option<usize>],
+    insertions: &mut BTreeSet<(usize, u8, String)>,
+) {
+    let Some(first) = (0..2).find(|&n| text(n) == "for") else { return };
+    let Some(walked) = (first..tokens.len()).find(|&n| text(n) == "in") else { return };
+    let mut end = walked;
+    while end + 1 < tokens.len() && !matches!(text(end + 1), "if" | "recursive") {
+        end = closing[end + 1].unwrap_or(end + 1);
+    }
+    if end > walked {
+        insertions.insert((tokens[walked].end, 0, "(".into()));
+        insertions.insert((tokens[end].end, 1, format!(")|{WALK}")));
+    }
 }
 
 /// For each opening bracket the token that closes it.
@@ -195,6 +221,18 @@ mod tests {
         }
         assert!(guarded("{{ a * b * c }}").is_err());
         assert!(guarded("{{ (a * b) * c }}").is_ok());
+    }
+
+    #[test]
+    fn what_a_loop_walks_is_looked_at() {
+        for (source, expected) in [
+            ("{%- for a in b -%}", "{%- for a in( b)|_walk -%}"),
+            ("{% for a, b in c[0 if x else 1].d() if a %}", "{% for a, b in( c[0 if x else 1].d())|_walk if a %}"),
+            ("{% for a in b + c recursive %}", "{% for a in( b|_spend + c|_spend)|_walk recursive %}"),
+            ("{{ 'for' in x }}{% if a in b %}", "{{ 'for' in x }}{% if a in b %}"),
+        ] {
+            assert_eq!(guarded(source).unwrap(), expected);
+        }
     }
 
     #[test]
