@@ -1,6 +1,7 @@
 //! One model, loaded; prompts in, text out.
 
 mod budget;
+mod not_a_number;
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
 use crate::config::{ConfigError, ModelConfig, StretchContext};
@@ -23,6 +24,8 @@ use attention::search::{CostModel, Search, Target};
 use attention::shape::{QueryRange, Tiles};
 use attention::simd::Simd;
 use budget::Fit;
+use not_a_number::are_numbers;
+pub use not_a_number::{Finding, Origin};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::path::Path;
 use std::time::Instant;
@@ -152,12 +155,12 @@ pub enum EngineError {
         available: u64,
     },
     /// Logits that say nothing.
-    #[error(
-        "the model computed no number (infinity or NaN) for the token at position {position}: a weight is not a number or a value grew beyond what its type holds; download the model again, or take another file or quantisation of it"
-    )]
+    #[error("the model computed no number (infinity or NaN) for the token at position {position}; {finding}")]
     NoNumber {
         /// Position of the token to be predicted; the first of a prompt is at 0.
         position: usize,
+        /// Where it begins.
+        finding: Finding,
     },
     /// Nobody knows how long a step takes here.
     #[error("a time budget needs to know this machine: run `sparse-accelerate calibrate` first, or give --calibration")]
@@ -423,7 +426,15 @@ impl Engine {
         let accepted = Instant::now();
         let attention = attention.into();
         self.check_prompt(prompt, 1, attention.policy)?;
-        self.pool.install(|| Ok(self.prefill(prompt, 1, attention, accepted, &mut |_| Ok(()))?.stats))
+        self.pool.install(|| {
+            let Prefilled { mut run, stats, .. } = self.prefill(prompt, 1, attention, accepted, &mut |_| Ok(()))?;
+            let logits = run.logits(run.chunk_len() - 1)?;
+            drop(run);
+            match are_numbers(&logits) {
+                true => Ok(stats),
+                false => Err(self.no_number(prompt.len(), prompt, &[], attention.policy)),
+            }
+        })
     }
 
     /// Negative log-likelihood, in nats, of each of the last `tail` tokens of `ids` given all tokens before it, with the
@@ -457,30 +468,35 @@ impl Engine {
         self.check_prompt(ids, 1, attention.policy)?;
         self.check_prompt(prompt, 1, attention.policy)?;
         let first = prompt.len().saturating_sub(tail);
-        let mut nll = Vec::new();
+        let (mut nll, mut no_number_at) = (Vec::new(), None);
         let prefilled = self.pool.install(|| {
             self.prefill(prompt, 1, attention, accepted, &mut |run| {
                 let start = run.tokens_done() - run.chunk_len();
                 for position in first.max(start)..run.tokens_done() {
-                    nll.push(surprise(&run.logits(position - start)?, ids[position + 1]));
+                    let logits = run.logits(position - start)?;
+                    if !are_numbers(&logits) {
+                        no_number_at.get_or_insert(position + 1);
+                    }
+                    nll.push(surprise(&logits, ids[position + 1]));
                 }
                 Ok(())
             })
         })?;
-        if let Some(at) = nll.iter().position(|nll| !nll.is_finite()) {
-            return Err(EngineError::NoNumber { position: first + at + 1 });
+        let stats = prefilled.stats;
+        match no_number_at {
+            None => Ok((nll, stats)),
+            Some(position) => Err(self.pool.install(|| self.no_number(position, prompt, &[], attention.policy))),
         }
-        Ok((nll, prefilled.stats))
     }
 
-    fn prefill(
-        &self,
-        prompt: &[u32],
+    fn prefill<'a>(
+        &'a self,
+        prompt: &'a [u32],
         max_tokens: usize,
-        attention: PrefillAttention,
+        attention: PrefillAttention<'a>,
         accepted: Instant,
         on_chunk: &mut dyn FnMut(&mut dyn Run) -> Result<(), OpsError>,
-    ) -> Result<Prefilled<'_>, EngineError> {
+    ) -> Result<Prefilled<'a>, EngineError> {
         let tokens = tokens_in_context(prompt, max_tokens);
         let need = self.predicted_memory(tokens, is_sparse(attention.policy));
         let mut run = self.model.start(prompt.len(), tokens)?;
@@ -499,7 +515,7 @@ impl Engine {
             dropped_at_most: report.dropped_pairs_at_most.map(|pairs| pairs / report.causal_pairs as f64),
             ..RunStats::default()
         };
-        Ok(Prefilled { run, stats })
+        Ok(Prefilled { run, stats, prompt, policy: attention.policy })
     }
 
     fn decode_from(
@@ -511,7 +527,7 @@ impl Engine {
         events: &mut (dyn FnMut(Event) + Send),
     ) -> Result<Generation, EngineError> {
         let tokenizer = &self.tokenizer;
-        let Prefilled { mut run, mut stats } = prefilled;
+        let Prefilled { mut run, mut stats, prompt, policy } = prefilled;
         let mut text = String::new();
         let mut new_tokens = Vec::new();
         let mut stream = tokenizer.stream();
@@ -528,7 +544,14 @@ impl Engine {
         let mut first_at = None;
         while new_tokens.len() < request.max_tokens {
             let logits = run.logits(run.chunk_len() - 1)?;
-            let next = sampler.sample(&logits).ok_or(EngineError::NoNumber { position: run.tokens_done() })?;
+            let next = match sampler.sample(&logits).filter(|_| are_numbers(&logits)) {
+                Some(next) => next,
+                None => {
+                    let position = run.tokens_done();
+                    drop(run);
+                    return Err(self.no_number(position, prompt, &new_tokens, policy));
+                }
+            };
             let first_at = *first_at.get_or_insert_with(Instant::now);
             if stats.ttft_ms == 0.0 {
                 stats.ttft_ms = (first_at - accepted).as_secs_f64() * 1e3;
@@ -804,6 +827,8 @@ fn warm_up(model: &dyn Model, options: &EngineOptions) -> Result<(), EngineError
 struct Prefilled<'a> {
     run: Box<dyn Run + 'a>,
     stats: RunStats,
+    prompt: &'a [u32],
+    policy: AttentionPolicy<'a>,
 }
 
 /// Negative logarithm of the probability of `token`, in nats.
