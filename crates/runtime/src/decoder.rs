@@ -7,6 +7,7 @@ use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, 
 use crate::policy::PrefillAttention;
 use crate::weights::{ExpertPart, LayerPart, LoadError, ModelWeights, TensorName};
 use attention::shape::HeadShape;
+use std::fmt;
 
 /// A model on a device.
 pub struct Decoder<O: Ops> {
@@ -56,6 +57,36 @@ pub struct Activations<O: Ops> {
     mlp: O::MlpRoom,
     chunk: O::Chunk,
     len: usize,
+}
+
+/// What adds to the residual stream, or reads it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The token embedding.
+    Embedding,
+    /// Attention, with its norm and projections.
+    Attention {
+        /// Index of the layer.
+        layer: usize,
+    },
+    /// The MLP, with its norm.
+    Mlp {
+        /// Index of the layer.
+        layer: usize,
+    },
+    /// The norm behind the layers and the matrix that makes logits.
+    OutputHead,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Part::Embedding => f.write_str("the token embedding"),
+            Part::Attention { layer } => write!(f, "attention of layer {layer}"),
+            Part::Mlp { layer } => write!(f, "the MLP of layer {layer}"),
+            Part::OutputHead => f.write_str("the output norm or head, behind all layers"),
+        }
+    }
 }
 
 impl<O: Ops> Activations<O> {
@@ -199,9 +230,25 @@ impl<O: Ops> Decoder<O> {
         prefill: PrefillAttention,
         last_rows: usize,
     ) -> Result<AttentionReport, OpsError> {
+        self.forward_watched(ids, activations, cache, sequence, (prefill, last_rows), |_, _| Ok(()))
+    }
+
+    /// As [`forward`](Self::forward); `watch` sees the residual stream behind the embedding, attention and MLPs.
+    ///
+    /// # Errors
+    /// As there, and what `watch` says.
+    pub(crate) fn forward_watched(
+        &self,
+        ids: &[u32],
+        activations: &mut Activations<O>,
+        cache: &mut KvCache<O>,
+        sequence: &mut Sequence,
+        (prefill, last_rows): (PrefillAttention, usize),
+        watch: impl FnMut(Part, &O::Tokens) -> Result<(), OpsError>,
+    ) -> Result<AttentionReport, OpsError> {
         assert_eq!(ids.len(), activations.len, "activations are for chunks of one length");
         self.ops.advance(&self.config, sequence, ids, &mut activations.chunk)?;
-        let report = self.layers(activations, cache, sequence, prefill, last_rows)?;
+        let report = self.layers(activations, cache, sequence, (prefill, last_rows), watch)?;
         sequence.advance(ids.len());
         Ok(report)
     }
@@ -217,7 +264,8 @@ impl<O: Ops> Decoder<O> {
         sequence: &mut Sequence,
     ) -> Result<(), OpsError> {
         self.ops.advance(&self.config, sequence, &[id], &mut activations.chunk)?;
-        let mut layers = || self.layers(activations, cache, sequence, PrefillAttention::default(), 0).map(drop);
+        let attention = (PrefillAttention::default(), 0);
+        let mut layers = || self.layers(activations, cache, sequence, attention, |_, _| Ok(())).map(drop);
         self.ops.replay(recording, &mut layers)?;
         sequence.advance(1);
         Ok(())
@@ -228,13 +276,14 @@ impl<O: Ops> Decoder<O> {
         activations: &mut Activations<O>,
         cache: &mut KvCache<O>,
         sequence: &Sequence,
-        prefill: PrefillAttention,
-        last_rows: usize,
+        (prefill, last_rows): (PrefillAttention, usize),
+        mut watch: impl FnMut(Part, &O::Tokens) -> Result<(), OpsError>,
     ) -> Result<AttentionReport, OpsError> {
         let (config, ops) = (&self.config, &self.ops);
         let Activations { x, branch, normed, qkv, attended, mlp, chunk, .. } = activations;
         let mut report = AttentionReport::default();
         ops.embed(&self.embedding, chunk, x)?;
+        watch(Part::Embedding, x)?;
         for (index, layer) in self.layers.iter().enumerate() {
             ops.rms_norm(x, &layer.attn_norm, config.rms_norm_eps, normed)?;
             ops.project_heads(&layer.qkv, normed, qkv)?;
@@ -251,6 +300,7 @@ impl<O: Ops> Decoder<O> {
             report += ops.attention(spec, &layer.of_heads, qkv, chunk, pages, sequence, attended)?;
             ops.linear_add(&layer.o, attended, branch.as_mut().unwrap_or(x))?;
             self.join(branch, &layer.attn_output_norm, x)?;
+            watch(Part::Attention { layer: index }, x)?;
 
             ops.rms_norm(x, &layer.mlp_norm, config.rms_norm_eps, normed)?;
             match &layer.mlp {
@@ -262,6 +312,7 @@ impl<O: Ops> Decoder<O> {
                 }
             }
             self.join(branch, &layer.mlp_output_norm, x)?;
+            watch(Part::Mlp { layer: index }, x)?;
         }
         Ok(report)
     }

@@ -1,6 +1,7 @@
 //! One model, loaded; prompts in, text out.
 
 mod budget;
+mod not_a_number;
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
 use crate::config::{ConfigError, ModelConfig, StretchContext};
@@ -25,6 +26,8 @@ use attention::search::{CostModel, Search, Target};
 use attention::shape::{QueryRange, Tiles};
 use attention::simd::Simd;
 use budget::Fit;
+use not_a_number::are_numbers;
+pub use not_a_number::{Finding, Origin};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -155,12 +158,12 @@ pub enum EngineError {
         available: u64,
     },
     /// Logits that say nothing.
-    #[error(
-        "the model computed no number (infinity or NaN) for the token at position {position}: a weight is not a number or a value grew beyond what its type holds; download the model again, or take another file or quantisation of it"
-    )]
+    #[error("the model computed no number (infinity or NaN) for the token at position {position}; {finding}")]
     NoNumber {
         /// Position of the token to be predicted; the first of a prompt is at 0.
         position: usize,
+        /// Where it begins.
+        finding: Finding,
     },
     /// Nobody knows how long a step takes here.
     #[error("a time budget needs to know this machine: run `sparse-accelerate calibrate` first, or give --calibration")]
@@ -425,8 +428,16 @@ impl Engine {
         let accepted = Instant::now();
         let attention = attention.into();
         self.check_prompt(prompt, 1, attention.policy)?;
-        self.pool
-            .install(|| Ok(self.prefill(prompt, 1, attention, accepted, &mut |_| Ok(ControlFlow::Continue(())))?.stats))
+        self.pool.install(|| {
+            let Prefilled { mut run, stats, .. } =
+                self.prefill(prompt, 1, attention, accepted, &mut |_| Ok(ControlFlow::Continue(())))?;
+            let logits = run.logits(run.chunk_len() - 1)?;
+            drop(run);
+            match are_numbers(&logits) {
+                true => Ok(stats),
+                false => Err(self.no_number(prompt.len(), prompt, &[], attention.policy)),
+            }
+        })
     }
 
     /// Negative log-likelihood, in nats, of each of the last `tail` tokens of `ids` given all tokens before it, with the
@@ -460,30 +471,35 @@ impl Engine {
         self.check_prompt(ids, 1, attention.policy)?;
         self.check_prompt(prompt, 1, attention.policy)?;
         let first = prompt.len().saturating_sub(tail);
-        let mut nll = Vec::new();
+        let (mut nll, mut no_number_at) = (Vec::new(), None);
         let prefilled = self.pool.install(|| {
             self.prefill(prompt, 1, attention, accepted, &mut |run| {
                 let start = run.tokens_done() - run.chunk_len();
                 for position in first.max(start)..run.tokens_done() {
-                    nll.push(surprise(&run.logits(position - start)?, ids[position + 1]));
+                    let logits = run.logits(position - start)?;
+                    if !are_numbers(&logits) {
+                        no_number_at.get_or_insert(position + 1);
+                    }
+                    nll.push(surprise(&logits, ids[position + 1]));
                 }
                 Ok(ControlFlow::Continue(()))
             })
         })?;
-        if let Some(at) = nll.iter().position(|nll| !nll.is_finite()) {
-            return Err(EngineError::NoNumber { position: first + at + 1 });
+        let stats = prefilled.stats;
+        match no_number_at {
+            None => Ok((nll, stats)),
+            Some(position) => Err(self.pool.install(|| self.no_number(position, prompt, &[], attention.policy))),
         }
-        Ok((nll, prefilled.stats))
     }
 
-    fn prefill(
-        &self,
-        prompt: &[u32],
+    fn prefill<'a>(
+        &'a self,
+        prompt: &'a [u32],
         max_tokens: usize,
-        attention: PrefillAttention,
+        attention: PrefillAttention<'a>,
         accepted: Instant,
         on_chunk: &mut OnChunk,
-    ) -> Result<Prefilled<'_>, EngineError> {
+    ) -> Result<Prefilled<'a>, EngineError> {
         let tokens = tokens_in_context(prompt, max_tokens);
         let need = self.predicted_memory(tokens, is_sparse(attention.policy));
         let mut run = self.model.start(prompt.len(), tokens)?;
@@ -508,7 +524,7 @@ impl Engine {
             dropped_at_most: report.dropped_pairs_at_most.map(|pairs| pairs / report.causal_pairs as f64),
             ..RunStats::default()
         };
-        Ok(Prefilled { run, stats, cancelled })
+        Ok(Prefilled { run, stats, cancelled, prompt, policy: attention.policy })
     }
 
     fn decode_from(
@@ -520,7 +536,7 @@ impl Engine {
         events: &mut Events,
     ) -> Result<Generation, EngineError> {
         let tokenizer = &self.tokenizer;
-        let Prefilled { mut run, mut stats, cancelled } = prefilled;
+        let Prefilled { mut run, mut stats, cancelled, prompt, policy } = prefilled;
         let mut text = String::new();
         let mut new_tokens = Vec::new();
         let mut stream = tokenizer.stream();
@@ -540,7 +556,14 @@ impl Engine {
                 break FinishReason::Length;
             }
             let logits = run.logits(run.chunk_len() - 1)?;
-            let next = sampler.sample(&logits).ok_or(EngineError::NoNumber { position: run.tokens_done() })?;
+            let next = match sampler.sample(&logits).filter(|_| are_numbers(&logits)) {
+                Some(next) => next,
+                None => {
+                    let position = run.tokens_done();
+                    drop(run);
+                    return Err(self.no_number(position, prompt, &new_tokens, policy));
+                }
+            };
             let first_at = *first_at.get_or_insert_with(Instant::now);
             if stats.ttft_ms == 0.0 {
                 stats.ttft_ms = (first_at - accepted).as_secs_f64() * 1e3;
@@ -827,6 +850,8 @@ struct Prefilled<'a> {
     run: Box<dyn Run + 'a>,
     stats: RunStats,
     cancelled: bool,
+    prompt: &'a [u32],
+    policy: AttentionPolicy<'a>,
 }
 
 /// Negative logarithm of the probability of `token`, in nats.

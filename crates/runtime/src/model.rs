@@ -1,7 +1,7 @@
 //! A model on whichever device, and one prompt in it.
 
 use crate::config::ModelConfig;
-use crate::decoder::{Activations, Decoder};
+use crate::decoder::{Activations, Decoder, Part};
 use crate::kv_cache::{KvCache, Sequence};
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, DeviceTimes, Ops, OpsError};
@@ -99,6 +99,18 @@ pub trait Run: Send {
         prefill: PrefillAttention,
         last_rows: usize,
     ) -> Result<AttentionReport, OpsError>;
+
+    /// As [`forward`](Self::forward), looking at the residual stream behind every part: the first part that gave what is no
+    /// finite number, and the first of these tokens for which it did. Slow.
+    ///
+    /// # Errors
+    /// As there.
+    fn forward_watched(
+        &mut self,
+        ids: &[u32],
+        prefill: PrefillAttention,
+        last_rows: usize,
+    ) -> Result<Option<(Part, usize)>, OpsError>;
 
     /// Takes one more token through all layers, with all its keys.
     ///
@@ -226,6 +238,26 @@ impl<O: Ops> Run for Running<'_, O> {
         self.make_room(ids.len())?;
         let activations = self.activations.as_mut().expect("room was made");
         self.decoder.forward(ids, activations, &mut self.cache, &mut self.sequence, prefill, last_rows)
+    }
+
+    fn forward_watched(
+        &mut self,
+        ids: &[u32],
+        prefill: PrefillAttention,
+        last_rows: usize,
+    ) -> Result<Option<(Part, usize)>, OpsError> {
+        self.make_room(ids.len())?;
+        let activations = self.activations.as_mut().expect("room was made");
+        let (ops, mut found) = (self.decoder.ops(), None);
+        let watch = |part, x: &O::Tokens| {
+            if found.is_none() {
+                found = ops.first_without_number(x, ids.len())?.map(|token| (part, token));
+            }
+            Ok(())
+        };
+        let (cache, sequence) = (&mut self.cache, &mut self.sequence);
+        self.decoder.forward_watched(ids, activations, cache, sequence, (prefill, last_rows), watch)?;
+        Ok(found)
     }
 
     fn forward_one(&mut self, id: u32) -> Result<(), OpsError> {

@@ -449,6 +449,13 @@ pub trait Ops: Send + Sync + 'static {
         out: &mut Self::Tokens,
     ) -> Result<(), OpsError>;
 
+    /// The first token with a value that is no finite number, once the work asked for before is done. Slow where the device has
+    /// memory of its own: for looking for what went wrong.
+    ///
+    /// # Errors
+    /// Whatever went wrong.
+    fn first_without_number(&self, x: &Self::Tokens, len: usize) -> Result<Option<usize>, OpsError>;
+
     /// Waits for the device, and says where its time went since the last call. Nothing on a device that does what it is
     /// asked at once: [`AttentionReport`] has those times.
     ///

@@ -27,18 +27,22 @@ pub fn prefill(
     attention: PrefillAttention,
     on_chunk: &mut OnChunk,
 ) -> Result<AttentionReport, OpsError> {
-    let chunk_tokens = chunk_tokens.next_multiple_of(BLOCK_N);
     let mut report = AttentionReport::default();
     let mut done = 0;
     while done < ids.len() {
-        let to_boundary = chunk_tokens - run.tokens_done() % chunk_tokens;
-        let chunk = &ids[done..(done + to_boundary).min(ids.len())];
+        let (chunk, last_rows) = next_chunk(run.tokens_done(), &ids[done..], chunk_tokens);
         done += chunk.len();
-        let last_rows = LAST_ROWS.saturating_sub(ids.len() - done);
         report += run.forward(chunk, attention, last_rows)?;
         if on_chunk(run)?.is_break() {
             break;
         }
     }
     Ok(report)
+}
+
+/// The chunk that `left` begins with, and how many of the prompt's last rows are in it.
+pub(crate) fn next_chunk(tokens_done: usize, left: &[u32], chunk_tokens: usize) -> (&[u32], usize) {
+    let chunk_tokens = chunk_tokens.next_multiple_of(BLOCK_N);
+    let len = (chunk_tokens - tokens_done % chunk_tokens).min(left.len());
+    (&left[..len], LAST_ROWS.saturating_sub(left.len() - len))
 }

@@ -347,6 +347,14 @@ impl Ops for Cpu {
         room.mixture.as_mut().expect(OF_EXPERTS).mix(self.simd, activation, experts, x, out)
     }
 
+    fn first_without_number(&self, x: &Tokens, len: usize) -> Result<Option<usize>, OpsError> {
+        let is_one = |token: &usize| {
+            let panel = &x.panels[token / LANES * x.stride()..][..x.features * LANES];
+            panel.iter().skip(token % LANES).step_by(LANES).all(|value| value.is_finite())
+        };
+        Ok((0..len).find(|token| !is_one(token)))
+    }
+
     fn logits_room(&self, config: &ModelConfig) -> Result<LogitsRoom, OpsError> {
         let (hidden, vocab) = (config.hidden_size, config.vocab_size);
         Ok(LogitsRoom { x: Tokens::new(hidden, 1)?, normed: Operand::new(hidden, 1)?, logits: Tokens::new(vocab, 1)? })

@@ -509,6 +509,11 @@ impl Ops for Gpu {
         Ok(times)
     }
 
+    fn first_without_number(&self, x: &Buffer<f32>, len: usize) -> Result<Option<usize>, OpsError> {
+        let values = x.read()?;
+        Ok(values.chunks_exact(values.len() / len).position(|token| token.iter().any(|value| !value.is_finite())))
+    }
+
     fn logits_room(&self, config: &ModelConfig) -> Result<LogitsRoom, OpsError> {
         Ok(LogitsRoom {
             x: self.device.room(config.hidden_size)?,
