@@ -28,8 +28,7 @@ struct Arguments {
     int extra_rows; // of a query head
 };
 
-namespace {
-
+// No namespace without a name: the names of shared arrays inside one differ from build to build.
 constexpr int threads = 256;
 constexpr int span_keys = 128;
 constexpr int most_head_dim = 128;
@@ -57,7 +56,7 @@ __device__ inline int key_at(int place) {
 __device__ inline float rounded_factor(float x, float factor) { return is_number(x) ? x * factor : NAN; }
 
 // 64 rows from `k` and `v` on, of which `rows` hold something.
-__device__ void quantise_block(const Arguments &args, int kv_head, size_t first_row, int rows) {
+__device__ inline void quantise_block(const Arguments &args, int kv_head, size_t first_row, int rows) {
     constexpr int value_stride = most_head_dim + 4;
     __shared__ __nv_fp8_storage_t values[block_keys][value_stride];
     int head_dim = args.head_dim, chunks = head_dim / vector_len;
@@ -93,8 +92,6 @@ __device__ void quantise_block(const Arguments &args, int kv_head, size_t first_
         *reinterpret_cast<uint32_t *>(out + element * block_keys + place) = word;
     }
 }
-
-} // namespace
 
 // Grid: spans of the longest sequence, kv heads, sequences.
 extern "C" __global__ void __launch_bounds__(threads) kv_ranges(const __grid_constant__ Arguments args) {
