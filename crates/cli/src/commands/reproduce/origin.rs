@@ -3,7 +3,7 @@
 use anyhow::Context;
 use attention::simd::Simd;
 use eval::machine::Machine;
-use runtime::model_files::ModelFiles;
+use runtime::model_files::{ModelFiles, gguf_files};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
@@ -76,10 +76,10 @@ impl Content {
     }
 }
 
-/// The files a model is read from: one, or those of a folder that any loader looks at, by name.
+/// The files a model is read from: one or its parts, or those of a folder that any loader looks at, by name.
 fn files_of(model: &str) -> anyhow::Result<Vec<PathBuf>> {
     let folder = match ModelFiles::locate(model).with_context(|| format!("cannot find the model `{model}`"))? {
-        ModelFiles::Gguf(path) => return Ok(vec![path]),
+        ModelFiles::Gguf(path) => return Ok(gguf_files(&path)),
         ModelFiles::Folder(folder) => folder,
     };
     let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
@@ -114,6 +114,20 @@ mod tests {
         assert_eq!(of(&large).changed_since(&of(&large)), None);
         assert_eq!(of(&other).changed_since(&of(&large)), Some("the model"));
         assert_eq!(of(&large[1..]).changed_since(&of(&large)), Some("the model"));
+    }
+
+    #[test]
+    fn every_part_of_a_model_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = |n: usize| folder.path().join(format!("m-0000{n}-of-00002.gguf"));
+        let write = |n: usize, text: &str| std::fs::write(part(n), text).unwrap();
+        let read = |n: usize| Origin::read(part(n).to_str().unwrap(), &[], "cpu").unwrap();
+        write(1, "one");
+        write(2, "two");
+        let first = read(1);
+        assert_eq!(read(2).changed_since(&first), None);
+        write(2, "three");
+        assert_eq!(read(1).changed_since(&first), Some("the model"));
     }
 
     #[test]
