@@ -3,7 +3,7 @@
 use crate::EvalError;
 use crate::machine::Machine;
 use attention::simd::Simd;
-use runtime::model_files::ModelFiles;
+use runtime::model_files::{ModelFiles, gguf_files};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
@@ -83,15 +83,16 @@ impl Content {
     }
 }
 
-/// The files a model is read from: one, or those of a folder that any loader looks at, by name.
+/// The files a model is read from: one or its parts, or those of a folder that any loader looks at, by name.
 fn files_of(model: &str) -> Result<Vec<PathBuf>, EvalError> {
-    // Also the config.json that random weights are made for.
-    if Path::new(model).is_file() {
-        return Ok(vec![model.into()]);
+    // The config.json that random weights are made for.
+    let path = Path::new(model);
+    if path.is_file() && path.extension().is_some_and(|end| end == "json") {
+        return Ok(vec![path.into()]);
     }
     let found = ModelFiles::locate(model).map_err(|source| EvalError::Model { model: model.into(), source })?;
     let folder = match found {
-        ModelFiles::Gguf(path) => return Ok(vec![path]),
+        ModelFiles::Gguf(path) => return Ok(gguf_files(&path)),
         ModelFiles::Folder(folder) => folder,
     };
     let cannot = |source: io::Error| EvalError::Read { path: folder.clone(), source };
@@ -126,6 +127,20 @@ mod tests {
         assert_eq!(of(&large).changed_since(&of(&large)), None);
         assert_eq!(of(&other).changed_since(&of(&large)), Some("the model"));
         assert_eq!(of(&large[1..]).changed_since(&of(&large)), Some("the model"));
+    }
+
+    #[test]
+    fn every_part_of_a_model_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let part = |n: usize| folder.path().join(format!("m-0000{n}-of-00002.gguf"));
+        let write = |n: usize, text: &str| std::fs::write(part(n), text).unwrap();
+        let read = |n: usize| Origin::read(part(n).to_str().unwrap(), &[], "cpu").unwrap();
+        write(1, "one");
+        write(2, "two");
+        let first = read(1);
+        assert_eq!(read(2).changed_since(&first), None);
+        write(2, "three");
+        assert_eq!(read(1).changed_since(&first), Some("the model"));
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Where a model lies: a GGUF file, a Hugging Face folder, or the Hugging Face hub.
+//! Where a model lies: a GGUF file or its parts, a Hugging Face folder, what Ollama keeps, or the Hugging Face hub.
 
 mod hub;
+mod ollama;
 
-use crate::weights::{LoadError, SHARD_INDEX, shard_names};
+use crate::weights::{LoadError, PartName, SHARD_INDEX, shard_names};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,14 +11,15 @@ use std::path::{Path, PathBuf};
 /// The files of a model on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelFiles {
-    /// One GGUF file with everything in it.
+    /// A GGUF file with everything in it, or any of several with all of it (`m-00001-of-00003.gguf`).
     Gguf(PathBuf),
     /// A folder with `config.json`, safetensors and `tokenizer.json`.
     Folder(PathBuf),
 }
 
 impl ModelFiles {
-    /// Finds the files of `model`: a path to a `.gguf` file or to a folder, else a Hugging Face id `org/name`, or
+    /// Finds the files of `model`: a path to a GGUF file of any name, to any part of a split one, to a folder, to a
+    /// `.safetensors` file or the `config.json` of one, or to a manifest of Ollama, else a Hugging Face id `org/name`, or
     /// `org/name:file.gguf` for a GGUF file of it, which is downloaded into the hub's usual cache unless it is there. The
     /// variables `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` mean what they mean to other tools of the hub.
     ///
@@ -26,18 +28,14 @@ impl ModelFiles {
     pub fn locate(model: &str) -> Result<Self, LoadError> {
         let path = Path::new(model);
         if path.is_dir() {
-            return match path.join("config.json").exists() {
-                true => refuse_pointers_in(path).map(|()| ModelFiles::Folder(path.into())),
-                false => Err(LoadError::NotFound(format!("{model} (a folder without config.json)"))),
-            };
+            return folder(path);
         }
         if path.exists() {
             if path.extension().is_some_and(|extension| extension == "safetensors" || extension == "json") {
-                let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-                return Err(LoadError::FileOfFolder { path: path.into(), folder: folder.into() });
+                return folder_of(path);
             }
-            refuse_pointer(path)?;
-            return Ok(ModelFiles::Gguf(path.into()));
+            gguf_files(path).iter().try_for_each(|part| refuse_pointer(part))?;
+            return Ok(ModelFiles::Gguf(ollama::blob_of(path)?.unwrap_or(path.into())));
         }
         match parse_id(model) {
             Some((id, Some(file))) => Ok(ModelFiles::Gguf(hub::Hub::from_env().file(id, file)?)),
@@ -46,8 +44,13 @@ impl ModelFiles {
         }
     }
 
-    /// Name for results: the file without its ending, the folder, or the id of a folder in the hub's cache.
+    /// Name for results: the file without its ending and the number of a part, the folder, or the id of a folder in the hub's cache.
     pub fn name(&self) -> String {
+        if let ModelFiles::Gguf(path) = self
+            && let Some(part) = path.file_name().and_then(|name| PartName::parse(name.to_str()?))
+        {
+            return part.stem;
+        }
         let (path, name) = match self {
             ModelFiles::Gguf(path) => (path, path.file_stem()),
             ModelFiles::Folder(path) => match cached_id(path) {
@@ -56,6 +59,33 @@ impl ModelFiles {
             },
         };
         name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    }
+}
+
+/// The files that a GGUF model is read from, by the path of any: this one, or all its parts that are there.
+pub fn gguf_files(path: &Path) -> Vec<PathBuf> {
+    match path.file_name().and_then(|name| PartName::parse(name.to_str()?)) {
+        Some(name) => name.all().map(|name| path.with_file_name(name)).filter(|part| part.exists()).collect(),
+        None => vec![path.into()],
+    }
+}
+
+fn folder(path: &Path) -> Result<ModelFiles, LoadError> {
+    match path.join("config.json").exists() {
+        true => refuse_pointers_in(path).map(|()| ModelFiles::Folder(path.into())),
+        false => Err(LoadError::NotFound(format!("{} (a folder without config.json)", path.display()))),
+    }
+}
+
+/// The folder of a file that a model is read from.
+fn folder_of(path: &Path) -> Result<ModelFiles, LoadError> {
+    let parent = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let files = folder(parent)?;
+    let mut read = vec!["config.json".into(), SHARD_INDEX.into()];
+    read.extend(shard_names(parent)?);
+    match path.file_name().is_some_and(|name| read.iter().any(|read| name == read.as_str())) {
+        true => Ok(files),
+        false => Err(LoadError::NotOfModel { path: path.into(), read: read[2..].join(", ") }),
     }
 }
 
@@ -141,15 +171,28 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_a_folder_names_the_folder() {
+    fn a_file_of_a_folder_is_its_folder() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["model.safetensors", "model-00001-of-00002.safetensors", "config.json"] {
-            let path = folder.path().join(name);
-            std::fs::write(&path, "anything").unwrap();
-            let message = ModelFiles::locate(path.to_str().unwrap()).unwrap_err().to_string();
-            let says = format!("give its folder, `{}`", folder.path().display());
-            assert!(message.contains(name) && message.contains(&says), "{message}");
+        let path = |name: &str| folder.path().join(name);
+        let locate = |name: &str| ModelFiles::locate(path(name).to_str().unwrap());
+        std::fs::write(path("model.safetensors"), "anything").unwrap();
+        let message = locate("model.safetensors").unwrap_err().to_string();
+        assert!(message.contains("without config.json"), "{message}");
+
+        std::fs::write(path("config.json"), "{}").unwrap();
+        for name in ["model.safetensors", "config.json"] {
+            assert_eq!(locate(name).unwrap(), ModelFiles::Folder(folder.path().into()));
         }
+        std::fs::write(path("adapter_model.safetensors"), "anything").unwrap();
+        let message = locate("adapter_model.safetensors").unwrap_err().to_string();
+        assert!(message.contains("adapter_model") && message.contains("which is model.safetensors"), "{message}");
+
+        let index = r#"{"weight_map": {"a": "m-00001-of-00002.safetensors", "b": "m-00002-of-00002.safetensors"}}"#;
+        std::fs::write(path(SHARD_INDEX), index).unwrap();
+        std::fs::write(path("m-00002-of-00002.safetensors"), "anything").unwrap();
+        assert_eq!(locate("m-00002-of-00002.safetensors").unwrap(), ModelFiles::Folder(folder.path().into()));
+        let message = locate("model.safetensors").unwrap_err().to_string();
+        assert!(message.contains("m-00001-of-00002.safetensors, m-00002"), "{message}");
     }
 
     #[test]

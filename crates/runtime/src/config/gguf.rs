@@ -29,8 +29,6 @@ impl ModelConfig {
     /// # Errors
     /// When it is not a decoder this engine can run, or sizes cannot be.
     pub fn from_gguf(gguf: &Gguf, bytes_of: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Self, ConfigError> {
-        // Before all else: only the first file of a split model says what the model is.
-        refuse_split(gguf)?;
         let name = gguf.text("general.architecture")?;
         let architecture = match name {
             // The files of Mixtral say `llama`, too.
@@ -206,17 +204,6 @@ fn scales(
 /// Whether a tensor is a bias of Q, K or V, which files of every family may have.
 fn is_qkv_bias(name: &str) -> bool {
     ["attn_q.bias", "attn_k.bias", "attn_v.bias"].into_iter().any(|bias| name.ends_with(bias))
-}
-
-fn refuse_split(gguf: &Gguf) -> Result<(), ConfigError> {
-    let Some(files) = gguf.optional_size("split.count")?.filter(|n| *n > 1) else { return Ok(()) };
-    let place = match gguf.optional_size("split.no")? {
-        Some(before @ 1..) => format!("; this is file {} of them", before + 1),
-        _ => String::new(),
-    };
-    Err(ConfigError::Unsupported(format!(
-        "a GGUF model split over {files} files{place} (join them: `llama-gguf-split --merge FIRST JOINED.gguf`, where FIRST is the file `...-00001-of-{files:05}.gguf`)"
-    )))
 }
 
 /// Refuses the features that change the answers and that the decoder does not have.

@@ -14,13 +14,29 @@ pub enum LoadError {
         "no model at `{0}`: give a .gguf file, a Hugging Face folder, or a Hugging Face id such as `Qwen/Qwen2.5-0.5B-Instruct`"
     )]
     NotFound(String),
-    /// One of the files of a folder.
-    #[error("`{}` is one file of a model: give its folder, `{}`", path.display(), folder.display())]
-    FileOfFolder {
+    /// A file of a folder that no model is read from.
+    #[error("`{}` is not what the model in its folder is read from, which is {read}: give one of these, or a folder with the file and a config.json of its own", path.display())]
+    NotOfModel {
         /// File.
         path: PathBuf,
-        /// Its folder.
-        folder: PathBuf,
+        /// Names of files.
+        read: String,
+    },
+    /// A model in several GGUF files that are not all there, or not of one model.
+    #[error("{}: {message}", path.display())]
+    Parts {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A manifest of Ollama that names no model to run.
+    #[error("{}: an Ollama manifest {message}", path.display())]
+    Manifest {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
     },
     /// What Git has in place of a large file.
     #[error(

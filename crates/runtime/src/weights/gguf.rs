@@ -53,6 +53,8 @@ pub struct TensorPlace {
     pub cols: usize,
     /// How rows are stored.
     pub encoding: Encoding,
+    /// Which file of several it is in; the first is 0.
+    pub part: usize,
     /// Bytes of the file.
     pub bytes: Range<usize>,
 }
@@ -186,6 +188,26 @@ impl Gguf {
             }
         }
         Ok(Self { metadata, tensors })
+    }
+
+    /// Takes the tensors of another file of the same model, which is part `part` of it.
+    ///
+    /// # Errors
+    /// What says that it is of another model.
+    pub(super) fn append(&mut self, other: Self, part: usize) -> Result<(), String> {
+        let differs = |(key, value): &(&String, &Value)| {
+            !key.starts_with("split.") && self.metadata.get(*key).is_some_and(|own| own != *value)
+        };
+        if let Some((key, _)) = other.metadata.iter().find(differs) {
+            return Err(format!("`{key}` is not what the first part says"));
+        }
+        for (name, place) in other.tensors {
+            if self.tensors.contains_key(&name) {
+                return Err(format!("tensor `{name}` is in an earlier part, too"));
+            }
+            self.tensors.insert(name, TensorPlace { part, ..place });
+        }
+        Ok(())
     }
 
     /// Place of a tensor.
@@ -352,7 +374,7 @@ impl TensorHeader {
         let end = start.and_then(|start| start.checked_add(len));
         match (start, end) {
             (Some(start), Some(end)) if end as u64 <= file_len => {
-                Ok(TensorPlace { rows, cols, encoding, bytes: start..end })
+                Ok(TensorPlace { rows, cols, encoding, part: 0, bytes: start..end })
             }
             _ => {
                 let needed = (data_start as u64).saturating_add(self.offset).saturating_add(len as u64);

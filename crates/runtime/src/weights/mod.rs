@@ -4,6 +4,7 @@ mod error;
 mod file;
 pub mod gguf;
 mod names;
+mod parts;
 mod quant;
 mod quantization;
 mod random;
@@ -13,7 +14,7 @@ mod unpack;
 use crate::config::{Architecture, ConfigError, ModelConfig, ROPE_TABLES, StretchContext};
 use crate::model_files::ModelFiles;
 use file::WeightFile;
-use gguf::{Gguf, GgufError};
+use gguf::Gguf;
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -21,6 +22,7 @@ use std::ops::Range;
 pub use error::LoadError;
 use names::Fused;
 pub use names::{ExpertPart, LayerPart, TensorName};
+pub(crate) use parts::PartName;
 pub use quant::Encoding;
 pub use quantization::Quantization;
 pub use random::RandomWeights;
@@ -33,7 +35,7 @@ pub struct ModelWeights {
 }
 
 enum Storage {
-    Gguf { file: WeightFile, gguf: Gguf },
+    Gguf { files: Vec<WeightFile>, gguf: Gguf },
     Safetensors(safetensors::Shards),
     Random(random::Random),
 }
@@ -64,17 +66,16 @@ impl ModelWeights {
     pub fn open(files: &ModelFiles) -> Result<Self, LoadError> {
         let weights = match files {
             ModelFiles::Gguf(path) => {
-                let file = WeightFile::open(path)?;
-                let gguf = gguf_head(&file)?;
+                let (files, gguf) = parts::open(path)?;
                 let mut tables = HashMap::new();
                 for name in ROPE_TABLES {
                     if let Some(place) = gguf.tensor(name) {
-                        tables.insert(name, file.read(in_file(&place.bytes))?);
+                        tables.insert(name, files[place.part].read(in_file(&place.bytes))?);
                     }
                 }
                 let config = ModelConfig::from_gguf(&gguf, &|name| tables.get(name).cloned())
                     .map_err(|error| LoadError::Config { path: path.clone(), error })?;
-                Self { config, storage: Storage::Gguf { file, gguf } }
+                Self { config, storage: Storage::Gguf { files, gguf } }
             }
             ModelFiles::Folder(folder) => {
                 let config = ModelConfig::from_folder(folder)?;
@@ -123,7 +124,7 @@ impl ModelWeights {
     /// Bytes of the files.
     pub fn total_bytes(&self) -> u64 {
         match &self.storage {
-            Storage::Gguf { file, .. } => file.len(),
+            Storage::Gguf { files, .. } => files.iter().map(WeightFile::len).sum(),
             Storage::Safetensors(shards) => shards.total_bytes(),
             Storage::Random(_) => 0,
         }
@@ -243,10 +244,10 @@ impl ModelWeights {
         let part = rows.start as u64 * of_row..rows.end as u64 * of_row;
         let info = TensorInfo { rows: rows.len(), ..info };
         let bytes = match &self.storage {
-            Storage::Gguf { file, gguf } => {
+            Storage::Gguf { files, gguf } => {
                 let place = gguf.tensor(name).ok_or_else(|| LoadError::MissingTensor { name: name.into() })?;
                 let start = in_file(&place.bytes).start;
-                file.read(start + part.start..start + part.end)?
+                files[place.part].read(start + part.start..start + part.end)?
             }
             Storage::Safetensors(shards) => shards.read(name, part)?,
             Storage::Random(_) => return Err(LoadError::MissingTensor { name: name.into() }),
@@ -260,7 +261,7 @@ impl ModelWeights {
     /// When one was.
     pub fn check_unchanged(&self) -> Result<(), LoadError> {
         match &self.storage {
-            Storage::Gguf { file, .. } => file.check_unchanged(),
+            Storage::Gguf { files, .. } => files.iter().try_for_each(WeightFile::check_unchanged),
             Storage::Safetensors(shards) => shards.check_unchanged(),
             Storage::Random(_) => Ok(()),
         }
@@ -318,25 +319,8 @@ fn is_rope_table(name: &str) -> bool {
     name.ends_with(".rotary_emb.inv_freq") || ROPE_TABLES.contains(&name)
 }
 
-/// Bytes of a GGUF file that hold the heads of nearly all models.
-const HEAD_BYTES: u64 = 8 << 20;
-
 fn in_file(bytes: &Range<usize>) -> Range<u64> {
     bytes.start as u64..bytes.end as u64
-}
-
-/// Parses the head of a GGUF file, of which nobody says how long it is.
-fn gguf_head(file: &WeightFile) -> Result<Gguf, LoadError> {
-    let mut bytes = HEAD_BYTES.min(file.len());
-    loop {
-        match Gguf::parse_head(&file.read(0..bytes)?, file.len()) {
-            // The file has what this piece of it lacks.
-            Err(GgufError::Truncated { needed, .. }) if bytes < needed && needed <= file.len() => {
-                bytes = needed.max(2 * bytes).min(file.len());
-            }
-            result => return result.map_err(|error| LoadError::Gguf { path: file.path().into(), error }),
-        }
-    }
 }
 
 impl TensorInfo {

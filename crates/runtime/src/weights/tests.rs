@@ -4,7 +4,7 @@ use crate::config::{ConfigError, RopeScaling};
 use std::path::PathBuf;
 
 /// A llama of one layer, two query heads, one kv head.
-fn metadata() -> Writer {
+pub(super) fn metadata() -> Writer {
     Writer::new()
         .text("general.architecture", "llama")
         .size("llama.embedding_length", 8)
@@ -16,7 +16,7 @@ fn metadata() -> Writer {
         .float("llama.attention.layer_norm_rms_epsilon", 1e-5)
 }
 
-fn tensors(writer: Writer) -> Writer {
+pub(super) fn tensors(writer: Writer) -> Writer {
     [
         ("token_embd.weight", &[8, 10][..]),
         ("output_norm.weight", &[8]),
@@ -102,15 +102,6 @@ fn every_loader_error_says_what_is_wrong() {
             model().text("llama.rope.scaling.type", "yarn").float("llama.rope.scaling.yarn_ext_factor", 2.0),
         ),
         ("causal", model().raw("llama.attention.causal", 7, &[0])),
-        ("split over 3 files", model().raw("split.count", 2, &3u16.to_le_bytes())),
-        (
-            "file 2 of them",
-            Writer::new().raw("split.no", 2, &1u16.to_le_bytes()).raw("split.count", 2, &2u16.to_le_bytes()),
-        ),
-        (
-            "-00001-of-00012.gguf",
-            Writer::new().raw("split.no", 2, &11u16.to_le_bytes()).raw("split.count", 2, &12u16.to_le_bytes()),
-        ),
     ] {
         let unsupported = config(writer);
         assert!(matches!(unsupported, ConfigError::Unsupported(_)), "{unsupported}");
