@@ -92,8 +92,8 @@ pub enum EvalCommand {
 /// Which model, and where it runs.
 #[derive(Args)]
 pub struct ModelArguments {
-    /// GGUF file or any of its parts, Hugging Face folder or a `.safetensors` file of it, Ollama blob or manifest, or Hugging
-    /// Face id (`org/name`, or `org/name:file.gguf`)
+    /// GGUF file or any of its parts, Hugging Face folder or a `.safetensors` file of it, Ollama blob or manifest, or
+    /// Hugging Face id (`org/name`, or `org/name:file.gguf`, of another revision `org/name@revision`)
     #[arg(short, long, value_name = "MODEL")]
     pub model: String,
     /// auto, cpu, cuda or cuda:N

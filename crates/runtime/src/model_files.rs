@@ -20,7 +20,8 @@ pub enum ModelFiles {
 impl ModelFiles {
     /// Finds the files of `model`: a path to a GGUF file of any name, to any part of a split one, to a folder, to a
     /// `.safetensors` file or the `config.json` of one, or to a manifest of Ollama, else a Hugging Face id `org/name`, or
-    /// `org/name:file.gguf` for a GGUF file of it, which is downloaded into the hub's usual cache unless it is there. The
+    /// `org/name:file.gguf` for a GGUF file of it (or all parts, for one of them), each with an optional revision as in
+    /// `org/name@revision`, which is downloaded into the hub's usual cache unless it is there. The
     /// variables `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` mean what they mean to other tools of the hub.
     ///
     /// # Errors
@@ -37,9 +38,13 @@ impl ModelFiles {
             gguf_files(path).iter().try_for_each(|part| refuse_pointer(part))?;
             return Ok(ModelFiles::Gguf(ollama::blob_of(path)?.unwrap_or(path.into())));
         }
-        match parse_id(model) {
-            Some((id, Some(file))) => Ok(ModelFiles::Gguf(hub::Hub::from_env().file(id, file)?)),
-            Some((id, None)) => Ok(ModelFiles::Folder(hub::Hub::from_env().folder(id)?)),
+        match HubId::parse(model) {
+            Some(HubId { id, revision, file: Some(file) }) => {
+                Ok(ModelFiles::Gguf(hub::Hub::from_env().gguf(id, revision, file)?))
+            }
+            Some(HubId { id, revision, file: None }) => {
+                Ok(ModelFiles::Folder(hub::Hub::from_env().folder(id, revision)?))
+            }
             None => Err(LoadError::NotFound(model.into())),
         }
     }
@@ -115,21 +120,39 @@ fn cached_id(folder: &Path) -> Option<String> {
     Some(repository.replacen("--", "/", 1))
 }
 
-/// `org/name` with an optional `:file.gguf`; `None` for what looks like a path.
-fn parse_id(model: &str) -> Option<(&str, Option<&str>)> {
-    let (id, file) = match model.split_once(':') {
-        Some((id, file)) => (id, Some(file)),
-        None => (model, None),
-    };
-    let legal = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
-    };
-    let (org, name) = id.split_once('/')?;
-    let is_file = name.ends_with(".gguf") || name.ends_with(".safetensors");
-    (legal(org) && legal(name) && !is_file && file.is_none_or(|f| legal(f) && f.ends_with(".gguf")))
-        .then_some((id, file))
+/// What `org/name@revision:file.gguf` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct HubId<'a> {
+    /// `org/name`.
+    id: &'a str,
+    /// A branch, a tag or a commit.
+    revision: &'a str,
+    /// One file of it.
+    file: Option<&'a str>,
+}
+
+impl<'a> HubId<'a> {
+    /// `None` for what looks like a path.
+    fn parse(model: &'a str) -> Option<Self> {
+        let (rest, file) = match model.split_once(':') {
+            Some((rest, file)) => (rest, Some(file)),
+            None => (model, None),
+        };
+        let (id, revision) = rest.split_once('@').unwrap_or((rest, "main"));
+        let legal = |part: &str| {
+            !part.is_empty()
+                && !part.starts_with('.')
+                && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        };
+        let (org, name) = id.split_once('/')?;
+        let is_file = name.ends_with(".gguf") || name.ends_with(".safetensors");
+        let all_legal = legal(org) && legal(name) && legal(revision);
+        (all_legal && !is_file && file.is_none_or(|f| legal(f) && f.ends_with(".gguf"))).then_some(Self {
+            id,
+            revision,
+            file,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -138,12 +161,18 @@ mod tests {
 
     #[test]
     fn ids_are_told_from_paths() {
-        assert_eq!(parse_id("Qwen/Qwen2.5-0.5B"), Some(("Qwen/Qwen2.5-0.5B", None)));
-        assert_eq!(parse_id("a/b:model-q4.gguf"), Some(("a/b", Some("model-q4.gguf"))));
+        let id = |id, revision, file| Some(HubId { id, revision, file });
+        assert_eq!(HubId::parse("Qwen/Qwen2.5-0.5B"), id("Qwen/Qwen2.5-0.5B", "main", None));
+        assert_eq!(HubId::parse("a/b:model-q4.gguf"), id("a/b", "main", Some("model-q4.gguf")));
+        assert_eq!(HubId::parse("a/b@v1.0"), id("a/b", "v1.0", None));
+        assert_eq!(HubId::parse("a/b@0123abc:m.gguf"), id("a/b", "0123abc", Some("m.gguf")));
         for path in
             ["model.gguf", "models/x.gguf", "./a/b", "../a", "/a/b", "a/b/c", "a/b:../c.gguf", "a/", "/b", "a b/c"]
         {
-            assert_eq!(parse_id(path), None, "{path}");
+            assert_eq!(HubId::parse(path), None, "{path}");
+        }
+        for path in ["a/b@", "a/b@../c", "a/b@c/d", "a@b", "a/b@c@d"] {
+            assert_eq!(HubId::parse(path), None, "{path}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! The Hugging Face hub, and the cache on this machine that all its clients share.
 
-use crate::weights::{LoadError, SHARD_INDEX, shard_names};
+use crate::weights::{LoadError, PartName, SHARD_INDEX, shard_names};
 use hf_hub::api::sync::{Api, ApiBuilder};
 use hf_hub::{Cache, Repo, RepoType};
 use std::fmt::Display;
@@ -37,35 +37,45 @@ impl Hub {
         }
     }
 
-    /// One file of a repository.
-    pub(super) fn file(&self, id: &str, name: &str) -> Result<PathBuf, LoadError> {
-        match self.cache.model(id.into()).get(name) {
+    /// A GGUF file of a repository; all parts where the name is that of one.
+    pub(super) fn gguf(&self, id: &str, revision: &str, name: &str) -> Result<PathBuf, LoadError> {
+        if let Some(part) = PartName::parse(name) {
+            for part in part.all() {
+                self.file(id, revision, &part)?;
+            }
+        }
+        self.file(id, revision, name)
+    }
+
+    fn file(&self, id: &str, revision: &str, name: &str) -> Result<PathBuf, LoadError> {
+        let repo = repo(id, revision);
+        match self.cache.repo(repo.clone()).get(name) {
             Some(path) => Ok(path),
-            None => self.connect(id)?.model(id.into()).get(name).map_err(|error| failed(id, &error)),
+            None => self.connect(id)?.repo(repo).get(name).map_err(|error| failed(id, &error)),
         }
     }
 
     /// A folder with the config, the tokenizer and all safetensors of a repository, from one commit.
-    pub(super) fn folder(&self, id: &str) -> Result<PathBuf, LoadError> {
-        match self.cached_folder(id) {
+    pub(super) fn folder(&self, id: &str, revision: &str) -> Result<PathBuf, LoadError> {
+        match self.cached_folder(id, revision) {
             Some(folder) => Ok(folder),
-            None => self.download_folder(id),
+            None => self.download_folder(id, revision),
         }
     }
 
     /// The folder when nothing of it is missing; a model that is here needs no network.
-    fn cached_folder(&self, id: &str) -> Option<PathBuf> {
-        let cached = self.cache.model(id.into());
+    fn cached_folder(&self, id: &str, revision: &str) -> Option<PathBuf> {
+        let cached = self.cache.repo(repo(id, revision));
         cached.get("tokenizer.json")?;
         let folder = cached.get("config.json")?.parent()?.to_path_buf();
         let complete = shard_names(&folder).ok()?.iter().all(|name| folder.join(name).exists());
         complete.then_some(folder)
     }
 
-    fn download_folder(&self, id: &str) -> Result<PathBuf, LoadError> {
+    fn download_folder(&self, id: &str, revision: &str) -> Result<PathBuf, LoadError> {
         let fail = |error: &dyn Display| failed(id, error);
         let api = self.connect(id)?;
-        let listing = api.model(id.into()).info().map_err(|error| fail(&error))?;
+        let listing = api.repo(repo(id, revision)).info().map_err(|error| fail(&error))?;
         let names: Vec<&str> = listing.siblings.iter().map(|file| file.rfilename.as_str()).collect();
         if !names.contains(&"config.json") {
             return Err(fail(&match names.iter().find(|name| name.ends_with(".gguf")) {
@@ -80,8 +90,8 @@ impl Hub {
         let pinned = Repo::with_revision(id.into(), RepoType::Model, listing.sha.clone());
         let cached = self.cache.repo(pinned.clone());
         cached.create_ref(&listing.sha).map_err(|error| fail(&error))?;
-        let repo = api.repo(pinned);
-        let get = |name: &str| repo.get(name).map_err(|error| fail(&error));
+        let pinned = api.repo(pinned);
+        let get = |name: &str| pinned.get(name).map_err(|error| fail(&error));
 
         let config = get("config.json")?;
         let folder = config.parent().map(PathBuf::from).unwrap_or_default();
@@ -93,7 +103,7 @@ impl Hub {
             get(&name)?;
         }
         // Only now is it what the name stands for: an interrupted download is never taken for a whole model.
-        self.cache.model(id.into()).create_ref(&listing.sha).map_err(|error| fail(&error))?;
+        self.cache.repo(repo(id, revision)).create_ref(&listing.sha).map_err(|error| fail(&error))?;
         Ok(folder)
     }
 
@@ -111,6 +121,10 @@ impl Hub {
         };
         builder.build().map_err(|error| failed(id, &error))
     }
+}
+
+fn repo(id: &str, revision: &str) -> Repo {
+    Repo::with_revision(id.into(), RepoType::Model, revision.into())
 }
 
 fn failed(id: &str, error: &dyn Display) -> LoadError {

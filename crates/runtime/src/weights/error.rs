@@ -153,7 +153,7 @@ pub enum LoadError {
     },
     /// The hub could not give the model.
     #[error(
-        "cannot get `{id}` from the Hugging Face hub: {message}; check the name and the network, set HF_TOKEN for a gated model, or give a local path"
+        "`{id}` is no file or folder here, and cannot be got from the Hugging Face hub: {message}; check the name and the network, set HF_TOKEN for a gated model, or give a local path"
     )]
     Hub {
         /// Model id.

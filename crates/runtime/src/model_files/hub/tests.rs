@@ -49,13 +49,13 @@ fn answer(mut stream: TcpStream, files: &BTreeMap<String, String>, seen: &Mutex<
     seen.lock().unwrap().push((request.clone(), header("authorization")));
     let path = request.split(' ').nth(1).unwrap();
     let name = path.strip_prefix(&format!("/org/name/resolve/{COMMIT}/"));
-    let name = name.or(path.strip_prefix("/org/name/resolve/main/"));
+    let name = name.or(path.strip_prefix("/org/name/resolve/main/")).or(path.strip_prefix("/org/name/resolve/v1/"));
     let listing = || {
         let siblings: Vec<String> = files.keys().map(|name| format!(r#"{{"rfilename": "{name}"}}"#)).collect();
         format!(r#"{{"sha": "{COMMIT}", "siblings": [{}]}}"#, siblings.join(","))
     };
     let (status, body) = match (path, name.and_then(|name| files.get(name))) {
-        ("/api/models/org/name/revision/main", _) => ("200 OK", listing()),
+        ("/api/models/org/name/revision/main" | "/api/models/org/name/revision/v1", _) => ("200 OK", listing()),
         (_, Some(text)) => ("206 Partial Content", text.clone()),
         _ => ("404 Not Found", String::new()),
     };
@@ -90,7 +90,7 @@ fn sharded() -> Server {
 #[test]
 fn a_repository_becomes_a_folder_and_then_needs_no_network() {
     let (server, cache) = (sharded(), tempfile::tempdir().unwrap());
-    let folder = server.hub(&cache).folder("org/name").unwrap();
+    let folder = server.hub(&cache).folder("org/name", "main").unwrap();
     let mut names: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     let index = "model.safetensors.index.json";
@@ -100,21 +100,21 @@ fn a_repository_becomes_a_folder_and_then_needs_no_network() {
 
     let requests = server.count();
     let offline = Hub { offline: true, ..server.hub(&cache) };
-    assert_eq!(offline.folder("org/name").unwrap(), folder);
+    assert_eq!(offline.folder("org/name", "main").unwrap(), folder);
     assert_eq!(server.count(), requests);
 }
 
 #[test]
 fn an_interrupted_download_is_not_a_model_and_goes_on() {
     let (server, cache) = (sharded(), tempfile::tempdir().unwrap());
-    let folder = server.hub(&cache).folder("org/name").unwrap();
+    let folder = server.hub(&cache).folder("org/name", "main").unwrap();
     std::fs::remove_file(folder.join("model-2.safetensors")).unwrap();
     let offline = Hub { offline: true, ..server.hub(&cache) };
-    let message = offline.folder("org/name").unwrap_err().to_string();
+    let message = offline.folder("org/name", "main").unwrap_err().to_string();
     assert!(message.contains("org/name") && message.contains("HF_HUB_OFFLINE"), "{message}");
 
     let before = server.count();
-    assert_eq!(server.hub(&cache).folder("org/name").unwrap(), folder);
+    assert_eq!(server.hub(&cache).folder("org/name", "main").unwrap(), folder);
     let again: Vec<String> = server.requests.lock().unwrap()[before..].iter().map(|(line, _)| line.clone()).collect();
     assert!(again.iter().all(|line| line.contains("/api/") || line.contains("model-2")), "{again:?}");
 }
@@ -122,11 +122,31 @@ fn an_interrupted_download_is_not_a_model_and_goes_on() {
 #[test]
 fn one_gguf_file_of_a_repository() {
     let (server, cache) = (Server::start(&[("m-q4.gguf", "GGUF")]), tempfile::tempdir().unwrap());
-    let path = server.hub(&cache).file("org/name", "m-q4.gguf").unwrap();
+    let path = server.hub(&cache).gguf("org/name", "main", "m-q4.gguf").unwrap();
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "GGUF");
     let offline = Hub { offline: true, ..server.hub(&cache) };
-    assert_eq!(offline.file("org/name", "m-q4.gguf").unwrap(), path);
-    assert!(matches!(offline.file("org/name", "other.gguf"), Err(LoadError::Hub { .. })));
+    assert_eq!(offline.gguf("org/name", "main", "m-q4.gguf").unwrap(), path);
+    assert!(matches!(offline.gguf("org/name", "main", "other.gguf"), Err(LoadError::Hub { .. })));
+}
+
+#[test]
+fn a_revision_is_asked_for_and_kept_beside_others() {
+    let (server, cache) = (sharded(), tempfile::tempdir().unwrap());
+    let folder = server.hub(&cache).folder("org/name", "v1").unwrap();
+    assert!(server.requests.lock().unwrap()[0].0.contains("/revision/v1"));
+    let offline = Hub { offline: true, ..server.hub(&cache) };
+    assert_eq!(offline.folder("org/name", "v1").unwrap(), folder);
+    assert!(offline.folder("org/name", "main").is_err(), "nobody asked for main");
+    assert!(matches!(server.hub(&cache).folder("org/name", "v2"), Err(LoadError::Hub { .. })));
+}
+
+#[test]
+fn one_part_of_a_split_file_brings_all() {
+    let [first, second] = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"];
+    let (server, cache) = (Server::start(&[(first, "one"), (second, "two")]), tempfile::tempdir().unwrap());
+    let path = server.hub(&cache).gguf("org/name", "v1", second).unwrap();
+    assert_eq!(std::fs::read_to_string(path.with_file_name(first)).unwrap(), "one");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "two");
 }
 
 #[test]
@@ -138,14 +158,14 @@ fn what_the_hub_cannot_give_is_an_error_that_says_what_to_do() {
     ];
     for (files, says) in cases {
         let (server, cache) = (Server::start(files), tempfile::tempdir().unwrap());
-        let message = server.hub(&cache).folder("org/name").unwrap_err().to_string();
+        let message = server.hub(&cache).folder("org/name", "main").unwrap_err().to_string();
         assert!(message.contains(says), "{message}");
     }
     let cache = tempfile::tempdir().unwrap();
-    let message = sharded().hub(&cache).folder("org/other").unwrap_err().to_string();
+    let message = sharded().hub(&cache).folder("org/other", "main").unwrap_err().to_string();
     assert!(message.contains("404") && message.contains("check the name"), "{message}");
     // A port that was free a moment ago: nobody listens.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let message = hub(&cache, &format!("http://{closed}")).folder("org/name").unwrap_err().to_string();
+    let message = hub(&cache, &format!("http://{closed}")).folder("org/name", "main").unwrap_err().to_string();
     assert!(message.contains("the network"), "{message}");
 }
