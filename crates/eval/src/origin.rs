@@ -134,7 +134,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let part = |n: usize| folder.path().join(format!("m-0000{n}-of-00002.gguf"));
         let write = |n: usize, text: &str| std::fs::write(part(n), text).unwrap();
-        let read = |n: usize| Origin::read(part(n).to_str().unwrap(), &[], "cpu").unwrap();
+        let read = |n: usize| Origin::read(part(n).to_str().unwrap(), &[]).unwrap();
         write(1, "one");
         write(2, "two");
         let first = read(1);
