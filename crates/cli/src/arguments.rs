@@ -118,7 +118,8 @@ pub struct ModelArguments {
     /// memory, faster products; `eval` says what it costs in quality
     #[arg(long, value_name = "KIND")]
     pub quantization: Option<Quantization>,
-    /// In what the attention of prompts multiplies: bf16, or fp8 (8-bit floats, NVIDIA Hopper; faster, a little less exact)
+    /// In what the attention of prompts multiplies on a GPU: bf16; int8 (scores in 8-bit integers; for cards before Hopper); or fp8
+    /// (8-bit floats, Hopper). Both are faster there and a little less exact
     #[arg(long, value_name = "KIND", default_value = "bf16")]
     pub attention_precision: AttentionPrecision,
     /// Time matrix products and the stages of the search as well as attention (GPUs)

@@ -12,33 +12,33 @@
 #include "sm80/planned.cuh"
 
 extern "C" __global__ void __launch_bounds__(threads, 2) attend_sm80_d64(const __grid_constant__ Arguments args) {
-    Dense<64, 2>(args).run();
+    Dense<64, 2, Scores::Bf16>(args).run();
 }
 
 extern "C" __global__ void __launch_bounds__(threads, 2) attend_sm80_d128(const __grid_constant__ Arguments args) {
-    Dense<128, 2>(args).run();
+    Dense<128, 2, Scores::Bf16>(args).run();
 }
 
 extern "C" __global__ void __launch_bounds__(threads, 2) attend_sm80_d192(const __grid_constant__ Arguments args) {
-    Dense<192, 1>(args).run();
+    Dense<192, 1, Scores::Bf16>(args).run();
 }
 
 extern "C" __global__ void __launch_bounds__(threads, 2) attend_sm80_d256(const __grid_constant__ Arguments args) {
-    Dense<256, 1>(args).run();
+    Dense<256, 1, Scores::Bf16>(args).run();
 }
 
 extern "C" __global__ void __launch_bounds__(threads, 2) attend_sm80_planned_d64(const __grid_constant__ Arguments args) {
-    Planned<64, 2>(args).run();
+    Planned<64, 2, Scores::Bf16>(args).run();
 }
 
 extern "C" __global__ void __launch_bounds__(threads, 2) attend_sm80_planned_d128(const __grid_constant__ Arguments args) {
-    Planned<128, 2>(args).run();
+    Planned<128, 2, Scores::Bf16>(args).run();
 }
 
 extern "C" __global__ void __launch_bounds__(threads, 2) attend_sm80_planned_d192(const __grid_constant__ Arguments args) {
-    Planned<192, 1>(args).run();
+    Planned<192, 1, Scores::Bf16>(args).run();
 }
 
 extern "C" __global__ void __launch_bounds__(threads, 2) attend_sm80_planned_d256(const __grid_constant__ Arguments args) {
-    Planned<256, 1>(args).run();
+    Planned<256, 1, Scores::Bf16>(args).run();
 }

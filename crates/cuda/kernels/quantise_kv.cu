@@ -1,23 +1,27 @@
-// Keys and values of a batch to 8-bit floats, for `attend_fp8_sm90.cu`. Three kernels, one after the other:
+// Keys and values of a batch to 8-bit floats, for `attend_fp8_sm90.cu`, or keys alone to 8-bit integers, for
+// `attend_int8_sm80.cu`. Three kernels, one after the other:
 //
 // - `kv_ranges`: of each span of keys, for every element of a head, the sum, the least and the largest key, and the largest
 //   absolute value;
 // - `kv_scales`: of each kv head the mean key, and a scale each for keys less the mean and for values. Softmax does not
 //   change when all keys move by the same vector, and keys often have one in common that is larger than all else
 //   (SageAttention, arXiv 2410.02367, section 4.2);
-// - `quantise_kv`: block by block keys as rows, and values transposed, 64 keys a row.
+// - `quantise_kv`: block by block keys as rows, and values transposed, 64 keys a row; or `quantise_keys`, with a scale a block.
 //
-// A batch has one mean and one scale a head, over all its sequences. What is no number has no part in them and stays none. Keys
-// past the end of a sequence become zeros.
+// A batch has one mean and one scale a head, over all its sequences. What is no number has no part in them and stays none: among
+// integers, with all of its block. Keys past the end of a sequence become zeros.
 
 #include "attention_batch.cuh"
+#include "block_reduce.cuh"
 #include "fp8.cuh"
+#include "int8.cuh"
 #include <cmath>
 
 struct Arguments {
     const __nv_bfloat16 *k, *v; // [page][kv_head][page_size][head_dim]; or extras, [row][head_dim]
-    __nv_fp8_storage_t *k_out;  // as `k`
-    __nv_fp8_storage_t *v_out;  // [block][head_dim][64], blocks as in `v`
+    uint8_t *k_out;             // as `k`: floats or integers
+    __nv_fp8_storage_t *v_out;  // [block][head_dim][64], blocks as in `v`; null: values stay as they are
+    float *block_scales;        // [row of k / 64], of integers
     float *ranges;              // [kv_head][span of a sequence][4][head_dim]
     float *means;               // [kv_head][head_dim]
     float2 *scales;             // [kv_head]: of keys, of values
@@ -31,7 +35,7 @@ struct Arguments {
 // No namespace without a name: the names of shared arrays inside one differ from build to build.
 constexpr int threads = 256;
 constexpr int span_keys = 128;
-constexpr int most_head_dim = 128;
+constexpr int most_head_dim = 256;
 
 struct Range {
     float sum = 0.f, least = INFINITY, largest = -INFINITY, value = 0.f;
@@ -57,7 +61,7 @@ __device__ inline float rounded_factor(float x, float factor) { return is_number
 
 // 64 rows from `k` and `v` on, of which `rows` hold something.
 __device__ inline void quantise_block(const Arguments &args, int kv_head, size_t first_row, int rows) {
-    constexpr int value_stride = most_head_dim + 4;
+    constexpr int value_stride = 128 + 4; // the largest head_dim with products of such values
     __shared__ __nv_fp8_storage_t values[block_keys][value_stride];
     int head_dim = args.head_dim, chunks = head_dim / vector_len;
     const float *mean = args.means + kv_head * head_dim;
@@ -93,6 +97,30 @@ __device__ inline void quantise_block(const Arguments &args, int kv_head, size_t
     }
 }
 
+// 64 keys from a row of `k` on, of which `rows` hold something, to integers.
+__device__ inline void quantise_keys_of_block(const Arguments &args, int kv_head, size_t first_row, int rows) {
+    __shared__ float of_warps[threads / 32];
+    int head_dim = args.head_dim, vectors = block_keys * head_dim / vector_len;
+    const float *mean = args.means + kv_head * head_dim;
+    const __nv_bfloat16 *from = args.k + first_row * head_dim;
+    auto centred = [&](int i) {
+        Vector k{};
+        if (i * vector_len >= rows * head_dim) return k;
+        k = load_vector(from + i * vector_len);
+#pragma unroll
+        for (int j = 0; j < vector_len; ++j) k.x[j] -= mean[i * vector_len % head_dim + j];
+        return k;
+    };
+    float largest = least_largest;
+    for (int i = threadIdx.x; i < vectors; i += threads) largest = largest_number(centred(i), largest);
+    largest = block_max(largest, of_warps);
+    if (threadIdx.x == 0) args.block_scales[first_row / block_keys] = integer_scale(largest);
+    float factor = largest_integer / largest;
+    uint2 *out = reinterpret_cast<uint2 *>(args.k_out + first_row * head_dim);
+    // Computed again, from the first-level cache.
+    for (int i = threadIdx.x; i < vectors; i += threads) out[i] = rounded(centred(i), factor);
+}
+
 // Grid: spans of the longest sequence, kv heads, sequences.
 extern "C" __global__ void __launch_bounds__(threads) kv_ranges(const __grid_constant__ Arguments args) {
     __shared__ Range of_rows[threads][vector_len];
@@ -107,7 +135,8 @@ extern "C" __global__ void __launch_bounds__(threads) kv_ranges(const __grid_con
         for (int key = first + lane; key < end; key += lanes) {
             size_t row = cache_row(args.batch, table, kv_head, key / block_keys) + key % block_keys;
             Vector k = load_vector(args.k + row * args.head_dim + chunk * vector_len);
-            Vector v = load_vector(args.v + row * args.head_dim + chunk * vector_len);
+            Vector v{};
+            if (args.v_out) v = load_vector(args.v + row * args.head_dim + chunk * vector_len);
 #pragma unroll
             for (int j = 0; j < vector_len; ++j) {
                 bool number = is_number(k.x[j]);
@@ -167,18 +196,41 @@ extern "C" __global__ void __launch_bounds__(1024) kv_scales(const __grid_consta
     if (threadIdx.x == 0) args.scales[kv_head] = float2{key / fp8_largest, value / fp8_largest};
 }
 
-// Grid: blocks of the longest sequence, kv heads, sequences.
-extern "C" __global__ void __launch_bounds__(threads) quantise_kv(const __grid_constant__ Arguments args) {
+// The first row of the block that a block of threads takes, and how many of its keys the sequence has; none past its end.
+__device__ inline int keys_of_block(const Arguments &args, size_t &row) {
     Sequence sequence = args.batch.sequences[blockIdx.z];
     int block = blockIdx.x, keys = sequence.kv_len - block * block_keys;
-    if (keys <= 0) return;
-    const int *table = args.batch.page_table + sequence.table_begin;
-    quantise_block(args, blockIdx.y, cache_row(args.batch, table, blockIdx.y, block), keys);
+    if (keys > 0) row = cache_row(args.batch, args.batch.page_table + sequence.table_begin, blockIdx.y, block);
+    return keys;
+}
+
+__device__ inline int kv_head_of_extras(const Arguments &args, size_t row) {
+    int q_head = row / args.extra_rows % args.batch.num_q_heads;
+    return q_head / (args.batch.num_q_heads / args.batch.num_kv_heads);
+}
+
+// Grid: blocks of the longest sequence, kv heads, sequences.
+extern "C" __global__ void __launch_bounds__(threads) quantise_kv(const __grid_constant__ Arguments args) {
+    size_t row;
+    int keys = keys_of_block(args, row);
+    if (keys > 0) quantise_block(args, blockIdx.y, row, keys);
 }
 
 // Grid: 64 rows of extras each.
 extern "C" __global__ void __launch_bounds__(threads) quantise_extras(const __grid_constant__ Arguments args) {
     size_t row = size_t(blockIdx.x) * block_keys;
-    int q_head = row / args.extra_rows % args.batch.num_q_heads;
-    quantise_block(args, q_head / (args.batch.num_q_heads / args.batch.num_kv_heads), row, block_keys);
+    quantise_block(args, kv_head_of_extras(args, row), row, block_keys);
+}
+
+// As `quantise_kv`.
+extern "C" __global__ void __launch_bounds__(threads) quantise_keys(const __grid_constant__ Arguments args) {
+    size_t row;
+    int keys = keys_of_block(args, row);
+    if (keys > 0) quantise_keys_of_block(args, blockIdx.y, row, keys);
+}
+
+// As `quantise_extras`.
+extern "C" __global__ void __launch_bounds__(threads) quantise_key_extras(const __grid_constant__ Arguments args) {
+    size_t row = size_t(blockIdx.x) * block_keys;
+    quantise_keys_of_block(args, kv_head_of_extras(args, row), row, block_keys);
 }

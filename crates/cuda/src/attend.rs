@@ -7,12 +7,13 @@ use crate::batch::Batch;
 use crate::device::{Buffer, Device, Properties};
 use crate::kv::KvPages;
 use crate::plan::{DevicePlan, extra_rows};
-use crate::quantise_kv::Fp8Kv;
+use crate::quantise_kv::{RoundedKv, Rounding};
 use crate::search::MOST_COLUMNS;
 use attention::calibration::GpuKernel;
 use attention::shape::{HeadShape, Tiles};
 use half::bf16;
 use std::str::FromStr;
+use std::sync::MutexGuard;
 
 /// In what attention multiplies. Queries, keys, values and outputs are bf16 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,20 @@ pub enum Precision {
     /// 8-bit floats (e4m3): queries with a scale a row, keys less their mean and values with a scale a head, weights between 0
     /// and 256; sums in f32. Compute capability 9.0.
     Fp8,
+    /// Scores in 8-bit integers: queries with a scale a row, keys less their mean with a scale a block of 64. Weights and values
+    /// in bf16 (SageAttention, arXiv 2410.02367). Compute capability 8.0 and above.
+    Int8,
+}
+
+impl Precision {
+    /// What becomes of keys and values.
+    pub(crate) fn rounding(self) -> Option<Rounding> {
+        match self {
+            Self::Bf16 => None,
+            Self::Fp8 => Some(Rounding::Fp8),
+            Self::Int8 => Some(Rounding::Int8Keys),
+        }
+    }
 }
 
 impl FromStr for Precision {
@@ -31,7 +46,8 @@ impl FromStr for Precision {
         match s {
             "bf16" => Ok(Self::Bf16),
             "fp8" => Ok(Self::Fp8),
-            _ => Err(format!("attention multiplies in bf16 or fp8, not in `{s}`")),
+            "int8" => Ok(Self::Int8),
+            _ => Err(format!("attention multiplies in bf16, fp8 or int8, not in `{s}`")),
         }
     }
 }
@@ -53,7 +69,7 @@ impl Attend {
         if AttendSm90::fits(device, heads.head_dim()) {
             return Ok(Self::Sm90(AttendSm90::new(device, heads, Precision::Bf16)?));
         }
-        Ok(Self::Sm80(AttendSm80::new(device, heads)?))
+        Ok(Self::Sm80(AttendSm80::new(device, heads, Precision::Bf16)?))
     }
 
     /// The fastest kernel with products of this precision.
@@ -64,22 +80,21 @@ impl Attend {
         match precision {
             Precision::Bf16 => Self::new(device, heads),
             Precision::Fp8 => Ok(Self::Sm90(AttendSm90::new(device, heads, precision)?)),
+            Precision::Int8 => Ok(Self::Sm80(AttendSm80::new(device, heads, precision)?)),
         }
     }
 
     /// Bytes that it holds beside its operands for a cache of `tokens`, and for the plans of a search of these tiles, if any.
     pub fn scratch_bytes(precision: Precision, heads: HeadShape, tokens: usize, planned: Option<Tiles>) -> usize {
         let of_head = planned.map_or(0, |tiles| extra_rows(MOST_COLUMNS, tiles.num_blocks()));
-        match precision {
-            Precision::Bf16 => 0,
-            Precision::Fp8 => Fp8Kv::bytes(heads, tokens, of_head * heads.num_q_heads()),
-        }
+        let of_rounding = |rounding| RoundedKv::bytes(rounding, heads, tokens, of_head * heads.num_q_heads());
+        precision.rounding().map_or(0, of_rounding)
     }
 
     /// Name of the kernel, for people.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Sm80(_) => "attend_sm80",
+            Self::Sm80(attend) => attend.name(),
             Self::Sm90(attend) => attend.name(),
         }
     }
@@ -102,7 +117,8 @@ impl Attend {
     /// Attends all queries of `batch`.
     ///
     /// `q` and `o` are `[row][q_head][head_dim]`, `lse` is `[q_head][row]`, natural logarithm. Keys at or past the end of
-    /// a sequence are not used, whatever its last page holds there. Products in 8-bit floats give no `lse`, and read all keys to scale them. A query sees the last `window` keys up to its own, or all
+    /// a sequence are not used, whatever its last page holds there. Products in 8 bits read all keys to scale them, and
+    /// give no `lse`. A query sees the last `window` keys up to its own, or all
     /// of them; pages that lie before the windows of all queries are not read.
     ///
     /// # Errors
@@ -147,6 +163,15 @@ impl Attend {
         match self {
             Self::Sm80(attend) => attend.launch_plan(q, kv, batch, plan, o, lse),
             Self::Sm90(attend) => attend.launch_plan(q, kv, batch, plan, o, lse),
+        }
+    }
+
+    /// Keys and values as the last launch rounded them, for checks; nothing in bf16.
+    #[doc(hidden)]
+    pub fn rounded(&self) -> Option<MutexGuard<'_, RoundedKv>> {
+        match self {
+            Self::Sm80(attend) => attend.rounded(),
+            Self::Sm90(attend) => attend.rounded(),
         }
     }
 }

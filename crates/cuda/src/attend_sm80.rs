@@ -1,13 +1,16 @@
 //! Causal attention over a paged cache, dense or by a plan, for compute capability 8.0 and above.
 
+use crate::attend::Precision;
 use crate::batch::{Batch, BatchArguments, window_argument};
 use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut};
 use crate::kv::KvPages;
 use crate::plan::{DevicePlan, Extra, PlanArguments};
+use crate::quantise_kv::{RoundKv, RoundedKv};
 use crate::{Error, image};
 use attention::BLOCK_N;
 use attention::shape::HeadShape;
 use half::bf16;
+use std::sync::MutexGuard;
 
 /// The kernels for one shape of heads.
 pub struct AttendSm80 {
@@ -15,6 +18,8 @@ pub struct AttendSm80 {
     planned: Kernel,
     heads: HeadShape,
     tile: Tile,
+    /// For scores in 8-bit integers.
+    rounding: Option<RoundKv>,
 }
 
 /// What the kernels of a head_dim were compiled for; dense and planned ones have the same tiles.
@@ -28,15 +33,31 @@ struct Tile {
 const THREADS: u32 = 128;
 
 impl Tile {
-    fn of(head_dim: usize) -> Option<Self> {
-        let (dense, planned, padded, block_m) = match head_dim {
-            1..=64 => ("attend_sm80_d64", "attend_sm80_planned_d64", 64, 128),
-            65..=128 => ("attend_sm80_d128", "attend_sm80_planned_d128", 128, 128),
-            129..=192 => ("attend_sm80_d192", "attend_sm80_planned_d192", 192, 64),
-            193..=256 => ("attend_sm80_d256", "attend_sm80_planned_d256", 256, 64),
+    fn of(head_dim: usize, precision: Precision) -> Option<Self> {
+        let (padded, block_m) = match head_dim {
+            1..=64 => (64, 128),
+            65..=128 => (128, 128),
+            129..=192 => (192, 64),
+            193..=256 => (256, 64),
             _ => return None,
         };
-        let shared_bytes = (block_m + 2 * BLOCK_N) * padded * size_of::<bf16>();
+        let (dense, planned) = match (precision, padded) {
+            (Precision::Bf16, 64) => ("attend_sm80_d64", "attend_sm80_planned_d64"),
+            (Precision::Bf16, 128) => ("attend_sm80_d128", "attend_sm80_planned_d128"),
+            (Precision::Bf16, 192) => ("attend_sm80_d192", "attend_sm80_planned_d192"),
+            (Precision::Bf16, _) => ("attend_sm80_d256", "attend_sm80_planned_d256"),
+            (Precision::Int8, 64) => ("attend_int8_sm80_d64", "attend_int8_sm80_planned_d64"),
+            (Precision::Int8, 128) => ("attend_int8_sm80_d128", "attend_int8_sm80_planned_d128"),
+            (Precision::Int8, 192) => ("attend_int8_sm80_d192", "attend_int8_sm80_planned_d192"),
+            (Precision::Int8, _) => ("attend_int8_sm80_d256", "attend_int8_sm80_planned_d256"),
+            (Precision::Fp8, _) => return None,
+        };
+        let value_bytes = padded * size_of::<bf16>();
+        let (row_bytes, scales) = match precision {
+            Precision::Int8 => (padded.next_multiple_of(128), block_m * size_of::<f32>()),
+            _ => (value_bytes, 0),
+        };
+        let shared_bytes = (block_m + BLOCK_N) * row_bytes + BLOCK_N * value_bytes + scales;
         head_dim.is_multiple_of(16).then_some(Self { dense, planned, block_m, shared_bytes })
     }
 
@@ -50,10 +71,13 @@ impl Tile {
 #[repr(C)]
 struct Arguments {
     q: Pointer<bf16>,
-    k: Pointer<bf16>,
+    /// bf16 or 8-bit integers, as extras.
+    k: Pointer<u8>,
     v: Pointer<bf16>,
-    k_extras: Pointer<bf16>,
+    k_extras: Pointer<u8>,
     v_extras: Pointer<bf16>,
+    k_scales: Pointer<f32>,
+    k_extras_scales: Pointer<f32>,
     o: PointerMut<bf16>,
     lse: PointerMut<f32>,
     batch: BatchArguments,
@@ -64,30 +88,43 @@ struct Arguments {
 }
 
 // As `static_assert`ed in the kernel.
-const _: () = assert!(size_of::<Arguments>() == 184 && std::mem::offset_of!(Arguments, head_dim) == 168);
+const _: () = assert!(size_of::<Arguments>() == 200 && std::mem::offset_of!(Arguments, head_dim) == 184);
 
 impl AttendSm80 {
     /// Whether a device has this kernel for heads of `head_dim`: a multiple of 16 up to 256.
     pub fn fits(device: &Device, head_dim: usize) -> bool {
-        device.properties().capability >= (8, 0) && Tile::of(head_dim).is_some()
+        device.properties().capability >= (8, 0) && Tile::of(head_dim, Precision::Bf16).is_some()
     }
 
-    /// Loads the kernels.
+    /// Loads the kernels for products of a precision: bf16 or 8-bit integers.
     ///
     /// # Errors
     /// When the device or the head_dim does not [fit](Self::fits), or the driver refuses.
-    pub fn new(device: &Device, heads: HeadShape) -> Result<Self, Error> {
-        let Some(tile) = Tile::of(heads.head_dim()).filter(|_| Self::fits(device, heads.head_dim())) else {
+    pub fn new(device: &Device, heads: HeadShape, precision: Precision) -> Result<Self, Error> {
+        let d = heads.head_dim();
+        let Some(tile) = Tile::of(d, precision).filter(|_| Self::fits(device, d)) else {
             return Err(Error::Unsupported {
                 what: "attention",
                 expected: "compute capability 8.0 or newer and a head_dim that is a multiple of 16 up to 256".into(),
                 found: format!("{:?} and {}", device.properties().capability, heads.head_dim()),
             });
         };
-        let load = |name, shared_bytes| device.kernel(image!("attend_sm80"), name, shared_bytes);
-        let dense = load(tile.dense, tile.shared_bytes)?;
-        let planned = load(tile.planned, tile.planned_bytes())?;
-        Ok(Self { dense, planned, heads, tile })
+        let image = if precision == Precision::Int8 { image!("attend_int8_sm80") } else { image!("attend_sm80") };
+        let dense = device.kernel(image, tile.dense, tile.shared_bytes)?;
+        let planned = device.kernel(image, tile.planned, tile.planned_bytes())?;
+        let rounding = match precision.rounding() {
+            Some(rounding) => Some(RoundKv::new(device, heads, rounding)?),
+            None => None,
+        };
+        Ok(Self { dense, planned, heads, tile, rounding })
+    }
+
+    /// Name of the kernel, for people.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.rounding {
+            None => "attend_sm80",
+            Some(_) => "attend_int8_sm80",
+        }
     }
 
     /// Queries of a tile, for [`Batch::new`].
@@ -116,7 +153,8 @@ impl AttendSm80 {
         self.dense.check_device([("batch", batch.device())])?;
         batch.check_operands(self.heads, self.block_m(), q, kv, o, lse.as_deref())?;
         let window = window_argument(window)?;
-        let arguments = Arguments { window, ..self.arguments(q, kv, batch, o, lse) };
+        let rounded = self.round(kv, batch, None, lse.is_some())?;
+        let arguments = Arguments { window, ..self.arguments(q, kv, rounded.as_deref(), batch, o, lse) };
         let grid = self.grid(batch.num_tiles(), self.tile.shared_bytes);
         // SAFETY: `Arguments` mirrors the kernel's. The kernel reads rows of q and writes rows of o and lse below
         // `num_rows`, by the batch's construction; reads pages below `num_pages`, checked by `check_operands`; reads
@@ -140,16 +178,38 @@ impl AttendSm80 {
         self.planned.check_device([("batch", batch.device()), ("plan", plan.device())])?;
         batch.check_operands(self.heads, batch.block_m(), q, kv, o, lse.as_deref())?;
         plan.check_operands(self.plan_block_m(), self.heads, batch)?;
+        let rounded = self.round(kv, batch, Some(plan), lse.is_some())?;
+        let (k_extras, k_extras_scales) = match &rounded {
+            Some(rounded) => rounded.key_extras(),
+            None => (plan.k_extras().pointer().cast(), Pointer::null()),
+        };
         let arguments = Arguments {
-            k_extras: plan.k_extras().pointer(),
+            k_extras,
+            k_extras_scales,
             v_extras: plan.v_extras().pointer(),
             plan: plan.arguments(),
-            ..self.arguments(q, kv, batch, o, lse)
+            ..self.arguments(q, kv, rounded.as_deref(), batch, o, lse)
         };
         let grid = self.grid(plan.num_tiles(), self.tile.planned_bytes());
         // SAFETY: as for `launch`; and a plan names only blocks that its tiles see, and rows of its own extras: it was
         // checked when it was uploaded, or made by the search for the batch's range.
         unsafe { self.planned.launch(grid, &arguments) }
+    }
+
+    /// Keys as products of 8-bit integers read them, where that is the precision.
+    fn round(
+        &self,
+        kv: &KvPages,
+        batch: &Batch,
+        plan: Option<&DevicePlan>,
+        wants_lse: bool,
+    ) -> Result<Option<MutexGuard<'_, RoundedKv>>, Error> {
+        self.rounding.as_ref().map(|rounding| rounding.launch(kv, batch, plan, wants_lse)).transpose()
+    }
+
+    /// Keys as the last launch rounded them, for checks; nothing in bf16.
+    pub(crate) fn rounded(&self) -> Option<MutexGuard<'_, RoundedKv>> {
+        self.rounding.as_ref().map(RoundKv::last)
     }
 
     /// A block of threads for each tile of each head.
@@ -163,16 +223,23 @@ impl AttendSm80 {
         &self,
         q: &Buffer<bf16>,
         kv: &KvPages,
+        rounded: Option<&RoundedKv>,
         batch: &Batch,
         o: &mut Buffer<bf16>,
         lse: Option<&mut Buffer<f32>>,
     ) -> Arguments {
+        let (k, k_scales) = match rounded {
+            Some(rounded) => rounded.keys(),
+            None => (kv.k.pointer().cast(), Pointer::null()),
+        };
         Arguments {
             q: q.pointer(),
-            k: kv.k.pointer(),
+            k,
             v: kv.v.pointer(),
             k_extras: Pointer::null(),
             v_extras: Pointer::null(),
+            k_scales,
+            k_extras_scales: Pointer::null(),
             o: o.pointer_mut(),
             lse: lse.map_or(PointerMut::null(), |lse| lse.pointer_mut()),
             batch: batch.arguments(self.dense.device(), kv),

@@ -5,12 +5,12 @@ use crate::batch::{Batch, BatchArguments, window_argument};
 use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut, TensorMap};
 use crate::kv::KvPages;
 use crate::plan::{DevicePlan, PlanArguments};
-use crate::quantise_kv::{Fp8Kv, QuantiseKv};
+use crate::quantise_kv::{RoundKv, RoundedKv};
 use crate::{Error, image};
 use attention::BLOCK_N;
 use attention::shape::HeadShape;
 use half::bf16;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 /// The kernel for one shape of heads. Launches of one `AttendSm90` share its queue, so they must not overlap; on a
 /// [`Device`] they cannot.
@@ -22,8 +22,8 @@ pub struct AttendSm90 {
     planned_tile: Tile,
     /// Items taken and blocks done; every launch leaves zeros.
     queue: Buffer<u32>,
-    /// Rounds keys and values before every launch, for products of 8-bit floats.
-    rounding: Option<Box<(QuantiseKv, Mutex<Fp8Kv>)>>,
+    /// For products of 8-bit floats.
+    rounding: Option<RoundKv>,
 }
 
 /// What the kernel of a head_dim was compiled for.
@@ -60,8 +60,8 @@ impl Tile {
 
     fn new(name: &'static str, q_stages: usize, head_dim: usize, precision: Precision) -> Self {
         let (element_bytes, stages, consumers) = match precision {
-            Precision::Bf16 => (size_of::<bf16>(), 2, if head_dim == 64 { 3 } else { 2 }),
             Precision::Fp8 => (size_of::<u8>(), 4, 2),
+            _ => (size_of::<bf16>(), 2, if head_dim == 64 { 3 } else { 2 }),
         };
         let queries = q_stages * 64 * consumers * head_dim * size_of::<bf16>();
         let keys_and_values = 2 * stages * Self::STEP_KEYS * head_dim * element_bytes;
@@ -129,14 +129,12 @@ impl AttendSm90 {
                 found: format!("{:?} and {d}", properties.capability),
             });
         };
-        let load = |tile: &Tile| match precision {
-            Precision::Bf16 => device.kernel(image!("attend_sm90"), tile.name, tile.shared_bytes),
-            Precision::Fp8 => device.kernel(image!("attend_fp8_sm90"), tile.name, tile.shared_bytes),
-        };
+        let image = if precision == Precision::Fp8 { image!("attend_fp8_sm90") } else { image!("attend_sm90") };
+        let load = |tile: &Tile| device.kernel(image, tile.name, tile.shared_bytes);
         let (dense, planned) = (load(&tile)?, load(&planned_tile)?);
-        let rounding = match precision {
-            Precision::Bf16 => None,
-            Precision::Fp8 => Some(Box::new((QuantiseKv::new(device, heads)?, Mutex::new(Fp8Kv::new(device, heads)?)))),
+        let rounding = match precision.rounding() {
+            Some(rounding) => Some(RoundKv::new(device, heads, rounding)?),
+            None => None,
         };
         Ok(Self { dense, planned, heads, tile, planned_tile, queue: device.zeros(2)?, rounding })
     }
@@ -231,21 +229,13 @@ impl AttendSm90 {
         batch: &Batch,
         plan: Option<&DevicePlan>,
         wants_lse: bool,
-    ) -> Result<Option<MutexGuard<'_, Fp8Kv>>, Error> {
-        let Some((quantise, rounded)) = self.rounding.as_deref() else { return Ok(None) };
-        if wants_lse {
-            let (expected, found) = ("no lse".into(), "an lse to write".into());
-            return Err(Error::Unsupported { what: "attention in 8-bit floats", expected, found });
-        }
-        let mut rounded = rounded.lock().unwrap_or_else(PoisonError::into_inner);
-        quantise.launch(kv, batch, plan, &mut rounded)?;
-        Ok(Some(rounded))
+    ) -> Result<Option<MutexGuard<'_, RoundedKv>>, Error> {
+        self.rounding.as_ref().map(|rounding| rounding.launch(kv, batch, plan, wants_lse)).transpose()
     }
 
     /// Keys and values as the last launch rounded them, for checks; nothing in bf16.
-    #[doc(hidden)]
-    pub fn rounded(&self) -> Option<MutexGuard<'_, Fp8Kv>> {
-        self.rounding.as_deref().map(|(_, rounded)| rounded.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn rounded(&self) -> Option<MutexGuard<'_, RoundedKv>> {
+        self.rounding.as_ref().map(RoundKv::last)
     }
 
     /// What both kernels are told; the maps of extras, the plan and the window are the caller's to say.
@@ -255,7 +245,7 @@ impl AttendSm90 {
         block_m: usize,
         q: &Buffer<bf16>,
         kv: &KvPages,
-        rounded: Option<&Fp8Kv>,
+        rounded: Option<&RoundedKv>,
         batch: &Batch,
         o: &mut Buffer<bf16>,
         lse: Option<&mut Buffer<f32>>,
@@ -277,7 +267,7 @@ impl AttendSm90 {
             o: o.pointer_mut(),
             lse: lse.map_or(PointerMut::null(), |lse| lse.pointer_mut()),
             queue: self.queue.pointer_shared(),
-            kv_scales: rounded.map_or(Pointer::null(), Fp8Kv::scales),
+            kv_scales: rounded.map_or(Pointer::null(), RoundedKv::scales),
             batch: batch.arguments(self.dense.device(), kv),
             plan: PlanArguments::none(),
             kv_rows: kv.rows() as i32,

@@ -1,4 +1,4 @@
-//! Keys and values of a batch in 8-bit floats, for attention with products of those.
+//! Keys and values of a batch in 8-bit numbers, for attention with products of those.
 
 use crate::batch::{Batch, BatchArguments};
 use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut, TensorMap};
@@ -8,27 +8,89 @@ use crate::{Error, image};
 use attention::BLOCK_N;
 use attention::shape::HeadShape;
 use half::bf16;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What keys and values become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rounding {
+    /// Both e4m3: keys less their head's mean, and values of each block transposed, each divided by its head's scale.
+    Fp8,
+    /// Keys alone, integers: less their head's mean, divided by their block's scale.
+    Int8Keys,
+}
+
+/// Rounds keys and values before every launch of a kernel that reads them so.
+pub(crate) struct RoundKv(Box<(QuantiseKv, Mutex<RoundedKv>)>);
+
+impl RoundKv {
+    /// Loads the kernels.
+    pub(crate) fn new(device: &Device, heads: HeadShape, rounding: Rounding) -> Result<Self, Error> {
+        let room = Mutex::new(RoundedKv::new(device, heads)?);
+        Ok(Self(Box::new((QuantiseKv::new(device, heads, rounding)?, room))))
+    }
+
+    /// Rounds the keys and values of all sequences of `batch`, and the extras of a plan for it.
+    ///
+    /// # Errors
+    /// When an `lse` is wanted, which would be that of keys less their mean, there is no room, or the driver refuses. The caller has
+    /// checked that pages, batch and plan belong together.
+    pub(crate) fn launch(
+        &self,
+        kv: &KvPages,
+        batch: &Batch,
+        plan: Option<&DevicePlan>,
+        wants_lse: bool,
+    ) -> Result<MutexGuard<'_, RoundedKv>, Error> {
+        if wants_lse {
+            let (expected, found) = ("no lse".into(), "an lse to write".into());
+            return Err(Error::Unsupported { what: "attention in 8 bits", expected, found });
+        }
+        let mut rounded = self.last();
+        self.0.0.launch(kv, batch, plan, &mut rounded)?;
+        Ok(rounded)
+    }
+
+    /// What the last launch made.
+    pub(crate) fn last(&self) -> MutexGuard<'_, RoundedKv> {
+        self.0.1.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The kernels for one shape of heads.
-pub(crate) struct QuantiseKv {
+struct QuantiseKv {
     ranges: Kernel,
     scales: Kernel,
     quantise: Kernel,
     extras: Kernel,
     heads: HeadShape,
+    rounding: Rounding,
 }
 
-/// Keys and values of one layer as e4m3: keys less their head's mean, and values of each block transposed, each divided by its
-/// head's scale. Made anew for every layer in the same room, which grows with the cache.
-pub struct Fp8Kv {
+/// Rounded keys and values of one layer. Made anew for every layer in the same room, which grows with the cache.
+pub struct RoundedKv {
     k: Buffer<u8>,
     v: Buffer<u8>,
     k_extras: Buffer<u8>,
     v_extras: Buffer<u8>,
     ranges: Buffer<f32>,
     means: Buffer<f32>,
+    /// Of keys and of values of each head.
     scales: Buffer<[f32; 2]>,
+    /// Of 64 rows of `k` each, and of `k_extras`.
+    block_scales: Buffer<f32>,
+    extras_scales: Buffer<f32>,
     head_dim: usize,
+}
+
+/// [`RoundedKv`] on the host, for checks.
+#[doc(hidden)]
+pub struct RoundedOnHost {
+    pub k: Vec<u8>,
+    pub v: Vec<u8>,
+    /// `[kv_head][head_dim]`
+    pub means: Vec<f32>,
+    pub scales: Vec<[f32; 2]>,
+    pub block_scales: Vec<f32>,
 }
 
 /// `Arguments` in `kernels/quantise_kv.cu`.
@@ -38,6 +100,7 @@ struct Arguments {
     v: Pointer<bf16>,
     k_out: PointerMut<u8>,
     v_out: PointerMut<u8>,
+    block_scales: PointerMut<f32>,
     ranges: PointerMut<f32>,
     means: PointerMut<f32>,
     scales: PointerMut<[f32; 2]>,
@@ -53,41 +116,39 @@ const SPAN_KEYS: usize = 128;
 const THREADS: u32 = 256;
 
 impl QuantiseKv {
-    /// Loads the kernels.
-    pub(crate) fn new(device: &Device, heads: HeadShape) -> Result<Self, Error> {
+    fn new(device: &Device, heads: HeadShape, rounding: Rounding) -> Result<Self, Error> {
         let load = |name| device.kernel(image!("quantise_kv"), name, 0);
+        let (quantise, extras) = match rounding {
+            Rounding::Fp8 => ("quantise_kv", "quantise_extras"),
+            Rounding::Int8Keys => ("quantise_keys", "quantise_key_extras"),
+        };
         Ok(Self {
             ranges: load("kv_ranges")?,
             scales: load("kv_scales")?,
-            quantise: load("quantise_kv")?,
-            extras: load("quantise_extras")?,
+            quantise: load(quantise)?,
+            extras: load(extras)?,
             heads,
+            rounding,
         })
     }
 
-    /// Rounds the keys and values of all sequences of `batch`, and the extras of a plan for it.
-    ///
-    /// # Errors
-    /// When there is no room, or the driver refuses. The caller has checked that pages, batch and plan belong together.
-    pub(crate) fn launch(
-        &self,
-        kv: &KvPages,
-        batch: &Batch,
-        plan: Option<&DevicePlan>,
-        to: &mut Fp8Kv,
-    ) -> Result<(), Error> {
+    fn launch(&self, kv: &KvPages, batch: &Batch, plan: Option<&DevicePlan>, to: &mut RoundedKv) -> Result<(), Error> {
         let device = self.ranges.device();
         let (d, kv_heads, sequences) = (self.heads.head_dim(), self.heads.num_kv_heads(), batch.num_sequences());
         let spans = batch.max_kv_len().div_ceil(SPAN_KEYS);
         grow(&mut to.k, kv.len())?;
-        grow(&mut to.v, kv.len())?;
+        match self.rounding {
+            Rounding::Fp8 => grow(&mut to.v, kv.len())?,
+            Rounding::Int8Keys => grow(&mut to.block_scales, kv.rows() / BLOCK_N)?,
+        }
         grow(&mut to.ranges, kv_heads * sequences * spans * 4 * d)?;
         let num_keys: usize = batch.ranges().iter().map(|range| range.kv_len()).sum();
         let arguments = Arguments {
             k: kv.k.pointer(),
             v: kv.v.pointer(),
             k_out: to.k.pointer_mut(),
-            v_out: to.v.pointer_mut(),
+            v_out: self.values(&mut to.v),
+            block_scales: to.block_scales.pointer_mut(),
             ranges: to.ranges.pointer_mut(),
             means: to.means.pointer_mut(),
             scales: to.scales.pointer_mut(),
@@ -113,17 +174,29 @@ impl QuantiseKv {
         let Some(plan) = plan else { return Ok(()) };
         let rows = plan.extra_rows();
         grow(&mut to.k_extras, rows * d)?;
-        grow(&mut to.v_extras, rows * d)?;
+        match self.rounding {
+            Rounding::Fp8 => grow(&mut to.v_extras, rows * d)?,
+            Rounding::Int8Keys => grow(&mut to.extras_scales, rows / BLOCK_N)?,
+        }
         let arguments = Arguments {
             k: plan.k_extras().pointer(),
             v: plan.v_extras().pointer(),
             k_out: to.k_extras.pointer_mut(),
-            v_out: to.v_extras.pointer_mut(),
+            v_out: self.values(&mut to.v_extras),
+            block_scales: to.extras_scales.pointer_mut(),
             extra_rows: (rows / (sequences * self.heads.num_q_heads())) as i32,
             ..arguments
         };
         // SAFETY: as above; a plan has as many rows for each query head of each sequence, whole steps of them.
         unsafe { self.extras.launch(grid(rows / BLOCK_N, 1, 1, THREADS), &arguments) }
+    }
+
+    /// Where values go, or nowhere.
+    fn values(&self, to: &mut Buffer<u8>) -> PointerMut<u8> {
+        match self.rounding {
+            Rounding::Fp8 => to.pointer_mut(),
+            Rounding::Int8Keys => PointerMut::null(),
+        }
     }
 }
 
@@ -135,7 +208,7 @@ fn grow<T: bytemuck::Pod>(buffer: &mut Buffer<T>, len: usize) -> Result<(), Erro
     Ok(())
 }
 
-impl Fp8Kv {
+impl RoundedKv {
     pub(crate) fn new(device: &Device, heads: HeadShape) -> Result<Self, Error> {
         Ok(Self {
             k: device.room(0)?,
@@ -145,15 +218,31 @@ impl Fp8Kv {
             ranges: device.room(0)?,
             means: device.room(heads.num_kv_heads() * heads.head_dim())?,
             scales: device.room(heads.num_kv_heads())?,
+            block_scales: device.room(0)?,
+            extras_scales: device.room(0)?,
             head_dim: heads.head_dim(),
         })
     }
 
     /// Bytes for a cache of `tokens` and plans with so many `extra_rows`.
-    pub(crate) fn bytes(heads: HeadShape, tokens: usize, extra_rows: usize) -> usize {
+    pub(crate) fn bytes(rounding: Rounding, heads: HeadShape, tokens: usize, extra_rows: usize) -> usize {
         let rows = tokens.next_multiple_of(BLOCK_N) * heads.num_kv_heads() + extra_rows;
         let spans = tokens.div_ceil(SPAN_KEYS) * heads.num_kv_heads();
-        (2 * rows + spans * 4 * size_of::<f32>()) * heads.head_dim()
+        let of_rows = match rounding {
+            Rounding::Fp8 => 2 * rows * heads.head_dim(),
+            Rounding::Int8Keys => rows * heads.head_dim() + rows / BLOCK_N * size_of::<f32>(),
+        };
+        of_rows + spans * 4 * size_of::<f32>() * heads.head_dim()
+    }
+
+    /// Integer keys and their scales.
+    pub(crate) fn keys(&self) -> (Pointer<u8>, Pointer<f32>) {
+        (self.k.pointer(), self.block_scales.pointer())
+    }
+
+    /// The same of extras.
+    pub(crate) fn key_extras(&self) -> (Pointer<u8>, Pointer<f32>) {
+        (self.k_extras.pointer(), self.extras_scales.pointer())
     }
 
     pub(crate) fn scales(&self) -> Pointer<[f32; 2]> {
@@ -174,10 +263,15 @@ impl Fp8Kv {
         Ok((TensorMap::of_bytes(k, self.head_dim, BLOCK_N)?, TensorMap::of_bytes(v, BLOCK_N, self.head_dim)?))
     }
 
-    /// Keys, values, means `[kv_head][head_dim]`, and scales of keys and values of each kv head, for checks.
+    /// What the last launch made.
     #[doc(hidden)]
-    #[allow(clippy::type_complexity)] // four buffers, for tests alone
-    pub fn read(&self) -> Result<(Vec<u8>, Vec<u8>, Vec<f32>, Vec<[f32; 2]>), Error> {
-        Ok((self.k.read()?, self.v.read()?, self.means.read()?, self.scales.read()?))
+    pub fn read(&self) -> Result<RoundedOnHost, Error> {
+        Ok(RoundedOnHost {
+            k: self.k.read()?,
+            v: self.v.read()?,
+            means: self.means.read()?,
+            scales: self.scales.read()?,
+            block_scales: self.block_scales.read()?,
+        })
     }
 }

@@ -6,7 +6,7 @@ mod on_device;
 use attention::plan::{HeadPlan, Plan};
 use attention::shape::HeadShape;
 use attention_case::{Case, random_plan};
-use cuda::attend::Attend;
+use cuda::attend::{Attend, Precision};
 use cuda::attend_sm80::AttendSm80;
 use cuda::device::Device;
 use cuda::search::DeviceSearch;
@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 fn kernels(device: &Device, heads: HeadShape) -> Vec<(Attend, DeviceSearch)> {
     let best = Attend::new(device, heads).unwrap();
     let other = match best {
-        Attend::Sm90(_) => Some(Attend::Sm80(AttendSm80::new(device, heads).unwrap())),
+        Attend::Sm90(_) => Some(Attend::Sm80(AttendSm80::new(device, heads, Precision::Bf16).unwrap())),
         Attend::Sm80(_) => None,
     };
     let with_search = |attend: Attend| {

@@ -5,12 +5,12 @@ mod attention_suite;
 mod on_device;
 
 use attention_suite::Suite;
-use cuda::attend::Attend;
+use cuda::attend::{Attend, Precision};
 use cuda::attend_sm80::AttendSm80;
 
 fn suite() -> Option<Suite> {
     let device = on_device::device()?;
-    let kernel = |device: &_, heads| Attend::Sm80(AttendSm80::new(device, heads).unwrap());
+    let kernel = |device: &_, heads| Attend::Sm80(AttendSm80::new(device, heads, Precision::Bf16).unwrap());
     Some(Suite { device, kernel, head_dims: &[128, 64, 16, 80, 96, 192, 256] })
 }
 

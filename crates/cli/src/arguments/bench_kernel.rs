@@ -38,7 +38,7 @@ pub struct BenchKernel {
     /// Sequences decoded at a time
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = at_least_one)]
     pub sequences: usize,
-    /// Attention kernel: best, sm80, sm90 or fp8
+    /// Attention kernel: best, sm80, sm90, fp8 or int8
     #[arg(long, default_value = "best", value_name = "KERNEL")]
     pub kernel: Kernel,
     /// What to time: dense, sparse, search (and the plan it finds), decode
@@ -121,7 +121,7 @@ mod tests {
         refused("--lengths", "8192,0", "above 0");
         refused("--densities", "0.1,1.5", "above 0, at most 1");
         refused("--densities", "nan", "above 0, at most 1");
-        refused("--kernel", "sm70", "best, sm80, sm90 or fp8");
+        refused("--kernel", "sm70", "best, sm80, sm90, fp8 or int8");
         refused("--what", "dense,magic", "dense, sparse, search or decode");
         refused("--runs", "0", "above 0");
     }

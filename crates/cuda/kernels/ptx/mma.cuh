@@ -45,3 +45,20 @@ __device__ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], uint3
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+
+// d += a b for 8-bit integers; a [16][32], b [32][8]. The sums are integers in the bits of `d`; elements as above.
+__device__ inline void mma_m16n8k32_in_floats(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    int sums[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sums[i] = __float_as_int(d[i]);
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) d[i] = __int_as_float(sums[i]);
+}
+
+__device__ inline void store_shared(uint32_t to, uint4 x) {
+    asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" ::"r"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
+}

@@ -4,31 +4,32 @@
 
 namespace {
 
-template <int PADDED, int M_TILES> class Dense {
-    using Tile = ::Tile<PADDED, M_TILES>;
+template <int PADDED, int M_TILES, Scores SCORES> class Dense {
+    using Tile = ::Tile<PADDED, M_TILES, SCORES>;
 
     const Arguments &args;
     Tile tile;
     const int first_block; // of which some query sees a key
 
-    __device__ void copy_block(uint32_t to, const __nv_bfloat16 *cache, int row, int block) const {
-        tile.copy_keys(to, cache, row, tile.item.kv_len - block * block_keys);
+    __device__ void copy_keys(int row, int block) const {
+        tile.copy_keys(args.k, row, tile.item.kv_len - block * block_keys);
     }
 
     // One step. Its keys are on their way; the keys of the next are when it ends.
     template <bool MASKED> __device__ void step(int block, int &row) {
         tile.wait_for_copies();
-        copy_block(tile.v_shared, args.v, row, block);
+        tile.copy_values(args.v, row, tile.item.kv_len - block * block_keys);
         copy_commit();
+        tile.read_scale(args.k_scales, row);
         bool last = block == first_block;
         int next_row = last ? 0 : cache_row(args.batch, tile.item.table, tile.item.kv_head, block - 1);
         tile.multiply_scores();
         tile.wait_for_copies();
-        if (!last) copy_block(tile.k_shared, args.k, next_row, block - 1);
+        if (!last) copy_keys(next_row, block - 1);
         copy_commit();
         row = next_row;
         if (MASKED) tile.mask(block);
-        tile.template softmax<MASKED>();
+        tile.template softmax<MASKED, Tile::integers>();
         tile.multiply_output();
     }
 
@@ -42,7 +43,7 @@ public:
         tile.copy_queries();
         int block = item.blocks() - 1;
         int row = cache_row(args.batch, item.table, item.kv_head, block);
-        copy_block(tile.k_shared, args.k, row, block);
+        copy_keys(row, block);
         copy_commit();
         tile.clear();
         // Blocks that every query sees whole need no mask: those before the first query, from the last one's window on.

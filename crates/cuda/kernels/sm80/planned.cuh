@@ -4,8 +4,8 @@
 
 namespace {
 
-template <int PADDED, int M_TILES> class Planned {
-    using Tile = ::Tile<PADDED, M_TILES>;
+template <int PADDED, int M_TILES, Scores SCORES> class Planned {
+    using Tile = ::Tile<PADDED, M_TILES, SCORES>;
 
     // What happens to the logits of a step before its softmax.
     enum class Kind { Whole, Cut, Extras };
@@ -36,14 +36,13 @@ template <int PADDED, int M_TILES> class Planned {
                                         : centres + (step - first_centre_step) * block_keys;
     }
 
-    __device__ void copy(uint32_t to, const __nv_bfloat16 *cache, const __nv_bfloat16 *extras, int step, int row,
-                         int block) const {
-        bool listed = step < blocks;
-        tile.copy_keys(to, listed ? cache : extras, row, listed ? tile.item.kv_len - block * block_keys : block_keys);
+    // Rows of a step that hold something.
+    __device__ int rows_of(int step, int block) const {
+        return step < blocks ? tile.item.kv_len - block * block_keys : block_keys;
     }
 
     __device__ void copy_keys(int step, int row, int block) const {
-        copy(tile.k_shared, args.k, args.k_extras, step, row, block);
+        tile.copy_keys(step < blocks ? args.k : args.k_extras, row, rows_of(step, block));
         // Two extras a thread.
         if (step >= blocks && threadIdx.x < block_keys / 2) {
             int at = 2 * threadIdx.x;
@@ -71,8 +70,9 @@ template <int PADDED, int M_TILES> class Planned {
     // One step. Its keys are on their way; the keys of the next are when it ends.
     template <Kind KIND> __device__ void step(At &at) {
         tile.wait_for_copies();
-        copy(tile.v_shared, args.v, args.v_extras, at.step, at.row, at.block);
+        tile.copy_values(at.step < blocks ? args.v : args.v_extras, at.row, rows_of(at.step, at.block));
         copy_commit();
+        tile.read_scale(KIND == Kind::Extras ? args.k_extras_scales : args.k_scales, at.row);
         bool last = at.step + 1 == steps;
         At next{at.step + 1, last ? 0 : row_of(at.step + 1, at.next_block), at.next_block, block_at(at.step + 2)};
         tile.multiply_scores();
@@ -83,7 +83,7 @@ template <int PADDED, int M_TILES> class Planned {
         copy_commit();
         if constexpr (KIND == Kind::Cut) tile.mask(at.block);
         if constexpr (KIND == Kind::Extras) tile.add_biases(shared.biases);
-        tile.template softmax<KIND != Kind::Whole>();
+        tile.template softmax<KIND != Kind::Whole, Tile::integers && KIND != Kind::Extras>();
         tile.multiply_output();
         at = next;
     }
@@ -91,7 +91,7 @@ template <int PADDED, int M_TILES> class Planned {
     __device__ Planned(const Arguments &args, int head, int tile_index, QueryTile of_sequence)
         : args(args), index(head * args.plan.num_tiles + tile_index),
           tile(args, work_item<Tile::block_m>(args.batch, of_sequence, head), shared_address(dynamic_shared)),
-          shared(*reinterpret_cast<Shared *>(dynamic_shared + Tile::operand_bytes)),
+          shared(*reinterpret_cast<Shared *>(dynamic_shared + Tile::shared_bytes)),
           full_blocks((tile.item.q_start + 1) / block_keys) {
         PlanItem listed = args.plan.items[index];
         PlanExtras extras = args.plan.heads[of_sequence.sequence * args.batch.num_q_heads + head];

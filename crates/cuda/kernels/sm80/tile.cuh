@@ -1,7 +1,11 @@
 // One query tile of the sm_80 attention kernels: copies, products, softmax and output. What walks the keys is beside it.
+//
+// Scores are products of bf16, or of 8-bit integers: queries with a scale a row, which the tile rounds, and keys with a scale a
+// block, which `quantise_kv.cu` rounded (SageAttention, arXiv 2410.02367, which also shows why weights and values stay wider).
 #pragma once
 #include "../plan.cuh"
 #include "../ptx/mma.cuh"
+#include "../int8.cuh"
 #include "../softmax.cuh"
 #include "../swizzle.cuh"
 #include <cstddef>
@@ -9,8 +13,11 @@
 
 struct Arguments {
     const __nv_bfloat16 *q;                   // [row][q_head][head_dim]
-    const __nv_bfloat16 *k, *v;               // [page][kv_head][page_size][head_dim]
-    const __nv_bfloat16 *k_extras, *v_extras; // [row][head_dim]; not used without a plan
+    const void *k;                            // [page][kv_head][page_size][head_dim]: bf16 or 8-bit integers
+    const __nv_bfloat16 *v;                   // likewise
+    const void *k_extras;                     // [row][head_dim], as k; not used without a plan
+    const __nv_bfloat16 *v_extras;            // likewise
+    const float *k_scales, *k_extras_scales;  // [row / 64], of 8-bit integers
     __nv_bfloat16 *o;                         // [row][q_head][head_dim]
     float *lse;                               // [q_head][row], or null
     Batch batch;
@@ -20,7 +27,7 @@ struct Arguments {
     unsigned window; // keys a query sees, its own included; all with a plan
 };
 // As `src/attend_sm80.rs` has it.
-static_assert(sizeof(Arguments) == 184 && offsetof(Arguments, head_dim) == 168);
+static_assert(sizeof(Arguments) == 200 && offsetof(Arguments, head_dim) == 184);
 
 // Outside the namespace: names inside one without a name differ from build to build.
 extern __shared__ __align__(128) unsigned char dynamic_shared[];
@@ -30,23 +37,36 @@ namespace {
 constexpr int warps = 4;
 constexpr int threads = 32 * warps;
 
+enum class Scores { Bf16, Int8 };
+
+// Integer sums begin at the bits of 1.5 * 2^23 and stay within 2^22 of it (127 * 127 * 256 is less), so that their bits are those
+// of a float: this plus the sum. No sum needs a conversion, of which a multiprocessor of 8.0 does but 16 a clock.
+constexpr float integer_zero = 12582912.f;
+constexpr float least_largest = 1e-12f; // of a row of queries: products of scales must not vanish
+
 // PADDED: elements of a row in shared memory, a multiple of 64. M_TILES: groups of 16 queries of a warp.
-template <int PADDED, int M_TILES> struct Tile {
+template <int PADDED, int M_TILES, Scores SCORES> struct Tile {
+    static constexpr bool integers = SCORES == Scores::Int8;
     static constexpr int block_m = 16 * M_TILES * warps;
-    static constexpr int row_bytes = 2 * PADDED;
+    static constexpr int element_bytes = integers ? 1 : 2;                                         // of queries and keys
+    static constexpr int row_bytes = (PADDED * element_bytes + 127) / 128 * 128;                   // likewise
+    static constexpr int value_row_bytes = 2 * PADDED;
     static constexpr int n_tiles = block_keys / 8;
     static constexpr int d_tiles = PADDED / 8;
-    static constexpr int operand_bytes = (block_m + 2 * block_keys) * row_bytes;
+    static constexpr int operand_bytes = (block_m + block_keys) * row_bytes + block_keys * value_row_bytes;
+    // With a scale a query behind the operands.
+    static constexpr int shared_bytes = operand_bytes + (integers ? block_m * int(sizeof(float)) : 0);
 
     const Arguments &args;
     const WorkItem item;
     const uint32_t q_shared, k_shared, v_shared;
     const int lane, warp_row; // first query of the warp
     const float scale;        // of logits to base-2 exponents
+    float k_scale;            // of the keys of a step
 
     float o[M_TILES][d_tiles][4];
     float s[M_TILES][n_tiles][4];
-    float maximum[M_TILES][2], sum[M_TILES][2];
+    float maximum[M_TILES][2], sum[M_TILES][2]; // of base-2 exponents
 
     __device__ Tile(const Arguments &args, WorkItem item, uint32_t shared)
         : args(args), item(item), q_shared(shared), k_shared(shared + block_m * row_bytes),
@@ -66,32 +86,80 @@ template <int PADDED, int M_TILES> struct Tile {
         }
     }
 
-    // Copies `ROWS` rows of head_dim, `stride` elements apart; rows from `rows` on become zeros. Eight threads take 128
-    // bytes of a row, so that all of a thread's chunks lie at constant distances in shared memory.
-    template <int ROWS> __device__ void copy_rows(uint32_t to, const __nv_bfloat16 *from, int stride, int rows) const {
+    // Copies `ROWS` rows of head_dim, `stride` bytes apart, to rows of `ROW_BYTES`; those from `rows` on become zeros. Eight
+    // threads take 128 bytes of a row, so that all of a thread's chunks lie at constant distances in shared memory.
+    template <int ROWS, int ROW_BYTES>
+    __device__ void copy_rows(uint32_t to, const void *rows_from, int stride, int rows, int bytes) const {
         int row = threadIdx.x / 8, chunk = threadIdx.x % 8;
-        to += swizzled<row_bytes>(row, chunk);
-        from += row * stride + chunk * 8;
+        to += swizzled<ROW_BYTES>(row, chunk);
+        const char *from = static_cast<const char *>(rows_from) + row * stride + chunk * 16;
 #pragma unroll
         for (int i = 0; i < ROWS; i += threads / 8) {
 #pragma unroll
-            for (int slab = 0; slab < PADDED / 64; ++slab) {
-                bool inside = row + i < rows && slab * 64 + chunk * 8 < args.head_dim;
-                copy_async(to + i * row_bytes + slab * 128, from + slab * 64, inside);
+            for (int slab = 0; slab < ROW_BYTES; slab += 128) {
+                bool inside = row + i < rows && slab + chunk * 16 < bytes;
+                copy_async(to + i * ROW_BYTES + slab, from + slab, inside);
             }
             from += threads / 8 * stride;
+        }
+    }
+
+    __device__ float *query_scales() const {
+        return reinterpret_cast<float *>(dynamic_shared + operand_bytes);
+    }
+
+    // Four threads a row, each 16 elements of every 64.
+    __device__ void round_queries(const __nv_bfloat16 *q, int row_elements) const {
+        constexpr int chunks = PADDED / 64;
+        int part = threadIdx.x % 4;
+#pragma unroll 1
+        for (int row = threadIdx.x / 4; row < block_m; row += threads / 4) {
+            Vector x[chunks][2] = {};
+            float largest = least_largest;
+#pragma unroll
+            for (int i = 0; i < chunks; ++i) {
+                int element = i * 64 + part * 16;
+                if (row >= item.rows || element >= args.head_dim) continue;
+#pragma unroll
+                for (int half = 0; half < 2; ++half) {
+                    x[i][half] = load_vector(q + size_t(row) * row_elements + element + half * vector_len);
+                    largest = largest_number(x[i][half], largest);
+                }
+            }
+            largest = row_max(largest);
+            if (part == 0) query_scales()[row] = integer_scale(largest);
+            float inverse = largest_integer / largest;
+#pragma unroll
+            for (int i = 0; i < chunks; ++i) {
+                uint2 low = rounded(x[i][0], inverse), high = rounded(x[i][1], inverse);
+                uint32_t to = q_shared + swizzled<row_bytes>(row, i * 4 + part);
+                store_shared(to, uint4{low.x, low.y, high.x, high.y});
+            }
         }
     }
 
     __device__ void copy_queries() const {
         int row_elements = args.batch.num_q_heads * args.head_dim;
         const __nv_bfloat16 *q = args.q + size_t(item.row) * row_elements + item.head * args.head_dim;
-        copy_rows<block_m>(q_shared, q, row_elements, item.rows);
+        if constexpr (integers) round_queries(q, row_elements);
+        else copy_rows<block_m, row_bytes>(q_shared, q, row_elements * 2, item.rows, args.head_dim * 2);
     }
 
-    // 64 rows from `row` of keys or values on, those from `rows` on as zeros.
-    __device__ void copy_keys(uint32_t to, const __nv_bfloat16 *from, int row, int rows) const {
-        copy_rows<block_keys>(to, from + size_t(row) * args.head_dim, args.head_dim, rows);
+    // 64 rows from `row` of keys on, those from `rows` on as zeros.
+    __device__ void copy_keys(const void *from, int row, int rows) const {
+        int bytes = args.head_dim * element_bytes;
+        copy_rows<block_keys, row_bytes>(k_shared, static_cast<const char *>(from) + size_t(row) * bytes, bytes, rows, bytes);
+    }
+
+    // The same of values.
+    __device__ void copy_values(const __nv_bfloat16 *from, int row, int rows) const {
+        int bytes = args.head_dim * 2;
+        copy_rows<block_keys, value_row_bytes>(v_shared, from + size_t(row) * args.head_dim, bytes, rows, bytes);
+    }
+
+    // Asks for the scale of the keys at `row`, for the step that multiplies them.
+    __device__ void read_scale(const float *scales, int row) {
+        if constexpr (integers) k_scale = scales[row / block_keys];
     }
 
     // What all threads have asked for is there, and none reads any more what it read before.
@@ -106,26 +174,36 @@ template <int PADDED, int M_TILES> struct Tile {
 #pragma unroll
             for (int n = 0; n < n_tiles; ++n)
 #pragma unroll
-                for (int i = 0; i < 4; ++i) s[m][n][i] = 0.f;
-        // Rows and chunks of the four matrices that a load takes: 16 queries by 16 elements, 16 keys by 16 elements.
+                for (int i = 0; i < 4; ++i) s[m][n][i] = integers ? integer_zero : 0.f;
+        // Rows and chunks of the four matrices that a load takes: 16 queries by 32 bytes, 16 keys by 32 bytes.
         uint32_t q_at = q_shared + swizzled<row_bytes>(warp_row + lane % 16, lane / 16);
         uint32_t k_at = k_shared + swizzled<row_bytes>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 #pragma unroll
-        for (int d = 0; d < PADDED / 16; ++d) {
+        for (int d = 0; d < PADDED * element_bytes; d += 32) {
             uint32_t q[M_TILES][4];
 #pragma unroll
-            for (int m = 0; m < M_TILES; ++m) load_matrices(q[m], along_row(q_at, d * 32) + m * 16 * row_bytes);
+            for (int m = 0; m < M_TILES; ++m) load_matrices(q[m], along_row(q_at, d) + m * 16 * row_bytes);
 #pragma unroll
             for (int n = 0; n < n_tiles; n += 2) {
                 uint32_t k[4];
-                load_matrices(k, along_row(k_at, d * 32) + n * 8 * row_bytes);
+                load_matrices(k, along_row(k_at, d) + n * 8 * row_bytes);
 #pragma unroll
                 for (int m = 0; m < M_TILES; ++m) {
-                    mma_m16n8k16(s[m][n], q[m], k[0], k[1]);
-                    mma_m16n8k16(s[m][n + 1], q[m], k[2], k[3]);
+                    multiply(s[m][n], q[m], k[0], k[1]);
+                    multiply(s[m][n + 1], q[m], k[2], k[3]);
                 }
             }
         }
+    }
+
+    static __device__ void multiply(float (&sums)[4], const uint32_t (&q)[4], uint32_t k0, uint32_t k1) {
+        if constexpr (integers) mma_m16n8k32_in_floats(sums, q, k0, k1);
+        else mma_m16n8k16(sums, q, k0, k1);
+    }
+
+    // What the sums of a query are multiplied with to be logits before `sm_scale`.
+    __device__ float unit(int m, int r) const {
+        return query_scales()[warp_row + m * 16 + lane / 4 + 8 * r] * k_scale;
     }
 
     // Hides keys behind each query, and those before its window.
@@ -143,41 +221,46 @@ template <int PADDED, int M_TILES> struct Tile {
                 }
     }
 
-    // Weighs 64 extras.
+    // Weighs 64 extras. Integers become logits.
     __device__ void add_biases(const float *biases) {
-#pragma unroll
-        for (int n = 0; n < n_tiles; ++n) {
-            float2 bias = *reinterpret_cast<const float2 *>(biases + n * 8 + lane % 4 * 2);
-#pragma unroll
-            for (int m = 0; m < M_TILES; ++m) {
-                s[m][n][0] += bias.x;
-                s[m][n][1] += bias.y;
-                s[m][n][2] += bias.x;
-                s[m][n][3] += bias.y;
-            }
-        }
-    }
-
-    // Turns logits into weights and brings the output so far to the new maximum.
-    template <bool MASKED> __device__ void softmax() {
 #pragma unroll
         for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
-                float largest = maximum[m][r];
+                float of_row = integers ? unit(m, r) : 1.f;
+#pragma unroll
+                for (int n = 0; n < n_tiles; ++n) {
+                    float2 bias = *reinterpret_cast<const float2 *>(biases + n * 8 + lane % 4 * 2);
+                    float *pair = &s[m][n][2 * r];
+                    pair[0] = integers ? fmaf(pair[0] - integer_zero, of_row, bias.x) : pair[0] + bias.x;
+                    pair[1] = integers ? fmaf(pair[1] - integer_zero, of_row, bias.y) : pair[1] + bias.y;
+                }
+            }
+    }
+
+    // Turns logits into weights and brings the output so far to the new maximum. INTEGERS: of sums of integers, as they are.
+    template <bool MASKED, bool INTEGERS> __device__ void softmax() {
+        constexpr float zero = INTEGERS ? integer_zero : 0.f;
+#pragma unroll
+        for (int m = 0; m < M_TILES; ++m)
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+                float factor = scale;
+                if constexpr (INTEGERS) factor *= unit(m, r);
+                float largest = -INFINITY;
 #pragma unroll
                 for (int n = 0; n < n_tiles; ++n) largest = fmaxf(largest, fmaxf(s[m][n][2 * r], s[m][n][2 * r + 1]));
-                largest = row_max(largest);
+                largest = fmaxf(maximum[m][r], (row_max(largest) - zero) * factor);
                 // A row that has seen no key yet must not compute infinity minus infinity.
                 float reference = MASKED && largest == -INFINITY ? 0.f : largest;
-                float correction = exp2_approx((maximum[m][r] - reference) * scale), shift = reference * scale;
+                float correction = exp2_approx(maximum[m][r] - reference), shift = fmaf(zero, factor, reference);
                 maximum[m][r] = largest;
                 sum[m][r] *= correction;
 #pragma unroll
                 for (int n = 0; n < n_tiles; ++n)
 #pragma unroll
                     for (int i = 2 * r; i < 2 * r + 2; ++i) {
-                        s[m][n][i] = exp2_approx(fmaf(s[m][n][i], scale, -shift));
+                        s[m][n][i] = exp2_approx(fmaf(s[m][n][i], factor, -shift));
                         sum[m][r] += s[m][n][i];
                     }
 #pragma unroll
@@ -189,7 +272,7 @@ template <int PADDED, int M_TILES> struct Tile {
     }
 
     __device__ void multiply_output() {
-        uint32_t v_at = v_shared + swizzled<row_bytes>(lane % 16, lane / 16);
+        uint32_t v_at = v_shared + swizzled<value_row_bytes>(lane % 16, lane / 16);
 #pragma unroll
         for (int n = 0; n < n_tiles; n += 2) {
             uint32_t p[M_TILES][4];
@@ -200,7 +283,7 @@ template <int PADDED, int M_TILES> struct Tile {
 #pragma unroll
             for (int d = 0; d < d_tiles; d += 2) {
                 uint32_t v[4];
-                load_matrices_transposed(v, along_row(v_at, d * 16) + n * 8 * row_bytes);
+                load_matrices_transposed(v, along_row(v_at, d * 16) + n * 8 * value_row_bytes);
 #pragma unroll
                 for (int m = 0; m < M_TILES; ++m) {
                     mma_m16n8k16(o[m][d], p[m], v[0], v[1]);
@@ -223,7 +306,7 @@ template <int PADDED, int M_TILES> struct Tile {
                 size_t row_of_batch = item.row + row;
                 if (inside && args.lse && lane % 4 == 0)
                     args.lse[size_t(item.head) * args.batch.num_rows + row_of_batch] =
-                        fmaf(maximum[m][r], args.sm_scale, logf(total));
+                        fmaf(maximum[m][r], 1.f / log2_e, logf(total));
                 __nv_bfloat16 *out = args.o + (row_of_batch * args.batch.num_q_heads + item.head) * args.head_dim;
 #pragma unroll
                 for (int group = 0; group < d_tiles; group += 4) {

@@ -51,15 +51,18 @@ pub enum Kernel {
     Sm90,
     /// The same with products of 8-bit floats.
     Fp8,
+    /// As `Sm80`, with scores in 8-bit integers.
+    Int8,
 }
 
 impl Kernel {
     pub(super) fn load(self, device: &Device, heads: HeadShape) -> Result<Attend, Error> {
         match self {
             Kernel::Best => Attend::new(device, heads),
-            Kernel::Sm80 => AttendSm80::new(device, heads).map(Attend::Sm80),
+            Kernel::Sm80 => AttendSm80::new(device, heads, Precision::Bf16).map(Attend::Sm80),
             Kernel::Sm90 => AttendSm90::new(device, heads, Precision::Bf16).map(Attend::Sm90),
             Kernel::Fp8 => AttendSm90::new(device, heads, Precision::Fp8).map(Attend::Sm90),
+            Kernel::Int8 => AttendSm80::new(device, heads, Precision::Int8).map(Attend::Sm80),
         }
     }
 }
@@ -72,7 +75,8 @@ impl FromStr for Kernel {
             "sm80" => Ok(Kernel::Sm80),
             "sm90" => Ok(Kernel::Sm90),
             "fp8" => Ok(Kernel::Fp8),
-            _ => Err(format!("expected best, sm80, sm90 or fp8, found `{s}`")),
+            "int8" => Ok(Kernel::Int8),
+            _ => Err(format!("expected best, sm80, sm90, fp8 or int8, found `{s}`")),
         }
     }
 }

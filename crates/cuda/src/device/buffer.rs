@@ -188,6 +188,11 @@ impl<T> Pointer<T> {
     pub(crate) fn offset(self, elements: usize) -> Self {
         Self(self.0 + (elements * size_of::<T>()) as u64, PhantomData)
     }
+
+    /// The same address, as one of other elements.
+    pub(crate) fn cast<U>(self) -> Pointer<U> {
+        Pointer(self.0, PhantomData)
+    }
 }
 
 impl<T> PointerMut<T> {

@@ -3,40 +3,77 @@
 use super::{Case, Operands, planned_keys};
 use crate::on_device::Numbers;
 use attention::oracle::{Head, attend_row};
-use attention::plan::Plan;
+use attention::plan::{HeadPlan, Plan};
+use cuda::quantise_kv::RoundedOnHost;
 
 /// Keys and values of each sequence, `[kv_head][position][head_dim]`, as products read them, and in their own units again.
 pub struct Rounded {
     k: Vec<Vec<f64>>,
     v: Vec<Vec<f64>>,
+    /// What keys and values lie from those given, at most.
+    bounds: Vec<[Vec<f64>; 2]>,
     /// `[kv_head][head_dim]`
     means: Vec<f32>,
-    /// Of keys and values of each kv head.
-    scales: Vec<[f32; 2]>,
+    format: Format,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Format {
+    Fp8,
+    Int8Keys,
 }
 
 impl Rounded {
-    /// From what the device holds: keys in pages, values in pages with each block transposed, means and scales.
-    pub fn of(case: &Case, (k, v, means, scales): (Vec<u8>, Vec<u8>, Vec<f32>, Vec<[f32; 2]>)) -> Self {
+    /// Of 8-bit floats, from what the device holds: keys in pages, values in pages with each block transposed.
+    pub fn fp8(case: &Case, found: RoundedOnHost) -> Self {
+        let d = case.heads.head_dim();
+        let RoundedOnHost { k, v, scales, .. } = &found;
+        Self::of(case, Format::Fp8, found.means.clone(), |head, row, i, _| {
+            let [k_scale, v_scale] = scales[head].map(f64::from);
+            let value = fp8_value(v[row / 64 * 64 * d + i * 64 + place_of(row % 64)]) as f64;
+            [(fp8_value(k[row * d + i]) as f64 * k_scale, k_scale), (value * v_scale, v_scale)]
+        })
+    }
+
+    /// Of 8-bit integers: keys alone.
+    pub fn int8_keys(case: &Case, found: RoundedOnHost) -> Self {
+        let d = case.heads.head_dim();
+        let RoundedOnHost { k, block_scales, .. } = &found;
+        Self::of(case, Format::Int8Keys, found.means.clone(), |_, row, i, value| {
+            let scale = block_scales[row / 64] as f64;
+            [(k[row * d + i] as i8 as f64 * scale, scale), (value, 0.0)]
+        })
+    }
+
+    /// `at` is given a kv head, a row of pages, an element and its value, and has key and value with their scales.
+    fn of(
+        case: &Case,
+        format: Format,
+        means: Vec<f32>,
+        at: impl Fn(usize, usize, usize, f64) -> [(f64, f64); 2],
+    ) -> Self {
         let (kv_heads, d, size) = (case.heads.num_kv_heads(), case.heads.head_dim(), case.page_size);
-        let mut of_sequences = (Vec::new(), Vec::new());
-        for (range, table) in case.ranges.iter().zip(&case.tables) {
-            let (mut keys, mut values) = (Vec::new(), Vec::new());
-            for (head, scales) in scales.iter().enumerate() {
-                let [k_scale, v_scale] = scales.map(f64::from);
+        let mut rounded = Self { k: Vec::new(), v: Vec::new(), bounds: Vec::new(), means, format };
+        for ((range, table), values) in case.ranges.iter().zip(&case.tables).zip(&case.v) {
+            let (mut keys, mut of_values, mut bounds) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
+            for head in 0..kv_heads {
                 for position in 0..range.kv_len() {
                     let row = (table[position / size] as usize * kv_heads + head) * size + position % size;
-                    let place = place_of(row % 64);
                     for i in 0..d {
-                        keys.push(fp8_value(k[row * d + i]) as f64 * k_scale);
-                        values.push(fp8_value(v[row / 64 * 64 * d + i * 64 + place]) as f64 * v_scale);
+                        let exact = values[(head * range.kv_len() + position) * d + i].to_f64();
+                        let [(key, k_scale), (value, v_scale)] = at(head, row, i, exact);
+                        keys.push(key);
+                        of_values.push(value);
+                        bounds[0].push(format.bound(key, k_scale));
+                        bounds[1].push(format.bound(value, v_scale));
                     }
                 }
             }
-            of_sequences.0.push(keys);
-            of_sequences.1.push(values);
+            rounded.k.push(keys);
+            rounded.v.push(of_values);
+            rounded.bounds.push(bounds);
         }
-        Self { k: of_sequences.0, v: of_sequences.1, means, scales }
+        rounded
     }
 
     /// Means are those of all keys, and every element is the nearest there is. What is no number stays none.
@@ -54,19 +91,16 @@ impl Rounded {
         }
         for (index, range) in case.ranges.iter().enumerate() {
             for at in 0..case.k[index].len() {
-                let head = at / d / range.kv_len();
-                let mean = self.means[head * d + at % d];
+                let mean = self.means[at / d / range.kv_len() * d + at % d];
                 let of_kind = [
-                    (case.k[index][at].to_f32() - mean, self.k[index][at], self.scales[head][0]),
-                    (case.v[index][at].to_f32(), self.v[index][at], self.scales[head][1]),
+                    (case.k[index][at].to_f32() - mean, self.k[index][at], self.bounds[index][0][at]),
+                    (case.v[index][at].to_f32(), self.v[index][at], self.bounds[index][1][at]),
                 ];
-                for (exact, found, scale) in of_kind {
+                for (exact, found, bound) in of_kind {
                     if exact.is_nan() {
                         assert!(found.is_nan(), "{}", case.name());
                         continue;
                     }
-                    // Half of the last bit, or of the smallest step; and rounding in the division.
-                    let bound = (exact.abs() as f64 / 16.0).max(scale as f64 / 1024.0) * 1.001 + 1e-6;
                     assert!((found - exact as f64).abs() <= bound, "{}: {exact} to {found}", case.name());
                 }
             }
@@ -74,7 +108,7 @@ impl Rounded {
     }
 
     /// Compares the output with the oracle on what was rounded, of queries rounded likewise, in about `rows` rows of each head. What is
-    /// left is the rounding of weights, up to a sixteenth each, and of the output.
+    /// left is the rounding of weights, up to a sixteenth each in 8-bit floats, and of the output.
     pub fn check_output(
         &self,
         case: &Case,
@@ -100,10 +134,7 @@ impl Rounded {
                     }
                     let at = ((begin + row) * heads.num_q_heads() + head) * d;
                     let q: Vec<f32> = case.q[at..at + d].iter().map(|x| x.to_f32()).collect();
-                    let largest = q.iter().fold(1e-12f32, |largest, x| largest.max(x.abs()));
-                    let inverse = 448.0 / largest;
-                    let q: Vec<f64> =
-                        q.iter().map(|x| round_to_fp8(x * inverse) as f64 * (largest / 448.0) as f64).collect();
+                    let q = self.format.round_query(&q);
                     let position = range.q_start() + row;
                     let keys = match plans {
                         Some(plans) => planned_keys(&plans[index].heads[head], *range, position),
@@ -113,13 +144,15 @@ impl Rounded {
                         assert!(o[at..at + d].iter().all(|x| x.to_f32() == 0.0), "{}", case.name());
                         continue;
                     }
-                    // Centres are means of what is not rounded, themselves rounded.
+                    // Centres are means of what is not rounded, themselves rounded; integers of gathered keys have another scale.
+                    let planned = plans.map(|plans| &plans[index].heads[head]);
+                    let columns = matches!(planned, Some(HeadPlan::Sparse(plan)) if !plan.columns().is_empty());
                     let centres = keys.iter().any(|keys| keys.len() > 1);
                     let (expected, _) = attend_row(Head { q: &q, k, v, head_dim: d }, 0, keys.clone());
                     let (of_magnitudes, _) = attend_row(Head { q: &q, k, v: &magnitudes, head_dim: d }, 0, keys);
                     for (i, found) in o[at..at + d].iter().enumerate() {
                         let error = (found.to_f64() - expected[i]).abs();
-                        let bound = of_magnitudes[i] * if centres { 0.2 } else { 0.067 } + 4e-3;
+                        let bound = of_magnitudes[i] * self.format.share(columns, centres) + 4e-3;
                         assert!(
                             error < bound,
                             "{}: sequence {index}, head {head}, row {row}, element {i}: {found}, expected {} +- {bound}",
@@ -130,6 +163,37 @@ impl Rounded {
                 }
             }
             begin += range.q_len();
+        }
+    }
+}
+
+impl Format {
+    /// How far a rounded number may lie from what was given.
+    fn bound(self, rounded: f64, scale: f64) -> f64 {
+        // Half of the last bit, or of the smallest step; and rounding in the division.
+        let half = match self {
+            Self::Fp8 => (rounded.abs() / 15.0).max(scale / 1024.0),
+            Self::Int8Keys => scale / 2.0,
+        };
+        half * 1.001 + 1e-6
+    }
+
+    /// A query as products read it, in its own units.
+    fn round_query(self, q: &[f32]) -> Vec<f64> {
+        let largest = q.iter().fold(1e-12f32, |largest, x| largest.max(x.abs()));
+        let (most, round): (f32, fn(f32) -> f32) = match self {
+            Self::Fp8 => (448.0, round_to_fp8),
+            Self::Int8Keys => (127.0, f32::round_ties_even),
+        };
+        let inverse = most / largest;
+        q.iter().map(|x| round(x * inverse) as f64 * (largest / most) as f64).collect()
+    }
+
+    /// What rounded weights may cost, as a share of the mean magnitude of values.
+    fn share(self, columns: bool, centres: bool) -> f64 {
+        match self {
+            Self::Fp8 => [0.067, 0.2][centres as usize],
+            Self::Int8Keys => [4e-3, 0.06][(columns || centres) as usize],
         }
     }
 }
