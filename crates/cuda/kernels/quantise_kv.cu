@@ -1,12 +1,14 @@
-// Keys and values of a batch to 8-bit floats, for `attend_fp8_sm90.cu`, or keys alone to 8-bit integers, for
-// `attend_int8_sm80.cu`. Three kernels, one after the other:
+// Keys and values of a batch to 8-bit floats, for `attend_fp8_sm90.cu`. Three kernels, one after the other:
 //
 // - `kv_ranges`: of each span of keys, for every element of a head, the sum, the least and the largest key, and the largest
 //   absolute value;
 // - `kv_scales`: of each kv head the mean key, and a scale each for keys less the mean and for values. Softmax does not
 //   change when all keys move by the same vector, and keys often have one in common that is larger than all else
 //   (SageAttention, arXiv 2410.02367, section 4.2);
-// - `quantise_kv`: block by block keys as rows, and values transposed, 64 keys a row; or `quantise_keys`, with a scale a block.
+// - `quantise_kv`: block by block keys as rows, and values transposed, 64 keys a row.
+//
+// Or keys alone to 8-bit integers, for `attend_int8_sm80.cu`: `key_means`, of a sample of keys, and `quantise_keys`, with a scale a
+// block.
 //
 // A batch has one mean and one scale a head, over all its sequences. What is no number has no part in them and stays none: among
 // integers, with all of its block. Keys past the end of a sequence become zeros.
@@ -20,7 +22,7 @@
 struct Arguments {
     const __nv_bfloat16 *k, *v; // [page][kv_head][page_size][head_dim]; or extras, [row][head_dim]
     uint8_t *k_out;             // as `k`: floats or integers
-    __nv_fp8_storage_t *v_out;  // [block][head_dim][64], blocks as in `v`; null: values stay as they are
+    __nv_fp8_storage_t *v_out;  // [block][head_dim][64], blocks as in `v`
     float *block_scales;        // [row of k / 64], of integers
     float *ranges;              // [kv_head][span of a sequence][4][head_dim]
     float *means;               // [kv_head][head_dim]
@@ -30,12 +32,13 @@ struct Arguments {
     int num_spans;  // of all sequences
     int num_keys;   // likewise
     int extra_rows; // of a query head
+    int num_sequences;
 };
 
 // No namespace without a name: the names of shared arrays inside one differ from build to build.
 constexpr int threads = 256;
 constexpr int span_keys = 128;
-constexpr int most_head_dim = 256;
+constexpr int most_head_dim = 128; // with products of 8-bit floats
 
 struct Range {
     float sum = 0.f, least = INFINITY, largest = -INFINITY, value = 0.f;
@@ -61,7 +64,7 @@ __device__ inline float rounded_factor(float x, float factor) { return is_number
 
 // 64 rows from `k` and `v` on, of which `rows` hold something.
 __device__ inline void quantise_block(const Arguments &args, int kv_head, size_t first_row, int rows) {
-    constexpr int value_stride = 128 + 4; // the largest head_dim with products of such values
+    constexpr int value_stride = most_head_dim + 4;
     __shared__ __nv_fp8_storage_t values[block_keys][value_stride];
     int head_dim = args.head_dim, chunks = head_dim / vector_len;
     const float *mean = args.means + kv_head * head_dim;
@@ -135,8 +138,7 @@ extern "C" __global__ void __launch_bounds__(threads) kv_ranges(const __grid_con
         for (int key = first + lane; key < end; key += lanes) {
             size_t row = cache_row(args.batch, table, kv_head, key / block_keys) + key % block_keys;
             Vector k = load_vector(args.k + row * args.head_dim + chunk * vector_len);
-            Vector v{};
-            if (args.v_out) v = load_vector(args.v + row * args.head_dim + chunk * vector_len);
+            Vector v = load_vector(args.v + row * args.head_dim + chunk * vector_len);
 #pragma unroll
             for (int j = 0; j < vector_len; ++j) {
                 bool number = is_number(k.x[j]);
@@ -207,6 +209,42 @@ __device__ inline int keys_of_block(const Arguments &args, size_t &row) {
 __device__ inline int kv_head_of_extras(const Arguments &args, size_t row) {
     int q_head = row / args.extra_rows % args.batch.num_q_heads;
     return q_head / (args.batch.num_q_heads / args.batch.num_kv_heads);
+}
+
+// Grid: kv heads; 1,024 threads. About 1,024 keys, evenly spaced: what keys have in common is in any of them.
+extern "C" __global__ void __launch_bounds__(1024) key_means(const __grid_constant__ Arguments args) {
+    __shared__ float sums[1024][vector_len];
+    __shared__ int counts[1024];
+    int kv_head = blockIdx.x, chunks = args.head_dim / vector_len, lanes = 1024 / chunks;
+    int chunk = threadIdx.x % chunks, lane = threadIdx.x / chunks, stride = (args.num_keys + 1023) / 1024;
+    float sum[vector_len] = {};
+    int count = 0;
+    for (int i = 0; i < args.num_sequences && lane < lanes; ++i) {
+        Sequence sequence = args.batch.sequences[i];
+        const int *table = args.batch.page_table + sequence.table_begin;
+#pragma unroll 4
+        for (int key = lane * stride; key < sequence.kv_len; key += lanes * stride) {
+            size_t row = cache_row(args.batch, table, kv_head, key / block_keys) + key % block_keys;
+            Vector k = load_vector(args.k + row * args.head_dim + chunk * vector_len);
+            if (!(largest_number(k, 0.f) < INFINITY)) continue;
+            ++count;
+#pragma unroll
+            for (int j = 0; j < vector_len; ++j) sum[j] += k.x[j];
+        }
+    }
+#pragma unroll
+    for (int j = 0; j < vector_len; ++j) sums[threadIdx.x][j] = sum[j];
+    counts[threadIdx.x] = count;
+    __syncthreads();
+    if (threadIdx.x >= args.head_dim) return;
+    float total = 0.f;
+    int keys = 0;
+    for (int i = 0; i < lanes; ++i) {
+        int of_lane = i * chunks + threadIdx.x / vector_len;
+        total += sums[of_lane][threadIdx.x % vector_len];
+        keys += counts[of_lane];
+    }
+    args.means[kv_head * args.head_dim + threadIdx.x] = total / max(keys, 1);
 }
 
 // Grid: blocks of the longest sequence, kv heads, sequences.

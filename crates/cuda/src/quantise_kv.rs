@@ -58,8 +58,7 @@ impl RoundKv {
 
 /// The kernels for one shape of heads.
 struct QuantiseKv {
-    ranges: Kernel,
-    scales: Kernel,
+    summary: Summary,
     quantise: Kernel,
     extras: Kernel,
     heads: HeadShape,
@@ -109,39 +108,54 @@ struct Arguments {
     num_spans: i32,
     num_keys: i32,
     extra_rows: i32,
+    num_sequences: i32,
 }
 
 /// As in the kernel.
 const SPAN_KEYS: usize = 128;
 const THREADS: u32 = 256;
 
+/// What is known of all keys and values before they are rounded.
+enum Summary {
+    /// Means of keys, and how large keys and values are.
+    Scales { ranges: Kernel, scales: Kernel },
+    /// Means of keys.
+    Means(Kernel),
+}
+
 impl QuantiseKv {
     fn new(device: &Device, heads: HeadShape, rounding: Rounding) -> Result<Self, Error> {
         let load = |name| device.kernel(image!("quantise_kv"), name, 0);
-        let (quantise, extras) = match rounding {
-            Rounding::Fp8 => ("quantise_kv", "quantise_extras"),
-            Rounding::Int8Keys => ("quantise_keys", "quantise_key_extras"),
-        };
-        Ok(Self {
-            ranges: load("kv_ranges")?,
-            scales: load("kv_scales")?,
-            quantise: load(quantise)?,
-            extras: load(extras)?,
-            heads,
-            rounding,
+        Ok(match rounding {
+            Rounding::Fp8 => Self {
+                summary: Summary::Scales { ranges: load("kv_ranges")?, scales: load("kv_scales")? },
+                quantise: load("quantise_kv")?,
+                extras: load("quantise_extras")?,
+                heads,
+                rounding,
+            },
+            Rounding::Int8Keys => Self {
+                summary: Summary::Means(load("key_means")?),
+                quantise: load("quantise_keys")?,
+                extras: load("quantise_key_extras")?,
+                heads,
+                rounding,
+            },
         })
     }
 
     fn launch(&self, kv: &KvPages, batch: &Batch, plan: Option<&DevicePlan>, to: &mut RoundedKv) -> Result<(), Error> {
-        let device = self.ranges.device();
+        let device = self.quantise.device();
         let (d, kv_heads, sequences) = (self.heads.head_dim(), self.heads.num_kv_heads(), batch.num_sequences());
         let spans = batch.max_kv_len().div_ceil(SPAN_KEYS);
         grow(&mut to.k, kv.len())?;
         match self.rounding {
-            Rounding::Fp8 => grow(&mut to.v, kv.len())?,
+            Rounding::Fp8 => {
+                grow(&mut to.v, kv.len())?;
+                grow(&mut to.ranges, kv_heads * sequences * spans * 4 * d)?;
+            }
             Rounding::Int8Keys => grow(&mut to.block_scales, kv.rows() / BLOCK_N)?,
         }
-        grow(&mut to.ranges, kv_heads * sequences * spans * 4 * d)?;
         let num_keys: usize = batch.ranges().iter().map(|range| range.kv_len()).sum();
         let arguments = Arguments {
             k: kv.k.pointer(),
@@ -157,6 +171,7 @@ impl QuantiseKv {
             num_spans: (sequences * spans) as i32,
             num_keys: num_keys as i32,
             extra_rows: 0,
+            num_sequences: sequences as i32,
         };
         let grid = |x: usize, y: usize, z: usize, threads: u32| Grid {
             blocks: (x as u32, y as u32, z as u32),
@@ -167,8 +182,13 @@ impl QuantiseKv {
         // SAFETY: `Arguments` mirrors the kernels', which read the pages of the batch's sequences and write as much of room
         // that was made for all pages, spans and heads.
         unsafe {
-            self.ranges.launch(grid(spans, kv_heads, sequences, THREADS), &arguments)?;
-            self.scales.launch(grid(kv_heads, 1, 1, 1024), &arguments)?;
+            match &self.summary {
+                Summary::Scales { ranges, scales } => {
+                    ranges.launch(grid(spans, kv_heads, sequences, THREADS), &arguments)?;
+                    scales.launch(grid(kv_heads, 1, 1, 1024), &arguments)?;
+                }
+                Summary::Means(means) => means.launch(grid(kv_heads, 1, 1, 1024), &arguments)?,
+            }
             self.quantise.launch(grid(blocks, kv_heads, sequences, THREADS), &arguments)?;
         }
         let Some(plan) = plan else { return Ok(()) };
@@ -228,11 +248,10 @@ impl RoundedKv {
     pub(crate) fn bytes(rounding: Rounding, heads: HeadShape, tokens: usize, extra_rows: usize) -> usize {
         let rows = tokens.next_multiple_of(BLOCK_N) * heads.num_kv_heads() + extra_rows;
         let spans = tokens.div_ceil(SPAN_KEYS) * heads.num_kv_heads();
-        let of_rows = match rounding {
-            Rounding::Fp8 => 2 * rows * heads.head_dim(),
+        match rounding {
+            Rounding::Fp8 => (2 * rows + spans * 4 * size_of::<f32>()) * heads.head_dim(),
             Rounding::Int8Keys => rows * heads.head_dim() + rows / BLOCK_N * size_of::<f32>(),
-        };
-        of_rows + spans * 4 * size_of::<f32>() * heads.head_dim()
+        }
     }
 
     /// Integer keys and their scales.

@@ -40,10 +40,10 @@ public:
 
     __device__ void run() {
         const WorkItem &item = tile.item;
-        tile.copy_queries();
         int block = item.blocks() - 1;
         int row = cache_row(args.batch, item.table, item.kv_head, block);
         copy_keys(row, block);
+        tile.copy_queries(); // behind, since rounding them takes longer than the keys' way
         copy_commit();
         tile.clear();
         // Blocks that every query sees whole need no mask: those before the first query, from the last one's window on.

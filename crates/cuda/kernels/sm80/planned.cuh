@@ -111,10 +111,10 @@ template <int PADDED, int M_TILES, Scores SCORES> class Planned {
         : Planned(args, packed >> tile_bits, packed & ((1 << tile_bits) - 1)) {}
 
     __device__ void walk() {
-        tile.copy_queries();
         At at{0, 0, block_at(0), block_at(1)};
         at.row = row_of(0, at.block);
         copy_keys(0, at.row, at.block);
+        tile.copy_queries(); // behind, as without a plan
         copy_commit();
         while (at.step < blocks && at.block >= full_blocks) step<Kind::Cut>(at);
         while (at.step < blocks) step<Kind::Whole>(at);

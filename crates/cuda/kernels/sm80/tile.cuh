@@ -10,6 +10,7 @@
 #include "../swizzle.cuh"
 #include <cstddef>
 #include <cuda_bf16.h>
+#include <type_traits>
 
 struct Arguments {
     const __nv_bfloat16 *q;                   // [row][q_head][head_dim]
@@ -48,8 +49,9 @@ constexpr float least_largest = 1e-12f; // of a row of queries: products of scal
 template <int PADDED, int M_TILES, Scores SCORES> struct Tile {
     static constexpr bool integers = SCORES == Scores::Int8;
     static constexpr int block_m = 16 * M_TILES * warps;
-    static constexpr int element_bytes = integers ? 1 : 2;                                         // of queries and keys
-    static constexpr int row_bytes = (PADDED * element_bytes + 127) / 128 * 128;                   // likewise
+    using Element = std::conditional_t<integers, int8_t, __nv_bfloat16>; // of queries and keys
+    static constexpr int element_bytes = sizeof(Element);
+    static constexpr int row_bytes = (PADDED * element_bytes + 127) / 128 * 128;
     static constexpr int value_row_bytes = 2 * PADDED;
     static constexpr int n_tiles = block_keys / 8;
     static constexpr int d_tiles = PADDED / 8;
@@ -86,19 +88,20 @@ template <int PADDED, int M_TILES, Scores SCORES> struct Tile {
         }
     }
 
-    // Copies `ROWS` rows of head_dim, `stride` bytes apart, to rows of `ROW_BYTES`; those from `rows` on become zeros. Eight
+    // Copies `ROWS` rows of head_dim, `stride` elements apart, to rows of `ROW_BYTES`; those from `rows` on become zeros. Eight
     // threads take 128 bytes of a row, so that all of a thread's chunks lie at constant distances in shared memory.
-    template <int ROWS, int ROW_BYTES>
-    __device__ void copy_rows(uint32_t to, const void *rows_from, int stride, int rows, int bytes) const {
+    template <int ROWS, int ROW_BYTES, typename Element>
+    __device__ void copy_rows(uint32_t to, const Element *from, int stride, int rows) const {
+        constexpr int of_chunk = 16 / sizeof(Element), of_slab = 8 * of_chunk;
         int row = threadIdx.x / 8, chunk = threadIdx.x % 8;
         to += swizzled<ROW_BYTES>(row, chunk);
-        const char *from = static_cast<const char *>(rows_from) + row * stride + chunk * 16;
+        from += row * stride + chunk * of_chunk;
 #pragma unroll
         for (int i = 0; i < ROWS; i += threads / 8) {
 #pragma unroll
-            for (int slab = 0; slab < ROW_BYTES; slab += 128) {
-                bool inside = row + i < rows && slab + chunk * 16 < bytes;
-                copy_async(to + i * ROW_BYTES + slab, from + slab, inside);
+            for (int slab = 0; slab < ROW_BYTES / 128; ++slab) {
+                bool inside = row + i < rows && slab * of_slab + chunk * of_chunk < args.head_dim;
+                copy_async(to + i * ROW_BYTES + slab * 128, from + slab * of_slab, inside);
             }
             from += threads / 8 * stride;
         }
@@ -112,7 +115,7 @@ template <int PADDED, int M_TILES, Scores SCORES> struct Tile {
     __device__ void round_queries(const __nv_bfloat16 *q, int row_elements) const {
         constexpr int chunks = PADDED / 64;
         int part = threadIdx.x % 4;
-#pragma unroll 1
+#pragma unroll 2
         for (int row = threadIdx.x / 4; row < block_m; row += threads / 4) {
             Vector x[chunks][2] = {};
             float largest = least_largest;
@@ -142,19 +145,22 @@ template <int PADDED, int M_TILES, Scores SCORES> struct Tile {
         int row_elements = args.batch.num_q_heads * args.head_dim;
         const __nv_bfloat16 *q = args.q + size_t(item.row) * row_elements + item.head * args.head_dim;
         if constexpr (integers) round_queries(q, row_elements);
-        else copy_rows<block_m, row_bytes>(q_shared, q, row_elements * 2, item.rows, args.head_dim * 2);
+        else copy_rows<block_m, row_bytes>(q_shared, q, row_elements, item.rows);
     }
 
-    // 64 rows from `row` of keys on, those from `rows` on as zeros.
+    // 64 rows from `row` of keys or values on, those from `rows` on as zeros.
+    template <int ROW_BYTES, typename Element>
+    __device__ void copy_block(uint32_t to, const void *from, int row, int rows) const {
+        const Element *first = static_cast<const Element *>(from) + size_t(row) * args.head_dim;
+        copy_rows<block_keys, ROW_BYTES>(to, first, args.head_dim, rows);
+    }
+
     __device__ void copy_keys(const void *from, int row, int rows) const {
-        int bytes = args.head_dim * element_bytes;
-        copy_rows<block_keys, row_bytes>(k_shared, static_cast<const char *>(from) + size_t(row) * bytes, bytes, rows, bytes);
+        copy_block<row_bytes, Element>(k_shared, from, row, rows);
     }
 
-    // The same of values.
     __device__ void copy_values(const __nv_bfloat16 *from, int row, int rows) const {
-        int bytes = args.head_dim * 2;
-        copy_rows<block_keys, value_row_bytes>(v_shared, from + size_t(row) * args.head_dim, bytes, rows, bytes);
+        copy_block<value_row_bytes, __nv_bfloat16>(v_shared, from, row, rows);
     }
 
     // Asks for the scale of the keys at `row`, for the step that multiplies them.
@@ -224,18 +230,17 @@ template <int PADDED, int M_TILES, Scores SCORES> struct Tile {
     // Weighs 64 extras. Integers become logits.
     __device__ void add_biases(const float *biases) {
 #pragma unroll
-        for (int m = 0; m < M_TILES; ++m)
+        for (int n = 0; n < n_tiles; ++n) {
+            float2 bias = *reinterpret_cast<const float2 *>(biases + n * 8 + lane % 4 * 2);
 #pragma unroll
-            for (int r = 0; r < 2; ++r) {
-                float of_row = integers ? unit(m, r) : 1.f;
+            for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
-                for (int n = 0; n < n_tiles; ++n) {
-                    float2 bias = *reinterpret_cast<const float2 *>(biases + n * 8 + lane % 4 * 2);
-                    float *pair = &s[m][n][2 * r];
-                    pair[0] = integers ? fmaf(pair[0] - integer_zero, of_row, bias.x) : pair[0] + bias.x;
-                    pair[1] = integers ? fmaf(pair[1] - integer_zero, of_row, bias.y) : pair[1] + bias.y;
+                for (int i = 0; i < 4; ++i) {
+                    float of_key = i % 2 ? bias.y : bias.x;
+                    if constexpr (integers) s[m][n][i] = fmaf(s[m][n][i] - integer_zero, unit(m, i / 2), of_key);
+                    else s[m][n][i] += of_key;
                 }
-            }
+        }
     }
 
     // Turns logits into weights and brings the output so far to the new maximum. INTEGERS: of sums of integers, as they are.
