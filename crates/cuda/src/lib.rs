@@ -30,6 +30,8 @@ pub mod decode_attention;
 #[allow(unsafe_code)] // a launch
 pub mod embed;
 mod error;
+#[allow(unsafe_code)] // a launch
+pub mod gate;
 pub mod kv;
 pub mod plan;
 #[allow(unsafe_code)] // a launch
@@ -47,8 +49,6 @@ pub mod rotations;
 pub mod rows;
 #[allow(unsafe_code)] // launches
 pub mod search;
-#[allow(unsafe_code)] // a launch
-pub mod silu_gate;
 
 pub use error::Error;
 

@@ -20,12 +20,12 @@ use cuda::attend::Attend;
 use cuda::batch::{Batch, SequencePages};
 use cuda::decode_attention::DecodeAttention;
 use cuda::device::{Buffer, Clock, Device, Recording, ViewMut};
+use cuda::gate::{Activation as DeviceActivation, Gate};
 use cuda::kv::KvPages;
 use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore};
 use cuda::rms_norm::RmsNorm;
 use cuda::rotations::Rotations;
 use cuda::search::{self, DeviceSearch, Kept, SearchRoom, Stage};
-use cuda::silu_gate::SiluGate;
 use half::bf16;
 use memory::{FIXED_BYTES, MLP_ROWS, chunk_tokens, scratch_bytes};
 use products::{OperandValues, Products};
@@ -49,7 +49,7 @@ pub struct Gpu {
     rms_norm: RmsNorm,
     qkv_rope_store: QkvRopeStore,
     rotations: Rotations,
-    silu_gate: SiluGate,
+    gate: Gate,
 }
 
 /// As many as take the kernels of products that longer prompts take, and a few milliseconds.
@@ -148,7 +148,7 @@ impl Gpu {
             rms_norm: RmsNorm::new(&device)?,
             qkv_rope_store: QkvRopeStore::new(&device)?,
             rotations: Rotations::new(&device)?,
-            silu_gate: SiluGate::new(&device)?,
+            gate: Gate::new(&device)?,
             device,
         })
     }
@@ -167,13 +167,19 @@ impl Gpu {
 fn check_model(config: &ModelConfig) -> Result<(), OpsError> {
     let lacking = [
         (config.experts.is_some(), "a mixture of experts runs"),
-        (config.activation != Activation::Silu, "an MLP with GELU runs"),
         (config.output_norms, "norms behind attention and MLP run"),
         (config.rotary_dim != config.head_dim, "RoPE over a part of each head runs"),
     ];
     match lacking.into_iter().find(|(has, _)| *has) {
         Some((_, what)) => Err(OpsError::CpuOnly { what }),
         None => Ok(()),
+    }
+}
+
+fn on_device(activation: Activation) -> DeviceActivation {
+    match activation {
+        Activation::Silu => DeviceActivation::Silu,
+        Activation::GeluTanh => DeviceActivation::GeluTanh,
     }
 }
 
@@ -448,7 +454,7 @@ impl Ops for Gpu {
 
     fn mlp(
         &self,
-        _: Activation,
+        activation: Activation,
         GatedMlp { gate_up, down }: &GatedMlp<Matrix>,
         x: &Operand,
         room: &mut MlpRoom,
@@ -465,7 +471,7 @@ impl Ops for Gpu {
             self.mark(Work::Products, len)?;
             self.products.multiply(gate_up, x.values.rows(start..end, hidden), both.view_mut(of_both.clone()))?;
             self.mark(Work::Rest, len)?;
-            self.silu_gate.launch(both.view(of_both), inner, gated.rows_mut(0..rows, inner))?;
+            self.gate.launch(on_device(activation), both.view(of_both), inner, gated.rows_mut(0..rows, inner))?;
             self.mark(Work::Products, len)?;
             let to = out.view_mut(start * hidden..end * hidden);
             self.products.multiply_add(down, gated.rows(0..rows, inner), to)?;
