@@ -41,7 +41,7 @@ pub mod quantise_kv;
 #[allow(unsafe_code)] // launches
 pub mod quantised;
 mod random;
-#[allow(unsafe_code)] // a launch
+#[allow(unsafe_code)] // launches
 pub mod rms_norm;
 #[allow(unsafe_code)] // a launch
 pub mod rotations;

@@ -293,7 +293,7 @@ pub trait Ops: Send + Sync + 'static {
     /// When the device has no room.
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<Self::KvPages, OpsError>;
 
-    /// Room for the residual stream of `len` tokens.
+    /// The residual stream of `len` tokens, zeros.
     ///
     /// # Errors
     /// When the device has none.

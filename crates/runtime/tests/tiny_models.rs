@@ -160,7 +160,6 @@ fn smollm3_agrees_with_transformers() {
 #[test]
 fn a_gpu_says_what_runs_on_the_cpu_only() {
     for (name, says) in [
-        ("gemma3", "norms behind"),
         ("phi3", "RoPE over a part"),
         ("qwen3-moe", "a mixture of experts"),
         ("mixtral", "a mixture"),

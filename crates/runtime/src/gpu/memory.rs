@@ -37,8 +37,11 @@ pub(super) fn scratch_bytes(config: &ModelConfig, len: usize, quantization: Opti
         Some(Quantization::Fp8) => Fp8Rows::bytes(1, config.hidden_size) + Fp8Rows::bytes(1, q_width) + 2 * q_width,
         None => 2 * (config.hidden_size + q_width),
     };
+    // What is normalised before the residual stream takes it.
+    let branch = if config.output_norms { config.hidden_size } else { 0 };
     // The residual stream, rotations, and ids, positions, slots and tiles; Q, K and V, Q rotated.
-    let a_token = 4 * (config.hidden_size + config.ropes.len() * config.head_dim + 4) + operands + 2 * (qkv + q_width);
+    let f32s = config.hidden_size + branch + config.ropes.len() * config.head_dim + 4;
+    let a_token = 4 * f32s + operands + 2 * (qkv + q_width);
     len * a_token + mlp_bytes(config, len) + 6 * config.hidden_size + 4 * config.vocab_size
 }
 

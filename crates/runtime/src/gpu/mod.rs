@@ -167,7 +167,6 @@ impl Gpu {
 fn check_model(config: &ModelConfig) -> Result<(), OpsError> {
     let lacking = [
         (config.experts.is_some(), "a mixture of experts runs"),
-        (config.output_norms, "norms behind attention and MLP run"),
         (config.rotary_dim != config.head_dim, "RoPE over a part of each head runs"),
     ];
     match lacking.into_iter().find(|(has, _)| *has) {
@@ -324,7 +323,7 @@ impl Ops for Gpu {
     }
 
     fn tokens(&self, features: usize, len: usize) -> Result<Buffer<f32>, OpsError> {
-        Ok(self.device.room(features * len)?)
+        Ok(self.device.zeros(features * len)?)
     }
 
     fn operand(&self, features: usize, len: usize) -> Result<Operand, OpsError> {
@@ -448,8 +447,15 @@ impl Ops for Gpu {
         Ok(self.products.multiply_add(matrix, x.values.all(), out.into())?)
     }
 
-    fn add_normed(&self, _: &mut Buffer<f32>, _: &Buffer<f32>, _: f32, _: &mut Buffer<f32>) -> Result<(), OpsError> {
-        unreachable!("models with norms behind attention and MLP are refused when a GPU is opened for them")
+    fn add_normed(
+        &self,
+        branch: &mut Buffer<f32>,
+        weight: &Buffer<f32>,
+        eps: f32,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), OpsError> {
+        self.mark(Work::Rest, out.len() / weight.len())?;
+        Ok(self.rms_norm.launch_add(branch, weight, eps, out)?)
     }
 
     fn mlp(
