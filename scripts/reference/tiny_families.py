@@ -211,11 +211,36 @@ def mixtral(out):
         "rope.freq_base": 1000000.0, "rope.dimension_count": 10, "expert_count": 5, "expert_used_count": 2}, permute=True)
 
 
+def of_gpus(out):
+    """The families above whose heads no GPU kernel takes there: heads of a multiple of 16 elements. Gemma's are as large as in
+    the published models."""
+    gemma3 = transformers.Gemma3TextConfig(
+        **SMALL | dict(hidden_size=24, num_attention_heads=2, num_key_value_heads=1), head_dim=256, num_hidden_layers=2,
+        sliding_window=33, layer_types=["sliding_attention", "full_attention"], tie_word_embeddings=True,
+        query_pre_attn_scalar=168, final_logit_softcapping=9.0,
+        rope_parameters={"full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1000000.0},
+                         "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}})
+    make(out / "gpu/gemma3", transformers.Gemma3ForCausalLM(gemma3), norm_mean=0.0)
+    wide = SMALL | dict(hidden_size=64)
+    rope = {"rope_type": "default", "rope_theta": 1000000.0}
+    smollm3 = transformers.SmolLM3Config(**wide, num_hidden_layers=4, tie_word_embeddings=True, rope_parameters=rope,
+                                         no_rope_layers=[0, 1, 1, 0], use_sliding_window=True, sliding_window=30)
+    make(out / "gpu/smollm3", transformers.SmolLM3ForCausalLM(smollm3))
+    granite = transformers.GraniteConfig(**wide, num_hidden_layers=2, tie_word_embeddings=False, rope_parameters=rope,
+                                         embedding_multiplier=12.0, residual_multiplier=0.22, attention_multiplier=0.15,
+                                         logits_scaling=8.0)
+    make(out / "gpu/granite", transformers.GraniteForCausalLM(granite))
+    mixtral = transformers.MixtralConfig(**SMALL | dict(hidden_size=48, num_attention_heads=3, num_key_value_heads=1),
+                                         num_hidden_layers=2, num_local_experts=5, num_experts_per_tok=2,
+                                         rope_parameters=rope)
+    make(out / "gpu/mixtral", transformers.MixtralForCausalLM(mixtral))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=pathlib.Path)
     out = parser.parse_args().out
-    for family in (gemma3, phi3, smollm3, granite, qwen3_moe, mixtral):
+    for family in (gemma3, phi3, smollm3, granite, qwen3_moe, mixtral, of_gpus):
         torch.manual_seed(20261126)
         family(out)
 

@@ -40,7 +40,7 @@ pub(super) fn scratch_bytes(config: &ModelConfig, len: usize, quantization: Opti
     // What is normalised before the residual stream takes it.
     let branch = if config.output_norms { config.hidden_size } else { 0 };
     // The residual stream, rotations, and ids, positions, slots and tiles; Q, K and V, Q rotated.
-    let f32s = config.hidden_size + branch + config.ropes.len() * config.head_dim + 4;
+    let f32s = config.hidden_size + branch + config.ropes.len() * config.rotary_dim + 4;
     let a_token = 4 * f32s + operands + 2 * (qkv + q_width);
     len * a_token + mlp_bytes(config, len) + 6 * config.hidden_size + 4 * config.vocab_size
 }

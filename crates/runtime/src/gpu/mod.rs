@@ -22,7 +22,7 @@ use cuda::decode_attention::DecodeAttention;
 use cuda::device::{Buffer, Clock, Device, Recording, ViewMut};
 use cuda::gate::{Activation as DeviceActivation, Gate};
 use cuda::kv::KvPages;
-use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore};
+use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore, Turning};
 use cuda::rms_norm::RmsNorm;
 use cuda::rotations::Rotations;
 use cuda::search::{self, DeviceSearch, Kept, SearchRoom, Stage};
@@ -165,12 +165,8 @@ impl Gpu {
 
 /// Refuses models with parts that have no kernel.
 fn check_model(config: &ModelConfig) -> Result<(), OpsError> {
-    let lacking = [
-        (config.experts.is_some(), "a mixture of experts runs"),
-        (config.rotary_dim != config.head_dim, "RoPE over a part of each head runs"),
-    ];
-    match lacking.into_iter().find(|(has, _)| *has) {
-        Some((_, what)) => Err(OpsError::CpuOnly { what }),
+    match config.experts {
+        Some(_) => Err(OpsError::CpuOnly { what: "a mixture of experts runs" }),
         None => Ok(()),
     }
 }
@@ -426,7 +422,9 @@ impl Ops for Gpu {
             RopePairing::Adjacent => Pairing::Adjacent,
         };
         self.mark(Work::Rest, len)?;
-        self.qkv_rope_store.launch(qkv, of_heads, &turns[spec.rope].rotations, pairing, batch, q, pages)?;
+        let Turns { frequencies, rotations, .. } = &turns[spec.rope];
+        let turning = Turning { rotations, rotary_dim: 2 * frequencies.len(), pairing };
+        self.qkv_rope_store.launch(qkv, of_heads, turning, batch, q, pages)?;
         let mut room = chunk.attended.take();
         let attended = match (&mut out.values, &mut room) {
             (OperandValues::Bf16(values), _) | (OperandValues::Fp8(_), Some(values)) => values,
