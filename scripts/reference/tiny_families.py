@@ -84,7 +84,7 @@ def tensors_of(model):
             yield key + ".weight", weight
 
 
-def gguf_file(path, name, model, metadata, tables=(), permute=False, norm_offset=0.0):
+def gguf_file(path, name, model, metadata, tables=(), permute=False, norm_offset=0.0, quantised_experts=None):
     config = model.config
     writer = gguf.GGUFWriter(path, name)
     writer.add_context_length(config.max_position_embeddings)
@@ -115,6 +115,9 @@ def gguf_file(path, name, model, metadata, tables=(), permute=False, norm_offset
             layer, part = key.removeprefix("model.layers.").split(".", 1)
             part, kind = part.rsplit(".", 1)
             whole[key] = f"blk.{layer}.{parts[part]}.{kind}"
+        if quantised_experts is not None and ".experts." in key:
+            writer.add_tensor(whole[key], gguf.quants.quantize(weight, quantised_experts), raw_dtype=quantised_experts)
+            continue
         # As converters do: matrices in 16 bits, vectors and routers in 32.
         in_32_bits = weight.ndim == 1 or key.endswith("mlp.gate.weight")
         writer.add_tensor(whole[key], weight if in_32_bits else weight.astype(numpy.float16))
@@ -234,6 +237,28 @@ def of_gpus(out):
                                          num_hidden_layers=2, num_local_experts=5, num_experts_per_tok=2,
                                          rope_parameters=rope)
     make(out / "gpu/mixtral", transformers.MixtralForCausalLM(mixtral))
+    quantised_mixtral(out / "gpu/mixtral-q8_0")
+
+
+def quantised_mixtral(folder):
+    """Experts whose weights stay quantised: rows of whole blocks."""
+    sizes = dict(hidden_size=32, intermediate_size=64, num_attention_heads=2, num_key_value_heads=1)
+    config = transformers.MixtralConfig(**SMALL | sizes, num_hidden_layers=2, num_local_experts=5, num_experts_per_tok=2,
+                                        rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})
+    q8_0 = gguf.GGMLQuantizationType.Q8_0
+    model = random(transformers.MixtralForCausalLM(config), 1.0).float()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("mlp.gate.weight"):
+                parameter *= 6
+            elif ".experts." in name:
+                rounded = gguf.quants.dequantize(gguf.quants.quantize(parameter.numpy(), q8_0), q8_0)
+                parameter.copy_(torch.from_numpy(rounded))
+    folder.mkdir(parents=True, exist_ok=True)
+    gguf_file(folder / "model.gguf", "llama", model, {
+        "rope.freq_base": 1000000.0, "rope.dimension_count": 16, "expert_count": 5, "expert_used_count": 2},
+        permute=True, quantised_experts=q8_0)
+    write_vectors(folder, model)
 
 
 def main():

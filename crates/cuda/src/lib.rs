@@ -30,6 +30,10 @@ pub mod decode_attention;
 #[allow(unsafe_code)] // a launch
 pub mod embed;
 mod error;
+#[allow(unsafe_code)] // launches
+pub mod expert_matvec;
+#[allow(unsafe_code)] // launches
+pub mod expert_rows;
 #[allow(unsafe_code)] // a launch
 pub mod gate;
 pub mod kv;
@@ -45,6 +49,8 @@ mod random;
 pub mod rms_norm;
 #[allow(unsafe_code)] // a launch
 pub mod rotations;
+#[allow(unsafe_code)] // a launch
+pub mod route;
 #[allow(unsafe_code)] // a launch
 pub mod rows;
 #[allow(unsafe_code)] // launches

@@ -188,6 +188,16 @@ impl<T> Pointer<T> {
     pub(crate) fn offset(self, elements: usize) -> Self {
         Self(self.0 + (elements * size_of::<T>()) as u64, PhantomData)
     }
+
+    /// The same address, as one of other elements.
+    pub(crate) fn cast<U>(self) -> Pointer<U> {
+        Pointer(self.0, PhantomData)
+    }
+
+    /// The address as a kernel finds it in memory.
+    pub(crate) fn address(self) -> u64 {
+        self.0
+    }
 }
 
 impl<T> PointerMut<T> {
