@@ -73,6 +73,27 @@ impl QkvRopeStore {
         Ok(Self { kernel: device.kernel(image!("qkv_rope_store"), "qkv_rope_store", 0)? })
     }
 
+    /// Checks that there is a kernel for heads of `head_dim` elements.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where there is none.
+    pub fn check_head_dim(head_dim: usize, with_norms: bool) -> Result<(), Error> {
+        let (fits, expected) = match with_norms {
+            false => (head_dim.is_multiple_of(16), "a multiple of 16"),
+            true => (
+                (16..=512).contains(&head_dim) && head_dim.is_power_of_two(),
+                "a power of two from 16 to 512, with norms",
+            ),
+        };
+        match fits {
+            true => Ok(()),
+            false => {
+                let found = head_dim.to_string();
+                Err(Error::Unsupported { what: "head_dim", expected: expected.into(), found })
+            }
+        }
+    }
+
     /// Takes `qkv`, `[row][q heads, k heads, v heads][head_dim]`, adds the bias, normalises and rotates queries and
     /// keys, and writes queries to `q`, `[row][q_head][head_dim]`, keys and values to the pages of `batch`.
     ///
@@ -92,14 +113,7 @@ impl QkvRopeStore {
         let width = (heads.num_q_heads() + 2 * heads.num_kv_heads()) * d;
         batch.check_pages(kv)?;
         let HeadParameters { bias, norms, eps } = parameters;
-        let wrong = match norms {
-            None => (!d.is_multiple_of(16)).then_some("a multiple of 16"),
-            Some(_) => (!(16..=512).contains(&d) || !d.is_power_of_two())
-                .then_some("a power of two from 16 to 512, with norms"),
-        };
-        if let Some(expected) = wrong {
-            return Err(Error::Unsupported { what: "head_dim", expected: expected.into(), found: d.to_string() });
-        }
+        Self::check_head_dim(d, norms.is_some())?;
         if rotary_dim == 0 || rotary_dim > d || !rotary_dim.is_multiple_of(2) {
             let (expected, found) = (format!("an even number from 2 to {d}"), rotary_dim.to_string());
             return Err(Error::Unsupported { what: "rotated elements of a head", expected, found });

@@ -2,6 +2,7 @@
 //! and sharded safetensors, sizes that fill no tile, untied heads, biases, on every instruction set.
 
 use attention::simd::Simd;
+use runtime::config::{Experts, ModelConfig};
 use runtime::cpu::Cpu;
 use runtime::decoder::Decoder;
 use runtime::gpu::{Gpu, GpuOptions};
@@ -54,7 +55,7 @@ fn files_agree(name: &str, files: &ModelFiles, folder: &Path) {
         Ok(gpu) => agrees_on(gpu, weights(), &vectors, &format!("{name}, GPU")),
         Err(error) if has_no_device(&error) => eprintln!("SKIPPED on the GPU: {error}"),
         // Heads that fill no vector are for CPUs; the same families with others are under `gpu/`.
-        Err(error) if !weights().config().head_dim.is_multiple_of(16) => eprintln!("{name} has no kernel: {error}"),
+        Err(error) if !weights().config().head_dim.is_multiple_of(16) => eprintln!("on the CPU only: {error}"),
         Err(error) => panic!("{name}: {error}"),
     }
 }
@@ -174,6 +175,33 @@ fn smollm3_agrees_with_transformers() {
     agrees_as_gguf("smollm3");
     agrees_under("smollm3-windowed", "smollm3");
     agrees("gpu/smollm3");
+}
+
+/// Without a GPU, too: the model's sizes are looked at first.
+#[test]
+fn a_gpu_says_which_sizes_have_no_kernel() {
+    let config = |name| {
+        let folder = ModelFiles::Folder(reference().join("tiny").join(name));
+        ModelWeights::open(&folder).unwrap().config().clone()
+    };
+    let says = |config: &ModelConfig, text: &str| {
+        let refused = Gpu::open(0, config, GpuOptions::default()).err().unwrap();
+        assert!(matches!(refused, OpsError::Cuda(cuda::Error::Unsupported { .. })), "{refused}");
+        assert_eq!(refused.to_string(), text);
+    };
+    says(&config("gemma3"), "head_dim: expected a power of two from 16 to 512, with norms, found 24");
+    says(&config("mixtral"), "head_dim: expected a multiple of 16, found 10");
+    let experts = config("gpu/mixtral");
+    says(
+        &ModelConfig { hidden_size: 44, ..experts.clone() },
+        "hidden size: expected a multiple of 8 on a GPU, found 44",
+    );
+    let narrow = experts.experts.clone().map(|experts| Experts { intermediate_size: 20, ..experts });
+    says(&ModelConfig { experts: narrow, ..experts }, "size of an expert: expected a multiple of 8 on a GPU, found 20");
+    says(
+        &ModelConfig { intermediate_size: 52, ..config("llama") },
+        "MLP size: expected a multiple of 8 on a GPU, found 52",
+    );
 }
 
 /// Multipliers.

@@ -6,6 +6,7 @@ mod experts;
 mod memory;
 mod mlp;
 mod products;
+mod sizes;
 
 use crate::config::{Activation, Experts as ExpertsConfig, ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
@@ -132,9 +133,10 @@ impl Gpu {
     /// Opens device `ordinal` for a model.
     ///
     /// # Errors
-    /// When there is no such device, it has no kernel for these heads or products for this quantisation, or the driver or
-    /// cuBLASLt is missing.
+    /// When there is no such device, it has no kernel for these heads and sizes or products for this quantisation, or the driver
+    /// or cuBLASLt is missing.
     pub fn open(ordinal: usize, config: &ModelConfig, options: GpuOptions) -> Result<Self, OpsError> {
+        sizes::check(config)?;
         let device = Device::open(ordinal)?;
         let heads = config.heads();
         let attend = Attend::with_precision(&device, heads, options.attention_precision)?;
