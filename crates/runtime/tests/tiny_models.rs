@@ -227,6 +227,33 @@ fn mixtral_agrees_with_transformers() {
     agrees("gpu/mixtral");
 }
 
+/// A prompt whose rows, three a token, fill several waves, against the same in chunks of one.
+#[test]
+fn experts_take_more_rows_than_a_wave_holds() {
+    let folder = reference().join("tiny/qwen3-moe-mixed");
+    let files = ModelFiles::Folder(folder.clone());
+    let vectors: Vectors = serde_json::from_slice(&std::fs::read(folder.join("vectors.json")).unwrap()).unwrap();
+    let ids: Vec<u32> = vectors.ids.iter().copied().cycle().take(2900).collect();
+    let weights = || ModelWeights::open(&files).unwrap();
+    let cpu = Decoder::load(Cpu::new(Simd::detect()), weights(), &mut |_| {}).unwrap();
+    let mut models: Vec<Box<dyn Model>> = vec![Box::new(cpu)];
+    match Gpu::open(0, weights().config(), GpuOptions::default()) {
+        Ok(gpu) => models.push(Box::new(Decoder::load(gpu, weights(), &mut |_| {}).unwrap())),
+        Err(error) if has_no_device(&error) => eprintln!("SKIPPED on the GPU: {error}"),
+        Err(error) => panic!("{error}"),
+    }
+    for model in models {
+        let [whole, chunks] = [ids.len(), 400].map(|chunk| {
+            let mut run = model.start(ids.len(), ids.len()).unwrap();
+            for part in ids.chunks(chunk) {
+                run.forward(part, PrefillAttention::default(), 0).unwrap();
+            }
+            run.logits((ids.len() - 1) % chunk).unwrap()
+        });
+        close(&whole, &chunks, &format!("several waves, {}", model.device_name()));
+    }
+}
+
 #[test]
 fn quantised_experts_agree_with_transformers() {
     let folder = reference().join("tiny/gpu/mixtral-q8_0");
