@@ -84,7 +84,7 @@ def tensors_of(model):
             yield key + ".weight", weight
 
 
-def gguf_file(path, name, model, metadata, tables=(), permute=False, norm_offset=0.0):
+def gguf_file(path, name, model, metadata, tables=(), permute=False, norm_offset=0.0, quantised_experts=None):
     config = model.config
     writer = gguf.GGUFWriter(path, name)
     writer.add_context_length(config.max_position_embeddings)
@@ -115,6 +115,9 @@ def gguf_file(path, name, model, metadata, tables=(), permute=False, norm_offset
             layer, part = key.removeprefix("model.layers.").split(".", 1)
             part, kind = part.rsplit(".", 1)
             whole[key] = f"blk.{layer}.{parts[part]}.{kind}"
+        if quantised_experts is not None and ".experts." in key:
+            writer.add_tensor(whole[key], gguf.quants.quantize(weight, quantised_experts), raw_dtype=quantised_experts)
+            continue
         # As converters do: matrices in 16 bits, vectors and routers in 32.
         in_32_bits = weight.ndim == 1 or key.endswith("mlp.gate.weight")
         writer.add_tensor(whole[key], weight if in_32_bits else weight.astype(numpy.float16))
@@ -211,11 +214,58 @@ def mixtral(out):
         "rope.freq_base": 1000000.0, "rope.dimension_count": 10, "expert_count": 5, "expert_used_count": 2}, permute=True)
 
 
+def of_gpus(out):
+    """The families above whose heads no GPU kernel takes there: heads of a multiple of 16 elements. Gemma's are as large as in
+    the published models."""
+    gemma3 = transformers.Gemma3TextConfig(
+        **SMALL | dict(hidden_size=24, num_attention_heads=2, num_key_value_heads=1), head_dim=256, num_hidden_layers=2,
+        sliding_window=33, layer_types=["sliding_attention", "full_attention"], tie_word_embeddings=True,
+        query_pre_attn_scalar=168, final_logit_softcapping=9.0,
+        rope_parameters={"full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1000000.0},
+                         "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}})
+    make(out / "gpu/gemma3", transformers.Gemma3ForCausalLM(gemma3), norm_mean=0.0)
+    wide = SMALL | dict(hidden_size=64)
+    rope = {"rope_type": "default", "rope_theta": 1000000.0}
+    smollm3 = transformers.SmolLM3Config(**wide, num_hidden_layers=4, tie_word_embeddings=True, rope_parameters=rope,
+                                         no_rope_layers=[0, 1, 1, 0], use_sliding_window=True, sliding_window=30)
+    make(out / "gpu/smollm3", transformers.SmolLM3ForCausalLM(smollm3))
+    granite = transformers.GraniteConfig(**wide, num_hidden_layers=2, tie_word_embeddings=False, rope_parameters=rope,
+                                         embedding_multiplier=12.0, residual_multiplier=0.22, attention_multiplier=0.15,
+                                         logits_scaling=8.0)
+    make(out / "gpu/granite", transformers.GraniteForCausalLM(granite))
+    mixtral = transformers.MixtralConfig(**SMALL | dict(hidden_size=48, num_attention_heads=3, num_key_value_heads=1),
+                                         num_hidden_layers=2, num_local_experts=5, num_experts_per_tok=2,
+                                         rope_parameters=rope)
+    make(out / "gpu/mixtral", transformers.MixtralForCausalLM(mixtral))
+    quantised_mixtral(out / "gpu/mixtral-q8_0")
+
+
+def quantised_mixtral(folder):
+    """Experts whose weights stay quantised: rows of whole blocks."""
+    sizes = dict(hidden_size=32, intermediate_size=64, num_attention_heads=2, num_key_value_heads=1)
+    config = transformers.MixtralConfig(**SMALL | sizes, num_hidden_layers=2, num_local_experts=5, num_experts_per_tok=2,
+                                        rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})
+    q8_0 = gguf.GGMLQuantizationType.Q8_0
+    model = random(transformers.MixtralForCausalLM(config), 1.0).float()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("mlp.gate.weight"):
+                parameter *= 6
+            elif ".experts." in name:
+                rounded = gguf.quants.dequantize(gguf.quants.quantize(parameter.numpy(), q8_0), q8_0)
+                parameter.copy_(torch.from_numpy(rounded))
+    folder.mkdir(parents=True, exist_ok=True)
+    gguf_file(folder / "model.gguf", "llama", model, {
+        "rope.freq_base": 1000000.0, "rope.dimension_count": 16, "expert_count": 5, "expert_used_count": 2},
+        permute=True, quantised_experts=q8_0)
+    write_vectors(folder, model)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=pathlib.Path)
     out = parser.parse_args().out
-    for family in (gemma3, phi3, smollm3, granite, qwen3_moe, mixtral):
+    for family in (gemma3, phi3, smollm3, granite, qwen3_moe, mixtral, of_gpus):
         torch.manual_seed(20261126)
         family(out)
 

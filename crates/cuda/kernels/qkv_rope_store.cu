@@ -1,7 +1,8 @@
 // What lies between the QKV product and attention, in one pass: bias, RMS norm of each query and key head, rotation, and
 // keys and values into their pages.
 //
-// One block a row; a thread takes eight pairs of elements that rotate together: two vectors.
+// The first `rotary_dim` elements of a head rotate, those behind them pass through. One block a row; a thread takes eight
+// pairs of elements: two vectors.
 
 #include "vector.cuh"
 
@@ -10,18 +11,78 @@ struct Arguments {
     const float *bias;        // [q heads, k heads, v heads][head_dim], or null
     const float *q_norm;      // [head_dim], or null
     const float *k_norm;      // [head_dim], null as q_norm is
-    const float2 *rotations;  // [row][head_dim / 2]: cos, sin
+    const float2 *rotations;  // [row][rotary_dim / 2]: cos, sin
     const int *slots;         // [row]: page * page_size + place in the page
     __nv_bfloat16 *q;         // [row][q_head][head_dim]
     __nv_bfloat16 *k, *v;     // [page][kv_head][page_size][head_dim]
     int num_q_heads, num_kv_heads;
-    int head_dim;  // a multiple of 16; with norms, 16 times a power of two
-    int page_size; // a power of two
-    int adjacent;  // whether neighbours rotate together, else elements half a head apart
-    float eps;     // of the norms
+    int head_dim;   // a multiple of 16; with norms, 16 times a power of two
+    int rotary_dim; // even, up to head_dim
+    int page_size;  // a power of two
+    int adjacent;   // whether neighbours rotate together, else elements half of rotary_dim apart
+    float eps;      // of the norms
 };
 
 namespace {
+
+// The elements of eight pairs, `x[j]` with `y[j]`.
+struct Pairs {
+    Vector x, y;
+};
+
+// Where the pairs from `pair` on lie in a head. Elements that do not rotate are neighbours of each other.
+struct Place {
+    int pair, rotary_pairs;
+    bool adjacent;
+
+    __device__ bool neighbours() const { return adjacent || pair >= rotary_pairs; }
+    // Whether the first elements of all pairs are one vector, and the second elements another.
+    __device__ bool halves() const { return pair + vector_len <= rotary_pairs && rotary_pairs % vector_len == 0; }
+    __device__ bool rotates(int j) const { return pair + j < rotary_pairs; }
+    __device__ int first(int j) const { return rotates(j) ? pair + j : 2 * (pair + j); }
+    __device__ int second(int j) const { return rotates(j) ? pair + j + rotary_pairs : 2 * (pair + j) + 1; }
+};
+
+template <typename T> __device__ inline Pairs load_pairs(const T *head, const Place &place) {
+    Pairs pairs;
+    if (place.neighbours()) {
+        Vector low = load_vector(head + 2 * place.pair), high = load_vector(head + 2 * place.pair + vector_len);
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            pairs.x.x[j] = low.x[2 * j], pairs.y.x[j] = low.x[2 * j + 1];
+            pairs.x.x[j + 4] = high.x[2 * j], pairs.y.x[j + 4] = high.x[2 * j + 1];
+        }
+    } else if (place.halves()) {
+        pairs = {load_vector(head + place.pair), load_vector(head + place.pair + place.rotary_pairs)};
+    } else {
+#pragma unroll
+        for (int j = 0; j < vector_len; ++j)
+            pairs.x.x[j] = head[place.first(j)], pairs.y.x[j] = head[place.second(j)];
+    }
+    return pairs;
+}
+
+__device__ inline void store_pairs(__nv_bfloat16 *head, const Place &place, const Pairs &pairs) {
+    if (place.neighbours()) {
+        Vector low, high;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            low.x[2 * j] = pairs.x.x[j], low.x[2 * j + 1] = pairs.y.x[j];
+            high.x[2 * j] = pairs.x.x[j + 4], high.x[2 * j + 1] = pairs.y.x[j + 4];
+        }
+        store_vector(head + 2 * place.pair, low);
+        store_vector(head + 2 * place.pair + vector_len, high);
+    } else if (place.halves()) {
+        store_vector(head + place.pair, pairs.x);
+        store_vector(head + place.pair + place.rotary_pairs, pairs.y);
+    } else {
+#pragma unroll
+        for (int j = 0; j < vector_len; ++j) {
+            head[place.first(j)] = __float2bfloat16(pairs.x.x[j]);
+            head[place.second(j)] = __float2bfloat16(pairs.y.x[j]);
+        }
+    }
+}
 
 __device__ inline void rotate(float &x, float &y, float2 rotation) {
     float rotated = x * rotation.x - y * rotation.y;
@@ -40,22 +101,23 @@ __device__ inline float head_sum(float x, int head_units) {
 } // namespace
 
 extern "C" __global__ void __launch_bounds__(128) qkv_rope_store(const __grid_constant__ Arguments args) {
-    int half = args.head_dim / 2, head_units = half / vector_len;
+    int rotary_pairs = args.rotary_dim / 2, head_units = args.head_dim / 2 / vector_len;
     int heads = args.num_q_heads + 2 * args.num_kv_heads;
     size_t row = blockIdx.x;
     int slot = args.slots[row], in_page = slot % args.page_size;
     size_t page = slot / args.page_size;
     const __nv_bfloat16 *from = args.qkv + row * heads * args.head_dim;
     for (int i = threadIdx.x; i < heads * head_units; i += blockDim.x) {
-        int head = i / head_units, pair = i % head_units * vector_len, at = head * args.head_dim;
-        int first = args.adjacent ? 2 * pair : pair, second = args.adjacent ? first + vector_len : pair + half;
-        Vector x = load_vector(from + at + first), y = load_vector(from + at + second);
+        int head = i / head_units, at = head * args.head_dim;
+        Place place{i % head_units * vector_len, rotary_pairs, args.adjacent != 0};
+        Pairs pairs = load_pairs(from + at, place);
+        Vector &x = pairs.x, &y = pairs.y;
         if (args.bias) {
-            Vector of_x = load_vector(args.bias + at + first), of_y = load_vector(args.bias + at + second);
+            Pairs bias = load_pairs(args.bias + at, place);
 #pragma unroll
             for (int j = 0; j < vector_len; ++j) {
-                x.x[j] += of_x.x[j];
-                y.x[j] += of_y.x[j];
+                x.x[j] += bias.x.x[j];
+                y.x[j] += bias.y.x[j];
             }
         }
         int kv_head = head - args.num_q_heads;
@@ -65,23 +127,18 @@ extern "C" __global__ void __launch_bounds__(128) qkv_rope_store(const __grid_co
 #pragma unroll
             for (int j = 0; j < vector_len; ++j) squares += x.x[j] * x.x[j] + y.x[j] * y.x[j];
             float scale = rsqrtf(head_sum(squares, head_units) / args.head_dim + args.eps);
-            const float *norm = kv_head < 0 ? args.q_norm : args.k_norm;
-            Vector of_x = load_vector(norm + first), of_y = load_vector(norm + second);
+            Pairs norm = load_pairs(kv_head < 0 ? args.q_norm : args.k_norm, place);
 #pragma unroll
             for (int j = 0; j < vector_len; ++j) {
-                x.x[j] *= scale * of_x.x[j];
-                y.x[j] *= scale * of_y.x[j];
+                x.x[j] *= scale * norm.x.x[j];
+                y.x[j] *= scale * norm.y.x[j];
             }
         }
         if (!is_value) {
-            const float2 *rotations = args.rotations + row * half + pair;
+            const float2 *rotations = args.rotations + row * rotary_pairs + place.pair;
 #pragma unroll
-            for (int j = 0; j < vector_len; ++j) {
-                float2 rotation = rotations[j];
-                if (!args.adjacent) rotate(x.x[j], y.x[j], rotation);
-                else if (j < 4) rotate(x.x[2 * j], x.x[2 * j + 1], rotation);
-                else rotate(y.x[2 * j - 8], y.x[2 * j - 7], rotation);
-            }
+            for (int j = 0; j < vector_len; ++j)
+                if (place.rotates(j)) rotate(x.x[j], y.x[j], rotations[j]);
         }
         __nv_bfloat16 *to = args.q + (row * args.num_q_heads + head) * args.head_dim;
         if (kv_head >= 0) {
@@ -89,7 +146,6 @@ extern "C" __global__ void __launch_bounds__(128) qkv_rope_store(const __grid_co
             to = (is_value ? args.v : args.k) +
                  ((page * args.num_kv_heads + of_cache) * args.page_size + in_page) * args.head_dim;
         }
-        store_vector(to + first, x);
-        store_vector(to + second, y);
+        store_pairs(to, place, pairs);
     }
 }

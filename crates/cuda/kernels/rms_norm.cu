@@ -1,6 +1,6 @@
 //     out[row] = x[row] / sqrt(mean(x[row]^2) + eps) * weight
 //
-// in bf16, or in 8-bit floats with a scale a row. One block a row.
+// in bf16, or in 8-bit floats with a scale a row; or added to f32, after which x is zeros. One block a row.
 
 #include "block_reduce.cuh"
 #include "fp8.cuh"
@@ -14,11 +14,17 @@ struct Arguments {
     float eps;
 };
 
-__device__ Vector weighted(const Arguments &args, Vector x, int i) {
-    Vector weight = load_vector(args.weight + i);
+__device__ Vector weighted(const float *weights, Vector x, int i) {
+    Vector weight = load_vector(weights + i);
 #pragma unroll
     for (int j = 0; j < vector_len; ++j) x.x[j] *= weight.x[j];
     return x;
+}
+
+__device__ float add_squares(const Vector &x, float squares) {
+#pragma unroll
+    for (int j = 0; j < vector_len; ++j) squares = fmaf(x.x[j], x.x[j], squares);
+    return squares;
 }
 
 template <bool FP8> __device__ void rms_norm(const Arguments &args) {
@@ -27,9 +33,8 @@ template <bool FP8> __device__ void rms_norm(const Arguments &args) {
     float squares = 0.f, largest = 0.f;
     for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len) {
         Vector x = load_vector(args.x + row + i);
-#pragma unroll
-        for (int j = 0; j < vector_len; ++j) squares = fmaf(x.x[j], x.x[j], squares);
-        if constexpr (FP8) largest = largest_of(weighted(args, x, i), largest);
+        squares = add_squares(x, squares);
+        if constexpr (FP8) largest = largest_of(weighted(args.weight, x, i), largest);
     }
     float norm = rsqrtf(block_sum(squares, of_warps[0]) / args.features + args.eps);
     float factor = norm;
@@ -41,7 +46,7 @@ template <bool FP8> __device__ void rms_norm(const Arguments &args) {
     }
     // The row is read again, from the first-level cache.
     for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len) {
-        Vector x = weighted(args, load_vector(args.x + row + i), i);
+        Vector x = weighted(args.weight, load_vector(args.x + row + i), i);
         if constexpr (FP8) {
             store_vector(static_cast<__nv_fp8_storage_t *>(args.out) + row + i, x, factor);
         } else {
@@ -58,4 +63,29 @@ extern "C" __global__ void __launch_bounds__(256) rms_norm_bf16(const __grid_con
 
 extern "C" __global__ void __launch_bounds__(256) rms_norm_fp8(const __grid_constant__ Arguments args) {
     rms_norm<true>(args);
+}
+
+struct AddArguments {
+    float *x;            // [row][features]
+    const float *weight; // [features]
+    float *out;          // [row][features]
+    int features;        // a multiple of 8
+    float eps;
+};
+
+extern "C" __global__ void __launch_bounds__(256) add_rms_norm(const __grid_constant__ AddArguments args) {
+    __shared__ float of_warps[8];
+    float *x = args.x + size_t(blockIdx.x) * args.features, *out = args.out + size_t(blockIdx.x) * args.features;
+    float squares = 0.f;
+    for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len)
+        squares = add_squares(load_vector(x + i), squares);
+    float norm = rsqrtf(block_sum(squares, of_warps) / args.features + args.eps);
+    // Each thread meets the elements that it read before, and nobody else does.
+    for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len) {
+        Vector of_x = weighted(args.weight, load_vector(x + i), i), sum = load_vector(out + i);
+#pragma unroll
+        for (int j = 0; j < vector_len; ++j) sum.x[j] = fmaf(of_x.x[j], norm, sum.x[j]);
+        store_vector(out + i, sum);
+        store_vector(x + i, Vector{});
+    }
 }

@@ -30,6 +30,12 @@ pub mod decode_attention;
 #[allow(unsafe_code)] // a launch
 pub mod embed;
 mod error;
+#[allow(unsafe_code)] // launches
+pub mod expert_matvec;
+#[allow(unsafe_code)] // launches
+pub mod expert_rows;
+#[allow(unsafe_code)] // a launch
+pub mod gate;
 pub mod kv;
 pub mod plan;
 #[allow(unsafe_code)] // a launch
@@ -39,16 +45,16 @@ pub mod quantise_kv;
 #[allow(unsafe_code)] // launches
 pub mod quantised;
 mod random;
-#[allow(unsafe_code)] // a launch
+#[allow(unsafe_code)] // launches
 pub mod rms_norm;
 #[allow(unsafe_code)] // a launch
 pub mod rotations;
 #[allow(unsafe_code)] // a launch
+pub mod route;
+#[allow(unsafe_code)] // a launch
 pub mod rows;
 #[allow(unsafe_code)] // launches
 pub mod search;
-#[allow(unsafe_code)] // a launch
-pub mod silu_gate;
 
 pub use error::Error;
 

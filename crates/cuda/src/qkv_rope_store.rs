@@ -14,10 +14,21 @@ pub struct QkvRopeStore {
 /// Elements that rotate together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairing {
-    /// Element `i` and element `i + head_dim / 2`.
+    /// Element `i` and element `i + rotary_dim / 2`.
     Halves,
     /// Elements `2 i` and `2 i + 1`.
     Adjacent,
+}
+
+/// How heads turn.
+#[derive(Clone, Copy)]
+pub struct Turning<'a> {
+    /// cos and sin, `[row][rotary_dim / 2]`.
+    pub rotations: &'a Buffer<[f32; 2]>,
+    /// Elements of a head that rotate, the first ones: even. The rest passes through.
+    pub rotary_dim: usize,
+    /// Which of them rotate together.
+    pub pairing: Pairing,
 }
 
 /// What happens to a head before it is rotated.
@@ -47,6 +58,7 @@ struct Arguments {
     num_q_heads: i32,
     num_kv_heads: i32,
     head_dim: i32,
+    rotary_dim: i32,
     page_size: i32,
     adjacent: i32,
     eps: f32,
@@ -61,18 +73,37 @@ impl QkvRopeStore {
         Ok(Self { kernel: device.kernel(image!("qkv_rope_store"), "qkv_rope_store", 0)? })
     }
 
+    /// Checks that there is a kernel for heads of `head_dim` elements.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where there is none.
+    pub fn check_head_dim(head_dim: usize, with_norms: bool) -> Result<(), Error> {
+        let (fits, expected) = match with_norms {
+            false => (head_dim.is_multiple_of(16), "a multiple of 16"),
+            true => (
+                (16..=512).contains(&head_dim) && head_dim.is_power_of_two(),
+                "a power of two from 16 to 512, with norms",
+            ),
+        };
+        match fits {
+            true => Ok(()),
+            false => {
+                let found = head_dim.to_string();
+                Err(Error::Unsupported { what: "head_dim", expected: expected.into(), found })
+            }
+        }
+    }
+
     /// Takes `qkv`, `[row][q heads, k heads, v heads][head_dim]`, adds the bias, normalises and rotates queries and
     /// keys, and writes queries to `q`, `[row][q_head][head_dim]`, keys and values to the pages of `batch`.
     ///
     /// # Errors
     /// When the shapes do not belong together, or the driver refuses.
-    #[allow(clippy::too_many_arguments)] // operands, each of another kind
     pub fn launch(
         &self,
         qkv: &Buffer<bf16>,
         parameters: HeadParameters,
-        rotations: &Buffer<[f32; 2]>,
-        pairing: Pairing,
+        Turning { rotations, rotary_dim, pairing }: Turning,
         batch: &Batch,
         q: &mut Buffer<bf16>,
         kv: &mut KvPages,
@@ -82,13 +113,10 @@ impl QkvRopeStore {
         let width = (heads.num_q_heads() + 2 * heads.num_kv_heads()) * d;
         batch.check_pages(kv)?;
         let HeadParameters { bias, norms, eps } = parameters;
-        let wrong = match norms {
-            None => (!d.is_multiple_of(16)).then_some("a multiple of 16"),
-            Some(_) => (!(16..=512).contains(&d) || !d.is_power_of_two())
-                .then_some("a power of two from 16 to 512, with norms"),
-        };
-        if let Some(expected) = wrong {
-            return Err(Error::Unsupported { what: "head_dim", expected: expected.into(), found: d.to_string() });
+        Self::check_head_dim(d, norms.is_some())?;
+        if rotary_dim == 0 || rotary_dim > d || !rotary_dim.is_multiple_of(2) {
+            let (expected, found) = (format!("an even number from 2 to {d}"), rotary_dim.to_string());
+            return Err(Error::Unsupported { what: "rotated elements of a head", expected, found });
         }
         let operands = [
             ("batch", batch.device()),
@@ -100,7 +128,7 @@ impl QkvRopeStore {
         let of_bias = bias.map(|bias| ("bias", bias.device()));
         self.kernel.check_device(operands.into_iter().chain(of_bias).chain(of_norms))?;
         Error::check_len("queries, keys and values", rows * width, qkv.len())?;
-        Error::check_len("rotations", rows * d / 2, rotations.len())?;
+        Error::check_len("rotations", rows * rotary_dim / 2, rotations.len())?;
         Error::check_len("queries", rows * heads.num_q_heads() * d, q.len())?;
         if let Some(bias) = bias {
             Error::check_len("bias", width, bias.len())?;
@@ -121,6 +149,7 @@ impl QkvRopeStore {
             num_q_heads: heads.num_q_heads() as i32,
             num_kv_heads: heads.num_kv_heads() as i32,
             head_dim: d as i32,
+            rotary_dim: rotary_dim as i32,
             page_size: kv.page_size() as i32,
             adjacent: (pairing == Pairing::Adjacent) as i32,
             eps,

@@ -123,6 +123,22 @@ impl Rows<'_> {
             Rows::Fp8(rows) => rows.values.device(),
         }
     }
+
+    /// Checks that a kernel can read vectors from the first element on.
+    pub(crate) fn check_vectors(&self, what: &'static str) -> Result<(), Error> {
+        match self {
+            Rows::Bf16(values) => values.check_vectors(what),
+            Rows::Fp8(rows) => rows.values.check_vectors(what),
+        }
+    }
+
+    /// Addresses for a kernel that reads either: of elements, and of scales where rows have them.
+    pub(crate) fn pointers(&self) -> (Pointer<u8>, Pointer<f32>) {
+        match self {
+            Rows::Bf16(values) => (values.pointer().cast(), Pointer::null()),
+            Rows::Fp8(rows) => (rows.values.pointer(), rows.scales.pointer()),
+        }
+    }
 }
 
 impl RowsMut<'_> {

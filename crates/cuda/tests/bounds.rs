@@ -11,11 +11,11 @@ use cuda::batch::{Batch, SequencePages};
 use cuda::decode_attention::DecodeAttention;
 use cuda::device::{Buffer, Device, ViewMut};
 use cuda::embed::Embed;
+use cuda::gate::{Activation, Gate};
 use cuda::kv::KvPages;
 use cuda::quantised::{Encoding, QuantisedMatrix};
 use cuda::rms_norm::RmsNorm;
 use cuda::rotations::Rotations;
-use cuda::silu_gate::SiluGate;
 use half::bf16;
 use on_device::Numbers;
 
@@ -92,10 +92,10 @@ fn views_that_vectors_do_not_fit_are_refused() {
     let Some(device) = on_device::device() else { return };
     let gate_up = device.zeros::<bf16>(33).unwrap();
     let mut out = device.zeros::<bf16>(17).unwrap();
-    let silu_gate = SiluGate::new(&device).unwrap();
-    silu_gate.launch(gate_up.view(0..32), 16, out.view_mut(0..16)).unwrap();
-    says(silu_gate.launch(gate_up.view(1..33), 16, out.view_mut(0..16)), "a multiple of 16 bytes");
-    says(silu_gate.launch(gate_up.view(0..32), 16, out.view_mut(1..17)), "a multiple of 16 bytes");
+    let gate = Gate::new(&device).unwrap();
+    gate.launch(Activation::Silu, gate_up.view(0..32), 16, out.view_mut(0..16)).unwrap();
+    says(gate.launch(Activation::Silu, gate_up.view(1..33), 16, out.view_mut(0..16)), "a multiple of 16 bytes");
+    says(gate.launch(Activation::Silu, gate_up.view(0..32), 16, out.view_mut(1..17)), "a multiple of 16 bytes");
     device.synchronize().unwrap();
 }
 
@@ -119,7 +119,7 @@ fn operands_of_another_opening_are_refused() {
     check(rms_norm.launch(&f32s(&other, 64), &weight, 1e-5, &mut out), "residual stream");
     check(rms_norm.launch(&x, &f32s(&other, 64), 1e-5, &mut out), "norm");
     check(rms_norm.launch(&x, &weight, 1e-5, &mut bf16s(&other, 64)), "normalised rows");
-    check(SiluGate::new(&other).unwrap().launch(&bf16s(&other, 128), 64, &mut out), "gated rows");
+    check(Gate::new(&other).unwrap().launch(Activation::Silu, &bf16s(&other, 128), 64, &mut out), "gated rows");
     check(ViewMut::from(&mut out).copy_from((&bf16s(&other, 64)).into()), "values to copy");
     let ids = other.upload(&[0u32]).unwrap();
     let embed = Embed::new(&device).unwrap();

@@ -42,7 +42,7 @@ enum Mlp<O: Ops> {
     Routed {
         /// As [`Ops::route`] wants it.
         router: O::Vector,
-        experts: Vec<GatedMlp<O::Matrix>>,
+        experts: O::Experts,
     },
 }
 
@@ -118,7 +118,7 @@ impl<O: Ops> Mlp<O> {
             [ExpertPart::Gate, ExpertPart::Up, ExpertPart::Down].map(|part| TensorName::Expert { layer, expert, part })
         };
         let experts = (0..experts.count).map(|expert| mlp(of(expert))).collect::<Result<_, _>>()?;
-        Ok(Self::Routed { router: ops.vector(router)?, experts })
+        Ok(Self::Routed { router: ops.vector(router)?, experts: ops.experts(experts)? })
     }
 }
 

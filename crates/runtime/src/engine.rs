@@ -805,12 +805,9 @@ fn open_gpu(options: &EngineOptions, config: &ModelConfig) -> Result<Option<Gpu>
         (Device::Auto, None) => match open(0) {
             Ok(gpu) => Ok(Some(gpu)),
             // No GPU, or none that can run this model.
-            Err(
-                OpsError::CpuOnly { .. }
-                | OpsError::Cuda(
-                    Error::NoDriver | Error::NoDevice { .. } | Error::OldDriver { .. } | Error::Unsupported { .. },
-                ),
-            ) => Ok(None),
+            Err(OpsError::Cuda(
+                Error::NoDriver | Error::NoDevice { .. } | Error::OldDriver { .. } | Error::Unsupported { .. },
+            )) => Ok(None),
             Err(error) => Err(error),
         },
     }

@@ -43,12 +43,6 @@ pub enum OpsError {
         /// What was asked for.
         precision: AttentionPrecision,
     },
-    /// Something of a model that GPUs have no code for.
-    #[error("{what} on the CPU only so far: --device cpu")]
-    CpuOnly {
-        /// What the model has, and that it runs.
-        what: &'static str,
-    },
 }
 
 /// An MLP: `down * (activation(gate * x) . (up * x))`.
@@ -169,6 +163,8 @@ pub trait Ops: Send + Sync + 'static {
     type Operand: Send;
     /// Q, K and V of a chunk of tokens.
     type Heads: Send;
+    /// The experts of a layer.
+    type Experts: Send + Sync;
     /// Room for what is between the products of an MLP.
     type MlpRoom: Send;
     /// Tokens of a chunk and where they stand in their sequence: ids, rotations, places in the cache.
@@ -261,6 +257,12 @@ pub trait Ops: Send + Sync + 'static {
         self.matrix_bytes(&[table])
     }
 
+    /// The experts of a layer, in their order; at least one.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    fn experts(&self, experts: Vec<GatedMlp<Self::Matrix>>) -> Result<Self::Experts, LoadError>;
+
     /// Puts a vector on the device.
     ///
     /// # Errors
@@ -293,7 +295,7 @@ pub trait Ops: Send + Sync + 'static {
     /// When the device has no room.
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<Self::KvPages, OpsError>;
 
-    /// Room for the residual stream of `len` tokens.
+    /// The residual stream of `len` tokens, zeros.
     ///
     /// # Errors
     /// When the device has none.
@@ -443,7 +445,7 @@ pub trait Ops: Send + Sync + 'static {
     fn mix(
         &self,
         activation: Activation,
-        experts: &[GatedMlp<Self::Matrix>],
+        experts: &Self::Experts,
         x: &Self::Operand,
         room: &mut Self::MlpRoom,
         out: &mut Self::Tokens,

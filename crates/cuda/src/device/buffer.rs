@@ -193,6 +193,11 @@ impl<T> Pointer<T> {
     pub(crate) fn cast<U>(self) -> Pointer<U> {
         Pointer(self.0, PhantomData)
     }
+
+    /// The address as a kernel finds it in memory.
+    pub(crate) fn address(self) -> u64 {
+        self.0
+    }
 }
 
 impl<T> PointerMut<T> {

@@ -55,11 +55,11 @@ pub enum Activation {
 
 /// Which elements of a head rotate together under RoPE.
 ///
-/// Hugging Face files pair element `i` with `i + head_dim / 2`. GGUF files of the Llama family store Q and K rows
+/// Hugging Face files pair element `i` with `i + rotary_dim / 2`. GGUF files of the Llama family store Q and K rows
 /// permuted so that `2 i` pairs with `2 i + 1`; the scores are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopePairing {
-    /// `(i, i + head_dim / 2)`.
+    /// `(i, i + rotary_dim / 2)`.
     Halves,
     /// `(2 i, 2 i + 1)`.
     Adjacent,

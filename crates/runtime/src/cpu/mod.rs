@@ -117,6 +117,7 @@ impl Ops for Cpu {
     type Tokens = Tokens;
     type Operand = Operand;
     type Heads = Tokens;
+    type Experts = Vec<GatedMlp<Arc<Matrix>>>;
     type MlpRoom = MlpRoom;
     type Chunk = Chunk;
     type Recording = ();
@@ -192,6 +193,10 @@ impl Ops for Cpu {
 
     fn matrix_bytes(&self, parts: &[TensorInfo]) -> u64 {
         Matrix::bytes(parts)
+    }
+
+    fn experts(&self, experts: Vec<GatedMlp<Arc<Matrix>>>) -> Result<Vec<GatedMlp<Arc<Matrix>>>, LoadError> {
+        Ok(experts)
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>, LoadError> {
@@ -339,7 +344,7 @@ impl Ops for Cpu {
     fn mix(
         &self,
         activation: Activation,
-        experts: &[GatedMlp<Arc<Matrix>>],
+        experts: &Vec<GatedMlp<Arc<Matrix>>>,
         x: &Operand,
         room: &mut MlpRoom,
         out: &mut Tokens,

@@ -1,7 +1,9 @@
 //! What a run takes beside weights and cache, and how long chunks may be for it.
 
-use crate::config::ModelConfig;
+use crate::config::{Experts, ModelConfig};
 use crate::weights::Quantization;
+use cuda::expert_rows::{ROW_GROUP, SortedRows};
+use cuda::route::Choices;
 use cuda::rows::Fp8Rows;
 use half::bf16;
 
@@ -37,12 +39,38 @@ pub(super) fn scratch_bytes(config: &ModelConfig, len: usize, quantization: Opti
         Some(Quantization::Fp8) => Fp8Rows::bytes(1, config.hidden_size) + Fp8Rows::bytes(1, q_width) + 2 * q_width,
         None => 2 * (config.hidden_size + q_width),
     };
+    // What is normalised before the residual stream takes it.
+    let branch = if config.output_norms { config.hidden_size } else { 0 };
     // The residual stream, rotations, and ids, positions, slots and tiles; Q, K and V, Q rotated.
-    let a_token = 4 * (config.hidden_size + config.ropes.len() * config.head_dim + 4) + operands + 2 * (qkv + q_width);
+    let f32s = config.hidden_size + branch + config.ropes.len() * config.rotary_dim + 4;
+    let a_token = 4 * f32s + operands + 2 * (qkv + q_width);
     len * a_token + mlp_bytes(config, len) + 6 * config.hidden_size + 4 * config.vocab_size
 }
 
-/// Room of an MLP for a chunk.
+/// Room of the MLPs for a chunk.
 fn mlp_bytes(config: &ModelConfig, len: usize) -> usize {
-    len.min(MLP_ROWS) * 3 * config.intermediate_size * size_of::<bf16>()
+    let mixture = config.experts.as_ref().map_or(0, |experts| mixture_bytes(config, experts, len));
+    len.min(MLP_ROWS) * gated_bytes(config.dense_mlp_size()) + mixture
 }
+
+/// What is between the products of a row of an MLP: gate and up, and what they make.
+fn gated_bytes(intermediate_size: usize) -> usize {
+    3 * intermediate_size * size_of::<bf16>()
+}
+
+/// Room of a mixture of experts for a chunk: choices and where their rows are; rows, and what the experts make of them.
+fn mixture_bytes(config: &ModelConfig, experts: &Experts, len: usize) -> usize {
+    let choices = len * experts.per_token;
+    let a_row = config.hidden_size * (size_of::<bf16>() + size_of::<f32>()) + gated_bytes(experts.intermediate_size);
+    Choices::bytes(len, experts.per_token)
+        + SortedRows::bytes(choices, experts.count)
+        + mixture_rows(experts, len) * a_row
+}
+
+/// Rows of experts that are between their products at a time.
+pub(super) fn mixture_rows(experts: &Experts, len: usize) -> usize {
+    SortedRows::most_rows(len * experts.per_token, experts.count).min(MLP_ROWS)
+}
+
+// Waves of rows begin where the rows of an expert may.
+const _: () = assert!(MLP_ROWS.is_multiple_of(ROW_GROUP));

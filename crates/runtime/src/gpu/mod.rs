@@ -2,10 +2,13 @@
 
 mod attention;
 mod costs;
+mod experts;
 mod memory;
+mod mlp;
 mod products;
+mod sizes;
 
-use crate::config::{Activation, Experts, ModelConfig, RopePairing};
+use crate::config::{Activation, Experts as ExpertsConfig, ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
@@ -20,18 +23,23 @@ use cuda::attend::Attend;
 use cuda::batch::{Batch, SequencePages};
 use cuda::decode_attention::DecodeAttention;
 use cuda::device::{Buffer, Clock, Device, Recording, ViewMut};
+use cuda::gate::{Activation as DeviceActivation, Gate};
 use cuda::kv::KvPages;
-use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore};
+use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore, Turning};
 use cuda::rms_norm::RmsNorm;
 use cuda::rotations::Rotations;
+use cuda::route::Router;
 use cuda::search::{self, DeviceSearch, Kept, SearchRoom, Stage};
-use cuda::silu_gate::SiluGate;
+use experts::ExpertKernels;
 use half::bf16;
-use memory::{FIXED_BYTES, MLP_ROWS, chunk_tokens, scratch_bytes};
+use memory::{FIXED_BYTES, chunk_tokens, scratch_bytes};
 use products::{OperandValues, Products};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+pub use experts::Experts;
+pub use mlp::MlpRoom;
 pub use products::Matrix;
 
 /// One GPU, for models of one shape of heads.
@@ -49,7 +57,10 @@ pub struct Gpu {
     rms_norm: RmsNorm,
     qkv_rope_store: QkvRopeStore,
     rotations: Rotations,
-    silu_gate: SiluGate,
+    gate: Gate,
+    experts: ExpertKernels,
+    /// Whether layers of the model wait for the device in between: then nothing is recorded.
+    waits: AtomicBool,
 }
 
 /// As many as take the kernels of products that longer prompts take, and a few milliseconds.
@@ -80,13 +91,6 @@ pub struct GpuOptions {
 pub struct Operand {
     values: OperandValues,
     features: usize,
-}
-
-/// Room for the gate and up projections of some rows, and for their product.
-pub struct MlpRoom {
-    gate_up: Buffer<bf16>,
-    gated: OperandValues,
-    intermediate_size: usize,
 }
 
 /// A chunk of tokens and what its attention layers share.
@@ -129,10 +133,10 @@ impl Gpu {
     /// Opens device `ordinal` for a model.
     ///
     /// # Errors
-    /// When the model has parts that run on the CPU only, there is no such device, it has no kernel for these heads or products
-    /// for this quantisation, or the driver or cuBLASLt is missing.
+    /// When there is no such device, it has no kernel for these heads and sizes or products for this quantisation, or the driver
+    /// or cuBLASLt is missing.
     pub fn open(ordinal: usize, config: &ModelConfig, options: GpuOptions) -> Result<Self, OpsError> {
-        check_model(config)?;
+        sizes::check(config)?;
         let device = Device::open(ordinal)?;
         let heads = config.heads();
         let attend = Attend::with_precision(&device, heads, options.attention_precision)?;
@@ -148,7 +152,9 @@ impl Gpu {
             rms_norm: RmsNorm::new(&device)?,
             qkv_rope_store: QkvRopeStore::new(&device)?,
             rotations: Rotations::new(&device)?,
-            silu_gate: SiluGate::new(&device)?,
+            gate: Gate::new(&device)?,
+            experts: ExpertKernels::new(&device)?,
+            waits: AtomicBool::new(false),
             device,
         })
     }
@@ -163,17 +169,10 @@ impl Gpu {
     }
 }
 
-/// Refuses models with parts that have no kernel.
-fn check_model(config: &ModelConfig) -> Result<(), OpsError> {
-    let lacking = [
-        (config.experts.is_some(), "a mixture of experts runs"),
-        (config.activation != Activation::Silu, "an MLP with GELU runs"),
-        (config.output_norms, "norms behind attention and MLP run"),
-        (config.rotary_dim != config.head_dim, "RoPE over a part of each head runs"),
-    ];
-    match lacking.into_iter().find(|(has, _)| *has) {
-        Some((_, what)) => Err(OpsError::CpuOnly { what }),
-        None => Ok(()),
+fn on_device(activation: Activation) -> DeviceActivation {
+    match activation {
+        Activation::Silu => DeviceActivation::Silu,
+        Activation::GeluTanh => DeviceActivation::GeluTanh,
     }
 }
 
@@ -189,6 +188,7 @@ impl Ops for Gpu {
     type Tokens = Buffer<f32>;
     type Operand = Operand;
     type Heads = Buffer<bf16>;
+    type Experts = Experts;
     type MlpRoom = MlpRoom;
     type Chunk = Chunk;
     type Recording = Recording;
@@ -318,7 +318,7 @@ impl Ops for Gpu {
     }
 
     fn tokens(&self, features: usize, len: usize) -> Result<Buffer<f32>, OpsError> {
-        Ok(self.device.room(features * len)?)
+        Ok(self.device.zeros(features * len)?)
     }
 
     fn operand(&self, features: usize, len: usize) -> Result<Operand, OpsError> {
@@ -330,13 +330,7 @@ impl Ops for Gpu {
     }
 
     fn mlp_room(&self, config: &ModelConfig, len: usize) -> Result<MlpRoom, OpsError> {
-        let intermediate_size = config.intermediate_size;
-        let rows = len.min(MLP_ROWS);
-        Ok(MlpRoom {
-            gate_up: self.device.room(rows * 2 * intermediate_size)?,
-            gated: self.products.operand(rows, intermediate_size)?,
-            intermediate_size,
-        })
+        MlpRoom::new(&self.device, &self.products, config, len)
     }
 
     fn chunk(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Chunk, OpsError> {
@@ -373,6 +367,9 @@ impl Ops for Gpu {
         recording: &mut Recording,
         work: &mut dyn FnMut() -> Result<(), OpsError>,
     ) -> Result<(), OpsError> {
+        if self.waits.load(Ordering::Relaxed) {
+            return work();
+        }
         // SAFETY: the trait asks for the same operations on the same buffers, and the recording goes before they do.
         #[allow(unsafe_code)]
         unsafe {
@@ -421,7 +418,9 @@ impl Ops for Gpu {
             RopePairing::Adjacent => Pairing::Adjacent,
         };
         self.mark(Work::Rest, len)?;
-        self.qkv_rope_store.launch(qkv, of_heads, &turns[spec.rope].rotations, pairing, batch, q, pages)?;
+        let Turns { frequencies, rotations, .. } = &turns[spec.rope];
+        let turning = Turning { rotations, rotary_dim: 2 * frequencies.len(), pairing };
+        self.qkv_rope_store.launch(qkv, of_heads, turning, batch, q, pages)?;
         let mut room = chunk.attended.take();
         let attended = match (&mut out.values, &mut room) {
             (OperandValues::Bf16(values), _) | (OperandValues::Fp8(_), Some(values)) => values,
@@ -442,50 +441,55 @@ impl Ops for Gpu {
         Ok(self.products.multiply_add(matrix, x.values.all(), out.into())?)
     }
 
-    fn add_normed(&self, _: &mut Buffer<f32>, _: &Buffer<f32>, _: f32, _: &mut Buffer<f32>) -> Result<(), OpsError> {
-        unreachable!("models with norms behind attention and MLP are refused when a GPU is opened for them")
+    fn add_normed(
+        &self,
+        branch: &mut Buffer<f32>,
+        weight: &Buffer<f32>,
+        eps: f32,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), OpsError> {
+        self.mark(Work::Rest, out.len() / weight.len())?;
+        Ok(self.rms_norm.launch_add(branch, weight, eps, out)?)
     }
 
     fn mlp(
         &self,
-        _: Activation,
-        GatedMlp { gate_up, down }: &GatedMlp<Matrix>,
+        activation: Activation,
+        mlp: &GatedMlp<Matrix>,
         x: &Operand,
         room: &mut MlpRoom,
         out: &mut Buffer<f32>,
     ) -> Result<(), OpsError> {
-        let (hidden, inner) = (x.features, room.intermediate_size);
-        let len = x.len();
-        for start in (0..len).step_by(MLP_ROWS) {
-            let end = (start + MLP_ROWS).min(len);
-            let rows = end - start;
-            let MlpRoom { gate_up: both, gated, .. } = &mut *room;
-            let of_both = 0..rows * 2 * inner;
-
-            self.mark(Work::Products, len)?;
-            self.products.multiply(gate_up, x.values.rows(start..end, hidden), both.view_mut(of_both.clone()))?;
-            self.mark(Work::Rest, len)?;
-            self.silu_gate.launch(both.view(of_both), inner, gated.rows_mut(0..rows, inner))?;
-            self.mark(Work::Products, len)?;
-            let to = out.view_mut(start * hidden..end * hidden);
-            self.products.multiply_add(down, gated.rows(0..rows, inner), to)?;
-        }
-        Ok(())
+        self.dense_mlp(on_device(activation), mlp, x, room, out)
     }
 
-    fn route(&self, _: &Experts, _: &Buffer<f32>, _: &Buffer<f32>, _: f32, _: &mut MlpRoom) -> Result<(), OpsError> {
-        unreachable!("models with mixtures of experts are refused when a GPU is opened for them")
+    fn experts(&self, experts: Vec<GatedMlp<Matrix>>) -> Result<Experts, LoadError> {
+        let experts = Experts::new(&self.device, experts)?;
+        self.waits.fetch_or(experts.wait(), Ordering::Relaxed);
+        Ok(experts)
+    }
+
+    fn route(
+        &self,
+        experts: &ExpertsConfig,
+        router: &Buffer<f32>,
+        x: &Buffer<f32>,
+        eps: f32,
+        room: &mut MlpRoom,
+    ) -> Result<(), OpsError> {
+        let router = Router { weights: router, count: experts.count, normalised: experts.normalised, eps };
+        self.choose_experts(router, x, room)
     }
 
     fn mix(
         &self,
-        _: Activation,
-        _: &[GatedMlp<Matrix>],
-        _: &Operand,
-        _: &mut MlpRoom,
-        _: &mut Buffer<f32>,
+        activation: Activation,
+        experts: &Experts,
+        x: &Operand,
+        room: &mut MlpRoom,
+        out: &mut Buffer<f32>,
     ) -> Result<(), OpsError> {
-        unreachable!("models with mixtures of experts are refused when a GPU is opened for them")
+        self.mix_experts(on_device(activation), experts, x, room, out)
     }
 
     fn times(&self) -> Result<DeviceTimes, OpsError> {

@@ -28,7 +28,7 @@ enum Stored {
 
 /// Some rows of a matrix.
 enum Part {
-    Plain(Buffer<bf16>),
+    Plain(Arc<Buffer<bf16>>),
     Quantised(QuantisedMatrix),
 }
 
@@ -40,12 +40,25 @@ impl Matrix {
         }
     }
 
+    /// All of it, where it is in bf16.
+    pub(super) fn plain(&self) -> Option<&Arc<Buffer<bf16>>> {
+        match self.parts() {
+            [Part::Plain(weight)] => Some(weight),
+            _ => None,
+        }
+    }
+
+    /// Elements of a row.
+    pub(super) fn cols(&self) -> usize {
+        self.cols
+    }
+
     /// All of it, where products can read it as it is.
     fn whole(&self) -> Option<Rows<'_>> {
         match &*self.stored {
             Stored::Fp8(rows) => Some(rows.into()),
             Stored::Parts(parts) => match &parts[..] {
-                [Part::Plain(weight)] => Some(weight.into()),
+                [Part::Plain(weight)] => Some((&**weight).into()),
                 _ => None,
             },
         }
@@ -165,7 +178,7 @@ impl Products {
             let rows = part.rows(cols);
             let to = out.part(start..start + rows);
             match part {
-                Part::Plain(weight) => self.with_gemm(|gemm| gemm.multiply(weight, row, cols, to))?,
+                Part::Plain(weight) => self.with_gemm(|gemm| gemm.multiply(&**weight, row, cols, to))?,
                 Part::Quantised(part) => self.quantised.multiply(part, row, Product::Narrow(to))?,
             }
             start += rows;
@@ -187,14 +200,16 @@ impl Products {
         }
     }
 
-    /// `out = matrix x` for one row of x, in f32.
-    pub(super) fn multiply_wide(&self, matrix: &Matrix, x: View<bf16>, out: ViewMut<f32>) -> Result<(), Error> {
+    /// `out = matrix x` in f32, row by row of x.
+    pub(super) fn multiply_wide(&self, matrix: &Matrix, x: Rows, out: ViewMut<f32>) -> Result<(), Error> {
         let cols = matrix.cols;
         if let Some(weight) = matrix.whole() {
             return self.with_gemm(|gemm| gemm.multiply_wide(weight, x, cols, out));
         }
-        match matrix.parts() {
-            [Part::Quantised(part)] => self.quantised.multiply(part, x, Product::Wide(out)),
+        match (matrix.parts(), x) {
+            ([Part::Quantised(part)], Rows::Bf16(row)) if row.len() == cols => {
+                self.quantised.multiply(part, row, Product::Wide(out))
+            }
             _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_wide(weight, x, cols, out)),
         }
     }
@@ -211,7 +226,7 @@ impl Products {
             let elements = part.rows(matrix.cols) * matrix.cols;
             let mut to = room.view_mut(start..start + elements);
             match part {
-                Part::Plain(weight) => to.copy_from(weight.into())?,
+                Part::Plain(weight) => to.copy_from((&**weight).into())?,
                 Part::Quantised(part) => self.quantised.dequantise(part, to)?,
             }
             start += elements;
@@ -243,7 +258,7 @@ impl Products {
         let cols = parts[0].cols();
         assert!(parts.iter().all(|part| part.cols() == cols), "parts of one matrix have one width");
         let uploaded = match parts.iter().all(|part| quantised(part.encoding()).is_none()) {
-            true => vec![Part::Plain(self.upload_plain(parts)?)],
+            true => vec![Part::Plain(Arc::new(self.upload_plain(parts)?))],
             false => parts.iter().map(|part| self.upload_part(part)).collect::<Result<_, OpsError>>()?,
         };
         let rows: usize = parts.iter().map(Tensor::rows).sum();
@@ -260,7 +275,7 @@ impl Products {
 
     fn upload_part(&self, part: &Tensor) -> Result<Part, OpsError> {
         let Some(encoding) = quantised(part.encoding()) else {
-            return Ok(Part::Plain(self.upload_plain(std::slice::from_ref(part))?));
+            return Ok(Part::Plain(Arc::new(self.upload_plain(std::slice::from_ref(part))?)));
         };
         // A recording cannot load code.
         self.quantised.load(encoding)?;
@@ -271,7 +286,7 @@ impl Products {
     /// Takes a matrix to the device in bf16, times `scale`.
     pub(super) fn upload_scaled(&self, part: &Tensor, scale: f32) -> Result<Matrix, OpsError> {
         let values = self.upload_values(std::slice::from_ref(part), scale)?;
-        Ok(Matrix { stored: Arc::new(Stored::Parts(vec![Part::Plain(values)])), cols: part.cols() })
+        Ok(Matrix { stored: Arc::new(Stored::Parts(vec![Part::Plain(Arc::new(values))])), cols: part.cols() })
     }
 
     fn upload_plain(&self, parts: &[Tensor]) -> Result<Buffer<bf16>, OpsError> {

@@ -1,17 +1,32 @@
-//! The gate of an MLP: `silu(gate) * up`.
+//! The gate of an MLP: `activation(gate) * up`.
 
 use crate::device::{Device, Grid, Kernel, Pointer, PointerMut, View};
 use crate::rows::RowsMut;
 use crate::{Error, image};
 use half::bf16;
 
-/// The kernels: to bf16, and to 8-bit floats.
-pub struct SiluGate {
+/// What is done to the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x / (1 + exp(-x))`.
+    Silu,
+    /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`.
+    GeluTanh,
+}
+
+/// The kernels.
+pub struct Gate {
+    silu: Outputs,
+    gelu: Outputs,
+}
+
+/// To bf16, and to 8-bit floats.
+struct Outputs {
     to_bf16: Kernel,
     to_fp8: Kernel,
 }
 
-/// `Arguments` in `kernels/silu_gate.cu`.
+/// `Arguments` in `kernels/gate.cu`.
 #[repr(C)]
 struct Arguments {
     gate_up: Pointer<bf16>,
@@ -20,30 +35,38 @@ struct Arguments {
     features: i32,
 }
 
-impl SiluGate {
+impl Gate {
     /// Loads the kernels.
     ///
     /// # Errors
     /// When the driver refuses.
     pub fn new(device: &Device) -> Result<Self, Error> {
-        let kernel = |name| device.kernel(image!("silu_gate"), name, 0);
-        Ok(Self { to_bf16: kernel("silu_gate_bf16")?, to_fp8: kernel("silu_gate_fp8")? })
+        let kernel = |name| device.kernel(image!("gate"), name, 0);
+        Ok(Self {
+            silu: Outputs { to_bf16: kernel("gate_silu_bf16")?, to_fp8: kernel("gate_silu_fp8")? },
+            gelu: Outputs { to_bf16: kernel("gate_gelu_bf16")?, to_fp8: kernel("gate_gelu_fp8")? },
+        })
     }
 
-    /// `out[row][i] = silu(gate_up[row][0][i]) * gate_up[row][1][i]` for rows of `features`.
+    /// `out[row][i] = activation(gate_up[row][0][i]) * gate_up[row][1][i]` for rows of `features`.
     ///
     /// # Errors
     /// When lengths or devices do not belong together, `features` is not a multiple of 8, or the driver refuses.
     pub fn launch<'a>(
         &self,
+        activation: Activation,
         gate_up: impl Into<View<'a, bf16>>,
         features: usize,
         out: impl Into<RowsMut<'a>>,
     ) -> Result<(), Error> {
         let (gate_up, mut out) = (gate_up.into(), out.into());
+        let kernels = match activation {
+            Activation::Silu => &self.silu,
+            Activation::GeluTanh => &self.gelu,
+        };
         let kernel = match out {
-            RowsMut::Bf16(_) => &self.to_bf16,
-            RowsMut::Fp8(_) => &self.to_fp8,
+            RowsMut::Bf16(_) => &kernels.to_bf16,
+            RowsMut::Fp8(_) => &kernels.to_fp8,
         };
         Error::check_features(features)?;
         let rows = out.len() / features;

@@ -1,0 +1,90 @@
+//! MLPs, some rows at a time.
+
+use super::experts::Mixture;
+use super::memory::MLP_ROWS;
+use super::products::{OperandValues, Products};
+use super::{Gpu, Matrix, Operand, Work};
+use crate::config::ModelConfig;
+use crate::ops::{GatedMlp, OpsError};
+use cuda::Error;
+use cuda::device::{Buffer, Device};
+use cuda::gate::Activation;
+use half::bf16;
+
+/// Room for the MLPs of a chunk.
+pub struct MlpRoom {
+    /// Of layers that have one MLP for all tokens.
+    dense: Option<GatedRows>,
+    /// Of layers that have many.
+    pub(super) mixture: Option<Mixture>,
+}
+
+/// What is between the products of some rows.
+pub(super) struct GatedRows {
+    /// `[row][2][intermediate_size]`.
+    pub(super) gate_up: Buffer<bf16>,
+    /// `[row][intermediate_size]`.
+    pub(super) gated: OperandValues,
+    pub(super) intermediate_size: usize,
+}
+
+impl GatedRows {
+    pub(super) fn new(
+        device: &Device,
+        products: &Products,
+        rows: usize,
+        intermediate_size: usize,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            gate_up: device.room(rows * 2 * intermediate_size)?,
+            gated: products.operand(rows, intermediate_size)?,
+            intermediate_size,
+        })
+    }
+}
+
+impl MlpRoom {
+    pub(super) fn new(
+        device: &Device,
+        products: &Products,
+        config: &ModelConfig,
+        len: usize,
+    ) -> Result<Self, OpsError> {
+        let dense = match config.dense_mlp_size() {
+            0 => None,
+            size => Some(GatedRows::new(device, products, len.min(MLP_ROWS), size)?),
+        };
+        let mixture = config.experts.as_ref().map(|experts| Mixture::new(device, products, config, experts, len));
+        Ok(Self { dense, mixture: mixture.transpose()? })
+    }
+}
+
+impl Gpu {
+    /// `out += mlp(x)`.
+    pub(super) fn dense_mlp(
+        &self,
+        activation: Activation,
+        GatedMlp { gate_up, down }: &GatedMlp<Matrix>,
+        x: &Operand,
+        room: &mut MlpRoom,
+        out: &mut Buffer<f32>,
+    ) -> Result<(), OpsError> {
+        let GatedRows { gate_up: both, gated, intermediate_size: inner } =
+            room.dense.as_mut().expect("made for a config that has such layers");
+        let (hidden, len, inner) = (x.features, x.len(), *inner);
+        for start in (0..len).step_by(MLP_ROWS) {
+            let end = (start + MLP_ROWS).min(len);
+            let rows = end - start;
+            let of_both = 0..rows * 2 * inner;
+
+            self.mark(Work::Products, len)?;
+            self.products.multiply(gate_up, x.values.rows(start..end, hidden), both.view_mut(of_both.clone()))?;
+            self.mark(Work::Rest, len)?;
+            self.gate.launch(activation, both.view(of_both), inner, gated.rows_mut(0..rows, inner))?;
+            self.mark(Work::Products, len)?;
+            let to = out.view_mut(start * hidden..end * hidden);
+            self.products.multiply_add(down, gated.rows(0..rows, inner), to)?;
+        }
+        Ok(())
+    }
+}
