@@ -15,7 +15,10 @@ import torch
 import transformers
 
 HERE = pathlib.Path(__file__).resolve().parent
-TEXT = HERE.parent.parent / "crates/runtime/tests/reference/model/text.txt"
+ROOT = HERE.parent.parent
+TEXT = ROOT / "crates/runtime/tests/reference/model/text.txt"
+# Of other kinds: a licence and source code.
+OTHERS = (ROOT / "LICENSE-APACHE", ROOT / "crates/attention/src/oracle.rs")
 POSITIONS = 512
 LONG = 2048
 LONG_TAIL = 256
@@ -57,6 +60,12 @@ def text_vectors(model, ids):
     }
 
 
+def other_vectors(model, tokenizer, path, special):
+    ids = tokenizer(path.read_text(), add_special_tokens=special).input_ids[: POSITIONS + 1]
+    nll = negative_log_likelihood(forward(model, ids), ids)
+    return {"name": path.name, "ids": ids, "perplexity": nll.mean().exp().item()}
+
+
 def long_vectors(model, ids):
     ids = (ids * (LONG // len(ids) + 1))[: LONG + 1]
     nll = negative_log_likelihood(forward(model, ids), ids)
@@ -87,6 +96,7 @@ def main():
         "made_by": f"transformers {transformers.__version__}, torch {torch.__version__}, float32",
         "file": arguments.gguf.name,
         "text": text_vectors(model, ids),
+        "others": [other_vectors(model, tokenizer, path, arguments.special) for path in OTHERS],
         "long": long_vectors(model, ids),
         "greedy": greedy_vectors(model, tokenizer, arguments.special),
     }

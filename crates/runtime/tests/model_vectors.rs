@@ -27,6 +27,7 @@ const TIE: f32 = 0.02;
 #[derive(Deserialize)]
 struct Vectors {
     text: Text,
+    others: Vec<Other>,
     long: Long,
     greedy: Greedy,
 }
@@ -39,6 +40,14 @@ struct Text {
     nll: Vec<f64>,
     perplexity: f64,
     samples: Vec<Sample>,
+}
+
+/// Another kind of text.
+#[derive(Deserialize)]
+struct Other {
+    name: String,
+    ids: Vec<u32>,
+    perplexity: f64,
 }
 
 #[derive(Deserialize)]
