@@ -92,8 +92,8 @@ pub struct HeadChoice {
     /// The pattern.
     #[serde(flatten)]
     pub pattern: HeadPattern,
-    /// Attention mass kept, estimated on rows the pattern was not chosen by; 1 when dense, not a number where nothing
-    /// was estimated.
+    /// Attention mass kept, estimated on probe rows of which a quarter proposed columns and slashes; 1 when dense, not a number
+    /// where nothing was estimated.
     pub recall: f64,
     /// Predicted cost in block steps ([`CostModel`](crate::search::CostModel)); not a number where nothing was predicted.
     pub cost: f64,

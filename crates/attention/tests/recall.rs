@@ -111,8 +111,8 @@ fn report(goal: f32) -> (Vec<(f64, f64)>, f64) {
     (recalls, mean)
 }
 
-/// The search aims at its goal: sixteen rows of a chunk judge, and the cheapest of what they let pass is chosen. So what is said is
-/// near what is kept in the mean, and some heads keep less.
+/// The search aims at its goal: 64 rows of a chunk judge, and the cheapest of what they let pass is chosen. So what is said is
+/// near what is kept in the mean, and few heads keep less.
 #[test]
 fn what_the_search_says_is_near_what_its_plans_keep() {
     let (recalls, mean) = report(GOAL);
@@ -120,16 +120,7 @@ fn what_the_search_says_is_near_what_its_plans_keep() {
     let worst = recalls.iter().map(|(_, kept)| *kept).fold(1.0, f64::min);
     println!("{} heads: said - kept {mean:.4} in the mean; {near} at {GOAL} - 0.01; worst {worst:.3}", recalls.len());
     assert!(recalls.len() > 60, "{} heads are sparse", recalls.len());
-    assert!(mean.abs() < 0.004, "{mean}");
-    assert!(near * 100 >= recalls.len() * 80, "{near} of {}", recalls.len());
-    assert!(worst > GOAL as f64 - 0.08, "{worst}");
-}
-
-/// Of a goal that allows three quarters of the loss, nearly all heads keep what the goal itself asks for.
-#[test]
-fn a_goal_with_a_margin_is_kept_by_nearly_all_heads() {
-    let (recalls, _) = report(1.0 - 0.75 * (1.0 - GOAL));
-    let near = recalls.iter().filter(|(_, kept)| *kept >= GOAL as f64 - 0.01).count();
-    println!("{near} of {} heads at {GOAL} - 0.01", recalls.len());
+    assert!(mean.abs() < 0.003, "{mean}");
     assert!(near * 100 >= recalls.len() * 95, "{near} of {}", recalls.len());
+    assert!(worst > GOAL as f64 - 0.05, "{worst}");
 }

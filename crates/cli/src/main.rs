@@ -45,6 +45,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Bench(BenchCommand::Overhead(overhead)) => commands::bench_overhead::run(overhead),
         Command::Bench(BenchCommand::Growth(growth)) => commands::bench_growth::run(growth),
         Command::Bench(BenchCommand::Memory(memory)) => commands::bench_memory::run(memory),
+        Command::Bench(BenchCommand::Recall(recall)) => commands::bench_recall::run(recall),
         Command::Bench(BenchCommand::Selectors(selectors)) => commands::bench_selectors::run(selectors),
         Command::Bench(BenchCommand::Kernel(kernel)) => commands::bench_kernel::run(kernel),
         Command::Eval(EvalCommand::Passkey(flags)) => commands::eval_retrieval::run(Task::Passkey, flags),

@@ -46,7 +46,7 @@ __device__ Candidate best(const Search &s, int head, int family, int n, const un
     double shares = is_level ? double(sums[of_blocks * num_levels + lane]) : 0.0;
     double kept_steps = running_sum(is_level ? double(steps[lane]) : 0.0);
     double base = s.always[head] + sum_of_lanes(double(of_all_columns));
-    double recall = (base + running_sum(shares - of_all_columns)) / (one * s.judges());
+    double recall = (base + running_sum(shares - of_all_columns)) / (one * s.num_probes);
     double cost = cost_of(s, s.costs, kept_steps, columns);
     int level = -1;
     if (s.goal == goal_recall) {

@@ -1,20 +1,19 @@
 // Single columns: the attention that proposing rows give each key, the most attended of them, and what those add to the
-// recall on the judging rows. By products of warps.
+// recall on all probe rows. By products of warps.
 
 #include "search/column_mass.cuh"
 #include "search/level_sums.cuh"
 #include "search/rows_times_keys.cuh"
 #include "search/sort.cuh"
 
-// Attention of the ranked columns on the judging rows, by the levels of their blocks. A block of threads takes 64 columns,
+// Attention of the ranked columns on the probe rows, by the levels of their blocks. A block of threads takes 64 columns,
 // which are all in the same number of columns.
 template <typename Product> __device__ void search_column_shares(const Search &s) {
     constexpr int M_TILES = Product::m_tiles;
     int first = blockIdx.x * block_keys, head = blockIdx.z;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, kv_head = s.kv_head(head);
     if (first >= s.columns_found[head]) return;
-    int proposing = s.num_probes - s.judges();
-    int warp_probe = proposing + blockIdx.y * Product::block_rows + warp * Product::warp_rows;
+    int warp_probe = blockIdx.y * Product::block_rows + warp * Product::warp_rows;
     auto probe_row = [&](int row) { return warp_probe + row < s.num_probes ? s.probes[warp_probe + row] : -1; };
     LevelSums sums(s, head);
 

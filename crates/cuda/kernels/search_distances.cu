@@ -1,4 +1,4 @@
-// Block diagonals ranked by the attention that proposing rows give them; then what the judging rows give the blocks of
+// Block diagonals ranked by the attention that proposing rows give them; then what all probe rows give the blocks of
 // each level.
 
 #include "search/level_sums.cuh"
@@ -6,7 +6,7 @@
 constexpr int most_at_once = 512; // rows
 // Level of every distance to the diagonal: the base-2 logarithm of its rank, rounded up. One block a head.
 extern "C" __global__ void __launch_bounds__(1024) search_rank_distances(const __grid_constant__ Search s) {
-    int head = blockIdx.x, proposing = s.num_probes - s.judges();
+    int head = blockIdx.x, proposing = s.proposing();
     float *mass = reinterpret_cast<float *>(dynamic_shared); // [num_blocks + 1]
     __shared__ int starts[most_at_once], fulls[most_at_once]; // of the tile of each row
     for (int distance = threadIdx.x; distance <= s.num_blocks; distance += blockDim.x) mass[distance] = 0.f;
@@ -45,13 +45,12 @@ extern "C" __global__ void __launch_bounds__(1024) search_rank_distances(const _
     }
 }
 
-// Sums of the judging rows' shares; each warp takes some rows.
+// Sums of the rows' shares; each warp takes some rows.
 extern "C" __global__ void __launch_bounds__(threads) search_judge(const __grid_constant__ Search s) {
     int head = blockIdx.y, lane = threadIdx.x % 32;
-    int proposing = s.num_probes - s.judges();
     LevelSums sums(s, head);
     unsigned always = 0;
-    for (int probe = proposing + blockIdx.x * warps + threadIdx.x / 32; probe < s.num_probes; probe += gridDim.x * warps) {
+    for (int probe = blockIdx.x * warps + threadIdx.x / 32; probe < s.num_probes; probe += gridDim.x * warps) {
         int tile = s.probes[probe] / s.block_m;
         if (s.sees_all(tile)) {
             if (lane == 0) always += unsigned(s.fixed_one());

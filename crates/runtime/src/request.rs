@@ -282,7 +282,7 @@ pub struct RunStats {
     pub decode_tokens_per_s: f64,
     /// Computed (query, key) pairs / causal pairs over all layers and heads, counted from the plans.
     pub density: f64,
-    /// Attention mass kept, estimated on probe rows the search did not choose by, mean over layers and heads weighted
+    /// Attention mass kept, estimated on probe rows of which a quarter proposed, mean over layers and heads weighted
     /// by their pairs; 1 when dense, not a number under patterns from a file, which estimate nothing.
     pub recall: f64,
     /// Upper bound of the attention mass dropped, mean as `recall`; nothing unless a guarantee was asked for.

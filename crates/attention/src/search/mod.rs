@@ -3,11 +3,11 @@
 //! For every head of a chunk:
 //!
 //! 1. *score* each (q tile, block) by a [`Selector`]: about 1/64 of dense attention for row peaks;
-//! 2. *probe*: the exact softmax of a few rows spread over the chunk (`probe`). Even probes propose columns and
-//!    slashes, odd ones judge;
+//! 2. *probe*: the exact softmax of a few rows spread over the chunk (`probe`). A quarter of them propose columns and
+//!    slashes, all judge;
 //! 3. *candidates*: up to three families give every (tile, block) a level, and a candidate is a family, a cut through its levels
 //!    and a number of columns;
-//! 4. the candidate cheapest by [`CostModel`] whose recall on the judging probes meets the target wins; dense if none
+//! 4. the candidate cheapest by [`CostModel`] whose recall on the probes meets the target wins; dense if none
 //!    is cheaper than dense.
 //!
 //! # Chunks

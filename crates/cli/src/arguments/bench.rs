@@ -18,6 +18,8 @@ pub enum BenchCommand {
     Growth(BenchGrowth),
     /// Peak memory over prompt lengths, predicted and measured, each point in a process of its own
     Memory(BenchMemory),
+    /// Whether plans keep the attention that the search says they keep: estimated against exact recall of every head, counted on the host
+    Recall(BenchRecall),
     /// What each way to choose blocks and columns keeps for the pairs it computes, found by the CPU on any device
     Selectors(BenchSelectors),
     /// How long the kernels of attention take on a GPU, dense, sparse, search and decoding, and how fast they are
@@ -64,6 +66,32 @@ pub struct BenchSelectors {
     /// Look at every so many layers
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = at_least_one)]
     pub layer_step: usize,
+    /// Write the rows to a file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:
+  sparse-accelerate bench recall --model model.gguf --texts prose.txt,code.txt --lengths 4096 --recalls 0.98 --json recall.json")]
+pub struct BenchRecall {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// UTF-8 files; prompts are cut from their beginnings
+    #[arg(long, value_delimiter = ',', value_name = "FILE,..", required = true)]
+    pub texts: Vec<PathBuf>,
+    /// Prompt lengths in tokens
+    #[arg(long, value_delimiter = ',', default_value = "4096", value_name = "L,..", value_parser = at_least_one)]
+    pub lengths: Vec<usize>,
+    /// Recalls to aim at
+    #[arg(long, value_delimiter = ',', default_value = "0.98", value_name = "R,..", value_parser = share)]
+    pub recalls: Vec<f32>,
+    /// Look at every so many layers
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = at_least_one)]
+    pub layer_step: usize,
+    /// Times that each prefill is timed, beside the one that is measured
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub runs: usize,
     /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

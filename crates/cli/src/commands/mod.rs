@@ -5,6 +5,7 @@ pub mod bench_growth;
 pub mod bench_kernel;
 pub mod bench_memory;
 pub mod bench_overhead;
+pub mod bench_recall;
 pub mod bench_selectors;
 pub mod bench_ttft;
 pub mod calibrate;

@@ -1,6 +1,6 @@
 // What the stages of the search are told: one layer of one sequence. Mirrors `src/search/arguments.rs`.
 //
-// *Tiles* are block_m queries, *blocks* 64 keys. Of the probe rows the first half *propose*, the others *judge*. A *level*
+// *Tiles* are block_m queries, *blocks* 64 keys. Of the probe rows the first quarter *propose*, all *judge*. A *level*
 // says how early a family keeps a block: a plan keeps levels up to one. The sink (block 0) and the newest block that a
 // tile sees whole are always kept, the last rows see everything. All of this is `attention::search`'s, stage by stage.
 #pragma once
@@ -60,7 +60,7 @@ struct Search {
     unsigned *column_mass;     // [q_head][num_blocks * 64], fixed point
     int *ranked_columns;       // [q_head][most_columns]: most attended first
     int *columns_found;        // [q_head]
-    unsigned *sums;            // [q_head][num_families][num_kinds][num_levels]: attention on the judging probes, fixed point
+    unsigned *sums;            // [q_head][num_families][num_kinds][num_levels]: attention on the probes, fixed point
     unsigned *always;          // [q_head]: of what every plan keeps, fixed point
     Candidate *candidates;     // [q_head][num_families][num_counts]
     Choice *choices;           // [q_head]
@@ -109,9 +109,9 @@ struct Search {
     __device__ bool sees_all(int tile) const { return tile_end(tile) + last_rows > kv_len; }
     __device__ static bool always_kept(int block, int full) { return block == 0 || block == full - 1; }
     __device__ int distance(int tile, int block) const { return tile_start(tile) / block_keys - block; }
-    __device__ int judges() const { return num_probes / 2; }
-    // Attention of one row in fixed point: the sum over all judging rows fits 31 bits.
-    __device__ float fixed_one() const { return float((1u << 31) / judges()); }
+    __device__ int proposing() const { return num_probes / 4; }
+    // Attention of one row in fixed point: the sum over all probe rows fits 31 bits.
+    __device__ float fixed_one() const { return float((1u << 31) / num_probes); }
     // First row of a block in the cache; number of a block among all blocks of the cache's kv heads.
     __device__ int row_of_block(int kv_head, int block) const {
         return cache_row(batch, batch.page_table, kv_head, block);

@@ -12,7 +12,7 @@ constexpr float negligible = 16.f / 16384.f;
 template <typename Product> __device__ void search_column_mass(const Search &s) {
     constexpr int M_TILES = Product::m_tiles, warps = Product::warps, threads = Product::threads, span = column_span;
     HeadRows<Product> of(s, blockIdx.z);
-    int first_block = blockIdx.x * span, proposing = s.num_probes - s.judges();
+    int first_block = blockIdx.x * span, proposing = s.proposing();
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = of.first_head + of.head_of(warp);
     int warp_probe = blockIdx.y * of.rows() + of.row_of(warp);
     __shared__ float of_warps[warps][block_keys];

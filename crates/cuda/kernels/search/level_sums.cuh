@@ -1,4 +1,4 @@
-// Attention on judging rows added up by the level that each family gives a block, in fixed point: whatever the order, the
+// Attention on probe rows added up by the level that each family gives a block, in fixed point: whatever the order, the
 // sums are the same.
 #pragma once
 #include "rows_times_keys.cuh"

@@ -305,15 +305,15 @@ impl DeviceSearch {
             begin(Stage::Distances)?;
             let distances = (blocks + 1) * size_of::<f32>();
             self.rank_distances.launch(wide(heads as usize, 1024, distances), &arguments)?;
-            self.judge.launch(plain((probes / 2).div_ceil(2 * WARPS), heads), &arguments)?;
+            self.judge.launch(plain(probes.div_ceil(4 * WARPS), heads), &arguments)?;
             if most > 0 {
                 begin(Stage::Columns)?;
                 let (groups, rows) = column_mass.of_groups(self.heads);
-                let proposing = probes - probes / 2;
+                let proposing = probes / 4;
                 let grid = column_mass.grid(blocks.div_ceil(COLUMN_SPAN), proposing.div_ceil(rows), groups);
                 column_mass.kernel.launch(grid, &arguments)?;
                 self.rank_columns.launch(wide(heads as usize, 1024, 0), &arguments)?;
-                let judging = (probes / 2).div_ceil(column_shares.warps * column_shares.warp_rows);
+                let judging = probes.div_ceil(column_shares.warps * column_shares.warp_rows);
                 let grid = column_shares.grid(most.div_ceil(64), judging, heads as usize);
                 column_shares.kernel.launch(grid, &arguments)?;
             }

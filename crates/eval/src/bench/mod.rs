@@ -5,6 +5,7 @@ pub mod crossover;
 pub mod growth;
 pub mod memory;
 pub mod overhead;
+pub mod recall;
 pub mod search_cost;
 pub mod selectors;
 pub mod ttft;
