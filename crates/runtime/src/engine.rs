@@ -1,6 +1,7 @@
 //! One model, loaded; prompts in, text out.
 
 mod budget;
+mod conversation;
 mod not_a_number;
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
@@ -13,7 +14,7 @@ use crate::model::{Model, Run};
 use crate::model_files::ModelFiles;
 use crate::ops::{Ops, OpsError, sum_of_stages};
 use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
-use crate::prefill::{LAST_ROWS, OnChunk, prefill};
+use crate::prefill::{OnChunk, chunk_len, prefill};
 use crate::request::{
     AttentionMode, Device, Event, Events, FinishReason, Generation, Goal, Request, RunStats, StagesMs,
 };
@@ -26,10 +27,11 @@ use attention::search::{CostModel, Search, Target};
 use attention::shape::{QueryRange, Tiles};
 use attention::simd::Simd;
 use budget::Fit;
+pub use conversation::Conversation;
 use not_a_number::are_numbers;
 pub use not_a_number::{Finding, Origin};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::Instant;
 
@@ -405,15 +407,34 @@ impl Engine {
     ) -> Result<Generation, EngineError> {
         let accepted = Instant::now();
         let attention = attention.into();
-        let mut sampler = Sampler::new(request.sampling)?;
+        let sampler = Sampler::new(request.sampling)?;
         self.check_prompt(prompt, request.max_tokens, attention.policy)?;
+        let tokens = tokens_in_context(prompt, request.max_tokens);
         self.pool.install(|| {
-            let mut on_chunk = |run: &mut dyn Run| {
-                Ok(events(Event::Prefill { done_tokens: run.tokens_done(), total_tokens: prompt.len() }))
-            };
-            let prefilled = self.prefill(prompt, request.max_tokens, attention, accepted, &mut on_chunk)?;
-            self.decode_from(prefilled, request, &mut sampler, accepted, events)
+            let run = self.model.start(prompt.len(), tokens)?;
+            let (generation, _) = self.answer(run, tokens, prompt, request, attention, sampler, accepted, events)?;
+            Ok(generation)
         })
+    }
+
+    /// Answers a prompt by a run with room for `tokens` tokens that holds none or the first of the prompt's.
+    #[allow(clippy::too_many_arguments)] // what an answer depends on
+    fn answer<'a>(
+        &'a self,
+        mut run: Box<dyn Run + 'a>,
+        tokens: usize,
+        prompt: &[u32],
+        request: &Request,
+        attention: PrefillAttention<'_>,
+        mut sampler: Sampler,
+        accepted: Instant,
+        events: &mut Events,
+    ) -> Result<(Generation, Box<dyn Run + 'a>), EngineError> {
+        let mut on_chunk = |run: &mut dyn Run| {
+            Ok(events(Event::Prefill { done_tokens: run.tokens_done(), total_tokens: prompt.len() }))
+        };
+        let prefilled = self.prefill(&mut *run, tokens, prompt, attention, accepted, &mut on_chunk)?;
+        self.decode_from(run, prefilled, (prompt, attention.policy), request, &mut sampler, accepted, events)
     }
 
     /// Takes a prompt through the model by a policy of the caller's, and answers nothing: for studies of attention.
@@ -429,8 +450,11 @@ impl Engine {
         let attention = attention.into();
         self.check_prompt(prompt, 1, attention.policy)?;
         self.pool.install(|| {
-            let Prefilled { mut run, stats, .. } =
-                self.prefill(prompt, 1, attention, accepted, &mut |_| Ok(ControlFlow::Continue(())))?;
+            let mut run = self.model.start(prompt.len(), prompt.len())?;
+            let Prefilled { stats, .. } =
+                self.prefill(&mut *run, prompt.len(), prompt, attention, accepted, &mut |_| {
+                    Ok(ControlFlow::Continue(()))
+                })?;
             let logits = run.logits(run.chunk_len() - 1)?;
             drop(run);
             match are_numbers(&logits) {
@@ -473,7 +497,8 @@ impl Engine {
         let first = prompt.len().saturating_sub(tail);
         let (mut nll, mut no_number_at) = (Vec::new(), None);
         let prefilled = self.pool.install(|| {
-            self.prefill(prompt, 1, attention, accepted, &mut |run| {
+            let mut run = self.model.start(prompt.len(), prompt.len())?;
+            self.prefill(&mut *run, prompt.len(), prompt, attention, accepted, &mut |run| {
                 let start = run.tokens_done() - run.chunk_len();
                 for position in first.max(start)..run.tokens_done() {
                     let logits = run.logits(position - start)?;
@@ -492,27 +517,29 @@ impl Engine {
         }
     }
 
-    fn prefill<'a>(
-        &'a self,
-        prompt: &'a [u32],
-        max_tokens: usize,
-        attention: PrefillAttention<'a>,
+    /// Takes what a run does not hold of a prompt through the model.
+    fn prefill(
+        &self,
+        run: &mut dyn Run,
+        tokens: usize,
+        prompt: &[u32],
+        attention: PrefillAttention<'_>,
         accepted: Instant,
         on_chunk: &mut OnChunk,
-    ) -> Result<Prefilled<'a>, EngineError> {
-        let tokens = tokens_in_context(prompt, max_tokens);
+    ) -> Result<Prefilled, EngineError> {
         let need = self.predicted_memory(tokens, is_sparse(attention.policy));
-        let mut run = self.model.start(prompt.len(), tokens)?;
+        let cached_tokens = run.tokens_done();
         let mut cancelled = false;
         let mut on_chunk = |run: &mut dyn Run| {
             let flow = on_chunk(run)?;
             cancelled = flow.is_break();
             Ok(flow)
         };
-        let report = prefill(&mut *run, prompt, self.chunk_tokens, attention, &mut on_chunk)?;
+        let report = prefill(run, &prompt[cached_tokens..], self.chunk_tokens, attention, &mut on_chunk)?;
         let times = run.times()?;
         let stats = RunStats {
             prompt_tokens: prompt.len(),
+            cached_tokens,
             peak_memory_bytes: need.total_bytes(),
             prefill_ms: ms(accepted),
             search_ms: (report.search_time + times.search).as_secs_f64() * 1e3,
@@ -524,19 +551,21 @@ impl Engine {
             dropped_at_most: report.dropped_pairs_at_most.map(|pairs| pairs / report.causal_pairs as f64),
             ..RunStats::default()
         };
-        Ok(Prefilled { run, stats, cancelled, prompt, policy: attention.policy })
+        Ok(Prefilled { stats, cancelled })
     }
 
-    fn decode_from(
-        &self,
-        prefilled: Prefilled<'_>,
+    #[allow(clippy::too_many_arguments)] // what an answer depends on
+    fn decode_from<'a>(
+        &'a self,
+        mut run: Box<dyn Run + 'a>,
+        Prefilled { mut stats, cancelled }: Prefilled,
+        (prompt, policy): (&[u32], AttentionPolicy),
         request: &Request,
         sampler: &mut Sampler,
         accepted: Instant,
         events: &mut Events,
-    ) -> Result<Generation, EngineError> {
+    ) -> Result<(Generation, Box<dyn Run + 'a>), EngineError> {
         let tokenizer = &self.tokenizer;
-        let Prefilled { mut run, mut stats, cancelled, prompt, policy } = prefilled;
         let mut text = String::new();
         let mut new_tokens = Vec::new();
         let mut stream = tokenizer.stream();
@@ -606,7 +635,7 @@ impl Engine {
         if let (Some(first_at), 2..) = (first_at, new_tokens.len()) {
             stats.decode_tokens_per_s = (new_tokens.len() - 1) as f64 / first_at.elapsed().as_secs_f64();
         }
-        Ok(Generation { text, tokens: new_tokens, finish_reason, stats })
+        Ok((Generation { text, tokens: new_tokens, finish_reason, stats }, run))
     }
 
     /// The search that a request with a prompt of this length gets; nothing when it asks for dense attention.
@@ -614,10 +643,20 @@ impl Engine {
     /// # Errors
     /// When its goal cannot be, or the device has no such search.
     pub fn search(&self, request: &Request, prompt_len: usize) -> Result<Option<Search>, EngineError> {
+        self.search_behind(0, request, prompt_len)
+    }
+
+    /// As [`search`](Self::search), for the tokens of a prompt behind those that are `cached`.
+    fn search_behind(
+        &self,
+        cached: usize,
+        request: &Request,
+        prompt_len: usize,
+    ) -> Result<Option<Search>, EngineError> {
         match request.attention {
             AttentionMode::Dense => Ok(None),
             AttentionMode::Auto | AttentionMode::Sparse => {
-                let mut search = self.search_for(request.goal, prompt_len)?;
+                let mut search = self.search_of_chunks(request.goal, cached..prompt_len)?;
                 search.guarantee = request.guarantee;
                 self.model.check_policy(AttentionPolicy::Search(&search))?;
                 Ok(Some(search))
@@ -630,9 +669,14 @@ impl Engine {
     /// # Errors
     /// When the goal cannot be.
     pub fn search_for(&self, goal: Goal, prompt_len: usize) -> Result<Search, EngineError> {
-        let mut search = Search::new(self.target(goal, prompt_len)?)?;
+        self.search_of_chunks(goal, 0..prompt_len)
+    }
+
+    fn search_of_chunks(&self, goal: Goal, positions: Range<usize>) -> Result<Search, EngineError> {
+        let mut search = Search::new(self.target_of_chunks(goal, positions.clone())?)?;
         search.cost = self.costs.clone();
-        let chunks = self.chunks(prompt_len)?;
+        let prompt_len = positions.end;
+        let chunks = self.chunks(positions)?;
         match budget::fit(&search, &chunks)? {
             Fit::Fits(search) => Ok(search),
             Fit::Least(least) => {
@@ -648,14 +692,15 @@ impl Engine {
         }
     }
 
-    /// The chunks that a prompt is taken in, in tiles, and how many of its last rows are in each.
-    fn chunks(&self, prompt_len: usize) -> Result<Vec<(Tiles, usize)>, EngineError> {
-        let chunk = |start: usize| {
-            let end = (start + self.chunk_tokens).min(prompt_len);
-            let tiles = QueryRange::new(end - start, end)?.tiles(self.model.plan_block_m())?;
-            Ok((tiles, LAST_ROWS.saturating_sub(prompt_len - end)))
-        };
-        (0..prompt_len).step_by(self.chunk_tokens).map(chunk).collect()
+    /// The chunks that these positions of a prompt are taken in, in tiles, and how many of its last rows are in each.
+    fn chunks(&self, positions: Range<usize>) -> Result<Vec<(Tiles, usize)>, EngineError> {
+        let (mut start, mut chunks) = (positions.start, Vec::new());
+        while start < positions.end {
+            let (len, last_rows) = chunk_len(start, positions.end - start, self.chunk_tokens);
+            start += len;
+            chunks.push((QueryRange::new(len, start)?.tiles(self.model.plan_block_m())?, last_rows));
+        }
+        Ok(chunks)
     }
 
     /// As [`search`](Self::search), but nothing where the mode is left to us and only dense attention has room.
@@ -675,6 +720,10 @@ impl Engine {
     /// # Errors
     /// When a time is asked for and nobody knows what a step takes here, or it is too short for the search.
     pub fn target(&self, goal: Goal, prompt_len: usize) -> Result<Target, EngineError> {
+        self.target_of_chunks(goal, 0..prompt_len)
+    }
+
+    fn target_of_chunks(&self, goal: Goal, positions: Range<usize>) -> Result<Target, EngineError> {
         let budget_ms = match goal {
             Goal::Recall(share) => return Ok(Target::Recall(share)),
             Goal::Density(share) => return Ok(Target::Density(share)),
@@ -682,7 +731,7 @@ impl Engine {
             Goal::AttentionMs(ms) => ms,
         };
         let (mut dense, mut search) = (0.0, 0.0);
-        for (tiles, _) in self.chunks(prompt_len)? {
+        for (tiles, _) in self.chunks(positions)? {
             dense += self.costs.dense(tiles);
             search += self.costs.search(tiles);
         }
@@ -705,6 +754,13 @@ impl Engine {
     }
 
     fn check_prompt(&self, prompt: &[u32], max_tokens: usize, policy: AttentionPolicy) -> Result<(), EngineError> {
+        let tokens = self.check_tokens(prompt, max_tokens, self.config().max_context)?;
+        self.model.check_policy(policy)?;
+        self.check_room(tokens, is_sparse(policy))
+    }
+
+    /// How many tokens a prompt and its answer are, all of the vocabulary and no more than `max_context`.
+    fn check_tokens(&self, prompt: &[u32], max_tokens: usize, max_context: usize) -> Result<usize, EngineError> {
         let (config, tokens) = (self.config(), tokens_in_context(prompt, max_tokens));
         if prompt.is_empty() {
             return Err(EngineError::EmptyPrompt);
@@ -712,13 +768,11 @@ impl Engine {
         if let Some(&id) = prompt.iter().find(|id| **id as usize >= config.vocab_size) {
             return Err(EngineError::Token { id, vocab_size: config.vocab_size });
         }
-        if tokens > config.max_context {
-            let excess = tokens - config.max_context;
-            let (prompt_tokens, max_context) = (prompt.len(), config.max_context);
+        if tokens > max_context {
+            let (prompt_tokens, excess) = (prompt.len(), tokens - max_context);
             return Err(EngineError::Context { prompt_tokens, max_tokens, max_context, excess });
         }
-        self.model.check_policy(policy)?;
-        self.check_room(tokens, is_sparse(policy))
+        Ok(tokens)
     }
 
     fn check_room(&self, tokens: usize, sparse: bool) -> Result<(), EngineError> {
@@ -842,13 +896,11 @@ fn warm_up(model: &dyn Model, options: &EngineOptions) -> Result<(), EngineError
     }
 }
 
-/// A prompt whose keys and values are cached, or those of its first chunks.
-struct Prefilled<'a> {
-    run: Box<dyn Run + 'a>,
+/// What a prefill did.
+struct Prefilled {
     stats: RunStats,
+    /// Whether only the first chunks were taken.
     cancelled: bool,
-    prompt: &'a [u32],
-    policy: AttentionPolicy<'a>,
 }
 
 /// Negative logarithm of the probability of `token`, in nats.

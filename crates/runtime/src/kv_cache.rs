@@ -92,6 +92,12 @@ impl Sequence {
         &self.table
     }
 
+    /// Forgets all but the first `len` tokens, for a prompt of `prompt_len` that begins with them. Its pages stay its own.
+    pub fn rewind(&mut self, len: usize, prompt_len: usize) {
+        assert!(len <= self.len, "what is not there cannot be kept");
+        (self.len, self.prompt_len) = (len, prompt_len);
+    }
+
     /// Counts `tokens` more as stored, once every layer has them.
     pub fn advance(&mut self, tokens: usize) {
         self.len += tokens;

@@ -112,6 +112,10 @@ pub trait Run: Send {
         last_rows: usize,
     ) -> Result<Option<(Part, usize)>, OpsError>;
 
+    /// Keeps the first `len` tokens, for a prompt of `prompt_len` that begins with them; none where such a prompt rotates its
+    /// heads otherwise than the one before (dynamic NTK and LongRoPE look at its length).
+    fn rewind(&mut self, len: usize, prompt_len: usize);
+
     /// Takes one more token through all layers, with all its keys.
     ///
     /// # Errors
@@ -258,6 +262,14 @@ impl<O: Ops> Run for Running<'_, O> {
         let (cache, sequence) = (&mut self.cache, &mut self.sequence);
         self.decoder.forward_watched(ids, activations, cache, sequence, (prefill, last_rows), watch)?;
         Ok(found)
+    }
+
+    fn rewind(&mut self, len: usize, prompt_len: usize) {
+        let config = self.decoder.config();
+        let same = config.rotations(self.sequence.prompt_len()).eq(config.rotations(prompt_len));
+        // They know of the positions and rotations that were.
+        (self.recording, self.activations) = (None, None);
+        self.sequence.rewind(if same { len } else { 0 }, prompt_len);
     }
 
     fn forward_one(&mut self, id: u32) -> Result<(), OpsError> {

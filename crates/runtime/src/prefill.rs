@@ -42,7 +42,13 @@ pub fn prefill(
 
 /// The chunk that `left` begins with, and how many of the prompt's last rows are in it.
 pub(crate) fn next_chunk(tokens_done: usize, left: &[u32], chunk_tokens: usize) -> (&[u32], usize) {
+    let (len, last_rows) = chunk_len(tokens_done, left.len(), chunk_tokens);
+    (&left[..len], last_rows)
+}
+
+/// Tokens of the next chunk of a prompt of which so many are `left`, and how many of its last rows are in it.
+pub(crate) fn chunk_len(tokens_done: usize, left: usize, chunk_tokens: usize) -> (usize, usize) {
     let chunk_tokens = chunk_tokens.next_multiple_of(BLOCK_N);
-    let len = (chunk_tokens - tokens_done % chunk_tokens).min(left.len());
-    (&left[..len], LAST_ROWS.saturating_sub(left.len() - len))
+    let len = (chunk_tokens - tokens_done % chunk_tokens).min(left);
+    (len, LAST_ROWS.saturating_sub(left - len))
 }

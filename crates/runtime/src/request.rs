@@ -261,6 +261,9 @@ impl From<StageTimes> for StagesMs {
 pub struct RunStats {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Of these, tokens whose keys and values were there already, from earlier turns of a
+    /// [`Conversation`](crate::engine::Conversation).
+    pub cached_tokens: usize,
     /// New tokens.
     pub generated_tokens: usize,
     /// Request accepted to first token.
@@ -280,7 +283,8 @@ pub struct RunStats {
     pub products_ms: Option<f64>,
     /// New tokens after the first, per second; 0 when there was only one.
     pub decode_tokens_per_s: f64,
-    /// Computed (query, key) pairs / causal pairs over all layers and heads, counted from the plans.
+    /// Computed (query, key) pairs / causal pairs over all layers and heads, counted from the plans; of the tokens that were not
+    /// cached.
     pub density: f64,
     /// Attention mass kept, estimated on probe rows of which a quarter proposed, mean over layers and heads weighted
     /// by their pairs; 1 when dense, not a number under patterns from a file, which estimate nothing.

@@ -1,0 +1,125 @@
+//! Conversations: what was read is not read again, and makes no difference. On tiny random models, on every device there is.
+
+mod small_model;
+
+use runtime::engine::{Engine, EngineError, EngineOptions};
+use runtime::request::{AttentionMode, Device, Event, FinishReason, Request};
+use serde_json::json;
+use std::ops::ControlFlow;
+
+fn engine(device: Device, rope_scaling: serde_json::Value) -> Option<Engine> {
+    let folder = tempfile::tempdir().unwrap();
+    small_model::write(folder.path());
+    let config = folder.path().join("config.json");
+    let mut fields: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    fields["max_position_embeddings"] = json!(512);
+    fields["rope_scaling"] = rope_scaling;
+    std::fs::write(&config, fields.to_string()).unwrap();
+    let options = EngineOptions { device, threads: 1, chunk_tokens: Some(64), ..EngineOptions::default() };
+    match Engine::load(folder.path().to_str().expect("UTF-8"), &options, &mut |_| {}) {
+        Ok(engine) => Some(engine),
+        Err(error) if device != Device::Cpu => {
+            eprintln!("SKIPPED on {device}: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Ids of bytes.
+fn turn(seed: u32, len: usize) -> Vec<u32> {
+    (0..len as u32).map(|i| (i * 37 + seed * 11 + i * i * seed) % 256).collect()
+}
+
+fn request(attention: AttentionMode) -> Request {
+    Request { max_tokens: 8, attention, stop_at_eos: false, ..Request::default() }
+}
+
+fn go_on(_: Event) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+#[test]
+fn answers_are_those_of_the_whole_prompt() {
+    for device in [Device::Cpu, Device::Cuda(0)] {
+        let Some(mut engine) = engine(device, json!(null)) else { continue };
+        for attention in [AttentionMode::Dense, AttentionMode::Auto] {
+            let request = request(attention);
+            let mut prompts = Vec::new();
+            {
+                let mut conversation = engine.conversation().unwrap();
+                let mut ids = Vec::new();
+                for (seed, len) in [(1, 70), (2, 3), (3, 130), (4, 1)] {
+                    ids.extend(turn(seed, len));
+                    let answer = conversation.answer(&ids, &request, &mut go_on).unwrap();
+                    let before = prompts.last().map_or(0, |(before, _): &(Vec<u32>, Vec<u32>)| before.len() + 7);
+                    assert_eq!(answer.stats.cached_tokens, before, "of {} tokens", ids.len());
+                    assert_eq!(answer.stats.prompt_tokens, ids.len());
+                    prompts.push((ids.clone(), answer.tokens.clone()));
+                    ids.extend(&answer.tokens);
+                }
+                // Another end of the second turn: what is behind the common beginning goes.
+                let mut other = prompts[0].0.clone();
+                other.extend(turn(9, 30));
+                let answer = conversation.answer(&other, &request, &mut go_on).unwrap();
+                assert_eq!(answer.stats.cached_tokens, prompts[0].0.len());
+                prompts.push((other.clone(), answer.tokens));
+                // The same again: one token has to go through.
+                let again = conversation.answer(&other, &request, &mut go_on).unwrap();
+                assert_eq!(again.stats.cached_tokens, other.len() - 1);
+                conversation.reset();
+                assert_eq!(conversation.answer(&other, &request, &mut go_on).unwrap().stats.cached_tokens, 0);
+            }
+            for (ids, tokens) in prompts {
+                let alone = engine.generate(&ids, &request, &mut go_on).unwrap();
+                assert_eq!(alone.tokens, tokens, "{attention}, {} tokens", ids.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_prefill_that_was_cut_goes_on() {
+    let mut engine = engine(Device::Cpu, json!(null)).unwrap();
+    let (ids, request) = (turn(5, 300), request(AttentionMode::Dense));
+    let expected = engine.generate(&ids, &request, &mut go_on).unwrap().tokens;
+    let mut conversation = engine.conversation().unwrap();
+    let mut cut = |event: Event| match event {
+        Event::Prefill { done_tokens: 128.., .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    let answer = conversation.answer(&ids, &request, &mut cut).unwrap();
+    assert_eq!((answer.finish_reason, answer.tokens.len()), (FinishReason::Cancelled, 0));
+    let answer = conversation.answer(&ids, &request, &mut go_on).unwrap();
+    assert_eq!((answer.stats.cached_tokens, answer.tokens), (128, expected));
+}
+
+#[test]
+fn prompts_that_rotate_otherwise_are_read_anew() {
+    let dynamic = json!({"rope_type": "dynamic", "factor": 4.0});
+    let mut engine = engine(Device::Cpu, dynamic).unwrap();
+    let own = engine.config().max_context / 4;
+    let request = request(AttentionMode::Dense);
+    let short = turn(6, own - 20);
+    let long = [&short[..], &turn(7, 40)].concat();
+    let expected = engine.generate(&long, &request, &mut go_on).unwrap().tokens;
+    let mut conversation = engine.conversation().unwrap();
+    conversation.answer(&short, &request, &mut go_on).unwrap();
+    let answer = conversation.answer(&long, &request, &mut go_on).unwrap();
+    assert_eq!((answer.stats.cached_tokens, answer.tokens), (0, expected));
+}
+
+#[test]
+fn what_is_refused_leaves_what_was_read() {
+    let engine = engine(Device::Cpu, json!(null)).unwrap();
+    let request = request(AttentionMode::Dense);
+    let mut conversation = engine.conversation().unwrap();
+    let ids = turn(8, 100);
+    conversation.answer(&ids, &request, &mut go_on).unwrap();
+    assert!(matches!(conversation.answer(&[], &request, &mut go_on), Err(EngineError::EmptyPrompt)));
+    let too_long = vec![1; conversation.capacity()];
+    assert_eq!(conversation.room_for_new_tokens(too_long.len()), 1);
+    assert!(matches!(conversation.answer(&too_long, &request, &mut go_on), Err(EngineError::Context { .. })));
+    assert!(matches!(conversation.answer(&[1, 1 << 30], &request, &mut go_on), Err(EngineError::Token { .. })));
+    assert_eq!(conversation.answer(&ids, &request, &mut go_on).unwrap().stats.cached_tokens, 99);
+}
