@@ -2,9 +2,11 @@
 
 mod bench;
 mod bench_kernel;
+mod chat;
 mod eval_prompts;
 mod inspect;
 mod reproduce;
+mod sampling;
 
 use attention::shape::HeadShape;
 use clap::{Args, Parser, Subcommand};
@@ -19,9 +21,11 @@ use std::path::PathBuf;
 
 pub use bench::*;
 pub use bench_kernel::BenchKernel;
+pub use chat::Chat;
 pub use eval_prompts::EvalPrompts;
 pub use inspect::*;
 pub use reproduce::*;
+pub use sampling::SamplingArguments;
 
 /// Long prompts start sooner: dynamic sparse prefill attention for open language models.
 #[derive(Parser)]
@@ -42,6 +46,8 @@ pub struct Arguments {
 pub enum Command {
     /// Complete a prompt
     Generate(Generate),
+    /// Talk with a model, about long texts as well: what was read is not read again
+    Chat(Chat),
     /// Measure speed
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -222,18 +228,8 @@ pub struct Generate {
     /// on a GPU
     #[arg(long, value_name = "FILE", conflicts_with_all = ["attention", "recall", "budget", "guarantee"])]
     pub patterns: Option<PathBuf>,
-    /// Seed of the draws; the same seed gives the same text
-    #[arg(long, default_value_t = 0, value_name = "S")]
-    pub seed: u64,
-    /// 0 always takes the most likely token
-    #[arg(long, default_value_t = 0.0, value_name = "T", value_parser = temperature)]
-    pub temperature: f32,
-    /// Draw among the K most likely tokens; 0 among all
-    #[arg(long, default_value_t = 0, value_name = "K")]
-    pub top_k: usize,
-    /// Draw among the most likely tokens that hold this much probability
-    #[arg(long, default_value_t = 1.0, value_name = "P", value_parser = share)]
-    pub top_p: f32,
+    #[command(flatten)]
+    pub sampling: SamplingArguments,
     /// Print one JSON object instead of streaming text
     #[arg(long)]
     pub json: bool,

@@ -8,7 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Which signal came, if one did.
-pub struct Interruption(Arc<AtomicUsize>);
+pub struct Interruption {
+    came: Arc<AtomicUsize>,
+    /// Whether the next one ends the program.
+    again: Arc<AtomicBool>,
+}
 
 /// The program ends because of a signal, after it has said what there is to say.
 #[derive(Debug)]
@@ -29,15 +33,21 @@ impl Interruption {
             flag::register(signal, again.clone())?;
             flag::register_usize(signal, came.clone(), signal as usize)?;
         }
-        Ok(Self(came))
+        Ok(Self { came, again })
     }
 
     /// What to end with, if a signal came.
     pub fn came(&self) -> Option<Interrupted> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.came.load(Ordering::Relaxed) {
             0 => None,
             signal => Some(Interrupted { signal: signal as u8 }),
         }
+    }
+
+    /// Takes the signal that came as dealt with: the next one is the first again.
+    pub fn forget(&self) {
+        self.again.store(false, Ordering::Relaxed);
+        self.came.store(0, Ordering::Relaxed);
     }
 }
 

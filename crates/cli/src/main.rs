@@ -9,6 +9,7 @@ mod json_file;
 mod progress;
 mod prompt;
 mod samples;
+mod summary;
 mod table;
 mod texts;
 
@@ -40,6 +41,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
     use arguments::{BenchCommand, Command, EvalCommand};
     match arguments.command {
         Command::Generate(generate) => commands::generate::run(generate),
+        Command::Chat(chat) => commands::chat::run(chat),
         Command::Bench(BenchCommand::Ttft(ttft)) => commands::bench_ttft::run(ttft),
         Command::Bench(BenchCommand::Crossover(crossover)) => commands::bench_crossover::run(crossover),
         Command::Bench(BenchCommand::Overhead(overhead)) => commands::bench_overhead::run(overhead),

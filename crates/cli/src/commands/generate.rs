@@ -2,13 +2,13 @@
 
 use crate::arguments::Generate;
 use crate::interruption::Interruption;
-use crate::{progress, prompt, table};
+use crate::summary::summary;
+use crate::{progress, prompt};
 use anyhow::Context;
 use attention::static_patterns::StaticPatterns;
 use runtime::chat_template::Message;
 use runtime::policy::AttentionPolicy;
 use runtime::request::{Event, FinishReason, Request, RunStats};
-use runtime::sampling::Sampling;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -38,12 +38,6 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         true => engine.encode_chat(&[Message::user(prompt)])?,
         false => engine.encode(&prompt)?,
     };
-    let sampling = match arguments.temperature {
-        0.0 => Sampling::Greedy,
-        temperature => {
-            Sampling::Random { temperature, top_k: arguments.top_k, top_p: arguments.top_p, seed: arguments.seed }
-        }
-    };
     let room = engine.room_for_new_tokens(ids.len());
     // A prompt that leaves none is refused by the engine, which says why.
     let max_tokens = arguments.max_tokens.unwrap_or_else(|| Request::default().max_tokens.min(room).max(1));
@@ -52,7 +46,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         attention: arguments.attention,
         goal: arguments.goal.goal(),
         guarantee: arguments.guarantee,
-        sampling,
+        sampling: arguments.sampling.sampling(),
         stop_at_eos: !arguments.ignore_eos,
         stop: arguments.stop,
     };
@@ -113,26 +107,4 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
 fn read_patterns(path: &Path) -> anyhow::Result<StaticPatterns> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     StaticPatterns::from_json(&text).with_context(|| format!("cannot use the patterns of {}", path.display()))
-}
-
-fn summary(stats: &RunStats, finish_reason: FinishReason, device: &str) -> String {
-    let why = match finish_reason {
-        FinishReason::End => "ended by the model",
-        FinishReason::Stop => "ended by a stop text",
-        FinishReason::Length => "ended by their number",
-        FinishReason::Cancelled => "interrupted",
-    };
-    let dropped =
-        stats.dropped_at_most.map_or(String::new(), |share| format!(" (at most {share:.3} dropped, by proof)"));
-    format!(
-        "{} prompt tokens, first token after {}, density {:.2}, recall {:.2}{dropped}; {} new tokens at {:.1}/s, {why}; {}; {}",
-        stats.prompt_tokens,
-        table::time(stats.ttft_ms),
-        stats.density,
-        stats.recall,
-        stats.generated_tokens,
-        stats.decode_tokens_per_s,
-        runtime::memory::Bytes(stats.peak_memory_bytes),
-        device,
-    )
 }

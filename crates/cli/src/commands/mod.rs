@@ -9,6 +9,7 @@ pub mod bench_recall;
 pub mod bench_selectors;
 pub mod bench_ttft;
 pub mod calibrate;
+pub mod chat;
 pub mod completions;
 pub mod demo;
 pub mod doctor;
