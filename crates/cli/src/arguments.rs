@@ -218,6 +218,10 @@ pub struct Generate {
     /// Compute densely every head that may drop more than this share of its attention mass, by proof (CPUs)
     #[arg(long, value_name = "G", value_parser = share)]
     pub guarantee: Option<f32>,
+    /// Say what share of attention was kept, by exact random rows (of --seed) that took no part in choosing, with a 95% interval;
+    /// --json has it by layer (CPUs)
+    #[arg(long)]
+    pub receipt: bool,
     /// Prefill by the patterns of a file instead of searching: our JSON, or MInference's; planned on the host, which is slow
     /// on a GPU
     #[arg(long, value_name = "FILE", conflicts_with_all = ["attention", "recall", "budget", "guarantee"])]

@@ -147,6 +147,9 @@ pub enum EngineError {
         /// Tokens too many.
         excess: usize,
     },
+    /// Nobody draws rows there.
+    #[error("a receipt is drawn on CPUs only so far: run with --device cpu, or without --receipt")]
+    ReceiptOnGpu,
     /// Too large for the machine.
     #[error("{what} needs {need}, {} are available: close other programs, use a smaller model or a shorter prompt, or raise --max-memory", Bytes(*available))]
     Memory {
@@ -404,9 +407,10 @@ impl Engine {
         events: &mut Events,
     ) -> Result<Generation, EngineError> {
         let accepted = Instant::now();
-        let attention = attention.into();
+        let attention: PrefillAttention = attention.into();
+        let attention = PrefillAttention { receipt: attention.receipt.or(request.receipt), ..attention };
         let mut sampler = Sampler::new(request.sampling)?;
-        self.check_prompt(prompt, request.max_tokens, attention.policy)?;
+        self.check_prompt(prompt, request.max_tokens, attention)?;
         self.pool.install(|| {
             let mut on_chunk = |run: &mut dyn Run| {
                 Ok(events(Event::Prefill { done_tokens: run.tokens_done(), total_tokens: prompt.len() }))
@@ -427,7 +431,7 @@ impl Engine {
     ) -> Result<RunStats, EngineError> {
         let accepted = Instant::now();
         let attention = attention.into();
-        self.check_prompt(prompt, 1, attention.policy)?;
+        self.check_prompt(prompt, 1, attention)?;
         self.pool.install(|| {
             let Prefilled { mut run, stats, .. } =
                 self.prefill(prompt, 1, attention, accepted, &mut |_| Ok(ControlFlow::Continue(())))?;
@@ -452,7 +456,9 @@ impl Engine {
         request: &Request,
     ) -> Result<(Vec<f64>, RunStats), EngineError> {
         let search = self.search_with_room(request, ids.len(), ids.len())?;
-        self.tail_nll_with(ids, tail, AttentionPolicy::from(search.as_ref()))
+        let policy = AttentionPolicy::from(search.as_ref());
+        let attention = PrefillAttention { receipt: request.receipt, ..policy.into() };
+        self.tail_nll_with(ids, tail, attention)
     }
 
     /// As [`tail_nll`](Self::tail_nll), by a policy of the caller's.
@@ -468,8 +474,8 @@ impl Engine {
         let accepted = Instant::now();
         let attention = attention.into();
         let (_, prompt) = ids.split_last().ok_or(EngineError::EmptyPrompt)?;
-        self.check_prompt(ids, 1, attention.policy)?;
-        self.check_prompt(prompt, 1, attention.policy)?;
+        self.check_prompt(ids, 1, attention)?;
+        self.check_prompt(prompt, 1, attention)?;
         let first = prompt.len().saturating_sub(tail);
         let (mut nll, mut no_number_at) = (Vec::new(), None);
         let prefilled = self.pool.install(|| {
@@ -511,8 +517,10 @@ impl Engine {
         };
         let report = prefill(&mut *run, prompt, self.chunk_tokens, attention, &mut on_chunk)?;
         let times = run.times()?;
+        let receipt = attention.receipt.map(|_| report.draws.receipt());
         let stats = RunStats {
             prompt_tokens: prompt.len(),
+            receipt,
             peak_memory_bytes: need.total_bytes(),
             prefill_ms: ms(accepted),
             search_ms: (report.search_time + times.search).as_secs_f64() * 1e3,
@@ -704,7 +712,7 @@ impl Engine {
         }
     }
 
-    fn check_prompt(&self, prompt: &[u32], max_tokens: usize, policy: AttentionPolicy) -> Result<(), EngineError> {
+    fn check_prompt(&self, prompt: &[u32], max_tokens: usize, attention: PrefillAttention) -> Result<(), EngineError> {
         let (config, tokens) = (self.config(), tokens_in_context(prompt, max_tokens));
         if prompt.is_empty() {
             return Err(EngineError::EmptyPrompt);
@@ -717,8 +725,11 @@ impl Engine {
             let (prompt_tokens, max_context) = (prompt.len(), config.max_context);
             return Err(EngineError::Context { prompt_tokens, max_tokens, max_context, excess });
         }
-        self.model.check_policy(policy)?;
-        self.check_room(tokens, is_sparse(policy))
+        if attention.receipt.is_some() && self.on_gpu {
+            return Err(EngineError::ReceiptOnGpu);
+        }
+        self.model.check_policy(attention.policy)?;
+        self.check_room(tokens, is_sparse(attention.policy))
     }
 
     fn check_room(&self, tokens: usize, sparse: bool) -> Result<(), EngineError> {

@@ -52,6 +52,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         attention: arguments.attention,
         goal: arguments.goal.goal(),
         guarantee: arguments.guarantee,
+        receipt: arguments.receipt.then_some(arguments.seed),
         sampling,
         stop_at_eos: !arguments.ignore_eos,
         stop: arguments.stop,
@@ -124,8 +125,9 @@ fn summary(stats: &RunStats, finish_reason: FinishReason, device: &str) -> Strin
     };
     let dropped =
         stats.dropped_at_most.map_or(String::new(), |share| format!(" (at most {share:.3} dropped, by proof)"));
+    let kept = stats.receipt.as_ref().map_or(String::new(), |receipt| format!(", {}", table::kept(&receipt.all)));
     format!(
-        "{} prompt tokens, first token after {}, density {:.2}, recall {:.2}{dropped}; {} new tokens at {:.1}/s, {why}; {}; {}",
+        "{} prompt tokens, first token after {}, density {:.2}, recall {:.2}{dropped}{kept}; {} new tokens at {:.1}/s, {why}; {}; {}",
         stats.prompt_tokens,
         table::time(stats.ttft_ms),
         stats.density,
