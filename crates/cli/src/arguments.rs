@@ -261,6 +261,9 @@ pub struct EvalRetrieval {
     /// Seed of the hidden numbers
     #[arg(long, default_value_t = 0, value_name = "S")]
     pub seed: u64,
+    /// Say of every answer what share of attention was kept, as `generate --receipt` does (CPUs)
+    #[arg(long)]
+    pub receipt: bool,
     /// Write rows, agreement and samples to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -336,6 +339,9 @@ pub struct EvalPerplexity {
     pub attention: Vec<AttentionMode>,
     #[command(flatten)]
     pub goal: GoalArguments,
+    /// Say of every text what share of attention was kept, as `generate --receipt` does (CPUs)
+    #[arg(long)]
+    pub receipt: bool,
     /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use attention::receipt::{Drawn, Kept};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The rows of each layer, and what they took.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +20,8 @@ pub struct Receipt {
     /// The whole prompt.
     #[serde(flatten)]
     pub all: Kept,
-    /// Part of the prefill spent computing the rows (wall time).
-    pub rows_ms: f64,
+    /// Part of the prefill spent on it (wall time).
+    pub receipt_ms: f64,
     /// Each layer, the first one first.
     pub layers: Vec<Kept>,
 }
@@ -34,13 +34,11 @@ impl LayerDraws {
 
     /// What they say.
     pub fn receipt(&self) -> Receipt {
-        let mut all = Drawn::default();
-        self.layers.values().for_each(|drawn| all += drawn.clone());
-        Receipt {
-            all: all.kept(),
-            rows_ms: self.time.as_secs_f64() * 1e3,
-            layers: self.layers.values().map(Drawn::kept).collect(),
-        }
+        let started = Instant::now();
+        let mut drawn = Drawn::default();
+        self.layers.values().for_each(|layer| drawn += layer.clone());
+        let (all, layers) = (drawn.kept(), self.layers.values().map(Drawn::kept).collect());
+        Receipt { all, receipt_ms: (self.time + started.elapsed()).as_secs_f64() * 1e3, layers }
     }
 }
 
