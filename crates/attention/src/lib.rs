@@ -12,6 +12,7 @@
 //!   [`static_patterns`] do, from a file.
 //! * [`calibration`]: the terms of the cost model, measured on this machine and kept in a file.
 //! * [`attend`](mod@attend): one kernel family that executes any plan.
+//! * [`receipt`]: what a plan kept, by exact rows that took no part in choosing it.
 //! * [`oracle`]: the same attention in f64 straight from a mask, slow, for tests.
 //!
 //! The crate knows no model, no file and no device driver.
@@ -53,6 +54,7 @@ pub mod pattern;
 pub mod plan;
 pub mod planner;
 pub mod queries;
+pub mod receipt;
 pub mod search;
 pub mod shape;
 pub mod static_patterns;

@@ -224,6 +224,10 @@ pub struct Generate {
     /// Compute densely every head that may drop more than this share of its attention mass, by proof (CPUs)
     #[arg(long, value_name = "G", value_parser = share)]
     pub guarantee: Option<f32>,
+    /// Say what share of attention was kept, by exact random rows (of --seed) that took no part in choosing, with a 95% interval;
+    /// --json has it by layer (CPUs)
+    #[arg(long)]
+    pub receipt: bool,
     /// Prefill by the patterns of a file instead of searching: our JSON, or MInference's; planned on the host, which is slow
     /// on a GPU
     #[arg(long, value_name = "FILE", conflicts_with_all = ["attention", "recall", "budget", "guarantee"])]
@@ -253,6 +257,9 @@ pub struct EvalRetrieval {
     /// Seed of the hidden numbers
     #[arg(long, default_value_t = 0, value_name = "S")]
     pub seed: u64,
+    /// Say of every answer what share of attention was kept, as `generate --receipt` does (CPUs)
+    #[arg(long)]
+    pub receipt: bool,
     /// Write rows, agreement and samples to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -328,6 +335,9 @@ pub struct EvalPerplexity {
     pub attention: Vec<AttentionMode>,
     #[command(flatten)]
     pub goal: GoalArguments,
+    /// Say of every text what share of attention was kept, as `generate --receipt` does (CPUs)
+    #[arg(long)]
+    pub receipt: bool,
     /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

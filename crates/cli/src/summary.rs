@@ -18,8 +18,9 @@ pub fn summary(stats: &RunStats, finish_reason: FinishReason, device: &str) -> S
     };
     let dropped =
         stats.dropped_at_most.map_or(String::new(), |share| format!(" (at most {share:.3} dropped, by proof)"));
+    let kept = stats.receipt.as_ref().map_or(String::new(), |receipt| format!(", {}", table::kept(&receipt.all)));
     format!(
-        "{} prompt tokens{cached}, first token after {}, density {:.2}, recall {:.2}{dropped}; {} new tokens at {:.1}/s, {why}; {}; {device}",
+        "{} prompt tokens{cached}, first token after {}, density {:.2}, recall {:.2}{dropped}{kept}; {} new tokens at {:.1}/s, {why}; {}; {device}",
         stats.prompt_tokens,
         table::time(stats.ttft_ms),
         stats.density,

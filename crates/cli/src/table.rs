@@ -1,5 +1,6 @@
 //! Tables for people.
 
+use attention::receipt::Kept;
 use eval::statistics::Estimate;
 use std::io::{self, Write};
 
@@ -31,6 +32,12 @@ pub fn time(ms: f64) -> String {
         10.0..1000.0 => format!("{ms:.0} ms"),
         _ => format!("{:.2} s", ms / 1e3),
     }
+}
+
+/// `kept 0.981 (0.978 .. 0.983)`: attention kept by receipt, and its interval.
+pub fn kept(kept: &Kept) -> String {
+    let Kept { kept, ci95: [low, high], .. } = kept;
+    format!("kept {kept:.3} ({low:.3} .. {high:.3})")
 }
 
 /// `1.23 (1.10 .. 1.31)`: a value and its interval, so many digits after the point.

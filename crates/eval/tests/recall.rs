@@ -22,7 +22,7 @@ fn texts() -> Vec<(String, String)> {
     ]
 }
 
-/// Of every text: what is said is what is kept, and 95 heads of 100 keep what was asked for, or a hundredth less.
+/// Of every text: what is said is what is kept, 95 heads of 100 keep what was asked for, or a hundredth less, and receipts hold it.
 #[test]
 fn plans_keep_the_recall_that_the_search_says() {
     if !Path::new(MODEL).exists() {
@@ -30,13 +30,30 @@ fn plans_keep_the_recall_that_the_search_says() {
     }
     let options = EngineOptions { device: Device::Cpu, ..EngineOptions::default() };
     let mut engine = Engine::load(MODEL, &options, &mut |_| {}).unwrap();
-    let check = RecallCheck { texts: texts(), lengths: vec![TOKENS], recalls: vec![0.98], layer_step: 3, runs: 0 };
+    let check = RecallCheck {
+        texts: texts(),
+        lengths: vec![TOKENS],
+        recalls: vec![0.98],
+        layer_step: 3,
+        runs: 0,
+        receipts: 10,
+    };
     let rows = check.run(&mut engine, &mut |_| {}).unwrap();
     rows.iter().for_each(|row| println!("{row:?}"));
     let kept =
         |row: &Row| row.sparse_heads >= 60 && row.estimated_minus_exact.abs() <= 0.003 && row.heads_at_goal >= 0.95;
     let broken: Vec<&Row> = rows.iter().filter(|row| !kept(row)).collect();
     assert!(broken.is_empty(), "{broken:#?}");
+    let (mut layers, mut layers_held) = (0, 0);
+    for row in &rows {
+        let coverage = row.coverage.expect("receipts were asked for");
+        (layers, layers_held) = (layers + coverage.layers, layers_held + coverage.layers_held);
+        assert!(coverage.prompts_held >= 9, "{}: {coverage:?}", row.text);
+        assert!(coverage.kept_minus_exact.abs() < 0.001, "{}: {coverage:?}", row.text);
+        // An interval that says nothing would hold everything.
+        assert!(coverage.prompt_margin < 0.01 && coverage.layer_margin < 0.1, "{}: {coverage:?}", row.text);
+    }
+    assert!(layers >= 300 && 100 * layers_held >= 93 * layers, "{layers_held} of {layers}");
     // What keeps it is not that hardly anything is left out.
     assert!(rows.iter().all(|row| row.density < 0.65), "{rows:#?}");
 }

@@ -149,6 +149,9 @@ pub enum EngineError {
         /// Tokens too many.
         excess: usize,
     },
+    /// Nobody draws rows there.
+    #[error("a receipt is drawn on CPUs only so far: run with --device cpu, or without --receipt")]
+    ReceiptOnGpu,
     /// Too large for the machine.
     #[error("{what} needs {need}, {} are available: close other programs, use a smaller model or a shorter prompt, or raise --max-memory", Bytes(*available))]
     Memory {
@@ -406,9 +409,10 @@ impl Engine {
         events: &mut Events,
     ) -> Result<Generation, EngineError> {
         let accepted = Instant::now();
-        let attention = attention.into();
+        let attention: PrefillAttention = attention.into();
+        let attention = PrefillAttention { receipt: attention.receipt.or(request.receipt), ..attention };
         let sampler = Sampler::new(request.sampling)?;
-        self.check_prompt(prompt, request.max_tokens, attention.policy)?;
+        self.check_prompt(prompt, request.max_tokens, attention)?;
         let tokens = tokens_in_context(prompt, request.max_tokens);
         self.pool.install(|| {
             let run = self.model.start(prompt.len(), tokens)?;
@@ -448,7 +452,7 @@ impl Engine {
     ) -> Result<RunStats, EngineError> {
         let accepted = Instant::now();
         let attention = attention.into();
-        self.check_prompt(prompt, 1, attention.policy)?;
+        self.check_prompt(prompt, 1, attention)?;
         self.pool.install(|| {
             let mut run = self.model.start(prompt.len(), prompt.len())?;
             let Prefilled { stats, .. } =
@@ -476,7 +480,9 @@ impl Engine {
         request: &Request,
     ) -> Result<(Vec<f64>, RunStats), EngineError> {
         let search = self.search_with_room(request, ids.len(), ids.len())?;
-        self.tail_nll_with(ids, tail, AttentionPolicy::from(search.as_ref()))
+        let policy = AttentionPolicy::from(search.as_ref());
+        let attention = PrefillAttention { receipt: request.receipt, ..policy.into() };
+        self.tail_nll_with(ids, tail, attention)
     }
 
     /// As [`tail_nll`](Self::tail_nll), by a policy of the caller's.
@@ -492,8 +498,8 @@ impl Engine {
         let accepted = Instant::now();
         let attention = attention.into();
         let (_, prompt) = ids.split_last().ok_or(EngineError::EmptyPrompt)?;
-        self.check_prompt(ids, 1, attention.policy)?;
-        self.check_prompt(prompt, 1, attention.policy)?;
+        self.check_prompt(ids, 1, attention)?;
+        self.check_prompt(prompt, 1, attention)?;
         let first = prompt.len().saturating_sub(tail);
         let (mut nll, mut no_number_at) = (Vec::new(), None);
         let prefilled = self.pool.install(|| {
@@ -537,9 +543,11 @@ impl Engine {
         };
         let report = prefill(run, &prompt[cached_tokens..], self.chunk_tokens, attention, &mut on_chunk)?;
         let times = run.times()?;
+        let receipt = attention.receipt.map(|_| report.draws.receipt());
         let stats = RunStats {
             prompt_tokens: prompt.len(),
             cached_tokens,
+            receipt,
             peak_memory_bytes: need.total_bytes(),
             prefill_ms: ms(accepted),
             search_ms: (report.search_time + times.search).as_secs_f64() * 1e3,
@@ -753,10 +761,17 @@ impl Engine {
         }
     }
 
-    fn check_prompt(&self, prompt: &[u32], max_tokens: usize, policy: AttentionPolicy) -> Result<(), EngineError> {
+    fn check_prompt(&self, prompt: &[u32], max_tokens: usize, attention: PrefillAttention) -> Result<(), EngineError> {
         let tokens = self.check_tokens(prompt, max_tokens, self.config().max_context)?;
-        self.model.check_policy(policy)?;
-        self.check_room(tokens, is_sparse(policy))
+        self.check_attention(attention)?;
+        self.check_room(tokens, is_sparse(attention.policy))
+    }
+
+    fn check_attention(&self, attention: PrefillAttention) -> Result<(), EngineError> {
+        if attention.receipt.is_some() && self.on_gpu {
+            return Err(EngineError::ReceiptOnGpu);
+        }
+        Ok(self.model.check_policy(attention.policy)?)
     }
 
     /// How many tokens a prompt and its answer are, all of the vocabulary and no more than `max_context`.

@@ -23,6 +23,7 @@ pub mod ops;
 pub mod policy;
 pub mod prefill;
 mod python_json;
+pub mod receipt;
 pub mod request;
 pub mod sampling;
 mod stop_texts;

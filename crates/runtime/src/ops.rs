@@ -4,6 +4,7 @@ use crate::config::{Activation, Experts, ModelConfig, RopePairing};
 use crate::kv_cache::Sequence;
 use crate::memory::MemoryNeed;
 use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
+use crate::receipt::LayerDraws;
 use crate::weights::{LoadError, Quantization, Tensor, TensorInfo};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, StageTimes};
@@ -94,6 +95,8 @@ pub struct AttentionReport {
     pub recalled_pairs: f64,
     /// Upper bound of the attention mass dropped, times `causal_pairs`; nothing where none was asked for.
     pub dropped_pairs_at_most: Option<f64>,
+    /// Rows that say what was kept; none unless they were asked for.
+    pub draws: LayerDraws,
     /// Time to find the plan.
     pub search_time: std::time::Duration,
     /// What the stages of an online search took, summed over threads; nothing where there was none.
@@ -112,6 +115,7 @@ impl std::ops::AddAssign for AttentionReport {
             (own, other) => own.or(other),
         };
         self.search_stages = sum_of_stages(self.search_stages, other.search_stages);
+        self.draws += other.draws;
         self.search_time += other.search_time;
         self.attend_time += other.attend_time;
     }

@@ -106,18 +106,20 @@ pub struct LayerReport {
 /// Hears what every attention layer did, layer by layer, chunk by chunk, of whatever policy.
 pub type Observer<'a> = &'a (dyn Fn(LayerReport) + Sync);
 
-/// A policy, and who hears what came of it.
+/// A policy, who hears what came of it, and whether rows are drawn that say what it kept.
 #[derive(Clone, Copy, Default)]
 pub struct PrefillAttention<'a> {
     /// What is computed.
     pub policy: AttentionPolicy<'a>,
     /// Who hears of it.
     pub observer: Option<Observer<'a>>,
+    /// Seed of the rows; see [`Request::receipt`](crate::request::Request::receipt).
+    pub receipt: Option<u64>,
 }
 
 impl<'a> From<AttentionPolicy<'a>> for PrefillAttention<'a> {
     fn from(policy: AttentionPolicy<'a>) -> Self {
-        Self { policy, observer: None }
+        Self { policy, ..Self::default() }
     }
 }
 

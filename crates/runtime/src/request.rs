@@ -1,5 +1,6 @@
 //! What a caller asks of the engine, and what it gets back.
 
+use crate::receipt::Receipt;
 use crate::sampling::Sampling;
 use attention::search::StageTimes;
 use serde::{Deserialize, Serialize};
@@ -155,6 +156,8 @@ pub struct Request {
     pub goal: Goal,
     /// Compute densely every head that may drop more than this share of its attention mass, by proof; in (0, 1].
     pub guarantee: Option<f32>,
+    /// Say what attention was kept ([`RunStats::receipt`]), by exact rows that are drawn with this seed; CPUs only.
+    pub receipt: Option<u64>,
     /// How the next token is drawn.
     pub sampling: Sampling,
     /// Stop at the model's end-of-sequence tokens.
@@ -171,6 +174,7 @@ impl Default for Request {
             attention: AttentionMode::Auto,
             goal: Goal::default(),
             guarantee: None,
+            receipt: None,
             sampling: Sampling::Greedy,
             stop_at_eos: true,
             stop: Vec::new(),
@@ -291,6 +295,9 @@ pub struct RunStats {
     pub recall: f64,
     /// Upper bound of the attention mass dropped, mean as `recall`; nothing unless a guarantee was asked for.
     pub dropped_at_most: Option<f64>,
+    /// Attention kept, of random rows that took no part in choosing; nothing unless [`Request::receipt`] asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
     /// Most memory this run held: weights, cache and scratch, as counted by the engine.
     pub peak_memory_bytes: u64,
     /// Most memory that was held on the device since the program began, or since

@@ -69,7 +69,7 @@ fn plans_that_were_heard_give_the_same_when_they_are_given() {
         plans.lock().unwrap().insert(report.layer, report.tiles.range(), report.planned.plan);
     };
     let policy = AttentionPolicy::Search(&search);
-    let found = logits(&model, PrefillAttention { policy, observer: Some(&hear) });
+    let found = logits(&model, PrefillAttention { policy, observer: Some(&hear), receipt: None });
     let plans = plans.into_inner().unwrap();
     assert_eq!(found, logits(&model, AttentionPolicy::Given(&plans).into()));
 
@@ -83,7 +83,7 @@ fn plans_that_were_heard_give_the_same_when_they_are_given() {
 fn heard(model: &dyn Model, policy: AttentionPolicy, windows: &[Option<usize>], what: &str) -> Vec<LayerReport> {
     let reports = Mutex::new(Vec::new());
     let hear = |report: LayerReport| reports.lock().unwrap().push(report);
-    let observed = logits(model, PrefillAttention { policy, observer: Some(&hear) });
+    let observed = logits(model, PrefillAttention { policy, observer: Some(&hear), receipt: None });
     assert_eq!(observed, logits(model, policy.into()), "{what}: who listens changes nothing");
 
     let reports = reports.into_inner().unwrap();
@@ -178,4 +178,26 @@ fn where_only_dense_attention_has_room_auto_takes_it_and_sparse_says_what_it_nee
 
     let (nll, stats) = engine(Some(sparse - 1)).tail_nll(&ids, 5, &request(auto)).unwrap();
     assert!(nll.len() == 5 && stats.density == 1.0 && stats.search_stages.is_none());
+}
+
+#[test]
+fn a_receipt_is_there_where_it_is_asked_for_and_a_seed_repeats_it() {
+    let ids: Vec<u32> = (0..TOKENS as u32).map(|n| n % 100).collect();
+    let (mut engine, search) = (engine(None), search());
+    let mut receipt = |policy, receipt| {
+        let request = Request { receipt, max_tokens: 1, ..Request::default() };
+        let generation = engine.generate_with(&ids, &request, policy, &mut |_| ControlFlow::Continue(()));
+        generation.unwrap().stats.receipt
+    };
+    let sparse = AttentionPolicy::Search(&search);
+    assert_eq!(receipt(sparse, None), None);
+    let (first, again) = (receipt(sparse, Some(7)).unwrap(), receipt(sparse, Some(7)).unwrap());
+    assert_eq!((first.all, &first.layers), (again.all, &again.layers));
+    assert!(receipt(sparse, Some(8)).unwrap().all != first.all);
+    assert_eq!((first.layers.len(), first.layers.iter().map(|layer| layer.rows).sum()), (2, first.all.rows));
+    let [low, high] = first.all.ci95;
+    assert!(first.all.rows > 0 && 0.0 <= low && low < first.all.kept && first.all.kept < high && high <= 1.0);
+
+    let dense = receipt(AttentionPolicy::Dense, Some(7)).unwrap();
+    assert!(dense.layers.iter().chain([&dense.all]).all(|kept| (kept.kept, kept.rows) == (1.0, 0)), "{dense:?}");
 }

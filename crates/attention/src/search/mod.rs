@@ -23,7 +23,7 @@ mod cost;
 mod fixed;
 mod least;
 mod offline;
-mod probe;
+pub(crate) mod probe;
 mod stages;
 
 use crate::pattern::{BlockCluster, BlockLevels, HeadPattern, IntervalSlash, Selector};

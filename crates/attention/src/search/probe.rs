@@ -21,8 +21,8 @@ pub(super) struct Probes<'a> {
     pub judging: &'a [Panel<'a>],
 }
 
-/// Sixteen probe rows.
-pub(super) struct Panel<'a> {
+/// Sixteen rows.
+pub(crate) struct Panel<'a> {
     /// Query row of each lane.
     pub rows: [usize; LANES],
     /// Rows of a q tile.
@@ -59,18 +59,30 @@ impl Probes<'_> {
         head: usize,
         use_them: impl FnOnce(&Probes) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let panels = num_panels(tiles.range());
-        let panel_len = kv.num_blocks() * BLOCK_N * LANES;
-        WEIGHTS.with_borrow_mut(|buffer| {
-            if buffer.len() < panels * panel_len {
-                *buffer = Aligned::try_zeroed("the attention of probe rows", panels * panel_len)?;
-            }
-            let weights = &mut buffer[..panels * panel_len];
-            let rows = rows(tiles.range(), panels);
-            let panels = measure(simd, queries, kv, tiles, head, rows, weights);
-            use_them(&Probes { proposing: &panels[..panels.len() / JUDGING], judging: &panels })
+        let rows = rows(tiles.range(), num_panels(tiles.range()));
+        with_panels(simd, queries, kv, tiles, head, rows, |panels| {
+            use_them(&Probes { proposing: &panels[..panels.len() / JUDGING], judging: panels })
         })
     }
+}
+
+/// Measures panels of rows of a head and hands them to `use_them`.
+pub(crate) fn with_panels<R>(
+    simd: Simd,
+    queries: &Queries,
+    kv: &KvView,
+    tiles: Tiles,
+    head: usize,
+    rows: Vec<[usize; LANES]>,
+    use_them: impl FnOnce(&[Panel]) -> Result<R, Error>,
+) -> Result<R, Error> {
+    let len = rows.len() * kv.num_blocks() * BLOCK_N * LANES;
+    WEIGHTS.with_borrow_mut(|buffer| {
+        if buffer.len() < len {
+            *buffer = Aligned::try_zeroed("the attention of probe rows", len)?;
+        }
+        use_them(&measure(simd, queries, kv, tiles, head, rows, &mut buffer[..len]))
+    })
 }
 
 /// Query rows of each panel: first the proposing ones, of every fourth stratum, then the others.
@@ -78,7 +90,7 @@ fn rows(range: QueryRange, panels: usize) -> Vec<[usize; LANES]> {
     let strata = panels * LANES;
     let row = |stratum: usize| {
         let (from, to) = (stratum * range.q_len() / strata, (stratum + 1) * range.q_len() / strata);
-        from + scatter(stratum as u64) % (to - from).max(1)
+        from + (scatter(stratum as u64) >> 33) as usize % (to - from).max(1)
     };
     let panel = |p: usize, of_four: usize| std::array::from_fn(|lane| row((p * LANES + lane) * JUDGING + of_four));
     (0..JUDGING).flat_map(|of_four| (0..panels / JUDGING).map(move |p| panel(p, of_four))).collect()
@@ -90,11 +102,11 @@ pub fn probe_rows(range: QueryRange) -> Vec<usize> {
 }
 
 /// A fixed permutation-like hash (the finaliser of SplitMix64).
-fn scatter(n: u64) -> usize {
+pub(crate) fn scatter(n: u64) -> u64 {
     let mut z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (z >> 33) as usize
+    z ^ (z >> 31)
 }
 
 /// All panels together: each key is read once, and each block of logits is still in the first-level cache when its
@@ -151,8 +163,13 @@ const NEGLIGIBLE: f32 = 1.0 / 16384.0;
 
 impl Panel<'_> {
     /// Q tile of a lane.
-    pub(super) fn tile(&self, lane: usize) -> usize {
+    pub(crate) fn tile(&self, lane: usize) -> usize {
         self.rows[lane] / self.block_m
+    }
+
+    /// Attention that one row gives one key.
+    pub(crate) fn key_share(&self, key: usize, lane: usize) -> f32 {
+        self.weights[key * LANES + lane] * self.inverse[lane]
     }
 
     /// Attention of one key, for each lane.

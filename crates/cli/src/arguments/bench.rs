@@ -92,6 +92,9 @@ pub struct BenchRecall {
     /// Times that each prefill is timed, beside the one that is measured
     #[arg(long, default_value_t = 3, value_name = "N")]
     pub runs: usize,
+    /// Draw so many receipts (`generate --receipt`) of each prompt, and say how many hold what is kept
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub receipts: usize,
     /// Write the rows to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -30,6 +30,9 @@ pub struct EvalPrompts {
     pub attention: Vec<AttentionMode>,
     #[command(flatten)]
     pub goal: GoalArguments,
+    /// Say of every answer what share of attention was kept, as `generate --receipt` does (CPUs)
+    #[arg(long)]
+    pub receipt: bool,
     /// Write rows, agreement and samples to a file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -2,9 +2,10 @@
 
 use crate::arguments::BenchRecall;
 use crate::{json_file, progress, table, texts};
-use eval::bench::recall::{RecallCheck, Row, TOLERANCE};
+use eval::bench::recall::{Coverage, RecallCheck, Row, TOLERANCE};
 use eval::results::Meta;
 use serde::Serialize;
+use std::io::{self, Write};
 
 #[derive(Serialize)]
 struct Results<'a> {
@@ -22,7 +23,8 @@ pub fn run(arguments: BenchRecall) -> anyhow::Result<()> {
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
     let (lengths, recalls) = (arguments.lengths, arguments.recalls);
     let (layer_step, runs) = (arguments.layer_step, arguments.runs);
-    let check = RecallCheck { texts, lengths, recalls, layer_step, runs };
+    let receipts = arguments.receipts;
+    let check = RecallCheck { texts, lengths, recalls, layer_step, runs, receipts };
     let prompts = check.texts.len() * check.lengths.len() * check.recalls.len();
     let bar = progress::bar("measuring", prompts as u64);
     let rows = check.run(&mut engine, &mut |done| bar.set_position(done as u64))?;
@@ -32,7 +34,7 @@ pub fn run(arguments: BenchRecall) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(rows: &[Row]) -> std::io::Result<()> {
+fn print(rows: &[Row]) -> io::Result<()> {
     let ms = |time: Option<f64>| time.map_or_else(String::new, |ms| format!("{ms:.0}"));
     let cells: Vec<Vec<String>> = rows
         .iter()
@@ -66,5 +68,17 @@ fn print(rows: &[Row]) -> std::io::Result<()> {
         "prefill ms",
         "search ms",
     ];
-    table::print(&head, &cells)
+    table::print(&head, &cells)?;
+    let coverages = rows.iter().filter_map(|row| row.coverage.map(|coverage| (row, coverage)));
+    coverages.map(|(row, coverage)| said(row, &coverage)).try_for_each(|line| writeln!(io::stdout(), "{line}"))
+}
+
+/// What receipts are worth, in words.
+fn said(row: &Row, coverage: &Coverage) -> String {
+    let Coverage { receipts, prompts_held, layers, layers_held, prompt_margin, layer_margin, .. } = coverage;
+    format!(
+        "{} at {}: {prompts_held} of {receipts} receipts hold what the prompt keeps, {layers_held} of {layers} what a layer keeps; \
+         their lower bounds lie {prompt_margin:.4} and {layer_margin:.4} below it",
+        row.text, row.length,
+    )
 }

@@ -23,7 +23,8 @@ pub fn run(arguments: EvalPerplexity) -> anyhow::Result<()> {
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads).of_samples(&kept);
     let (lengths, tail, attention, goal) =
         (arguments.lengths, arguments.tail, arguments.attention, arguments.goal.goal());
-    let task = Perplexity { texts, lengths, tail, attention, goal };
+    let receipt = arguments.receipt.then_some(0);
+    let task = Perplexity { texts, lengths, tail, attention, goal, receipt };
     let bar = progress::bar("rating", (task.texts.len() * task.lengths.len() * task.attention.len()) as u64);
     let rows = task.run(&mut engine, &mut kept, &mut |_| bar.inc(1))?;
     bar.finish_and_clear();

@@ -36,6 +36,7 @@ pub fn run(arguments: EvalPrompts) -> anyhow::Result<()> {
         max_tokens: arguments.max_tokens,
         attention: arguments.attention.clone(),
         goal: arguments.goal.goal(),
+        receipt: arguments.receipt.then_some(0),
     };
     let bar = progress::bar("asking", (task.prompts.len() * task.attention.len()) as u64);
     let mut printed = Ok(());
@@ -61,12 +62,13 @@ fn line(sample: &Sample) -> String {
         None => "     ",
     };
     format!(
-        "line {:<4} {:>6} tokens {:<6} {right}  {:?}  density {:.3}  {}",
+        "line {:<4} {:>6} tokens {:<6} {right}  {:?}  density {:.3}{}  {}",
         sample.line,
         sample.prompt_tokens,
         sample.attention,
         sample.answer.trim(),
         sample.density,
+        sample.kept.map_or_else(String::new, |kept| format!("  {}", table::kept(&kept))),
         table::time(sample.ttft_ms),
     )
 }

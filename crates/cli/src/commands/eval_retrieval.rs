@@ -29,6 +29,7 @@ pub fn run(task: Task, arguments: EvalRetrieval) -> anyhow::Result<()> {
         samples: arguments.samples,
         attention: arguments.attention,
         goal: arguments.goal.goal(),
+        receipt: arguments.receipt.then_some(arguments.seed),
         seed: arguments.seed,
     };
     let bar = progress::bar("asking", (task.lengths.len() * task.samples * task.attention.len()) as u64);
@@ -50,7 +51,7 @@ pub fn run(task: Task, arguments: EvalRetrieval) -> anyhow::Result<()> {
 
 fn line(sample: &Sample) -> String {
     format!(
-        "{:>6} {:<6} depth {:.2}  key {}  {}  {:?}  density {:.3}  {}",
+        "{:>6} {:<6} depth {:.2}  key {}  {}  {:?}  density {:.3}{}  {}",
         sample.length,
         sample.attention,
         sample.depth,
@@ -58,6 +59,7 @@ fn line(sample: &Sample) -> String {
         if sample.right { "right" } else { "WRONG" },
         sample.answer.trim(),
         sample.density,
+        sample.kept.map_or_else(String::new, |kept| format!("  {}", table::kept(&kept))),
         table::time(sample.ttft_ms),
     )
 }

@@ -46,6 +46,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         attention: arguments.attention,
         goal: arguments.goal.goal(),
         guarantee: arguments.guarantee,
+        receipt: arguments.receipt.then_some(arguments.sampling.seed),
         sampling: arguments.sampling.sampling(),
         stop_at_eos: !arguments.ignore_eos,
         stop: arguments.stop,

@@ -3,6 +3,9 @@
 //! A prompt goes through the model under the search. Beside it the plan of every layer is executed on the host once more without
 //! its centres, and so is dense attention: of a row, the ratio of the two sums of exponentials is the attention that its plan
 //! keeps, exactly. So recall is measured over every query, where the search has seen a few of them.
+//! Receipts ([`attention::receipt`]) are held against it.
+
+mod coverage;
 
 use crate::EvalError;
 use crate::statistics::{Proportion, Spread, mean};
@@ -10,12 +13,15 @@ use attention::attend::{Output, attend};
 use attention::plan::{HeadPlan, Plan, SparsePlan};
 use attention::planner::{Planned, Planner, Scene};
 use attention::search::Search;
+use coverage::Receipts;
 use runtime::engine::Engine;
 use runtime::policy::AttentionPolicy;
 use runtime::request::Goal;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+
+pub use coverage::Coverage;
 
 /// A head may keep so much less than its goal and still count as having reached it.
 pub const TOLERANCE: f64 = 0.01;
@@ -33,6 +39,8 @@ pub struct RecallCheck {
     pub layer_step: usize,
     /// Times that each prefill is timed, beside the one that is measured.
     pub runs: usize,
+    /// Receipts to draw of each prompt.
+    pub receipts: usize,
 }
 
 /// A head that is sparse in some chunk.
@@ -71,6 +79,9 @@ pub struct Row {
     /// Median time of its search.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub search_ms: Option<f64>,
+    /// Receipts against exact recall; nothing where none was drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
 }
 
 impl RecallCheck {
@@ -98,7 +109,7 @@ impl RecallCheck {
                 };
                 for &goal in &self.recalls {
                     let search = engine.search_for(Goal::Recall(goal), length)?;
-                    let (heads, density) = heads(engine, prompt, &search, self.layer_step)?;
+                    let (heads, density, coverage) = self.heads(engine, prompt, &search)?;
                     let (mut prefill_ms, mut search_ms) = (Vec::new(), Vec::new());
                     for _ in 0..self.runs {
                         let stats = engine.prefill_with(prompt, AttentionPolicy::Search(&search))?;
@@ -109,6 +120,7 @@ impl RecallCheck {
                     rows.push(Row {
                         prefill_ms: median(prefill_ms),
                         search_ms: median(search_ms),
+                        coverage,
                         ..Row::new(name, length, goal, density, &heads)
                     });
                     done(rows.len());
@@ -116,6 +128,25 @@ impl RecallCheck {
             }
         }
         Ok(rows)
+    }
+
+    /// The sparse heads of every `layer_step`-th layer of a prompt under a search, the density of all heads, and its receipts.
+    fn heads(
+        &self,
+        engine: &mut Engine,
+        prompt: &[u32],
+        search: &Search,
+    ) -> Result<(Vec<HeadRecall>, f64, Option<Coverage>), EvalError> {
+        let onlooker = Onlooker { search, check: self, heads: Mutex::default(), receipts: Mutex::default() };
+        let stats = engine.prefill_with(prompt, AttentionPolicy::Planner(&onlooker))?;
+        let heads = onlooker.heads.into_inner().expect("nobody panicked");
+        let sparse = heads.into_iter().filter(|(_, sums)| sums.is_sparse);
+        let found = sparse.map(|(_, sums)| HeadRecall {
+            estimated: sums.estimated / sums.queries as f64,
+            exact: sums.exact / sums.queries as f64,
+        });
+        let coverage = onlooker.receipts.into_inner().expect("nobody panicked").coverage();
+        Ok((found.collect(), stats.density, coverage))
     }
 }
 
@@ -133,34 +164,18 @@ impl Row {
             density,
             prefill_ms: None,
             search_ms: None,
+            coverage: None,
         }
     }
-}
-
-/// The sparse heads of every `layer_step`-th layer of a prompt under a search, and the density of all heads.
-fn heads(
-    engine: &mut Engine,
-    prompt: &[u32],
-    search: &Search,
-    layer_step: usize,
-) -> Result<(Vec<HeadRecall>, f64), EvalError> {
-    let onlooker = Onlooker { search, layer_step, heads: Mutex::default() };
-    let stats = engine.prefill_with(prompt, AttentionPolicy::Planner(&onlooker))?;
-    let heads = onlooker.heads.into_inner().expect("nobody panicked");
-    let sparse = heads.into_iter().filter(|(_, sums)| sums.is_sparse);
-    let found = sparse.map(|(_, sums)| HeadRecall {
-        estimated: sums.estimated / sums.queries as f64,
-        exact: sums.exact / sums.queries as f64,
-    });
-    Ok((found.collect(), stats.density))
 }
 
 /// Searches, and counts what its plans keep.
 struct Onlooker<'a> {
     search: &'a Search,
-    layer_step: usize,
+    check: &'a RecallCheck,
     /// By layer and head.
     heads: Mutex<BTreeMap<(usize, usize), Sums>>,
+    receipts: Mutex<Receipts>,
 }
 
 /// A head, chunk after chunk: sums over queries.
@@ -175,10 +190,13 @@ struct Sums {
 impl Planner for Onlooker<'_> {
     fn plan(&self, scene: &Scene) -> Result<Planned, attention::Error> {
         let planned = self.search.plan(scene)?;
-        if scene.layer % self.layer_step != self.layer_step / 2 {
+        let step = self.check.layer_step;
+        if scene.layer % step != step / 2 {
             return Ok(planned);
         }
         let exact = exact_recalls(scene, &planned.plan)?;
+        let mut receipts = self.receipts.lock().expect("nobody panicked");
+        receipts.add(scene, &planned.plan, &exact, self.check.receipts)?;
         let queries = scene.range().q_len();
         let mut heads = self.heads.lock().expect("nobody panicked");
         for (head, exact) in exact.into_iter().enumerate() {

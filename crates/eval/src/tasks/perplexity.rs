@@ -3,6 +3,7 @@
 use crate::EvalError;
 use crate::samples::{Key, Samples};
 use crate::statistics::mean;
+use attention::receipt::Kept;
 use runtime::engine::Engine;
 use runtime::request::{AttentionMode, Goal, Request};
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ pub struct Perplexity {
     pub attention: Vec<AttentionMode>,
     /// What sparse attention aims at.
     pub goal: Goal,
+    /// Seed of the rows that say what attention was kept; nothing draws none.
+    pub receipt: Option<u64>,
 }
 
 /// One text at one length under one mode.
@@ -41,6 +44,9 @@ pub struct Row {
     pub ci95: Option<f64>,
     /// Computed pairs over causal pairs.
     pub density: f64,
+    /// Attention kept, by a receipt; nothing where none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// Time of attention, search included.
     pub attention_ms: f64,
 }
@@ -53,6 +59,8 @@ struct Rated {
     /// Negative log-likelihood of each token of the tail, nats.
     nll: Vec<f64>,
     density: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept: Option<Kept>,
     attention_ms: f64,
 }
 
@@ -88,12 +96,14 @@ impl Perplexity {
                 for &attention in &self.attention {
                     let key = Key { task: "perplexity".into(), length, index, seed: 0, mode: attention.to_string() };
                     let rated = kept.once(key, || {
-                        let request = Request { attention, goal: self.goal, ..Request::default() };
+                        let request =
+                            Request { attention, goal: self.goal, receipt: self.receipt, ..Request::default() };
                         let (nll, stats) = engine.tail_nll(ids, self.tail, &request)?;
                         let attention_ms = stats.search_ms + stats.attention_ms;
-                        Ok(Rated { text: name.clone(), nll, density: stats.density, attention_ms })
+                        let kept = stats.receipt.map(|receipt| receipt.all);
+                        Ok(Rated { text: name.clone(), nll, density: stats.density, kept, attention_ms })
                     })?;
-                    let Rated { nll, density, attention_ms, .. } = rated;
+                    let Rated { nll, density, kept, attention_ms, .. } = rated;
                     if attention == AttentionMode::Dense {
                         dense = Some(nll.clone());
                     }
@@ -107,6 +117,7 @@ impl Perplexity {
                         relative_to_dense: beside.map(|(relative, _)| relative),
                         ci95: beside.map(|(_, half_width)| half_width),
                         density,
+                        kept,
                         attention_ms,
                     });
                     done(&rows[rows.len() - 1]);

@@ -4,12 +4,13 @@
 //! `(i + 1/2) / n`, so that every part of the context is asked for.
 
 use super::pairs::{Pair, Pairs};
-use super::question::{PROMPT, Question, predict};
+use super::question::{PROMPT, Question, mean_kept, predict};
 use super::{needle, passkey};
 use crate::samples::{Key, Samples};
 use crate::statistics::{Proportion, mean};
 use crate::{Completer, EvalError};
-use runtime::request::{AttentionMode, Goal};
+use attention::receipt::Kept;
+use runtime::request::{AttentionMode, Goal, Request};
 use serde::{Deserialize, Serialize};
 
 /// New tokens an answer may take: five digits, one token each in the worst tokenizer, and what stands around them.
@@ -50,6 +51,8 @@ pub struct Retrieval {
     pub goal: Goal,
     /// Seed of the numbers.
     pub seed: u64,
+    /// Seed of the rows that say what attention was kept; nothing draws none.
+    pub receipt: Option<u64>,
 }
 
 impl Default for Retrieval {
@@ -61,6 +64,7 @@ impl Default for Retrieval {
             attention: vec![AttentionMode::Dense, AttentionMode::Sparse],
             goal: Goal::default(),
             seed: 0,
+            receipt: None,
         }
     }
 }
@@ -91,6 +95,9 @@ pub struct Row {
     pub ci95: [f64; 2],
     /// Mean density.
     pub density: f64,
+    /// Attention kept, by the receipts of the prompts, mean; nothing where none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<f64>,
     /// Mean time to first token.
     pub ttft_ms: f64,
 }
@@ -137,6 +144,9 @@ pub struct Sample {
     pub right: bool,
     /// Density.
     pub density: f64,
+    /// Attention kept, by a receipt; nothing where none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// Time to first token.
     pub ttft_ms: f64,
 }
@@ -180,7 +190,9 @@ impl Retrieval {
                 let prompt = model.encode(&question.prompt)?;
                 for &attention in &self.attention {
                     let answer = kept.once(named(&attention.to_string()), || {
-                        let answer = predict(model, &prompt, ANSWER_TOKENS, attention, self.goal)?;
+                        let (max_tokens, goal, receipt) = (ANSWER_TOKENS, self.goal, self.receipt);
+                        let request = Request { max_tokens, attention, goal, receipt, ..Request::default() };
+                        let answer = predict(model, &prompt, &request)?;
                         let key = question.answers.concat();
                         Ok(Sample {
                             length,
@@ -192,6 +204,7 @@ impl Retrieval {
                             key,
                             answer: answer.answer,
                             density: answer.density,
+                            kept: answer.kept,
                             ttft_ms: answer.ttft_ms,
                         })
                     })?;
@@ -232,6 +245,7 @@ impl Retrieval {
                     n: right.n(),
                     ci95: right.wilson95(),
                     density: mean(of(attention).map(|s| s.density)),
+                    kept: mean_kept(of(attention).map(|s| s.kept)),
                     ttft_ms: mean(of(attention).map(|s| s.ttft_ms)),
                 });
                 if attention != AttentionMode::Dense && self.attention.contains(&AttentionMode::Dense) {

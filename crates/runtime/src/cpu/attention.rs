@@ -5,11 +5,13 @@ use crate::config::RopePairing;
 use crate::kv_cache::Sequence;
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters};
 use crate::policy::{AttentionPolicy, LayerReport};
+use crate::receipt::LayerDraws;
 use attention::attend::{Output, attend};
 use attention::bound;
 use attention::kv::KvPages;
 use attention::planner::{Planned, Planner, Scene};
 use attention::queries::Queries;
+use attention::receipt::Drawn;
 use attention::shape::QueryRange;
 use attention::simd::{LANES, Simd, pack};
 use attention::{BLOCK_M, Error};
@@ -104,6 +106,10 @@ pub(super) fn run(
     };
     let attend_time = started.elapsed();
 
+    let started = Instant::now();
+    let drawn = prefill.receipt.map(|seed| Drawn::of(&scene, &planned.plan, seed)).transpose()?;
+    let draws = drawn.map_or_else(LayerDraws::default, |drawn| LayerDraws::of_layer(layer, drawn, started.elapsed()));
+
     let width = heads.num_q_heads() * d;
     let operand_stride = out.stride();
     out.panels.par_chunks_mut(operand_stride).enumerate().for_each(|(panel, packed)| {
@@ -129,6 +135,7 @@ pub(super) fn run(
         causal_pairs,
         recalled_pairs,
         dropped_pairs_at_most,
+        draws,
         search_time,
         search_stages,
         attend_time,

@@ -2,7 +2,7 @@
 
 use super::{Engine, EngineError};
 use crate::model::Run;
-use crate::policy::AttentionPolicy;
+use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::request::{Events, Generation, Request};
 use crate::sampling::Sampler;
 use std::time::Instant;
@@ -92,13 +92,16 @@ impl Conversation<'_> {
         });
         self.cached.truncate(cached);
         let search = engine.search_behind(cached, request, prompt.len())?;
-        let policy = AttentionPolicy::from(search.as_ref());
-        engine.model.check_policy(policy)?;
+        let attention = PrefillAttention {
+            receipt: request.receipt,
+            ..PrefillAttention::from(AttentionPolicy::from(search.as_ref()))
+        };
+        engine.check_attention(attention)?;
         self.cached.clear();
         let held = self.run.take();
         let (generation, run) = engine.pool.install(|| {
             let run = held.map_or_else(|| engine.model.start(prompt.len(), capacity), Ok)?;
-            engine.answer(run, capacity, prompt, request, policy.into(), sampler, accepted, events)
+            engine.answer(run, capacity, prompt, request, attention, sampler, accepted, events)
         })?;
         self.cached = [prompt, &generation.tokens].concat();
         self.cached.truncate(run.tokens_done());

@@ -3,12 +3,13 @@
 mod line;
 
 use super::pairs::{Pair, Pairs};
-use super::question::predict;
+use super::question::{mean_kept, predict};
 use super::score::{Match, plain};
 use crate::samples::{Key, Samples};
 use crate::statistics::{Proportion, mean};
 use crate::{Completer, EvalError};
-use runtime::request::{AttentionMode, Goal};
+use attention::receipt::Kept;
+use runtime::request::{AttentionMode, Goal, Request};
 use serde::{Deserialize, Serialize};
 
 pub use line::{OwnPrompt, Text, read};
@@ -26,6 +27,8 @@ pub struct Prompts {
     pub attention: Vec<AttentionMode>,
     /// What sparse attention aims at.
     pub goal: Goal,
+    /// Seed of the rows that say what attention was kept; nothing draws none.
+    pub receipt: Option<u64>,
 }
 
 /// Everything that was found.
@@ -52,6 +55,9 @@ pub struct Row {
     pub ci95: Option<[f64; 2]>,
     /// Mean density.
     pub density: f64,
+    /// Attention kept, by the receipts of the prompts, mean; nothing where none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<f64>,
     /// Mean time to first token.
     pub ttft_ms: f64,
 }
@@ -92,6 +98,9 @@ pub struct Sample {
     pub right: Option<bool>,
     /// Computed pairs over causal pairs.
     pub density: f64,
+    /// Attention kept, by a receipt; nothing where none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// Time to first token.
     pub ttft_ms: f64,
 }
@@ -166,7 +175,8 @@ impl Prompts {
         ids: &[u32],
         attention: AttentionMode,
     ) -> Result<Sample, EvalError> {
-        let answer = predict(model, ids, self.max_tokens, attention, self.goal)?;
+        let (max_tokens, goal, receipt) = (self.max_tokens, self.goal, self.receipt);
+        let answer = predict(model, ids, &Request { max_tokens, attention, goal, receipt, ..Request::default() })?;
         let is_known = !prompt.answers.is_empty();
         Ok(Sample {
             line: prompt.line,
@@ -176,6 +186,7 @@ impl Prompts {
             right: is_known.then(|| self.matching.holds(&answer.answer, &prompt.answers)),
             answer: answer.answer,
             density: answer.density,
+            kept: answer.kept,
             ttft_ms: answer.ttft_ms,
         })
     }
@@ -190,6 +201,7 @@ impl Prompts {
                 n: right.n(),
                 ci95: (right.n() > 0).then(|| right.wilson95()),
                 density: mean(of(attention).map(|sample| sample.density)),
+                kept: mean_kept(of(attention).map(|sample| sample.kept)),
                 ttft_ms: mean(of(attention).map(|sample| sample.ttft_ms)),
             }
         };

@@ -9,6 +9,7 @@ fn task(file: &str) -> Prompts {
         max_tokens: 8,
         attention: vec![AttentionMode::Dense, AttentionMode::Sparse],
         goal: Goal::default(),
+        receipt: None,
     }
 }
 
@@ -46,4 +47,24 @@ fn refused_before_anything_is_asked() {
     let error = run(&long).unwrap_err();
     assert!(matches!(error, EvalError::PromptTooLong { line: 2, tokens: 8186, .. }), "{error}");
     assert!(run(&Prompts { max_tokens: 7, ..long }).is_ok());
+}
+
+/// A file that is cut at any byte is an error, or all that is left of it is answered.
+#[test]
+fn files_cut_anywhere_are_errors_or_answered() {
+    let file = "{\"prompt\": \"é 17 is\", \"answers\": [\"17\"]}\n\n\
+        {\"messages\": [{\"role\": \"user\", \"content\": \"29 \\u00e9\"}]}\r\n{\"prompt\": \"last\"}\n";
+    let lines = || file.lines().filter(|line| !line.is_empty());
+    assert_eq!(lines().count(), 3);
+    for cut in 0..=file.len() {
+        // What is left of half a character is no text: the program says so before it looks for prompts.
+        let Ok(left) = std::str::from_utf8(&file.as_bytes()[..cut]) else { continue };
+        let answers = read(left).and_then(|prompts| run(&Prompts { prompts, ..task("") }));
+        let whole = left.lines().filter(|left| lines().any(|line| line == left.trim_end())).count();
+        let halves = left.lines().filter(|left| !left.trim().is_empty()).count() - whole;
+        match answers {
+            Ok(outcome) => assert!(halves == 0 && outcome.samples.len() == 2 * whole, "cut at {cut}"),
+            Err(error) => assert!(halves > 0 || whole == 0, "cut at {cut}: {error}"),
+        }
+    }
 }
