@@ -74,6 +74,18 @@ fn a_mistyped_path_is_not_looked_up_in_the_hub_in_silence() {
 }
 
 #[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(&["man", folder.path().join("man1").to_str().unwrap()]).status.success());
+    let page = |name: &str| std::fs::read_to_string(folder.path().join("man1").join(name)).expect(name);
+    assert!(page("sparse-accelerate.1").contains("sparse\\-accelerate\\-generate(1)"));
+    assert!(page("sparse-accelerate-generate.1").contains("\\-\\-max\\-tokens"));
+    assert!(page("sparse-accelerate-bench-ttft.1").contains("sparse\\-accelerate bench ttft"));
+    assert!(!folder.path().join("man1/sparse-accelerate-man.1").exists(), "it is for releases");
+    refuses(run(&["man", "/dev/null/folder"]), 1, &["cannot make the folder /dev/null/folder"]);
+}
+
+#[test]
 fn help_shows_examples() {
     for arguments in
         ["", "generate", "inspect", "bench ttft", "bench crossover", "bench overhead", "bench growth", "bench memory"]
