@@ -75,6 +75,12 @@ pub enum Command {
         /// Shell to complete for
         shell: Shell,
     },
+    /// Write the manual pages, one for each command
+    #[command(hide = true)]
+    Man {
+        /// Folder for them; made if it is not there
+        folder: PathBuf,
+    },
 }
 
 #[derive(Subcommand)]

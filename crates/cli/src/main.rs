@@ -62,6 +62,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Reproduce(reproduce) => commands::reproduce::run(reproduce),
         Command::Demo(demo) => commands::demo::run(demo),
         Command::Doctor(doctor) => commands::doctor::run(doctor),
+        Command::Man { folder } => commands::man::run(&folder),
         Command::Completions { shell } => commands::completions::run(shell).context("cannot write the completions"),
     }
 }

@@ -6,10 +6,12 @@ use attention::search::CostModel;
 use attention::simd::Simd;
 use eval::machine::Machine;
 use indicatif::{ProgressBar, ProgressStyle};
-use runtime::engine::Engine;
+use runtime::engine::{Engine, LoadProgress};
+use runtime::model_files::{HubProgress, ModelFiles};
 use std::path::Path;
 
 use crate::arguments::ModelArguments;
+use crate::note;
 
 /// A bar of `total` steps. indicatif draws on standard error, and only when that is a terminal.
 pub fn bar(label: &str, total: u64) -> ProgressBar {
@@ -17,14 +19,74 @@ pub fn bar(label: &str, total: u64) -> ProgressBar {
     ProgressBar::new(total).with_style(style).with_prefix(label.to_string())
 }
 
+/// What loading shows: a line when a hub is asked, a bar of bytes for each file from there, then a bar of layers.
+struct Loading {
+    bar: ProgressBar,
+    /// The file that comes.
+    file: Option<String>,
+}
+
+impl Loading {
+    fn new() -> Self {
+        Self { bar: bar("loading", 0), file: None }
+    }
+
+    fn show(&mut self, progress: LoadProgress) {
+        match progress {
+            LoadProgress::Hub(HubProgress::Asks { id, endpoint }) => {
+                note(&format!("`{id}` is no file or folder here: looking for it at {endpoint}"));
+            }
+            LoadProgress::Hub(HubProgress::Downloads { file, done_bytes, total_bytes }) => {
+                if self.file.as_deref() != Some(file) {
+                    self.bar.finish_and_clear();
+                    self.bar = bytes_bar(file, total_bytes);
+                    self.bar.set_position(done_bytes);
+                    // What an earlier run brought says nothing about this one's rate.
+                    self.bar.reset_eta();
+                    self.file = Some(file.into());
+                }
+                self.bar.set_position(done_bytes);
+            }
+            LoadProgress::Layers { done, total } => {
+                if self.file.take().is_some() {
+                    self.bar.finish_and_clear();
+                    self.bar = bar("loading", total);
+                }
+                self.bar.set_length(total);
+                self.bar.set_position(done);
+            }
+        }
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// One line with bytes, rate and estimate.
+fn bytes_bar(file: &str, total_bytes: u64) -> ProgressBar {
+    let template = "{prefix} {bytes}/{total_bytes} {bytes_per_sec} {eta} {wide_bar}";
+    let style = ProgressStyle::with_template(template).expect("a constant template");
+    ProgressBar::new(total_bytes).with_style(style).with_prefix(file.to_string())
+}
+
+/// Gets a model that is no path here from the hub, so that its files can be looked at before it is loaded.
+pub fn fetch(model: &str) -> anyhow::Result<()> {
+    if !Path::new(model).exists() {
+        let mut loading = Loading::new();
+        let found = ModelFiles::locate_with(model, &mut |step| loading.show(LoadProgress::Hub(step)));
+        found.with_context(|| format!("cannot load the model `{model}`"))?;
+    }
+    Ok(())
+}
+
 /// Loads the model with a bar.
 pub fn load(arguments: &ModelArguments) -> anyhow::Result<Engine> {
-    let bar = bar("loading", 0);
-    let engine = Engine::load(&arguments.model, &arguments.engine_options(), &mut |progress| {
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-    });
-    bar.finish_and_clear();
+    let mut loading = Loading::new();
+    let engine = Engine::load(&arguments.model, &arguments.engine_options(), &mut |step| loading.show(step));
+    drop(loading);
     let mut engine = engine.with_context(|| format!("cannot load the model `{}`", arguments.model))?;
     let (context, own) = (engine.config().max_context, engine.own_context());
     if context > own {

@@ -1,7 +1,7 @@
 //! The file of samples beside `--json`: what an interrupted evaluation goes on with.
 
 use crate::arguments::ModelArguments;
-use crate::note;
+use crate::{note, progress};
 use eval::origin::Origin;
 use eval::samples::{Head, Samples};
 use runtime::engine::Engine;
@@ -18,6 +18,7 @@ pub fn plan(model: &ModelArguments, inputs: &[PathBuf], json: &Option<PathBuf>) 
     // A pipe or a device keeps nothing.
     let file = json.as_deref().filter(|json| !json.exists() || json.is_file());
     let Some(json) = file else { return Ok(Plan(None)) };
+    progress::fetch(&model.model)?;
     let inputs: Vec<PathBuf> = inputs.iter().chain(&model.calibration).cloned().collect();
     Ok(Plan(Some((beside(json), Origin::read(&model.model, &inputs)?))))
 }

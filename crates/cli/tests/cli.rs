@@ -50,6 +50,42 @@ fn default_model() -> Option<PathBuf> {
 }
 
 #[test]
+fn a_mistyped_path_is_not_looked_up_in_the_hub_in_silence() {
+    let cache = tempfile::tempdir().unwrap();
+    // A port that was free a moment ago: nobody listens.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let hub = format!("http://{closed}");
+    let load = |offline: &str| {
+        let arguments = ["generate", "--model", "models/no-such-model", "--prompt", "x"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sparse-accelerate"));
+        command
+            .args(arguments)
+            .env("HF_HUB_CACHE", cache.path())
+            .env("HF_HUB_OFFLINE", offline)
+            .env("HF_ENDPOINT", &hub);
+        command.output().expect("the program was built")
+    };
+    let message = String::from_utf8(load("0").stderr).unwrap();
+    let asks = format!("`models/no-such-model` is no file or folder here: looking for it at {hub}\n");
+    assert!(message.starts_with(&asks) && message.contains("check the network"), "{message}");
+    let message = String::from_utf8(load("1").stderr).unwrap();
+    assert!(!message.contains("looking for it"), "{message}");
+    assert!(message.contains("HF_HUB_OFFLINE is set") && message.contains("lacks config.json"), "{message}");
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(&["man", folder.path().join("man1").to_str().unwrap()]).status.success());
+    let page = |name: &str| std::fs::read_to_string(folder.path().join("man1").join(name)).expect(name);
+    assert!(page("sparse-accelerate.1").contains("sparse\\-accelerate\\-generate(1)"));
+    assert!(page("sparse-accelerate-generate.1").contains("\\-\\-max\\-tokens"));
+    assert!(page("sparse-accelerate-bench-ttft.1").contains("sparse\\-accelerate bench ttft"));
+    assert!(!folder.path().join("man1/sparse-accelerate-man.1").exists(), "it is for releases");
+    refuses(run(&["man", "/dev/null/folder"]), 1, &["cannot make the folder /dev/null/folder"]);
+}
+
+#[test]
 fn help_shows_examples() {
     for arguments in
         ["", "generate", "inspect", "bench ttft", "bench crossover", "bench overhead", "bench growth", "bench memory"]

@@ -11,7 +11,7 @@ use crate::decoder::Decoder;
 use crate::gpu::{Gpu, GpuOptions};
 use crate::memory::{Bytes, MemoryNeed};
 use crate::model::{Model, Run};
-use crate::model_files::ModelFiles;
+use crate::model_files::{HubProgress, ModelFiles};
 use crate::ops::{Ops, OpsError, sum_of_stages};
 use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
 use crate::prefill::{OnChunk, chunk_len, prefill};
@@ -82,11 +82,16 @@ impl Default for EngineOptions {
 
 /// How far loading has come.
 #[derive(Clone, Copy, Debug)]
-pub struct LoadProgress {
-    /// Layers on the device.
-    pub done: u64,
-    /// Layers of the model.
-    pub total: u64,
+pub enum LoadProgress<'a> {
+    /// The model comes from a hub first.
+    Hub(HubProgress<'a>),
+    /// Layers go to the device.
+    Layers {
+        /// Layers that are there.
+        done: u64,
+        /// Layers of the model.
+        total: u64,
+    },
 }
 
 /// What the engine refuses or cannot do; every message says what to do.
@@ -238,7 +243,7 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let Opened { mut weights, files, name } = match options.random_weights {
             Some(kind) => Opened::random(Path::new(model), kind)?,
-            None => Opened::files(model)?,
+            None => Opened::files(model, &mut |step| progress(LoadProgress::Hub(step)))?,
         };
         if let Some(stretch) = options.stretch {
             weights.stretch(stretch)?;
@@ -811,8 +816,8 @@ struct Opened {
 }
 
 impl Opened {
-    fn files(model: &str) -> Result<Self, EngineError> {
-        let files = ModelFiles::locate(model)?;
+    fn files(model: &str, report: &mut dyn FnMut(HubProgress)) -> Result<Self, EngineError> {
+        let files = ModelFiles::locate_with(model, report)?;
         let weights = ModelWeights::open(&files)?;
         Ok(Self { weights, name: files.name(), files: Some(files) })
     }
@@ -892,7 +897,7 @@ fn load_on<O: Ops>(
     // Again: tokenizer and threads have taken theirs.
     check_room_for_weights(&ops, &weights, options, name)?;
     let total = weights.config().num_layers as u64;
-    let decoder = Decoder::load(ops, weights, &mut |done| progress(LoadProgress { done: done as u64, total }))?;
+    let decoder = Decoder::load(ops, weights, &mut |done| progress(LoadProgress::Layers { done: done as u64, total }))?;
     warm_up(&decoder, options)?;
     Ok(Box::new(decoder))
 }

@@ -8,6 +8,9 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use hub::Hub;
+pub use hub::HubProgress;
+
 /// The files of a model on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelFiles {
@@ -21,12 +24,20 @@ impl ModelFiles {
     /// Finds the files of `model`: a path to a GGUF file of any name, to any part of a split one, to a folder, to a
     /// `.safetensors` file or the `config.json` of one, or to a manifest of Ollama, else a Hugging Face id `org/name`, or
     /// `org/name:file.gguf` for a GGUF file of it (or all parts, for one of them), each with an optional revision as in
-    /// `org/name@revision`, which is downloaded into the hub's usual cache unless it is there. The
-    /// variables `HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` mean what they mean to other tools of the hub.
+    /// `org/name@revision`, which is downloaded into the hub's usual cache unless it is there. The variables `HF_HOME`,
+    /// `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT` and `HF_HUB_OFFLINE` mean what they mean to other tools of the hub.
     ///
     /// # Errors
     /// When there is no such file, folder or id, or Git LFS has not fetched the files yet.
     pub fn locate(model: &str) -> Result<Self, LoadError> {
+        Self::locate_with(model, &mut |_| {})
+    }
+
+    /// As [`ModelFiles::locate`]; `report` hears when a hub is asked, and what comes from it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn locate_with(model: &str, report: &mut dyn FnMut(HubProgress)) -> Result<Self, LoadError> {
         let path = Path::new(model);
         if path.is_dir() {
             return folder(path);
@@ -40,10 +51,10 @@ impl ModelFiles {
         }
         match HubId::parse(model) {
             Some(HubId { id, revision, file: Some(file) }) => {
-                Ok(ModelFiles::Gguf(hub::Hub::from_env().gguf(id, revision, file)?))
+                Ok(ModelFiles::Gguf(Hub::for_model(id)?.gguf(id, revision, file, report)?))
             }
             Some(HubId { id, revision, file: None }) => {
-                Ok(ModelFiles::Folder(hub::Hub::from_env().folder(id, revision)?))
+                Ok(ModelFiles::Folder(Hub::for_model(id)?.folder(id, revision, report)?))
             }
             None => Err(LoadError::NotFound(model.into())),
         }

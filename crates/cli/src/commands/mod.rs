@@ -20,5 +20,6 @@ pub mod eval_retrieval;
 pub mod explain;
 pub mod generate;
 pub mod inspect;
+pub mod man;
 pub mod reproduce;
 pub mod search;

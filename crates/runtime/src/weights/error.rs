@@ -152,13 +152,11 @@ pub enum LoadError {
         found: (usize, usize),
     },
     /// The hub could not give the model.
-    #[error(
-        "`{id}` is no file or folder here, and cannot be got from the Hugging Face hub: {message}; check the name and the network, set HF_TOKEN for a gated model, or give a local path"
-    )]
+    #[error("`{id}` is no file or folder here, and cannot be got from the Hugging Face hub: {message}")]
     Hub {
         /// Model id.
         id: String,
-        /// What happened.
+        /// What happened, and what to do.
         message: String,
     },
 }
