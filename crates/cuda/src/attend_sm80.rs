@@ -112,10 +112,7 @@ impl AttendSm80 {
         let image = if precision == Precision::Int8 { image!("attend_int8_sm80") } else { image!("attend_sm80") };
         let dense = device.kernel(image, tile.dense, tile.shared_bytes)?;
         let planned = device.kernel(image, tile.planned, tile.planned_bytes())?;
-        let rounding = match precision.rounding() {
-            Some(rounding) => Some(RoundKv::new(device, heads, rounding)?),
-            None => None,
-        };
+        let rounding = precision.rounding().map(|rounding| RoundKv::new(device, heads, rounding)).transpose()?;
         Ok(Self { dense, planned, heads, tile, rounding })
     }
 
@@ -153,7 +150,7 @@ impl AttendSm80 {
         self.dense.check_device([("batch", batch.device())])?;
         batch.check_operands(self.heads, self.block_m(), q, kv, o, lse.as_deref())?;
         let window = window_argument(window)?;
-        let rounded = self.round(kv, batch, None, lse.is_some())?;
+        let rounded = RoundKv::launch_if_any(&self.rounding, kv, batch, None, lse.is_some())?;
         let arguments = Arguments { window, ..self.arguments(q, kv, rounded.as_deref(), batch, o, lse) };
         let grid = self.grid(batch.num_tiles(), self.tile.shared_bytes);
         // SAFETY: `Arguments` mirrors the kernel's. The kernel reads rows of q and writes rows of o and lse below
@@ -178,7 +175,7 @@ impl AttendSm80 {
         self.planned.check_device([("batch", batch.device()), ("plan", plan.device())])?;
         batch.check_operands(self.heads, batch.block_m(), q, kv, o, lse.as_deref())?;
         plan.check_operands(self.plan_block_m(), self.heads, batch)?;
-        let rounded = self.round(kv, batch, Some(plan), lse.is_some())?;
+        let rounded = RoundKv::launch_if_any(&self.rounding, kv, batch, Some(plan), lse.is_some())?;
         let (k_extras, k_extras_scales) = match &rounded {
             Some(rounded) => rounded.key_extras(),
             None => (plan.k_extras().pointer().cast(), Pointer::null()),
@@ -194,17 +191,6 @@ impl AttendSm80 {
         // SAFETY: as for `launch`; and a plan names only blocks that its tiles see, and rows of its own extras: it was
         // checked when it was uploaded, or made by the search for the batch's range.
         unsafe { self.planned.launch(grid, &arguments) }
-    }
-
-    /// Keys as products of 8-bit integers read them, where that is the precision.
-    fn round(
-        &self,
-        kv: &KvPages,
-        batch: &Batch,
-        plan: Option<&DevicePlan>,
-        wants_lse: bool,
-    ) -> Result<Option<MutexGuard<'_, RoundedKv>>, Error> {
-        self.rounding.as_ref().map(|rounding| rounding.launch(kv, batch, plan, wants_lse)).transpose()
     }
 
     /// Keys as the last launch rounded them, for checks; nothing in bf16.

@@ -132,10 +132,7 @@ impl AttendSm90 {
         let image = if precision == Precision::Fp8 { image!("attend_fp8_sm90") } else { image!("attend_sm90") };
         let load = |tile: &Tile| device.kernel(image, tile.name, tile.shared_bytes);
         let (dense, planned) = (load(&tile)?, load(&planned_tile)?);
-        let rounding = match precision.rounding() {
-            Some(rounding) => Some(RoundKv::new(device, heads, rounding)?),
-            None => None,
-        };
+        let rounding = precision.rounding().map(|rounding| RoundKv::new(device, heads, rounding)).transpose()?;
         Ok(Self { dense, planned, heads, tile, planned_tile, queue: device.zeros(2)?, rounding })
     }
 
@@ -175,7 +172,7 @@ impl AttendSm90 {
         let items = batch.num_tiles() * self.heads.num_q_heads();
         let window = window_argument(window)?.min(NO_WINDOW);
         let grid = self.tile.grid(self.dense.device(), items);
-        let rounded = self.round(kv, batch, None, lse.is_some())?;
+        let rounded = RoundKv::launch_if_any(&self.rounding, kv, batch, None, lse.is_some())?;
         let arguments =
             Arguments { window, ..self.arguments(self.block_m(), q, kv, rounded.as_deref(), batch, o, lse)? };
         // SAFETY: `Arguments` mirrors the kernel's. The kernel reads rows of q and writes rows of o and lse below
@@ -202,7 +199,7 @@ impl AttendSm90 {
         plan.check_operands(self.plan_block_m(), self.heads, batch)?;
         let items = plan.num_tiles() * self.heads.num_q_heads();
         let grid = self.planned_tile.grid(self.planned.device(), items);
-        let rounded = self.round(kv, batch, Some(plan), lse.is_some())?;
+        let rounded = RoundKv::launch_if_any(&self.rounding, kv, batch, Some(plan), lse.is_some())?;
         let (k_extras, v_extras) = match &rounded {
             Some(rounded) => rounded.extras_maps()?,
             None => {
@@ -220,17 +217,6 @@ impl AttendSm90 {
         // SAFETY: as for `launch`; and a plan names only blocks that its tiles see, and rows of its own extras: it was
         // checked when it was uploaded, or made by the search for the batch's range.
         unsafe { self.planned.launch(grid, &arguments) }
-    }
-
-    /// Keys and values as products of 8-bit floats read them, where that is the precision.
-    fn round(
-        &self,
-        kv: &KvPages,
-        batch: &Batch,
-        plan: Option<&DevicePlan>,
-        wants_lse: bool,
-    ) -> Result<Option<MutexGuard<'_, RoundedKv>>, Error> {
-        self.rounding.as_ref().map(|rounding| rounding.launch(kv, batch, plan, wants_lse)).transpose()
     }
 
     /// Keys and values as the last launch rounded them, for checks; nothing in bf16.

@@ -50,6 +50,20 @@ impl RoundKv {
         Ok(rounded)
     }
 
+    /// As [`launch`](Self::launch) of a kernel that may read them as they are.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn launch_if_any<'a>(
+        rounding: &'a Option<Self>,
+        kv: &KvPages,
+        batch: &Batch,
+        plan: Option<&DevicePlan>,
+        wants_lse: bool,
+    ) -> Result<Option<MutexGuard<'a, RoundedKv>>, Error> {
+        rounding.as_ref().map(|rounding| rounding.launch(kv, batch, plan, wants_lse)).transpose()
+    }
+
     /// What the last launch made.
     pub(crate) fn last(&self) -> MutexGuard<'_, RoundedKv> {
         self.0.1.lock().unwrap_or_else(PoisonError::into_inner)
