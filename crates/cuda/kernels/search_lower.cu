@@ -28,11 +28,9 @@ __device__ int first_centre(const Search &s, int head) { return first_extra(s, h
 
 } // namespace
 
-// Lists of blocks; a warp takes one tile of a head.
-extern "C" __global__ void __launch_bounds__(threads) search_lower(const __grid_constant__ Search s) {
-    int tile = blockIdx.x * warps + threadIdx.x / 32, head = blockIdx.y, lane = threadIdx.x % 32;
-    if (blockIdx.x == 0 && threadIdx.x == 0) s.heads[head] = PlanExtras{first_extra(s, head), first_centre(s, head)};
-    if (tile >= s.num_tiles) return;
+// The list of a tile of a head; by one warp.
+__device__ void lower(const Search &s, int head, int tile) {
+    int lane = threadIdx.x % 32;
     Choice choice = s.choices[head];
     int full = s.full_blocks(tile), causal = s.causal_blocks(tile), words = (s.num_blocks + 31) / 32;
     bool everything = choice.family == num_families || s.sees_all(tile);
@@ -82,50 +80,9 @@ extern "C" __global__ void __launch_bounds__(threads) search_lower(const __grid_
     if (lane == 0) atomicAdd(&s.totals[0], pairs);
 }
 
-// The order of work: sections of heads whose keys fit the second-level cache one after the other, in each the items with
-// most steps first. One block a section.
-extern "C" __global__ void __launch_bounds__(1024) search_order(const __grid_constant__ Search s) {
-    __shared__ unsigned begins[most_steps];
-    int first_head = blockIdx.x * s.batch.section_heads;
-    unsigned count = s.batch.section_heads * s.num_tiles;
-    const PlanItem *items = s.items + size_t(first_head) * s.num_tiles;
-    int most = (s.num_blocks + 1) / 2 + 2 + whole_steps(s.num_blocks) + s.column_room / step_keys;
-    int shift = 0;
-    while (most >> shift >= most_steps) ++shift;
-    auto place_of = [&](unsigned i) { return most_steps - 1 - (steps_of(items[i]) >> shift); };
-    for (int i = threadIdx.x; i < most_steps; i += blockDim.x) begins[i] = 0;
-    __syncthreads();
-    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) atomicAdd(&begins[place_of(i)], 1);
-    __syncthreads();
-    if (threadIdx.x < 32) {
-        // Counts to begins: each lane its stretch, then what lies before it.
-        constexpr int stretch = most_steps / 32;
-        unsigned *own = begins + threadIdx.x * stretch, sum = 0;
-        for (int i = 0; i < stretch; ++i) {
-            unsigned n = own[i];
-            own[i] = sum;
-            sum += n;
-        }
-        unsigned before = sum;
-        for (int lanes = 1; lanes < 32; lanes *= 2) {
-            unsigned lower = __shfl_up_sync(~0u, before, lanes);
-            if (threadIdx.x >= lanes) before += lower;
-        }
-        before -= sum;
-        for (int i = 0; i < stretch; ++i) own[i] += before;
-    }
-    __syncthreads();
-    unsigned *order = s.order + size_t(first_head) * s.num_tiles;
-    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
-        // Items are laid out head by head.
-        unsigned head = first_head + i / s.num_tiles, tile = i % s.num_tiles;
-        order[atomicAdd(&begins[place_of(i)], 1)] = head << tile_bits | tile;
-    }
-}
-
-// Keys and values of columns and centres, side by side; a warp takes one.
-extern "C" __global__ void __launch_bounds__(threads) search_gather(const __grid_constant__ Search s) {
-    int at = blockIdx.x * warps + threadIdx.x / 32, head = blockIdx.y, lane = threadIdx.x % 32;
+// A key and value of a column or centre, beside the others of its head; by one warp.
+__device__ void gather(const Search &s, int head, int at) {
+    int lane = threadIdx.x % 32;
     Choice choice = s.choices[head];
     if (choice.family == num_families) return;
     int kv_head = s.kv_head(head), block = at - s.column_room;
@@ -174,4 +131,58 @@ extern "C" __global__ void __launch_bounds__(threads) search_gather(const __grid
         }
     }
     if (lane == 0) s.extras[row] = extra;
+}
+
+// Lists of tiles, and extras beside them: neither waits for the other.
+extern "C" __global__ void __launch_bounds__(threads) search_lower(const __grid_constant__ Search s) {
+    int of_tiles = (s.num_tiles + warps - 1) / warps, head = blockIdx.y, warp = threadIdx.x / 32;
+    if (blockIdx.x == 0 && threadIdx.x == 0) s.heads[head] = PlanExtras{first_extra(s, head), first_centre(s, head)};
+    if (blockIdx.x >= of_tiles) gather(s, head, (blockIdx.x - of_tiles) * warps + warp);
+    else if (int tile = blockIdx.x * warps + warp; tile < s.num_tiles) lower(s, head, tile);
+}
+
+// Extras of lists that the host made.
+extern "C" __global__ void __launch_bounds__(threads) search_gather(const __grid_constant__ Search s) {
+    gather(s, blockIdx.y, blockIdx.x * warps + threadIdx.x / 32);
+}
+
+// The order of work: sections of heads whose keys fit the second-level cache one after the other, in each the items with
+// most steps first. One block a section.
+extern "C" __global__ void __launch_bounds__(1024) search_order(const __grid_constant__ Search s) {
+    __shared__ unsigned begins[most_steps];
+    int first_head = blockIdx.x * s.batch.section_heads;
+    unsigned count = s.batch.section_heads * s.num_tiles;
+    const PlanItem *items = s.items + size_t(first_head) * s.num_tiles;
+    int most = (s.num_blocks + 1) / 2 + 2 + whole_steps(s.num_blocks) + s.column_room / step_keys;
+    int shift = 0;
+    while (most >> shift >= most_steps) ++shift;
+    auto place_of = [&](unsigned i) { return most_steps - 1 - (steps_of(items[i]) >> shift); };
+    for (int i = threadIdx.x; i < most_steps; i += blockDim.x) begins[i] = 0;
+    __syncthreads();
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) atomicAdd(&begins[place_of(i)], 1);
+    __syncthreads();
+    if (threadIdx.x < 32) {
+        // Counts to begins: each lane its stretch, then what lies before it.
+        constexpr int stretch = most_steps / 32;
+        unsigned *own = begins + threadIdx.x * stretch, sum = 0;
+        for (int i = 0; i < stretch; ++i) {
+            unsigned n = own[i];
+            own[i] = sum;
+            sum += n;
+        }
+        unsigned before = sum;
+        for (int lanes = 1; lanes < 32; lanes *= 2) {
+            unsigned lower = __shfl_up_sync(~0u, before, lanes);
+            if (threadIdx.x >= lanes) before += lower;
+        }
+        before -= sum;
+        for (int i = 0; i < stretch; ++i) own[i] += before;
+    }
+    __syncthreads();
+    unsigned *order = s.order + size_t(first_head) * s.num_tiles;
+    for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
+        // Items are laid out head by head.
+        unsigned head = first_head + i / s.num_tiles, tile = i % s.num_tiles;
+        order[atomicAdd(&begins[place_of(i)], 1)] = head << tile_bits | tile;
+    }
 }

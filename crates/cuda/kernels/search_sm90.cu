@@ -16,4 +16,4 @@ KERNEL(search_levels, d64, 64, 3, 2) // tiles of 192 queries
 KERNEL(search_probes, d128, 128, 1, 3)
 KERNEL(search_probes, d64, 64, 1, 3)
 KERNEL(search_column_mass, d128, 128, 1, 2)
-KERNEL(search_column_mass, d64, 64, 1, 2)
+KERNEL(search_column_mass, d64, 64, 1, 3)

@@ -15,7 +15,7 @@ template <typename Product> __device__ void search_column_mass(const Search &s) 
     int first_block = blockIdx.x * span, proposing = s.proposing();
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = of.first_head + of.head_of(warp);
     int warp_probe = blockIdx.y * of.rows() + of.row_of(warp);
-    __shared__ float of_warps[warps][block_keys];
+    __shared__ float of_warps[warps][span][block_keys];
     __shared__ unsigned worth_of_warps[warps];
     auto probe_row = [&](int row) {
         return of.has_head(warp) && warp_probe + row < proposing ? s.probes[warp_probe + row] : -1;
@@ -79,9 +79,8 @@ template <typename Product> __device__ void search_column_mass(const Search &s) 
         int following = next_step(step + 1), block = first_block + step;
         copy(following, buffer ^ 1);
         if (of_group >> 2 * step & 3) product.multiply(buffer);
-        unsigned own = worth >> 2 * step & 3;
-        float sums[2 * Product::n_tiles] = {};
-        if (own) {
+        if (unsigned own = worth >> 2 * step & 3) {
+            float sums[2 * Product::n_tiles] = {};
 #pragma unroll
             for (int m = 0; m < M_TILES; ++m)
 #pragma unroll
@@ -92,17 +91,20 @@ template <typename Product> __device__ void search_column_mass(const Search &s) 
                     for (int i = 0; i < 2 * Product::n_tiles; ++i)
                         sums[i] += exp2_approx(fmaf(product.s[m][i / 2][2 * r + i % 2], scale, shift));
                 }
-        }
-        *reinterpret_cast<float2 *>(&of_warps[warp][2 * lane]) = combine_rows(sums, [](float a, float b) { return a + b; });
-        __syncthreads();
-        for (int i = threadIdx.x; i < of.heads * block_keys; i += threads) {
-            int of_block = i / block_keys, key = i % block_keys;
-            float sum = 0.f;
-            for (int w = 0; w < of.warps_a_head; ++w) sum += of_warps[of_block * of.warps_a_head + w][key];
-            unsigned fixed = __float2uint_rn(sum * one);
-            if (fixed) atomicAdd(&s.column_mass[(size_t(of.first_head + of_block) * s.num_blocks + block) * block_keys + key], fixed);
+            float2 sum = combine_rows(sums, [](float a, float b) { return a + b; });
+            *reinterpret_cast<float2 *>(&of_warps[warp][step][2 * lane]) = sum;
         }
         step = following;
         buffer ^= 1;
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < of.heads * span * block_keys; i += threads) {
+        int of_block = i / (span * block_keys), step = i / block_keys % span, key = i % block_keys;
+        float sum = 0.f;
+        for (int w = of_block * of.warps_a_head; w < (of_block + 1) * of.warps_a_head; ++w)
+            if (worth_of_warps[w] >> 2 * step & 3) sum += of_warps[w][step][key];
+        unsigned fixed = __float2uint_rn(sum * one);
+        size_t block = size_t(of.first_head + of_block) * s.num_blocks + first_block + step;
+        if (fixed) atomicAdd(&s.column_mass[block * block_keys + key], fixed);
     }
 }

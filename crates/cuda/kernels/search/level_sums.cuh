@@ -5,6 +5,12 @@
 
 // Used by all threads of a block of `threads`. Each lane has its own sums, so that none waits for another.
 struct LevelSums {
+    // What the families that look at attention say of a block, and how far it is: 0 for what every plan keeps.
+    struct Levels {
+        unsigned char block_cluster, interval_slash;
+        int distance;
+    };
+
     const Search &s;
     const int head;
     unsigned (*sums)[num_levels][32]; // [family][level][lane] of this warp
@@ -17,19 +23,26 @@ struct LevelSums {
         __syncthreads();
     }
 
-    // Adds a share of a block that the tile sees whole.
-    __device__ void add(int tile, int block, float share) {
-        unsigned fixed = __float2uint_rn(share * s.fixed_one());
-        if (fixed == 0) return;
-        int lane = threadIdx.x % 32, levels[num_families] = {0, 0, 0};
-        if (!s.always_kept(block, s.full_blocks(tile))) {
-            int distance = s.distance(tile, block);
-            levels[block_cluster] = s.levels[(size_t(head) * s.num_tiles + tile) * s.num_blocks + block];
-            levels[interval_slash] = s.distance_levels[size_t(head) * (s.num_blocks + 1) + distance];
-            levels[triangular] = ceil_log2(distance);
-        }
+    __device__ unsigned fixed(float share) const { return __float2uint_rn(share * s.fixed_one()); }
+
+    // Of a block that the tile sees whole.
+    __device__ Levels levels_of(int tile, int block) const {
+        if (s.always_kept(block, s.full_blocks(tile))) return Levels{0, 0, 0};
+        int distance = s.distance(tile, block);
+        return Levels{s.levels[(size_t(head) * s.num_tiles + tile) * s.num_blocks + block],
+                      s.distance_levels[size_t(head) * (s.num_blocks + 1) + distance], distance};
+    }
+
+    __device__ void add(const Levels &of, float share) {
+        unsigned more = fixed(share);
+        if (more == 0) return;
+        int lane = threadIdx.x % 32, levels[num_families] = {of.block_cluster, of.interval_slash, ceil_log2(of.distance)};
+        // All read before any is written: each read waits as long as all of them.
+        unsigned so_far[num_families];
 #pragma unroll
-        for (int family = 0; family < num_families; ++family) sums[family][levels[family]][lane] += fixed;
+        for (int family = 0; family < num_families; ++family) so_far[family] = sums[family][levels[family]][lane];
+#pragma unroll
+        for (int family = 0; family < num_families; ++family) sums[family][levels[family]][lane] = so_far[family] + more;
     }
 
     __device__ void flush(int kind) {

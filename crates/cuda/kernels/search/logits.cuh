@@ -62,18 +62,19 @@ template <int M_TILES> struct Logits {
     }
 };
 
-// Combines numbers over lanes that differ in the bits TO .. FROM of their number, and leaves each lane its part of them: of N
-// numbers those that begin where these bits, the highest first, say.
-template <int FROM, int TO, int N, typename Combine> __device__ void combine_lanes(float (&x)[N], Combine combine) {
-    int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int bit = FROM, half = N / 2; bit >= TO; bit /= 2, half /= 2) {
-        bool upper = lane & bit;
+// Combines numbers over lanes that differ in the bits FROM .. TO of their number, and leaves each lane its part of them: of N
+// numbers those that begin where these bits, the highest first, say. A recursion, since a loop over bits is not unrolled, and
+// then the numbers go through memory.
+template <int FROM, int TO, int N, int LEFT = N, typename Combine> __device__ void combine_lanes(float (&x)[N], Combine combine) {
+    if constexpr (FROM >= TO) {
+        constexpr int half = LEFT / 2;
+        bool upper = threadIdx.x & FROM;
 #pragma unroll
         for (int i = 0; i < half; ++i) {
             float given = upper ? x[i] : x[i + half], kept = upper ? x[i + half] : x[i];
-            x[i] = combine(kept, __shfl_xor_sync(~0u, given, bit));
+            x[i] = combine(kept, __shfl_xor_sync(~0u, given, FROM));
         }
+        combine_lanes<FROM / 2, TO, N, half>(x, combine);
     }
 }
 

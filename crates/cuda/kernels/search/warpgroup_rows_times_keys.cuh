@@ -60,15 +60,16 @@ template <int PADDED, int M_TILES, int GROUPS, int BLOCKS> struct WarpgroupRowsT
     static __device__ void publish_copies() { stores_before_async(); }
 
     // Begins to copy 64 keys to buffer `at`; `key_at(key)` is where one lies, or null for zeros. All threads of the block take
-    // part.
+    // part, some of them a key, so that each looks one place up.
     template <typename KeyAt> static __device__ void copy_keys(int at, int head_dim, KeyAt key_at) {
+        constexpr int chunks = PADDED / 8, of_key = threads / block_keys;
+        static_assert(chunks % of_key == 0);
+        int key = threadIdx.x / of_key;
         uint32_t to = buffer(at);
-        constexpr int chunks = PADDED / 8;
-        static_assert(block_keys * chunks % threads == 0);
+        const __nv_bfloat16 *from = key_at(key);
 #pragma unroll
-        for (int i = 0; i < block_keys * chunks / threads; ++i) {
-            int key = (i * threads + threadIdx.x) / chunks, chunk = threadIdx.x % chunks;
-            const __nv_bfloat16 *from = key_at(key);
+        for (int i = 0; i < chunks / of_key; ++i) {
+            int chunk = i * of_key + threadIdx.x % of_key;
             bool inside = from && chunk * 8 < head_dim;
             copy_async(to + place(key, chunk), inside ? from + chunk * 8 : nullptr, inside);
         }
@@ -84,8 +85,8 @@ template <int PADDED, int M_TILES, int GROUPS, int BLOCKS> struct WarpgroupRowsT
         const __nv_bfloat16 *from = first + key * PADDED + chunk * 8;
 #pragma unroll
         for (int i = 0; i < block_keys / rows_at_once; ++i) {
-            bool inside = key + i * rows_at_once < valid;
-            copy_async(to + i * rows_at_once * 128, inside ? from + i * rows_at_once * PADDED : first, inside);
+            // What is not there is not read: pages are whole blocks.
+            copy_async(to + i * rows_at_once * 128, from + i * rows_at_once * PADDED, key + i * rows_at_once < valid);
         }
         copy_commit();
     }

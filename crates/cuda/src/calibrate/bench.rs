@@ -111,7 +111,7 @@ impl<'a> Bench<'a> {
         Ok(timer.elapsed_ms()? * 1e3 / GATHERINGS as f64)
     }
 
-    /// A search of the length of this index: scores, probes and columns, and the rest.
+    /// A search of the length of this index: scores, what grows with probe rows, and the rest.
     pub fn stages_us(&mut self, length: usize) -> Result<[f64; 3], Error> {
         let mut clock = Clock::new(self.device);
         self.run_search(length, &mut |_| Ok(()))?;
@@ -122,8 +122,8 @@ impl<'a> Bench<'a> {
         for (stage, ms) in clock.read()? {
             let part = match stage {
                 Stage::Scores => 0,
-                Stage::Probes | Stage::Columns => 1,
-                Stage::Summarise | Stage::Distances | Stage::Choice | Stage::Lowering => 2,
+                Stage::Probes | Stage::Judging => 1,
+                Stage::Summarise | Stage::Ranks | Stage::Choice | Stage::Lowering => 2,
             };
             times[part] += ms * 1e3 / SEARCHES as f64;
         }

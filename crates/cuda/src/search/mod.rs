@@ -6,10 +6,10 @@
 //! | summarise | `search_means` | mean key and value of each block, kept beside the pages |
 //! | scores | `search_levels` | row-peak level of every (tile, block) |
 //! | probes | `search_probes`, `search_shares` | exact attention of a few rows, by block |
-//! | distances | `search_rank_distances`, `search_judge` | ranks of block diagonals; recall by level of every family |
-//! | columns | `search_column_mass`, `search_rank_columns`, `search_column_shares` | best columns and what they add |
+//! | ranks | `search_column_mass`, `search_rank` | ranks of block diagonals and of columns |
+//! | judging | `search_judge` | recall by level of every family, and what columns add |
 //! | choice | `search_choose` | the cheapest candidate that meets the goal, by the cost model |
-//! | lowering | `search_lower`, `search_order`, `search_gather` | lists, order of work, gathered columns and centres |
+//! | lowering | `search_lower`, `search_order` | lists, gathered columns and centres; order of work |
 
 mod arguments;
 mod geometry;
@@ -41,11 +41,9 @@ pub struct DeviceSearch {
     levels: RowsKernel,
     probes: RowsKernel,
     shares: Kernel,
-    rank_distances: Kernel,
-    judge: Kernel,
     column_mass: RowsKernel,
-    rank_columns: Kernel,
-    column_shares: RowsKernel,
+    rank: Kernel,
+    judge: RowsKernel,
     choose: Kernel,
     lower: Kernel,
     order: Kernel,
@@ -61,10 +59,10 @@ pub enum Stage {
     Scores,
     /// Exact attention of probe rows.
     Probes,
-    /// Ranks of block diagonals, recall by level.
-    Distances,
-    /// Single columns.
-    Columns,
+    /// Ranks of block diagonals and of columns.
+    Ranks,
+    /// Recall by level, and by number of columns.
+    Judging,
     /// Choice among candidates.
     Choice,
     /// Lists, order of work, gathered columns and centres.
@@ -151,6 +149,8 @@ const THREADS: u32 = 32 * WARPS as u32;
 const PROBE_SPANS: [usize; 2] = [16, 32];
 const MANY_BLOCKS: usize = 256;
 const COLUMN_SPAN: usize = 16;
+/// Blocks of threads of `search_judge` for the blocks that some rows attend to.
+const BLOCK_JUDGES: usize = 8;
 /// Keys that the kernels of scores and probes have on the way.
 const BUFFERS: usize = 3;
 /// Likewise by products of warpgroups, and warpgroups of a block of threads there.
@@ -160,8 +160,15 @@ const WARPGROUPS: usize = 2;
 const CHOOSE_THREADS: u32 = 32 * (arguments::NUM_FAMILIES * MOST_COUNTS) as u32;
 /// Every fourth row of a tile is scored.
 const ROW_STRIDE: usize = 4;
-/// Distances are ranked in shared memory.
+/// Threads of `search_rank`, and shared memory that it has beside the attention of distances, which are ranked there.
+const RANK_THREADS: u32 = 1024;
+const RANK_BYTES: usize = 32 * 1024;
 const MOST_BLOCKS: usize = 40_000;
+
+/// Dynamic shared memory of `search_rank`: threads share distances where there are fewer of them.
+fn distances_bytes(blocks: usize) -> usize {
+    (blocks + 1).max(RANK_THREADS as usize) * size_of::<f32>()
+}
 
 impl DeviceSearch {
     /// Loads the kernels, for plans of tiles of `block_m` queries: those of
@@ -200,8 +207,7 @@ impl DeviceSearch {
         let of_warpgroups = |names: [&'static str; 2], products: usize| {
             RowsKernel::of_warpgroups(device, names[usize::from(suffix == 128)], suffix, products)
         };
-        let distances_bytes = (MOST_BLOCKS + 1) * size_of::<f32>();
-        let distances_bytes = distances_bytes.min(device.properties().shared_memory_bytes - 1024);
+        let distances_bytes = distances_bytes(MOST_BLOCKS).min(device.properties().shared_memory_bytes - RANK_BYTES);
         Ok(Self {
             heads,
             block_m,
@@ -223,14 +229,12 @@ impl DeviceSearch {
                 false => of_warps(of_dim!("search_probes", "search_probes", BUFFERS), BUFFERS),
             },
             shares: device.kernel(image!("search_probes"), "search_shares", 0)?,
-            rank_distances: device.kernel(image!("search_distances"), "search_rank_distances", distances_bytes)?,
-            judge: device.kernel(image!("search_distances"), "search_judge", 0)?,
             column_mass: match warpgroups {
                 true => of_warpgroups(["search_column_mass_sm90_d64", "search_column_mass_sm90_d128"], 1)?,
-                false => of_warps(of_dim!("search_columns", "search_column_mass", 2), 2),
+                false => of_warps(of_dim!("search_ranks", "search_column_mass", 2), 2),
             },
-            rank_columns: device.kernel(image!("search_columns"), "search_rank_columns", 0)?,
-            column_shares: of_warps(of_dim!("search_columns", "search_column_shares", 1), 1),
+            rank: device.kernel(image!("search_ranks"), "search_rank", distances_bytes)?,
+            judge: of_warps(of_dim!("search_judge", "search_judge", 1), 1),
             choose: device.kernel(image!("search_choose"), "search_choose", 0)?,
             lower: device.kernel(image!("search_lower"), "search_lower", 0)?,
             order: device.kernel(image!("search_lower"), "search_order", 0)?,
@@ -280,12 +284,8 @@ impl DeviceSearch {
         let most = arguments.counts[arguments.num_counts as usize - 1] as usize;
         let probes = arguments.num_probes as usize;
         let plain = |x: usize, y: u32| Grid { blocks: (x as u32, y, 1), threads: THREADS, shared_bytes: 0 };
-        let wide = |x: usize, threads: u32, shared_bytes: usize| Grid {
-            blocks: (x as u32, 1, 1),
-            threads,
-            shared_bytes: shared_bytes as u32,
-        };
-        let Self { levels, probes: probing, column_mass, column_shares, .. } = self;
+        let wide = |x: usize, threads: u32| Grid { blocks: (x as u32, 1, 1), threads, shared_bytes: 0 };
+        let Self { levels, probes: probing, column_mass, judge, .. } = self;
         let extra_rows = arguments.extra_rows as usize;
         let sections = self.heads.num_q_heads() / batch.section_heads(self.device(), self.heads);
         // SAFETY: of all launches: `Arguments` mirrors the kernels', whose grids cover heads, tiles, blocks and probes up to the
@@ -302,27 +302,26 @@ impl DeviceSearch {
             let grid = probing.grid(blocks.div_ceil(span), probes.div_ceil(rows), groups);
             probing.kernel.launch(grid, &arguments)?;
             self.shares.launch(plain(probes.div_ceil(WARPS), heads), &arguments)?;
-            begin(Stage::Distances)?;
-            let distances = (blocks + 1) * size_of::<f32>();
-            self.rank_distances.launch(wide(heads as usize, 1024, distances), &arguments)?;
-            self.judge.launch(plain(probes.div_ceil(4 * WARPS), heads), &arguments)?;
+            begin(Stage::Ranks)?;
             if most > 0 {
-                begin(Stage::Columns)?;
                 let (groups, rows) = column_mass.of_groups(self.heads);
-                let proposing = probes / 4;
-                let grid = column_mass.grid(blocks.div_ceil(COLUMN_SPAN), proposing.div_ceil(rows), groups);
+                let grid = column_mass.grid(blocks.div_ceil(COLUMN_SPAN), (probes / 4).div_ceil(rows), groups);
                 column_mass.kernel.launch(grid, &arguments)?;
-                self.rank_columns.launch(wide(heads as usize, 1024, 0), &arguments)?;
-                let judging = probes.div_ceil(column_shares.warps * column_shares.warp_rows);
-                let grid = column_shares.grid(most.div_ceil(64), judging, heads as usize);
-                column_shares.kernel.launch(grid, &arguments)?;
             }
+            let kinds = 1 + u32::from(most > 0);
+            let grid =
+                Grid { blocks: (heads, kinds, 1), threads: RANK_THREADS, shared_bytes: distances_bytes(blocks) as u32 };
+            self.rank.launch(grid, &arguments)?;
+            begin(Stage::Judging)?;
+            let rows = judge.warps * judge.warp_rows;
+            let grid = judge.grid(BLOCK_JUDGES + most.div_ceil(64), probes.div_ceil(rows), heads as usize);
+            judge.kernel.launch(grid, &arguments)?;
             begin(Stage::Choice)?;
-            self.choose.launch(wide(heads as usize, CHOOSE_THREADS, 0), &arguments)?;
+            self.choose.launch(wide(heads as usize, CHOOSE_THREADS), &arguments)?;
             begin(Stage::Lowering)?;
-            self.lower.launch(plain(tiles.num_tiles().div_ceil(WARPS), heads), &arguments)?;
-            self.order.launch(wide(sections, 1024, 0), &arguments)?;
-            self.gather.launch(plain(extra_rows.div_ceil(WARPS), heads), &arguments)?;
+            let lists = tiles.num_tiles().div_ceil(WARPS);
+            self.lower.launch(plain(lists + extra_rows.div_ceil(WARPS), heads), &arguments)?;
+            self.order.launch(wide(sections, 1024), &arguments)?;
         }
         Ok(())
     }

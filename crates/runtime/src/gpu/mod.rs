@@ -549,7 +549,7 @@ fn time_of(stage: Stage, times: &mut StageTimes) -> &mut Duration {
     match stage {
         Stage::Summarise | Stage::Scores => &mut times.scores,
         Stage::Probes => &mut times.probes,
-        Stage::Distances | Stage::Columns => &mut times.candidates,
+        Stage::Ranks | Stage::Judging => &mut times.candidates,
         Stage::Choice | Stage::Lowering => &mut times.lowering,
     }
 }

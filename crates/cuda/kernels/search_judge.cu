@@ -1,0 +1,109 @@
+// Recall of every family by level: what all probe rows give blocks, and what they give the ranked columns. By products of warps.
+
+#include "search/level_sums.cuh"
+#include "search/rows_times_keys.cuh"
+
+constexpr int block_judges = 8; // blocks of threads that share the rows of one that multiplies
+
+// What the rows give blocks. Each warp takes some rows, each lane some blocks.
+template <typename Product> __device__ void judge_blocks(const Search &s, int head, int first_probe, int rows) {
+    int lane = threadIdx.x % 32;
+    LevelSums sums(s, head);
+    unsigned always = 0;
+    for (int i = threadIdx.x / 32; i < rows; i += Product::warps) {
+        int probe = first_probe + i;
+        if (probe >= s.num_probes) break;
+        int tile = s.probes[probe] / s.block_m;
+        if (s.sees_all(tile)) {
+            if (lane == 0) always += unsigned(s.fixed_one());
+            continue;
+        }
+        const float *shares = s.shares + (size_t(head) * s.num_probes + probe) * s.num_blocks;
+        int full = s.full_blocks(tile), causal = s.causal_blocks(tile);
+        // Some at a time, so that reads are under way together.
+        constexpr int at_once = 4;
+        for (int first = lane; first < full; first += 32 * at_once) {
+            float of_blocks[at_once];
+            LevelSums::Levels levels[at_once];
+#pragma unroll
+            for (int n = 0; n < at_once; ++n) {
+                int block = first + 32 * n;
+                of_blocks[n] = block < full ? shares[block] : 0.f;
+                levels[n] = sums.levels_of(tile, min(block, full - 1));
+            }
+#pragma unroll
+            for (int n = 0; n < at_once; ++n) sums.add(levels[n], of_blocks[n]);
+        }
+        for (int block = full + lane; block < causal; block += 32) always += sums.fixed(shares[block]);
+    }
+    always = __reduce_add_sync(~0u, always);
+    if (lane == 0 && always) atomicAdd(&s.always[head], always);
+    sums.flush(of_blocks);
+}
+
+// What the rows give 64 ranked columns, which are all in the same number of columns.
+template <typename Product> __device__ void judge_columns(const Search &s, int head, int first_probe, int first) {
+    constexpr int M_TILES = Product::m_tiles, n_tiles = Product::n_tiles;
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, kv_head = s.kv_head(head);
+    if (first >= s.columns_found[head]) return;
+    int warp_probe = first_probe + warp * Product::warp_rows;
+    auto probe_row = [&](int row) { return warp_probe + row < s.num_probes ? s.probes[warp_probe + row] : -1; };
+    __shared__ int columns[block_keys];
+    if (threadIdx.x < block_keys) {
+        bool there = first + threadIdx.x < s.columns_found[head];
+        columns[threadIdx.x] = there ? s.ranked_columns[head * most_columns + first + threadIdx.x] : -1;
+    }
+    __syncthreads();
+    Product::copy_keys(0, s.head_dim, [&](int i) -> const __nv_bfloat16 * {
+        int column = columns[i];
+        if (column < 0) return nullptr;
+        size_t row = s.row_of_block(kv_head, column / block_keys) + column % block_keys;
+        return s.k + row * s.head_dim;
+    });
+    Product product;
+    product.load_queries(s.head_dim, [&](int row) -> const __nv_bfloat16 * {
+        int of = probe_row(row);
+        return of < 0 ? nullptr : s.q + (size_t(of) * s.batch.num_q_heads + head) * s.head_dim;
+    });
+    LevelSums sums(s, head);
+    copies_done<Product>();
+    product.multiply(0);
+    float scale = s.sm_scale * log2_e;
+#pragma unroll
+    for (int m = 0; m < M_TILES; ++m)
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            int at = 16 * m + lane / 4 + 8 * r, row = probe_row(at);
+            if (row < 0 || s.sees_all(row / s.block_m)) continue;
+            int tile = row / s.block_m, full = s.full_blocks(tile);
+            float lse = s.probe_lse[head * s.num_probes + warp_probe + at];
+            // Levels of all columns first, so that reads are under way together.
+            LevelSums::Levels levels[2 * n_tiles];
+            float shares[2 * n_tiles];
+#pragma unroll
+            for (int i = 0; i < 2 * n_tiles; ++i) {
+                int key = columns[i / 2 * 8 + lane % 4 * 2 + i % 2], block = key / block_keys;
+                bool counts = key >= 0 && block < full;
+                shares[i] = counts ? exp2_approx(product.s[m][i / 2][2 * r + i % 2] * scale - lse) : 0.f;
+                levels[i] = sums.levels_of(tile, counts ? block : 0);
+            }
+#pragma unroll
+            for (int i = 0; i < 2 * n_tiles; ++i) sums.add(levels[i], shares[i]);
+        }
+    int count = 1;
+    while (count < s.num_counts - 1 && first >= s.counts[count]) ++count;
+    sums.flush(of_columns + count - 1);
+}
+
+// Blocks of threads about the same rows: those that judge blocks, then one for each 64 columns that may be ranked.
+template <typename Product> __device__ void search_judge(const Search &s) {
+    int head = blockIdx.z, first_probe = blockIdx.y * Product::block_rows, part = blockIdx.x;
+    if (part < block_judges) {
+        constexpr int rows = Product::block_rows / block_judges;
+        judge_blocks<Product>(s, head, first_probe + part * rows, rows);
+    } else {
+        judge_columns<Product>(s, head, first_probe, (part - block_judges) * block_keys);
+    }
+}
+
+FOR_HEAD_DIMS(search_judge)
