@@ -3,7 +3,7 @@
 #include "search/level_sums.cuh"
 #include "search/rows_times_keys.cuh"
 
-constexpr int block_judges = 8; // blocks of threads that share the rows of one that multiplies
+constexpr int block_judges = 4; // blocks of threads that share the rows of one that multiplies
 
 // What the rows give blocks. Each warp takes some rows, each lane some blocks.
 template <typename Product> __device__ void judge_blocks(const Search &s, int head, int first_probe, int rows) {
@@ -106,4 +106,8 @@ template <typename Product> __device__ void search_judge(const Search &s) {
     }
 }
 
-FOR_HEAD_DIMS(search_judge)
+// Sixteen rows a warp, whatever the head_dim: a short chunk has 64.
+FOR_HEAD_DIM(search_judge, d64, 64, 1)
+FOR_HEAD_DIM(search_judge, d128, 128, 1)
+FOR_HEAD_DIM(search_judge, d192, 192, 1)
+FOR_HEAD_DIM(search_judge, d256, 256, 1)

@@ -38,10 +38,13 @@ pub(crate) struct Panel<'a> {
 /// Judging panels for each that proposes.
 const JUDGING: usize = 4;
 
-/// Panels of probes in all: four, one of them proposing, for every 8192 rows. So the shortest chunk has 64 judges: of 32, other
-/// ones than those that propose, the heads of a text that keep a hundredth less than their goal are up to 10 in 100.
+/// Panels of probes in all: four, one of them proposing, for a chunk of up to 8192 rows. So the shortest chunk has 64 judges: of
+/// 32, other ones than those that propose, the heads of a text that keep a hundredth less than their goal are up to 10 in 100.
+/// What a mean of rows is off by depends on their number, not on how many rows it stands for; four times as long a chunk gets
+/// twice as many, since its rows differ more.
 pub(super) fn num_panels(range: QueryRange) -> usize {
-    JUDGING * range.q_len().div_ceil(8192)
+    let chunks = range.q_len().div_ceil(8192);
+    JUDGING * (1..).find(|n| n * n >= chunks).expect("numbers do not end")
 }
 
 thread_local! {

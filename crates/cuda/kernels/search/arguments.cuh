@@ -96,7 +96,6 @@ struct Search {
     int last_rows;
     int column_room;   // of a head, whole steps
     int extra_rows;    // of a head: columns, then centres
-    int first_mean;    // first block whose means are to be made
     float sm_scale;
 
     __device__ int q_start() const { return kv_len - q_len; }
@@ -112,6 +111,8 @@ struct Search {
     __device__ int proposing() const { return num_probes / 4; }
     // Attention of one row in fixed point: the sum over all probe rows fits 31 bits.
     __device__ float fixed_one() const { return float((1u << 31) / num_probes); }
+    // Blocks of one block of threads, of as many as a grid has in its first dimension.
+    __device__ int span() const { return (num_blocks + gridDim.x - 1) / gridDim.x; }
     // First row of a block in the cache; number of a block among all blocks of the cache's kv heads.
     __device__ int row_of_block(int kv_head, int block) const {
         return cache_row(batch, batch.page_table, kv_head, block);
@@ -120,7 +121,7 @@ struct Search {
 };
 
 // As `src/search/arguments.rs` has it.
-static_assert(sizeof(Search) == 456 && offsetof(Search, sm_scale) == 452);
+static_assert(sizeof(Search) == 456 && offsetof(Search, sm_scale) == 448);
 
 // Rank or distance to level: the base-2 logarithm, rounded up.
 __device__ inline int ceil_log2(int n) { return n <= 1 ? 0 : 32 - __clz(n - 1); }

@@ -2,20 +2,20 @@
 #pragma once
 #include "logits.cuh"
 
-constexpr int column_span = 16;
+constexpr int most_column_span = 16;
 // Attention of a block that is not worth a look at its keys, of 16 rows.
 constexpr float negligible = 16.f / 16384.f;
 
 // Adds up what the rows that see a key more than two blocks away from their diagonal give it: nearer keys are in blocks
-// that every plan keeps. A block of threads takes `span` kv blocks through some proposing rows of the query heads that share them.
+// that every plan keeps. A block of threads takes some kv blocks through some proposing rows of the query heads that share them.
 // Sums are in fixed point: whatever the order, they are the same.
 template <typename Product> __device__ void search_column_mass(const Search &s) {
-    constexpr int M_TILES = Product::m_tiles, warps = Product::warps, threads = Product::threads, span = column_span;
+    constexpr int M_TILES = Product::m_tiles, warps = Product::warps, threads = Product::threads, most = most_column_span;
     HeadRows<Product> of(s, blockIdx.z);
-    int first_block = blockIdx.x * span, proposing = s.proposing();
+    int span = s.span(), first_block = blockIdx.x * span, proposing = s.proposing();
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = of.first_head + of.head_of(warp);
     int warp_probe = blockIdx.y * of.rows() + of.row_of(warp);
-    __shared__ float of_warps[warps][span][block_keys];
+    __shared__ float of_warps[warps][most][block_keys];
     __shared__ unsigned worth_of_warps[warps];
     auto probe_row = [&](int row) {
         return of.has_head(warp) && warp_probe + row < proposing ? s.probes[warp_probe + row] : -1;
@@ -23,19 +23,20 @@ template <typename Product> __device__ void search_column_mass(const Search &s) 
     auto near_of = [&](int row) { return row < 0 ? 0 : s.full_blocks(row / s.block_m) - 1; }; // first block that is not far
 
     // What the rows of each group of 16 give each block, half of the blocks a lane; bit 2 * step + m where it is worth a look.
-    static_assert(span == 16 && M_TILES <= 2);
+    static_assert(most == 16 && M_TILES <= 2);
     unsigned worth = 0;
 #pragma unroll
     for (int m = 0; m < M_TILES; ++m) {
-        int at = 16 * m + lane % 16, near = near_of(probe_row(at)), first = first_block + lane / 16 * (span / 2);
+        int at = 16 * m + lane % 16, near = near_of(probe_row(at)), first = first_block + lane / 16 * (most / 2);
         const float *of_row = s.shares + (size_t(head) * s.num_probes + warp_probe + at) * s.num_blocks;
-        float shares[span / 2];
+        float shares[most / 2];
 #pragma unroll
-        for (int i = 0; i < span / 2; ++i) shares[i] = first + i < near ? of_row[first + i] : 0.f;
+        for (int i = 0; i < most / 2; ++i) shares[i] = first + i < near ? of_row[first + i] : 0.f;
         combine_lanes<8, 2>(shares, [](float a, float b) { return a + b; });
         float share = shares[0] + __shfl_xor_sync(~0u, shares[0], 1);
         worth |= (__ballot_sync(~0u, share > negligible) & 0x55555555u) << m;
     }
+    worth &= (1ull << 2 * span) - 1;
     if (lane == 0) worth_of_warps[warp] = worth;
     __syncthreads();
     unsigned of_all = 0, of_group = 0; // of the block of threads, and of the warps that multiply together

@@ -1,15 +1,15 @@
 // Probe rows: the exact attention that they give each block of keys, as log2 of its sum.
 //
-// A block of threads takes some rows of the query heads that share their keys through `span` kv blocks: twice as many where that
-// leaves enough blocks of threads to fill a device.
+// A block of threads takes some rows of the query heads that share their keys through some kv blocks: as many as leave enough
+// blocks of threads to fill a device.
 #pragma once
 #include "logits.cuh"
 
-constexpr int kept_steps = 16; // whose sums wait in shared memory
+constexpr int kept_steps = 16; // whose sums wait in shared memory, twice
 
 template <typename Product> __device__ void search_probes(const Search &s) {
     constexpr int M_TILES = Product::m_tiles, warps = Product::warps;
-    int span = s.num_blocks < 256 ? kept_steps : 2 * kept_steps;
+    int span = s.span(); // at most two times kept_steps
     HeadRows<Product> of(s, blockIdx.z);
     int first_block = blockIdx.x * span, first_probe = blockIdx.y * of.rows();
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = of.first_head + of.head_of(warp);
@@ -58,7 +58,7 @@ template <typename Product> __device__ void search_probes(const Search &s) {
         int rows = of.has_head(warp) ? min(Product::warp_rows, s.num_probes - warp_probe) : 0;
         float *shares = s.shares + (size_t(head) * s.num_probes + warp_probe) * s.num_blocks + block;
         for (int row = lane / kept_steps; row < rows; row += 2)
-            if (block < s.num_blocks) shares[size_t(row) * s.num_blocks] = own_sum(row);
+            if (first_step + lane % kept_steps < span && block < s.num_blocks) shares[size_t(row) * s.num_blocks] = own_sum(row);
     };
     forget();
     auto copy = [&](int step) {

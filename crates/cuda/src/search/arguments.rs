@@ -103,9 +103,8 @@ pub(super) struct Arguments {
     pub last_rows: i32,
     pub column_room: i32,
     pub extra_rows: i32,
-    pub first_mean: i32,
     pub sm_scale: f32,
 }
 
 // As `static_assert`ed in the kernels.
-const _: () = assert!(size_of::<Arguments>() == 456 && std::mem::offset_of!(Arguments, sm_scale) == 452);
+const _: () = assert!(size_of::<Arguments>() == 456 && std::mem::offset_of!(Arguments, sm_scale) == 448);

@@ -144,13 +144,13 @@ impl Sizes {
 
 const WARPS: usize = 4;
 const THREADS: u32 = 32 * WARPS as u32;
-/// Blocks that one block of threads of `search_probes` takes, of fewer than [`MANY_BLOCKS`] and of more; and one of
-/// `search_column_mass`.
-const PROBE_SPANS: [usize; 2] = [16, 32];
-const MANY_BLOCKS: usize = 256;
-const COLUMN_SPAN: usize = 16;
+/// The least and most kv blocks that one block of threads of `search_probes` takes, and one of `search_column_mass`.
+const PROBE_SPANS: [usize; 2] = [4, 32];
+const COLUMN_SPANS: [usize; 2] = [4, 16];
 /// Blocks of threads of `search_judge` for the blocks that some rows attend to.
-const BLOCK_JUDGES: usize = 8;
+const BLOCK_JUDGES: usize = 4;
+/// Rows of a warp there.
+const JUDGE_ROWS: usize = 16;
 /// Keys that the kernels of scores and probes have on the way.
 const BUFFERS: usize = 3;
 /// Likewise by products of warpgroups, and warpgroups of a block of threads there.
@@ -234,7 +234,7 @@ impl DeviceSearch {
                 false => of_warps(of_dim!("search_ranks", "search_column_mass", 2), 2),
             },
             rank: device.kernel(image!("search_ranks"), "search_rank", distances_bytes)?,
-            judge: of_warps(of_dim!("search_judge", "search_judge", 1), 1),
+            judge: RowsKernel::of_warps(of_dim!("search_judge", "search_judge", 1), suffix, 1, JUDGE_ROWS),
             choose: device.kernel(image!("search_choose"), "search_choose", 0)?,
             lower: device.kernel(image!("search_lower"), "search_lower", 0)?,
             order: device.kernel(image!("search_lower"), "search_order", 0)?,
@@ -298,14 +298,15 @@ impl DeviceSearch {
             levels.kernel.launch(grid, &arguments)?;
             begin(Stage::Probes)?;
             let (groups, rows) = probing.of_groups(self.heads);
-            let span = PROBE_SPANS[usize::from(blocks >= MANY_BLOCKS)];
-            let grid = probing.grid(blocks.div_ceil(span), probes.div_ceil(rows), groups);
+            let by_rows = probes.div_ceil(rows);
+            let grid = probing.grid(self.spans(blocks, by_rows * groups, PROBE_SPANS), by_rows, groups);
             probing.kernel.launch(grid, &arguments)?;
             self.shares.launch(plain(probes.div_ceil(WARPS), heads), &arguments)?;
             begin(Stage::Ranks)?;
             if most > 0 {
                 let (groups, rows) = column_mass.of_groups(self.heads);
-                let grid = column_mass.grid(blocks.div_ceil(COLUMN_SPAN), (probes / 4).div_ceil(rows), groups);
+                let by_rows = (probes / 4).div_ceil(rows);
+                let grid = column_mass.grid(self.spans(blocks, by_rows * groups, COLUMN_SPANS), by_rows, groups);
                 column_mass.kernel.launch(grid, &arguments)?;
             }
             let kinds = 1 + u32::from(most > 0);
@@ -324,6 +325,13 @@ impl DeviceSearch {
             self.order.launch(wide(sections, 1024), &arguments)?;
         }
         Ok(())
+    }
+
+    /// In how many parts kv blocks are taken, each by `others` blocks of threads: all together three a multiprocessor, where
+    /// parts of at least the first number of `spans` make so many, and parts of at most the second number.
+    fn spans(&self, blocks: usize, others: usize, spans: [usize; 2]) -> usize {
+        let wanted = (3 * self.device().properties().multiprocessors).div_ceil(others);
+        blocks.div_ceil(blocks.div_ceil(wanted).clamp(spans[0], spans[1]))
     }
 
     /// What all searches kept since this was last asked; waits for them.

@@ -1,7 +1,6 @@
 //! MLPs, some rows at a time.
 
 use super::experts::Mixture;
-use super::memory::MLP_ROWS;
 use super::products::{OperandValues, Products};
 use super::{Gpu, Matrix, Operand, Work};
 use crate::config::ModelConfig;
@@ -44,15 +43,17 @@ impl GatedRows {
 }
 
 impl MlpRoom {
+    /// `rows`: of the MLP of all tokens, at a time.
     pub(super) fn new(
         device: &Device,
         products: &Products,
         config: &ModelConfig,
         len: usize,
+        rows: usize,
     ) -> Result<Self, OpsError> {
         let dense = match config.dense_mlp_size() {
             0 => None,
-            size => Some(GatedRows::new(device, products, len.min(MLP_ROWS), size)?),
+            size => Some(GatedRows::new(device, products, len.min(rows), size)?),
         };
         let mixture = config.experts.as_ref().map(|experts| Mixture::new(device, products, config, experts, len));
         Ok(Self { dense, mixture: mixture.transpose()? })
@@ -72,8 +73,9 @@ impl Gpu {
         let GatedRows { gate_up: both, gated, intermediate_size: inner } =
             room.dense.as_mut().expect("made for a config that has such layers");
         let (hidden, len, inner) = (x.features, x.len(), *inner);
-        for start in (0..len).step_by(MLP_ROWS) {
-            let end = (start + MLP_ROWS).min(len);
+        let most = both.len() / (2 * inner);
+        for start in (0..len).step_by(most) {
+            let end = (start + most).min(len);
             let rows = end - start;
             let of_both = 0..rows * 2 * inner;
 

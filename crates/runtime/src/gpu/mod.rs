@@ -32,7 +32,7 @@ use cuda::route::Router;
 use cuda::search::{self, DeviceSearch, Kept, SearchRoom, Stage};
 use experts::ExpertKernels;
 use half::bf16;
-use memory::{FIXED_BYTES, chunk_tokens, scratch_bytes};
+use memory::{Activations, FIXED_BYTES};
 use products::{OperandValues, Products};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -130,6 +130,11 @@ impl Operand {
 }
 
 impl Gpu {
+    fn activations<'a>(&self, config: &'a ModelConfig) -> Activations<'a> {
+        let memory_bytes = self.device.properties().memory_bytes;
+        Activations { config, memory_bytes, quantization: self.products.quantization() }
+    }
+
     /// Opens device `ordinal` for a model.
     ///
     /// # Errors
@@ -213,7 +218,7 @@ impl Ops for Gpu {
     }
 
     fn chunk_tokens(&self, config: &ModelConfig) -> usize {
-        chunk_tokens(config, self.device.properties().memory_bytes, self.products.quantization())
+        self.activations(config).chunk_tokens()
     }
 
     fn warm_up_tokens(&self) -> usize {
@@ -267,7 +272,7 @@ impl Ops for Gpu {
                 + self.products.dequantised_bytes()
                 + search
                 + attention
-                + scratch_bytes(config, chunk, self.products.quantization())) as u64,
+                + self.activations(config).bytes(chunk)) as u64,
         }
     }
 
@@ -330,7 +335,7 @@ impl Ops for Gpu {
     }
 
     fn mlp_room(&self, config: &ModelConfig, len: usize) -> Result<MlpRoom, OpsError> {
-        MlpRoom::new(&self.device, &self.products, config, len)
+        MlpRoom::new(&self.device, &self.products, config, len, self.activations(config).mlp_rows())
     }
 
     fn chunk(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Chunk, OpsError> {
