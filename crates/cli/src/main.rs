@@ -8,13 +8,13 @@ mod interruption;
 mod json_file;
 mod progress;
 mod prompt;
+mod ran;
 mod samples;
 mod summary;
 mod table;
 mod texts;
 
 use anyhow::Context;
-use clap::Parser;
 use eval::tasks::retrieval::Task;
 use interruption::Interrupted;
 use std::io::Write;
@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     child::end_with_parent();
-    let arguments = arguments::Arguments::parse();
+    let arguments = arguments::Arguments::of_process();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of our output went away (`| head`): nothing is wrong.

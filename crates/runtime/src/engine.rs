@@ -176,7 +176,9 @@ pub enum EngineError {
         finding: Finding,
     },
     /// Nobody knows how long a step takes here.
-    #[error("a time budget needs to know this machine: run `sparse-accelerate calibrate` first, or give --calibration")]
+    #[error(
+        "a time budget needs to know this machine: run `sparse-accelerate calibrate` first, or give --calibration"
+    )]
     TimeBudgetNeedsCalibration,
     /// Nobody measured a step on such a GPU.
     #[error(
@@ -203,7 +205,7 @@ pub enum EngineError {
         "a budget of {asked} is too small for a prompt of {prompt_tokens} tokens: the first block, the newest ones and the last rows are always computed, {least} at the least; ask for that or more, or for less with a longer prompt"
     )]
     Budget {
-        /// Asked for, as on the command line.
+        /// Asked for, as [`Goal`] is written.
         asked: String,
         /// The least, in the same form.
         least: String,
@@ -399,7 +401,9 @@ impl Engine {
         events: &mut Events,
     ) -> Result<Generation, EngineError> {
         let search = self.search_with_room(request, prompt.len(), tokens_in_context(prompt, request.max_tokens))?;
-        self.generate_with(prompt, request, AttentionPolicy::from(search.as_ref()), events)
+        let mut generation = self.generate_with(prompt, request, AttentionPolicy::from(search.as_ref()), events)?;
+        generation.stats.search_left_out = request.attention == AttentionMode::Auto && search.is_none();
+        Ok(generation)
     }
 
     /// As [`generate`](Self::generate), by a policy of the caller's, whatever attention `request` asks for.
@@ -416,7 +420,7 @@ impl Engine {
         let accepted = Instant::now();
         let attention: PrefillAttention = attention.into();
         let attention = PrefillAttention { receipt: attention.receipt.or(request.receipt), ..attention };
-        let sampler = Sampler::new(request.sampling)?;
+        let sampler = Sampler::new(request.sampling)?.with_repetition_penalty(request.repetition_penalty, prompt)?;
         self.check_prompt(prompt, request.max_tokens, attention)?;
         let tokens = tokens_in_context(prompt, request.max_tokens);
         self.pool.install(|| {
