@@ -6,6 +6,7 @@ mod commands;
 mod encoding;
 mod interruption;
 mod json_file;
+mod option_names;
 mod progress;
 mod prompt;
 mod ran;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
             if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
                 return ExitCode::from(interrupted.exit_code());
             }
-            note(&format!("error: {error:#}"));
+            note(&option_names::as_flags(&format!("error: {error:#}")));
             ExitCode::FAILURE
         }
     }

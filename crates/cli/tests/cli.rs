@@ -153,7 +153,7 @@ fn wrong_usage_is_said_before_anything_is_loaded() {
 #[test]
 fn models_that_are_not_there_or_do_not_hold() {
     for mistyped in ["nowhere.gguf", "./modls/x.gguf", "model.ggfu"] {
-        let says = [mistyped, "Hugging Face id"];
+        let says = [mistyped, "no file or folder", "Hugging Face id"];
         refuses(run(&["generate", "--model", mistyped, "--prompt", "x"]), 1, &says);
     }
     let folder = tempfile::tempdir().expect("a folder");
@@ -194,7 +194,7 @@ fn an_answer_takes_what_the_context_leaves() {
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(answer["generated_tokens"], new, "{prompt_len}");
     }
-    refuses(ask(151, &[]), 1, &["context of 150", "by 1 tokens"]);
+    refuses(ask(151, &[]), 1, &["context of 150", "by 1 tokens", "--context", "--rope-scaling"]);
     refuses(ask(100, &["--max-tokens", "52"]), 1, &["context of 150", "by 1 tokens", "fewer"]);
 }
 
