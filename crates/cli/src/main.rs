@@ -6,15 +6,16 @@ mod commands;
 mod encoding;
 mod interruption;
 mod json_file;
+mod option_names;
 mod progress;
 mod prompt;
+mod ran;
 mod samples;
 mod summary;
 mod table;
 mod texts;
 
 use anyhow::Context;
-use clap::Parser;
 use eval::tasks::retrieval::Task;
 use interruption::Interrupted;
 use std::io::Write;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     child::end_with_parent();
-    let arguments = arguments::Arguments::parse();
+    let arguments = arguments::Arguments::of_process();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of our output went away (`| head`): nothing is wrong.
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
             if let Some(interrupted) = error.downcast_ref::<Interrupted>() {
                 return ExitCode::from(interrupted.exit_code());
             }
-            note(&format!("error: {error:#}"));
+            note(&option_names::as_flags(&format!("error: {error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -119,7 +119,7 @@ fn wrong_usage_is_said_before_anything_is_loaded() {
     refuses(run(&["generate", "--prompt", "x"]), 2, &["--model"]);
     refuses(generate(&["--prompt", "x", "--recall", "1.5"]), 2, &["above 0, at most 1"]);
     refuses(generate(&["--prompt", "x", "--budget", "0.1"]), 2, &["density=0.1", "time=500ms"]);
-    refuses(generate(&["--prompt", "x", "--attention", "magic"]), 2, &["auto, dense or sparse"]);
+    refuses(generate(&["--prompt", "x", "--attention", "magic"]), 2, &["auto, dense, sparse"]);
     refuses(generate(&["--prompt", "x", "--device", "tpu"]), 2, &["cuda:N"]);
     refuses(generate(&["--prompt", "x", "--prompt-file", "y"]), 2, &["cannot be used with"]);
     refuses(generate(&["--prompt", "x", "--max-tokens", "0"]), 2, &["above 0"]);
@@ -127,31 +127,35 @@ fn wrong_usage_is_said_before_anything_is_loaded() {
     refuses(generate(&["--prompt", "x", "--temperature=-1"]), 2, &["--temperature"]);
     refuses(generate(&["--prompt", "x", "--temperature", "nan"]), 2, &["--temperature"]);
     refuses(generate(&["--prompt", "x", "--top-p", "0"]), 2, &["--top-p"]);
+    refuses(generate(&["--prompt", "x", "--min-p", "2"]), 2, &["--min-p", "at most 1"]);
+    refuses(generate(&["--prompt", "x", "--repetition-penalty", "0"]), 2, &["--repetition-penalty", "above 0"]);
+    refuses(generate(&["--prompt", "x", "--threads", "100000"]), 2, &["this machine offers", "cores"]);
+    refuses(generate(&["--prompt", "x", "--system", "y"]), 2, &["--chat"]);
+    refuses(generate(&["--prompt", "x", "--messages", "y.json"]), 2, &["cannot be used with"]);
     let bench = |more: &[&str]| run(&[&["bench", "ttft", "--model", "nowhere.gguf"], more].concat());
     refuses(bench(&["--lengths", "512,0"]), 2, &["--lengths"]);
-    refuses(bench(&["--attention", "dense,magic"]), 2, &["auto, dense or sparse"]);
+    refuses(bench(&["--attention", "dense,magic"]), 2, &["auto, dense, sparse"]);
     refuses(bench(&["--runs", "0"]), 2, &["--runs"]);
     refuses(run(&["eval", "passkey", "--model", "nowhere.gguf", "--samples", "0"]), 2, &["--samples"]);
     refuses(run(&["bench", "crossover", "--model", "nowhere.gguf", "--gain", "1"]), 2, &["--gain", "below 1"]);
     refuses(run(&["bench", "overhead", "--model", "nowhere.gguf", "--runs", "2"]), 2, &["--runs", "at least 3"]);
-    refuses(
-        run(&["bench", "growth", "--model", "nowhere.gguf", "--attention", "magic"]),
-        2,
-        &["auto, dense or sparse"],
-    );
+    refuses(run(&["bench", "growth", "--model", "nowhere.gguf", "--attention", "magic"]), 2, &["auto, dense, sparse"]);
     let prompts = ["eval", "prompts", "--model", "nowhere.gguf", "--prompts", "x.jsonl", "--match", "nearly"];
-    refuses(run(&prompts), 2, &["--match", "exact or contains"]);
+    refuses(run(&prompts), 2, &["--match", "contains, exact"]);
     refuses(run(&["inspect", "--model", "nowhere.gguf", "--prompt", "x"]), 2, &["--out"]);
     refuses(
         run(&["inspect", "--model", "nowhere.gguf", "--prompt", "x", "--out", "y", "--pool", "median"]),
         2,
-        &["max or mean"],
+        &["max, mean"],
     );
 }
 
 #[test]
 fn models_that_are_not_there_or_do_not_hold() {
-    refuses(run(&["generate", "--model", "nowhere.gguf", "--prompt", "x"]), 1, &["nowhere.gguf", "Hugging Face id"]);
+    for mistyped in ["nowhere.gguf", "./modls/x.gguf", "model.ggfu"] {
+        let says = [mistyped, "no file or folder", "Hugging Face id"];
+        refuses(run(&["generate", "--model", mistyped, "--prompt", "x"]), 1, &says);
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("m.gguf");
     let model = path.to_str().expect("UTF-8");
@@ -190,8 +194,20 @@ fn an_answer_takes_what_the_context_leaves() {
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(answer["generated_tokens"], new, "{prompt_len}");
     }
-    refuses(ask(151, &[]), 1, &["context of 150", "by 1 tokens"]);
+    refuses(ask(151, &[]), 1, &["context of 150", "by 1 tokens", "--context", "--rope-scaling"]);
     refuses(ask(100, &["--max-tokens", "52"]), 1, &["context of 150", "by 1 tokens", "fewer"]);
+}
+
+#[test]
+fn chats_that_are_none() {
+    let chat = |text: &[u8]| run_with_input(&["generate", "--model", "m.gguf", "--messages", "-"], text);
+    refuses(chat(b"hello"), 1, &["the chat from standard input", "JSON array", "line 1"]);
+    refuses(chat(b"[]"), 1, &["no message", "\"role\""]);
+    refuses(chat(b"[{\"role\": \"user\"}]"), 1, &["missing field `content`"]);
+    refuses(chat(b"caf\xe9 noir"), 1, &["not UTF-8 at byte 3", "iconv"]);
+    refuses(run(&["generate", "--model", "m.gguf", "--messages", "nowhere.json"]), 1, &["nowhere.json"]);
+    // What holds is read before the model is looked for.
+    refuses(chat(b"[{\"role\": \"user\", \"content\": \"Hello\"}]"), 1, &["m.gguf"]);
 }
 
 #[test]
@@ -490,6 +506,7 @@ fn a_real_model_answers_and_refuses_what_it_cannot_hold() {
         "recall",
         "peak_memory_bytes",
         "attention",
+        "attention_ran",
         "device",
         "model",
     ] {
@@ -500,6 +517,12 @@ fn a_real_model_answers_and_refuses_what_it_cannot_hold() {
     let streamed = String::from_utf8(piped.stdout).expect("UTF-8");
     assert_eq!(streamed.strip_suffix('\n'), answer["text"].as_str(), "the input's last newline is not prompt");
     assert_eq!(piped.stderr.iter().filter(|byte| **byte == b'\n').count(), 1, "a summary, and no bars in a pipe");
+    let chat = br#"[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]"#;
+    let by_messages = run_with_input(&["generate", "--model", model, "-n", "4", "--messages", "-"], chat).stdout;
+    let by_flags = ask(&["--chat", "--system", "Be brief.", "-p", "Hi", "-n", "4"]).stdout;
+    assert_eq!((by_messages.is_empty(), by_messages), (false, by_flags));
+    assert_eq!((&answer["attention"], &answer["attention_ran"]), (&"auto".into(), &"dense".into()), "{answer}");
+    assert!(answer["attention_reason"].is_string(), "{answer}");
     let draw =
         |seed: &str| ask(&["--prompt", "Once", "--max-tokens", "8", "--temperature", "1", "--seed", seed]).stdout;
     assert_eq!(draw("1"), draw("1"));

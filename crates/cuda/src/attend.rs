@@ -12,7 +12,6 @@ use crate::search::MOST_COLUMNS;
 use attention::calibration::GpuKernel;
 use attention::shape::{HeadShape, Tiles};
 use half::bf16;
-use std::str::FromStr;
 use std::sync::MutexGuard;
 
 /// In what attention multiplies. Queries, keys, values and outputs are bf16 in any case.
@@ -36,18 +35,6 @@ impl Precision {
             Self::Bf16 => None,
             Self::Fp8 => Some(Rounding::Fp8),
             Self::Int8 => Some(Rounding::Int8Keys),
-        }
-    }
-}
-
-impl FromStr for Precision {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "bf16" => Ok(Self::Bf16),
-            "fp8" => Ok(Self::Fp8),
-            "int8" => Ok(Self::Int8),
-            _ => Err(format!("attention multiplies in bf16, fp8 or int8, not in `{s}`")),
         }
     }
 }

@@ -6,7 +6,7 @@ use attention::shape::HeadShape;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// There is no NVIDIA driver on this machine.
-    #[error("no NVIDIA driver: libcuda was not found; install the driver, or run on the CPU with --device cpu")]
+    #[error("no NVIDIA driver: libcuda was not found; install the driver, or run on the CPU")]
     NoDriver,
     /// The driver is older than the compiler of the kernels.
     #[error(
@@ -30,7 +30,7 @@ pub enum Error {
     },
     /// There is no such device.
     #[error(
-        "no CUDA device {ordinal}: the driver sees {count}; choose one below that, check CUDA_VISIBLE_DEVICES, or run on the CPU with --device cpu"
+        "no CUDA device {ordinal}: the driver sees {count}; choose one below that, check CUDA_VISIBLE_DEVICES, or run on the CPU"
     )]
     NoDevice {
         /// Device asked for.

@@ -42,7 +42,7 @@ impl Message {
 
 /// Why a chat could not be rendered.
 #[derive(Debug, thiserror::Error)]
-#[error("the model's chat template failed: {0:#}; without --chat the prompt is used as it is")]
+#[error("the model's chat template failed: {0:#}; without one (`Engine::encode`) the prompt is used as it is")]
 pub struct TemplateError(#[from] Error);
 
 /// A chat template as a model brings it. It is compiled when a chat is asked for: nothing else needs it to be sound.

@@ -110,7 +110,7 @@ pub enum EngineError {
     #[error(transparent)]
     Template(#[from] TemplateError),
     /// The model has no chat template.
-    #[error("the model has no chat template; give the prompt without --chat")]
+    #[error("the model has no chat template: give the prompt without one (`Engine::encode`)")]
     NoTemplate,
     /// Sampling parameters.
     #[error(transparent)]
@@ -142,7 +142,7 @@ pub enum EngineError {
     },
     /// Too long for the model.
     #[error(
-        "{prompt_tokens} prompt tokens and {max_tokens} new ones exceed the model's context of {max_context}: shorten the prompt by {excess} tokens or ask for fewer new ones"
+        "{prompt_tokens} prompt tokens and {max_tokens} new ones exceed the model's context of {max_context}: shorten the prompt by {excess} tokens, ask for fewer new ones (`Request::max_tokens`), stretch the context (`EngineOptions::stretch`), or set it (`EngineOptions::context`) where the model's files say it wrong"
     )]
     Context {
         /// Tokens of the prompt.
@@ -155,10 +155,10 @@ pub enum EngineError {
         excess: usize,
     },
     /// Nobody draws rows there.
-    #[error("a receipt is drawn on CPUs only so far: run with --device cpu, or without --receipt")]
+    #[error("a receipt is drawn on CPUs only so far: run on the CPU, or without `Request::receipt`")]
     ReceiptOnGpu,
     /// Too large for the machine.
-    #[error("{what} needs {need}, {} are available: close other programs, use a smaller model or a shorter prompt, or raise --max-memory", Bytes(*available))]
+    #[error("{what} needs {need}, {} are available: close other programs, use a smaller model or a shorter prompt, or raise `EngineOptions::max_memory_bytes`", Bytes(*available))]
     Memory {
         /// What for.
         what: String,
@@ -176,11 +176,13 @@ pub enum EngineError {
         finding: Finding,
     },
     /// Nobody knows how long a step takes here.
-    #[error("a time budget needs to know this machine: run `sparse-accelerate calibrate` first, or give --calibration")]
+    #[error(
+        "a time budget needs to know this machine: run `sparse-accelerate calibrate`, and give what it measured (`Engine::set_costs`)"
+    )]
     TimeBudgetNeedsCalibration,
     /// Nobody measured a step on such a GPU.
     #[error(
-        "a time budget needs to know {device}: run `sparse-accelerate calibrate --device cuda:N` first and give --calibration, or give --budget density=0.1 or cost=0.3"
+        "a time budget needs to know {device}: run `sparse-accelerate calibrate --device cuda:N` and give what it measured (`Engine::set_costs`), or set `Goal::Density` or `Goal::Cost`"
     )]
     TimeBudgetUnknown {
         /// Name of the GPU.
@@ -203,7 +205,7 @@ pub enum EngineError {
         "a budget of {asked} is too small for a prompt of {prompt_tokens} tokens: the first block, the newest ones and the last rows are always computed, {least} at the least; ask for that or more, or for less with a longer prompt"
     )]
     Budget {
-        /// Asked for, as on the command line.
+        /// Asked for, as [`Goal`] is written.
         asked: String,
         /// The least, in the same form.
         least: String,
@@ -399,7 +401,9 @@ impl Engine {
         events: &mut Events,
     ) -> Result<Generation, EngineError> {
         let search = self.search_with_room(request, prompt.len(), tokens_in_context(prompt, request.max_tokens))?;
-        self.generate_with(prompt, request, AttentionPolicy::from(search.as_ref()), events)
+        let mut generation = self.generate_with(prompt, request, AttentionPolicy::from(search.as_ref()), events)?;
+        generation.stats.search_left_out = request.attention == AttentionMode::Auto && search.is_none();
+        Ok(generation)
     }
 
     /// As [`generate`](Self::generate), by a policy of the caller's, whatever attention `request` asks for.
@@ -416,7 +420,7 @@ impl Engine {
         let accepted = Instant::now();
         let attention: PrefillAttention = attention.into();
         let attention = PrefillAttention { receipt: attention.receipt.or(request.receipt), ..attention };
-        let sampler = Sampler::new(request.sampling)?;
+        let sampler = Sampler::new(request.sampling)?.with_repetition_penalty(request.repetition_penalty, prompt)?;
         self.check_prompt(prompt, request.max_tokens, attention)?;
         let tokens = tokens_in_context(prompt, request.max_tokens);
         self.pool.install(|| {

@@ -30,7 +30,7 @@ pub enum OpsError {
     Cuda(#[from] cuda::Error),
     /// A rounding of weights that only other devices have.
     #[error(
-        "weights are quantised to {quantization:?} on GPUs only: run on one (--device cuda), or without --quantization"
+        "weights are quantised to {quantization:?} on GPUs only: run on one (`Device::Cuda`), or without `EngineOptions::quantization`"
     )]
     Quantization {
         /// What was asked for.
@@ -38,7 +38,7 @@ pub enum OpsError {
     },
     /// Products of attention that only other devices have.
     #[error(
-        "attention multiplies in {precision:?} on GPUs only: run on one (--device cuda), or without --attention-precision"
+        "attention multiplies in {precision:?} on GPUs only: run on one (`Device::Cuda`), or without `EngineOptions::attention_precision`"
     )]
     AttentionPrecision {
         /// What was asked for.

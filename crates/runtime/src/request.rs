@@ -24,25 +24,20 @@ pub enum AttentionMode {
     Sparse,
 }
 
-impl fmt::Display for AttentionMode {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.pad(match self {
+impl AttentionMode {
+    /// As it is written, in results too.
+    pub const fn name(self) -> &'static str {
+        match self {
             AttentionMode::Auto => "auto",
             AttentionMode::Dense => "dense",
             AttentionMode::Sparse => "sparse",
-        })
+        }
     }
 }
 
-impl FromStr for AttentionMode {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "auto" => Ok(AttentionMode::Auto),
-            "dense" => Ok(AttentionMode::Dense),
-            "sparse" => Ok(AttentionMode::Sparse),
-            _ => Err(format!("attention is auto, dense or sparse, not `{s}`")),
-        }
+impl fmt::Display for AttentionMode {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -64,22 +59,6 @@ impl fmt::Display for Device {
             Device::Auto => f.pad("auto"),
             Device::Cpu => f.pad("cpu"),
             Device::Cuda(n) => write!(f, "cuda:{n}"),
-        }
-    }
-}
-
-impl FromStr for Device {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "auto" => Ok(Device::Auto),
-            "cpu" => Ok(Device::Cpu),
-            "cuda" => Ok(Device::Cuda(0)),
-            _ => s
-                .strip_prefix("cuda:")
-                .and_then(|n| n.parse().ok())
-                .map(Device::Cuda)
-                .ok_or_else(|| format!("a device is auto, cpu, cuda or cuda:N, not `{s}`")),
         }
     }
 }
@@ -160,6 +139,9 @@ pub struct Request {
     pub receipt: Option<u64>,
     /// How the next token is drawn.
     pub sampling: Sampling,
+    /// Makes tokens less likely that the prompt or the answer holds already
+    /// ([`Sampler::with_repetition_penalty`](crate::sampling::Sampler::with_repetition_penalty)); 1 changes nothing.
+    pub repetition_penalty: f32,
     /// Stop at the model's end-of-sequence tokens.
     pub stop_at_eos: bool,
     /// Stop where one of these texts begins in the answer, which is then without it; empty ones stop nothing. The text of a
@@ -176,6 +158,7 @@ impl Default for Request {
             guarantee: None,
             receipt: None,
             sampling: Sampling::Greedy,
+            repetition_penalty: 1.0,
             stop_at_eos: true,
             stop: Vec::new(),
         }
@@ -298,6 +281,8 @@ pub struct RunStats {
     /// Attention kept, of random rows that took no part in choosing; nothing unless [`Request::receipt`] asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
+    /// Whether [`AttentionMode::Auto`] left the search out because memory suffices for dense attention alone.
+    pub search_left_out: bool,
     /// Most memory this run held: weights, cache and scratch, as counted by the engine.
     pub peak_memory_bytes: u64,
     /// Most memory that was held on the device since the program began, or since

@@ -3,6 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 /// How the next token is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +18,8 @@ pub enum Sampling {
         top_k: usize,
         /// Keep the most likely until they hold this much probability; 1 keeps all.
         top_p: f32,
+        /// Keep those at least this share as likely as the most likely; 0 keeps all (min-p, arXiv 2407.01082).
+        min_p: f32,
         /// Seed.
         seed: u64,
     },
@@ -35,39 +38,67 @@ pub struct SamplingError {
 pub struct Sampler {
     sampling: Sampling,
     random: ChaCha8Rng,
+    penalty: Option<RepetitionPenalty>,
 }
 
 impl Sampler {
     /// # Errors
-    /// Unless the temperature is above 0 and `top_p` in (0, 1].
+    /// Unless the temperature is above 0, `top_p` in (0, 1] and `min_p` in [0, 1].
     pub fn new(sampling: Sampling) -> Result<Self, SamplingError> {
         let mut seed = 0;
-        if let Sampling::Random { temperature, top_p, seed: given, .. } = sampling {
+        if let Sampling::Random { temperature, top_p, min_p, seed: given, .. } = sampling {
             if !(temperature.is_finite() && temperature > 0.0) {
                 return Err(SamplingError { what: "temperature", expected: "a number above 0", found: temperature });
             }
             if !(top_p > 0.0 && top_p <= 1.0) {
                 return Err(SamplingError { what: "top_p", expected: "above 0, at most 1", found: top_p });
             }
+            if !(0.0..=1.0).contains(&min_p) {
+                return Err(SamplingError { what: "min_p", expected: "0 to 1", found: min_p });
+            }
             seed = given;
         }
-        Ok(Self { sampling, random: ChaCha8Rng::seed_from_u64(seed) })
+        Ok(Self { sampling, random: ChaCha8Rng::seed_from_u64(seed), penalty: None })
+    }
+
+    /// Makes tokens of `prompt`, and those that are drawn from here on, less likely: a logit above 0 is divided by `penalty`, one
+    /// below multiplied by it, however often the token was there (CTRL, arXiv 1909.05858; the sign as Hugging Face transformers
+    /// has it). 1 changes nothing, less makes them likelier.
+    ///
+    /// # Errors
+    /// Unless `penalty` is a number above 0.
+    pub fn with_repetition_penalty(self, penalty: f32, prompt: &[u32]) -> Result<Self, SamplingError> {
+        if !(penalty.is_finite() && penalty > 0.0) {
+            return Err(SamplingError { what: "repetition_penalty", expected: "a number above 0", found: penalty });
+        }
+        let seen = || prompt.iter().copied().collect();
+        Ok(Self { penalty: (penalty != 1.0).then(|| RepetitionPenalty { penalty, seen: seen() }), ..self })
     }
 
     /// The next token; `None` unless the largest logit is a finite number, for then the model says nothing. NaN logits are
     /// never drawn; ties go to the lowest id.
     ///
-    /// `top_k` cuts first, `top_p` then cuts what `top_k` left, as Hugging Face transformers does.
+    /// The repetition penalty comes first; `top_k` cuts next, `top_p` then cuts what `top_k` left, and `min_p` what `top_p`
+    /// left, as Hugging Face transformers does.
     ///
     /// # Panics
     /// When `logits` is empty.
     pub fn sample(&mut self, logits: &[f32]) -> Option<u32> {
+        let penalised = self.penalty.as_ref().map(|penalty| penalty.apply(logits));
+        let token = self.choose(penalised.as_deref().unwrap_or(logits))?;
+        if let Some(penalty) = &mut self.penalty {
+            penalty.seen.insert(token);
+        }
+        Some(token)
+    }
+
+    fn choose(&mut self, logits: &[f32]) -> Option<u32> {
         let best = most_likely(logits);
         let top = logits[best as usize];
         if !top.is_finite() {
             return None;
         }
-        let Sampling::Random { temperature, top_k, top_p, .. } = self.sampling else { return Some(best) };
+        let Sampling::Random { temperature, top_k, top_p, min_p, .. } = self.sampling else { return Some(best) };
         // The mathematics of this crate, not of the system: exp differs in its last bit from one to the next.
         let weight = |logit: f32| libm::exp((logit as f64 - top as f64) / temperature as f64);
         let candidates = (0u32..).zip(logits).filter(|(_, logit)| !logit.is_nan());
@@ -78,6 +109,8 @@ impl Sampler {
         if top_p < 1.0 {
             keep_mass(&mut candidates, top_p as f64);
         }
+        // The most likely weighs 1.
+        candidates.retain(|candidate| candidate.weight >= min_p as f64);
         Some(self.draw(&candidates))
     }
 
@@ -92,6 +125,24 @@ impl Sampler {
         });
         // Rounding may leave a little when all weights are taken off.
         drawn.or(candidates.iter().rfind(|c| c.weight > 0.0)).expect("the best has weight 1").id
+    }
+}
+
+struct RepetitionPenalty {
+    penalty: f32,
+    seen: HashSet<u32>,
+}
+
+impl RepetitionPenalty {
+    fn apply(&self, logits: &[f32]) -> Vec<f32> {
+        let mut logits = logits.to_vec();
+        for &token in &self.seen {
+            // A token outside the vocabulary is for whoever checks the prompt.
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = if *logit < 0.0 { *logit * self.penalty } else { *logit / self.penalty };
+            }
+        }
+        logits
     }
 }
 
@@ -159,7 +210,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn random(temperature: f32, top_k: usize, top_p: f32, seed: u64) -> Sampler {
-        Sampler::new(Sampling::Random { temperature, top_k, top_p, seed }).unwrap()
+        Sampler::new(Sampling::Random { temperature, top_k, top_p, min_p: 0.0, seed }).unwrap()
     }
 
     #[test]
@@ -197,6 +248,33 @@ mod tests {
         assert_eq!(seen(random(5.0, 2, 1.0, 1)), [1, 3].into());
         assert_eq!(seen(random(1.0, 0, 0.6, 1)), [1].into());
         assert_eq!(seen(random(5.0, 0, 1.0, 1)).len(), 4);
+    }
+
+    #[test]
+    fn min_p_keeps_what_is_likely_enough_beside_the_best() {
+        let logits = [0.0f32, 3.0, 1.0, 2.0, -1.0];
+        let total: f32 = logits.iter().map(|logit| logit.exp()).sum();
+        let probability = |logit: f32| logit.exp() / total;
+        for min_p in [0.0, 0.03, 0.1, 0.3, 0.9, 1.0] {
+            let likely = |id: &u32| probability(logits[*id as usize]) >= min_p * probability(3.0);
+            let direct: std::collections::BTreeSet<u32> = (0..5).filter(likely).collect();
+            let sampling = Sampling::Random { temperature: 1.0, top_k: 0, top_p: 1.0, min_p, seed: 3 };
+            let mut sampler = Sampler::new(sampling).unwrap();
+            let drawn = (0..5000).map(|_| sampler.sample(&logits).unwrap()).collect();
+            assert_eq!(direct, drawn, "{min_p}");
+        }
+    }
+
+    #[test]
+    fn a_penalty_holds_for_the_prompt_and_for_what_was_drawn() {
+        let sampler = || Sampler::new(Sampling::Greedy).unwrap();
+        let logits = [3.0, 2.0, 1.8, -0.5];
+        // Of the prompt 3.0 becomes 1.5; then 2.0 is drawn and becomes 1.0, then 1.8 becomes 0.9. A token counts once.
+        let mut penalised = sampler().with_repetition_penalty(2.0, &[0, 0, 3, 99]).unwrap();
+        assert_eq!([0; 5].map(|_| penalised.sample(&logits).unwrap()), [1, 2, 0, 0, 0]);
+        // Below 0 a penalty makes less of it too.
+        assert_eq!(sampler().with_repetition_penalty(2.0, &[0]).unwrap().sample(&[-1.0, -1.5]), Some(1));
+        assert_eq!(sampler().with_repetition_penalty(1.0, &[0]).unwrap().sample(&logits), Some(0));
     }
 
     #[test]
@@ -244,7 +322,17 @@ mod tests {
     #[test]
     fn refuses_what_cannot_be() {
         for (temperature, top_p) in [(0.0, 1.0), (-1.0, 1.0), (f32::NAN, 1.0), (1.0, 0.0), (1.0, 1.1)] {
-            assert!(Sampler::new(Sampling::Random { temperature, top_k: 0, top_p, seed: 0 }).is_err());
+            assert!(Sampler::new(Sampling::Random { temperature, top_k: 0, top_p, min_p: 0.0, seed: 0 }).is_err());
+        }
+        for min_p in [-0.1, 1.1, f32::NAN] {
+            let sampling = Sampling::Random { temperature: 1.0, top_k: 0, top_p: 1.0, min_p, seed: 0 };
+            assert!(Sampler::new(sampling).is_err(), "{min_p}");
+        }
+        for penalty in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            assert!(
+                Sampler::new(Sampling::Greedy).unwrap().with_repetition_penalty(penalty, &[]).is_err(),
+                "{penalty}"
+            );
         }
     }
 }

@@ -48,7 +48,7 @@ fn no_number<T>(result: Result<T, EngineError>) -> (usize, Origin) {
 #[test]
 fn what_computes_no_number_says_where_it_begins() {
     let prompt = [5, 6, 7, 8, 9];
-    let random = Sampling::Random { temperature: 1.0, top_k: 0, top_p: 1.0, seed: 0 };
+    let random = Sampling::Random { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 };
     let (first, second) = (Part::Attention { layer: 0 }, Part::Mlp { layer: 1 });
     for (tensor, bits, part) in [
         (DOWN, INFINITY, second),

@@ -133,7 +133,7 @@ fn the_observer_hears_every_layer_of_every_chunk_once_under_any_policy() {
             let mut proven = search.clone();
             proven.guarantee = Some(0.1);
             for policy in [AttentionPolicy::Search(&proven), AttentionPolicy::Planner(&proven)] {
-                assert!(gpu.check_policy(policy).unwrap_err().to_string().contains("--device cpu"));
+                assert!(gpu.check_policy(policy).unwrap_err().to_string().contains("on the CPU"));
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Flags of `bench`.
 
 use super::bench_kernel::BenchKernel;
-use super::{GoalArguments, ModelArguments, at_least_one, rounds, share};
+use super::numbers::{at_least_one, rounds, share, whole};
+use super::{GoalArguments, ModelArguments, choices};
 use clap::{Args, Subcommand};
 use runtime::request::AttentionMode;
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ pub enum BenchCommand {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:
+#[command(after_long_help = "Example:
   sparse-accelerate bench ttft --model model.gguf --lengths 512,2048,8192 --attention dense,sparse --runs 5 --json ttft.json")]
 pub struct BenchTtft {
     #[command(flatten)]
@@ -36,7 +37,7 @@ pub struct BenchTtft {
     #[arg(long, value_delimiter = ',', default_value = "512,2048,8192", value_name = "L,..", value_parser = at_least_one)]
     pub lengths: Vec<usize>,
     /// Attention modes
-    #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
+    #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..", value_parser = choices::mode(), help_heading = "Attention")]
     pub attention: Vec<AttentionMode>,
     /// Rounds; each runs every length with every mode
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = at_least_one)]
@@ -44,18 +45,18 @@ pub struct BenchTtft {
     #[command(flatten)]
     pub goal: GoalArguments,
     /// Write the rows to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:
+#[command(after_long_help = "Example:
   sparse-accelerate bench selectors --model model.gguf --texts prose.txt,code.txt --lengths 4096,8192 --json selectors.json")]
 pub struct BenchSelectors {
     #[command(flatten)]
     pub model: ModelArguments,
     /// UTF-8 files; prompts are cut from their beginnings
-    #[arg(long, value_delimiter = ',', value_name = "FILE,..", required = true)]
+    #[arg(long, value_delimiter = ',', value_name = "FILE,..", required = true, help_heading = "Prompt")]
     pub texts: Vec<PathBuf>,
     /// Prompt lengths in tokens
     #[arg(long, value_delimiter = ',', default_value = "4096,8192", value_name = "L,..", value_parser = at_least_one)]
@@ -67,18 +68,18 @@ pub struct BenchSelectors {
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = at_least_one)]
     pub layer_step: usize,
     /// Write the rows to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:
+#[command(after_long_help = "Example:
   sparse-accelerate bench recall --model model.gguf --texts prose.txt,code.txt --lengths 4096 --recalls 0.98 --json recall.json")]
 pub struct BenchRecall {
     #[command(flatten)]
     pub model: ModelArguments,
     /// UTF-8 files; prompts are cut from their beginnings
-    #[arg(long, value_delimiter = ',', value_name = "FILE,..", required = true)]
+    #[arg(long, value_delimiter = ',', value_name = "FILE,..", required = true, help_heading = "Prompt")]
     pub texts: Vec<PathBuf>,
     /// Prompt lengths in tokens
     #[arg(long, value_delimiter = ',', default_value = "4096", value_name = "L,..", value_parser = at_least_one)]
@@ -90,18 +91,18 @@ pub struct BenchRecall {
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = at_least_one)]
     pub layer_step: usize,
     /// Times that each prefill is timed, beside the one that is measured
-    #[arg(long, default_value_t = 3, value_name = "N")]
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = whole::<usize>)]
     pub runs: usize,
     /// Draw so many receipts (`generate --receipt`) of each prompt, and say how many hold what is kept
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = whole::<usize>)]
     pub receipts: usize,
     /// Write the rows to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
 }
 
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(after_long_help = "Examples:
   sparse-accelerate bench crossover --model model.gguf --to 8192 --json crossover.json
   sparse-accelerate bench crossover --model model.gguf --from 1024 --to 32768 --runs 9 --gain 0")]
 pub struct BenchCrossover {
@@ -114,7 +115,7 @@ pub struct BenchCrossover {
     #[arg(long, value_name = "L", value_parser = at_least_one)]
     pub to: Option<usize>,
     /// Lengths tried between the two that hold the answer between them
-    #[arg(long, default_value_t = 3, value_name = "N")]
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = whole::<usize>)]
     pub refinements: usize,
     /// Rounds at each length
     #[arg(long, default_value_t = 7, value_name = "N", value_parser = rounds)]
@@ -126,12 +127,12 @@ pub struct BenchCrossover {
     #[command(flatten)]
     pub goal: GoalArguments,
     /// Write the answer and the times to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:
+#[command(after_long_help = "Example:
   sparse-accelerate bench overhead --model model.gguf --lengths 1,16,64,100 --runs 100 --json overhead.json")]
 pub struct BenchOverhead {
     #[command(flatten)]
@@ -145,12 +146,12 @@ pub struct BenchOverhead {
     #[command(flatten)]
     pub goal: GoalArguments,
     /// Write the rows to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:
+#[command(after_long_help = "Example:
   sparse-accelerate bench growth --model model.gguf --lengths 1024,2048,4096,8192 --runs 5 --json growth.json")]
 pub struct BenchGrowth {
     #[command(flatten)]
@@ -159,7 +160,7 @@ pub struct BenchGrowth {
     #[arg(long, value_delimiter = ',', default_value = "1024,2048,4096,8192", value_name = "L,..", value_parser = at_least_one)]
     pub lengths: Vec<usize>,
     /// Attention modes
-    #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
+    #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..", value_parser = choices::mode(), help_heading = "Attention")]
     pub attention: Vec<AttentionMode>,
     /// Rounds; each runs every length with every mode
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = rounds)]
@@ -167,12 +168,12 @@ pub struct BenchGrowth {
     #[command(flatten)]
     pub goal: GoalArguments,
     /// Write the rows to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:
+#[command(after_long_help = "Example:
   sparse-accelerate bench memory --model model.gguf --lengths 1024,8192 --json memory.json")]
 pub struct BenchMemory {
     #[command(flatten)]
@@ -181,12 +182,12 @@ pub struct BenchMemory {
     #[arg(long, value_delimiter = ',', default_value = "1024,2048,4096,8192", value_name = "L,..", value_parser = at_least_one)]
     pub lengths: Vec<usize>,
     /// Attention modes
-    #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..")]
+    #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..", value_parser = choices::mode(), help_heading = "Attention")]
     pub attention: Vec<AttentionMode>,
     #[command(flatten)]
     pub goal: GoalArguments,
     /// Write the points to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
     /// Measure this length and mode alone, in this process, and print the point as JSON: what the command starts for each
     #[arg(long, hide = true, value_name = "L:MODE", value_parser = point)]
@@ -195,7 +196,7 @@ pub struct BenchMemory {
 
 fn point(text: &str) -> Result<(usize, AttentionMode), String> {
     let (length, mode) = text.split_once(':').ok_or("expected a length and a mode, like 8192:dense")?;
-    Ok((at_least_one(length)?, mode.parse()?))
+    Ok((at_least_one(length)?, choices::mode_named(mode)?))
 }
 
 fn gain(text: &str) -> Result<f64, String> {

@@ -1,6 +1,7 @@
 //! Flags of `bench kernel`.
 
-use super::{at_least_one, head_counts, share};
+use super::choices;
+use super::numbers::{at_least_one, head_counts, share, whole};
 use attention::shape::HeadShape;
 use clap::Args;
 use cuda::bench::{Kernel, KernelBench, What};
@@ -8,14 +9,14 @@ use runtime::request::Device;
 use std::path::PathBuf;
 
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(after_long_help = "Examples:
   sparse-accelerate bench kernel --json kernel.json
   sparse-accelerate bench kernel --heads 14,2,64 --lengths 8192,32768 --centres --runs 30
   sparse-accelerate bench kernel --lengths 4096 --prefix 28672 --what dense,sparse
   sparse-accelerate bench kernel --lengths 32768 --kernel sm80 --what dense")]
 pub struct BenchKernel {
-    /// GPU to measure: cuda or cuda:N
-    #[arg(long, default_value = "cuda:0", value_name = "DEVICE")]
+    /// GPU to measure
+    #[arg(long, default_value = "cuda:0", value_name = "DEVICE", value_parser = choices::device(), help_heading = "Model")]
     pub device: Device,
     /// Query heads, kv heads and head size of the layer
     #[arg(long, default_value = "32,8,128", value_name = "Q,KV,DIM", value_parser = head_shape)]
@@ -27,28 +28,28 @@ pub struct BenchKernel {
     #[arg(long, value_delimiter = ',', default_value = "0.065,0.11,0.26,0.5", value_name = "D,..", value_parser = density)]
     pub densities: Vec<f64>,
     /// Measure each density also with so many single columns a head; 0 is without
-    #[arg(long, default_value_t = 256, value_name = "N")]
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = whole::<usize>)]
     pub columns: usize,
     /// Represent left-out blocks by their centres in those additional rows
     #[arg(long)]
     pub centres: bool,
     /// Keys cached before the first query, as in a chunk of a longer prompt
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = whole::<usize>)]
     pub prefix: usize,
     /// Sequences decoded at a time
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = at_least_one)]
     pub sequences: usize,
-    /// Attention kernel: best, sm80, sm90, fp8 or int8
-    #[arg(long, default_value = "best", value_name = "KERNEL")]
+    /// Attention kernel
+    #[arg(long, default_value = "best", value_name = "KERNEL", value_parser = choices::kernel())]
     pub kernel: Kernel,
-    /// What to time: dense, sparse, search (and the plan it finds), decode
-    #[arg(long, value_delimiter = ',', default_value = "dense,sparse,search,decode", value_name = "WHAT,..")]
+    /// What to time
+    #[arg(long, value_delimiter = ',', default_value = "dense,sparse,search,decode", value_name = "WHAT,..", value_parser = choices::what())]
     pub what: Vec<What>,
     /// Times of each row
     #[arg(long, default_value_t = 9, value_name = "N", value_parser = at_least_one)]
     pub runs: usize,
     /// Write the rows to a file
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub json: Option<PathBuf>,
 }
 
@@ -86,12 +87,14 @@ fn density(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::arguments::{Arguments, BenchCommand, Command};
-    use clap::Parser;
+    use crate::arguments::{Arguments, BenchCommand, Command, command};
+    use clap::FromArgMatches;
 
     fn parse(more: &[&str]) -> Result<super::BenchKernel, String> {
         let all = ["sparse-accelerate", "bench", "kernel"].iter().chain(more);
-        match Arguments::try_parse_from(all).map_err(|error| error.to_string())?.command {
+        let matches = command().try_get_matches_from(all);
+        let parsed = matches.and_then(|matches| Arguments::from_arg_matches(&matches));
+        match parsed.map_err(|error| error.to_string())?.command {
             Command::Bench(BenchCommand::Kernel(kernel)) => Ok(kernel),
             _ => Err("another command".into()),
         }
@@ -121,8 +124,8 @@ mod tests {
         refused("--lengths", "8192,0", "above 0");
         refused("--densities", "0.1,1.5", "above 0, at most 1");
         refused("--densities", "nan", "above 0, at most 1");
-        refused("--kernel", "sm70", "best, sm80, sm90, fp8 or int8");
-        refused("--what", "dense,magic", "dense, sparse, search or decode");
+        refused("--kernel", "sm70", "best, sm80, sm90, fp8, int8");
+        refused("--what", "dense,magic", "dense, sparse, search, decode");
         refused("--runs", "0", "above 0");
     }
 }

@@ -1,27 +1,29 @@
 //! Flags of `reproduce`.
 
-use super::at_least_one;
+use super::choices;
+use super::numbers::{at_least_one, threads};
 use clap::Args;
+use runtime::request::Device;
 use std::path::PathBuf;
 
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(after_long_help = "Examples:
   sparse-accelerate reproduce --model model.gguf --texts prose.txt,code.txt --out report --quick
   sparse-accelerate reproduce --model Qwen/Qwen2.5-0.5B-Instruct --texts prose.txt --to 32768 --out report
 
 Then open report/index.html. Started again after an interruption, it goes on where it was.")]
 pub struct Reproduce {
     /// GGUF file, Hugging Face folder, or Hugging Face id
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub model: String,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto", value_name = "DEVICE")]
-    pub device: String,
+    /// Where the model runs
+    #[arg(long, default_value = "auto", value_name = "DEVICE", value_parser = choices::device(), help_heading = "Model")]
+    pub device: Device,
     /// Worker threads; 0 takes one for each core
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = threads, help_heading = "Model")]
     pub threads: usize,
     /// Long UTF-8 texts, for the likelihood of real text and the study of patterns; without them those steps are left out
-    #[arg(long, value_delimiter = ',', value_name = "FILE,..")]
+    #[arg(long, value_delimiter = ',', value_name = "FILE,..", help_heading = "Prompt")]
     pub texts: Vec<PathBuf>,
     /// Longest prompt, in tokens [default: the model's context, at most 8192]
     #[arg(long, value_name = "L", value_parser = at_least_one)]
@@ -30,6 +32,6 @@ pub struct Reproduce {
     #[arg(long)]
     pub quick: bool,
     /// Folder for the report and the result files; made if it is not there
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     pub out: PathBuf,
 }

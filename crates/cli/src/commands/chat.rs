@@ -71,7 +71,7 @@ pub fn run(arguments: Chat) -> anyhow::Result<()> {
         match (done, is_terminal) {
             (Ok(()), _) => {}
             (Err(error), _) if crate::is_broken_pipe(&error) => return Err(error),
-            (Err(error), true) => crate::note(&format!("error: {error:#}")),
+            (Err(error), true) => crate::note(&crate::option_names::as_flags(&format!("error: {error:#}"))),
             // A script that goes on behind an error answers other questions than it asks.
             (Err(error), false) => return Err(error),
         }

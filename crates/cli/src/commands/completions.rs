@@ -1,13 +1,12 @@
 //! Shell completions.
 
-use crate::arguments::Arguments;
-use clap::CommandFactory;
+use crate::arguments::command;
 use clap_complete::Shell;
 use std::io::{self, Write};
 
 pub fn run(shell: Shell) -> io::Result<()> {
     // Through a buffer: the generator panics when its reader goes away.
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "sparse-accelerate", &mut script);
+    clap_complete::generate(shell, &mut command(), "sparse-accelerate", &mut script);
     io::stdout().write_all(&script)
 }

@@ -2,8 +2,10 @@
 
 use crate::arguments::Generate;
 use crate::interruption::Interruption;
+use crate::progress;
+use crate::prompt::{self, Prompt};
+use crate::ran::Ran;
 use crate::summary::summary;
-use crate::{progress, prompt};
 use anyhow::Context;
 use attention::static_patterns::StaticPatterns;
 use runtime::chat_template::Message;
@@ -21,22 +23,25 @@ struct Answer<'a> {
     #[serde(flatten)]
     stats: &'a RunStats,
     finish_reason: FinishReason,
+    /// What was asked for.
     attention: runtime::request::AttentionMode,
+    #[serde(flatten)]
+    ran: Ran,
     device: &'a str,
     model: &'a str,
 }
 
 pub fn run(arguments: Generate) -> anyhow::Result<()> {
-    let prompt = prompt::read(arguments.prompt.as_deref(), arguments.prompt_file.as_deref())?;
+    let prompt = read_prompt(&arguments)?;
     let patterns = arguments.patterns.as_deref().map(read_patterns).transpose()?;
     let mut engine = progress::load(&arguments.model)?;
     if let Some(patterns) = &patterns {
         let config = engine.config();
         patterns.check_model(config.num_layers, config.num_q_heads)?;
     }
-    let ids = match arguments.chat {
-        true => engine.encode_chat(&[Message::user(prompt)])?,
-        false => engine.encode(&prompt)?,
+    let ids = match &prompt {
+        Prompt::Chat(messages) => engine.encode_chat(messages)?,
+        Prompt::Text(text) => engine.encode(text)?,
     };
     let room = engine.room_for_new_tokens(ids.len());
     // A prompt that leaves none is refused by the engine, which says why.
@@ -48,6 +53,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         guarantee: arguments.guarantee,
         receipt: arguments.receipt.then_some(arguments.sampling.seed),
         sampling: arguments.sampling.sampling(),
+        repetition_penalty: arguments.sampling.repetition_penalty,
         stop_at_eos: !arguments.ignore_eos,
         stop: arguments.stop,
     };
@@ -83,6 +89,10 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
     written?;
 
     let stats = &generation.stats;
+    let ran = match &patterns {
+        Some(_) => Ran::patterns(),
+        None => Ran::of(arguments.attention, stats),
+    };
     let context_is_full = arguments.max_tokens.is_none() && stats.generated_tokens == room;
     if arguments.json {
         let answer = Answer {
@@ -90,19 +100,32 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
             stats,
             finish_reason: generation.finish_reason,
             attention: arguments.attention,
+            ran,
             device: engine.device_name(),
             model: engine.model_name(),
         };
         writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&answer)?)?;
     } else {
         writeln!(io::stdout())?;
-        crate::note(&summary(stats, generation.finish_reason, engine.device_name()));
+        crate::note(&summary(stats, &ran.to_string(), generation.finish_reason, engine.device_name()));
     }
     if context_is_full {
         let context = engine.config().max_context;
         crate::note(&format!("the answer ends because the model's context of {context} tokens is full"));
     }
     interruption.came().map_or(Ok(()), |interrupted| Err(interrupted.into()))
+}
+
+fn read_prompt(arguments: &Generate) -> anyhow::Result<Prompt> {
+    if let Some(file) = &arguments.messages {
+        return Ok(Prompt::Chat(prompt::messages(file)?));
+    }
+    let text = prompt::read(arguments.prompt.as_deref(), arguments.prompt_file.as_deref())?;
+    let system = arguments.system.iter().map(Message::system);
+    Ok(match arguments.chat {
+        true => Prompt::Chat(system.chain([Message::user(text)]).collect()),
+        false => Prompt::Text(text),
+    })
 }
 
 fn read_patterns(path: &Path) -> anyhow::Result<StaticPatterns> {

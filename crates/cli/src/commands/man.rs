@@ -1,8 +1,8 @@
 //! Manual pages.
 
-use crate::arguments::Arguments;
+use crate::arguments::command;
 use anyhow::Context;
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use std::path::Path;
 /// When a page cannot be written.
 pub fn run(folder: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let mut program = Arguments::command().disable_help_subcommand(true);
+    let mut program = command().disable_help_subcommand(true);
     program.build();
     write(&program, folder)
 }

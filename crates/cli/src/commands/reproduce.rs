@@ -74,11 +74,7 @@ struct Model {
 }
 
 fn look_at(arguments: &Reproduce) -> anyhow::Result<Model> {
-    let options = EngineOptions {
-        device: arguments.device.parse().map_err(anyhow::Error::msg)?,
-        threads: arguments.threads,
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions { device: arguments.device, threads: arguments.threads, ..EngineOptions::default() };
     let engine = Engine::load(&arguments.model, &options, &mut |_| {})
         .with_context(|| format!("cannot load the model `{}`", arguments.model))?;
     Ok(Model {

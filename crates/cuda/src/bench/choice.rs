@@ -6,7 +6,6 @@ use crate::attend_sm80::AttendSm80;
 use crate::attend_sm90::AttendSm90;
 use crate::device::Device;
 use attention::shape::HeadShape;
-use std::str::FromStr;
 
 /// A kind of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,19 +23,6 @@ pub enum What {
 impl What {
     /// All of them.
     pub const ALL: [What; 4] = [What::Dense, What::Sparse, What::Search, What::Decode];
-}
-
-impl FromStr for What {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "dense" => Ok(What::Dense),
-            "sparse" => Ok(What::Sparse),
-            "search" => Ok(What::Search),
-            "decode" => Ok(What::Decode),
-            _ => Err(format!("expected dense, sparse, search or decode, found `{s}`")),
-        }
-    }
 }
 
 /// A kernel of attention.
@@ -63,20 +49,6 @@ impl Kernel {
             Kernel::Sm90 => AttendSm90::new(device, heads, Precision::Bf16).map(Attend::Sm90),
             Kernel::Fp8 => AttendSm90::new(device, heads, Precision::Fp8).map(Attend::Sm90),
             Kernel::Int8 => AttendSm80::new(device, heads, Precision::Int8).map(Attend::Sm80),
-        }
-    }
-}
-
-impl FromStr for Kernel {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "best" => Ok(Kernel::Best),
-            "sm80" => Ok(Kernel::Sm80),
-            "sm90" => Ok(Kernel::Sm90),
-            "fp8" => Ok(Kernel::Fp8),
-            "int8" => Ok(Kernel::Int8),
-            _ => Err(format!("expected best, sm80, sm90, fp8 or int8, found `{s}`")),
         }
     }
 }

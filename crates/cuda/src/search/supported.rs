@@ -14,7 +14,7 @@ pub fn check(search: &Search) -> Result<(), Error> {
     let unsupported = |what, expected: String, found: String| Err(Error::Unsupported { what, expected, found });
     let selector = Selector { score: BlockScore::RowPeak { stride: ROW_STRIDE }, rule: BlockRule::Share };
     if search.selector != selector {
-        let expected = format!("{selector:?} on a GPU; others run with --device cpu");
+        let expected = format!("{selector:?} on a GPU; others run on the CPU");
         return unsupported("selector", expected, format!("{:?}", search.selector));
     }
     check_guarantee(search.guarantee)?;
@@ -37,11 +37,9 @@ pub fn check(search: &Search) -> Result<(), Error> {
 pub fn check_guarantee(guarantee: Option<f32>) -> Result<(), Error> {
     let what = "guarantee";
     match guarantee {
-        Some(limit) => Err(Error::Unsupported {
-            what,
-            expected: "none on a GPU; it runs with --device cpu".into(),
-            found: limit.to_string(),
-        }),
+        Some(limit) => {
+            Err(Error::Unsupported { what, expected: "none on a GPU: run on the CPU".into(), found: limit.to_string() })
+        }
         None => Ok(()),
     }
 }
@@ -61,9 +59,9 @@ mod tests {
             check(&search).unwrap_err().to_string()
         };
         let guarantee = refused(&|search| search.guarantee = Some(0.01));
-        assert!(guarantee.contains("--device cpu") && guarantee.contains("0.01"), "{guarantee}");
+        assert!(guarantee.contains("on the CPU") && guarantee.contains("0.01"), "{guarantee}");
         let selector = refused(&|search| search.selector.score = BlockScore::Pooled);
-        assert!(selector.contains("--device cpu") && selector.contains("Pooled"), "{selector}");
+        assert!(selector.contains("on the CPU") && selector.contains("Pooled"), "{selector}");
         for counts in [vec![], vec![64], vec![0, 63], vec![0, 64, 64], vec![0, MOST_COLUMNS + 64]] {
             let columns = refused(&|search| search.column_counts = counts.clone());
             assert!(columns.contains("numbers of columns"), "{columns}");

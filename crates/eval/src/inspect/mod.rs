@@ -18,7 +18,6 @@ use runtime::policy::AttentionPolicy;
 use runtime::request::{Goal, RunStats};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::sync::Mutex;
 
 pub use page::{Source, page};
@@ -33,17 +32,6 @@ pub enum Pool {
     Max,
     /// The mean over causal pairs.
     Mean,
-}
-
-impl FromStr for Pool {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "max" => Ok(Pool::Max),
-            "mean" => Ok(Pool::Mean),
-            _ => Err(format!("pooling is max or mean, not `{s}`")),
-        }
-    }
 }
 
 /// What to look at.

@@ -138,7 +138,7 @@ pub enum ConfigError {
         expected: String,
     },
     /// Two scalings at once.
-    #[error("the model's own files scale RoPE already: leave --rope-scaling away")]
+    #[error("the model's own files scale RoPE already: leave `EngineOptions::stretch` away")]
     Stretched,
     /// GGUF metadata that does not hold.
     #[error(transparent)]

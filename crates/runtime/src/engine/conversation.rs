@@ -82,7 +82,7 @@ impl Conversation<'_> {
     ) -> Result<Generation, EngineError> {
         let accepted = Instant::now();
         let Self { engine, capacity, .. } = *self;
-        let sampler = Sampler::new(request.sampling)?;
+        let sampler = Sampler::new(request.sampling)?.with_repetition_penalty(request.repetition_penalty, prompt)?;
         engine.check_tokens(prompt, request.max_tokens, capacity)?;
         // The logits behind the last token are computed in any case.
         let common = self.cached.iter().zip(&prompt[..prompt.len() - 1]).take_while(|(a, b)| a == b).count();

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub enum LoadError {
     /// Nothing there by that name.
     #[error(
-        "no model at `{0}`: give a .gguf file, a Hugging Face folder, or a Hugging Face id such as `Qwen/Qwen2.5-0.5B-Instruct`"
+        "there is no file or folder `{0}`, and it is no Hugging Face id: give a .gguf file, a Hugging Face folder, or a Hugging Face id such as `Qwen/Qwen2.5-0.5B-Instruct`"
     )]
     NotFound(String),
     /// A file of a folder that no model is read from.
@@ -74,7 +74,7 @@ pub enum LoadError {
         bytes: u64,
     },
     /// Rows that are no whole number of blocks.
-    #[error("rows of {cols} weights are no multiple of {elements}: take --random-weights bf16")]
+    #[error("rows of {cols} weights are no multiple of {elements}: take `RandomWeights::Bf16`")]
     RandomRow {
         /// Elements of a row.
         cols: usize,

@@ -1,7 +1,5 @@
 //! What weights are rounded to when they are loaded, beyond what their file did.
 
-use std::str::FromStr;
-
 /// Rounding of the matrices of all layers, and of what is multiplied by them; the token embedding and the output head stay as
 /// they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,14 +7,4 @@ pub enum Quantization {
     /// 8-bit floats (e4m3), a scale for every output of a matrix and for every token: half the memory of bf16, and twice the
     /// rate of products. GPUs of compute capability 9.0 on.
     Fp8,
-}
-
-impl FromStr for Quantization {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "fp8" => Ok(Self::Fp8),
-            _ => Err(format!("weights can be quantised to fp8, not to `{s}`")),
-        }
-    }
 }

@@ -6,7 +6,6 @@ use half::{bf16, f16};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
-use std::str::FromStr;
 
 /// How random matrices are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,17 +14,6 @@ pub enum RandomWeights {
     Bf16,
     /// Four bits, as GGUF's Q4_0.
     Q4_0,
-}
-
-impl FromStr for RandomWeights {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        match s {
-            "bf16" => Ok(Self::Bf16),
-            "q4_0" => Ok(Self::Q4_0),
-            _ => Err(format!("random weights are bf16 or q4_0, not `{s}`")),
-        }
-    }
 }
 
 /// Numbers that all tensors share: each takes as many as it needs from a place of its own.

@@ -1,5 +1,6 @@
 //! A line that was typed: something to say, or a command.
 
+use crate::arguments::choices::mode_named;
 use runtime::request::AttentionMode;
 use std::path::PathBuf;
 
@@ -51,7 +52,7 @@ impl Line {
         match name {
             "attach" => file().map(Line::Attach),
             "save" => file().map(Line::Save),
-            "attention" => rest.trim().parse().map(Line::Attention),
+            "attention" => mode_named(rest.trim()).map(Line::Attention),
             "stats" => alone(Line::Stats),
             "reset" => alone(Line::Reset),
             "help" => alone(Line::Help),

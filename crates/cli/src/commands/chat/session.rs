@@ -2,6 +2,7 @@
 
 use crate::arguments::Chat;
 use crate::interruption::Interruption;
+use crate::ran::Ran;
 use crate::summary::summary;
 use crate::{json_file, progress, prompt};
 use anyhow::Context;
@@ -22,6 +23,7 @@ pub struct Session<'e> {
     pub attention: AttentionMode,
     goal: Goal,
     sampling: Sampling,
+    repetition_penalty: f32,
     max_tokens: Option<usize>,
     /// Of the last answer.
     summary: Option<String>,
@@ -42,6 +44,7 @@ impl<'e> Session<'e> {
             attention: arguments.attention,
             goal: arguments.goal.goal(),
             sampling: arguments.sampling.sampling(),
+            repetition_penalty: arguments.sampling.repetition_penalty,
             max_tokens: arguments.max_tokens,
             summary: None,
         })
@@ -87,6 +90,7 @@ impl<'e> Session<'e> {
             attention: self.attention,
             goal: self.goal,
             sampling: self.sampling,
+            repetition_penalty: self.repetition_penalty,
             ..Request::default()
         };
         let bar = progress::bar("reading", ids.len() as u64);
@@ -113,7 +117,12 @@ impl<'e> Session<'e> {
         let answer = answer?;
         written?;
         writeln!(io::stdout())?;
-        let summary = summary(&answer.stats, answer.finish_reason, self.engine.device_name());
+        let summary = summary(
+            &answer.stats,
+            &Ran::of(self.attention, &answer.stats).to_string(),
+            answer.finish_reason,
+            self.engine.device_name(),
+        );
         crate::note(&format!("[{summary}]"));
         if answer.finish_reason == FinishReason::Length && answer.stats.generated_tokens == room {
             let capacity = self.conversation.capacity();

@@ -88,7 +88,7 @@ impl Steps<'_> {
         let file = out.join(format!("{name}.json"));
         let common = [
             ("--model", model.clone()),
-            ("--device", device.clone()),
+            ("--device", device.to_string()),
             ("--threads", threads.to_string()),
             ("--json", utf8(&file)?),
         ];

@@ -1,0 +1,134 @@
+//! Flags with a fixed set of values: for each what is typed, a word about it, and what it is.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use cuda::bench::{Kernel, What};
+use eval::inspect::Pool;
+use eval::tasks::Match;
+use runtime::policy::AttentionPrecision;
+use runtime::request::{AttentionMode, Device};
+use runtime::weights::{Quantization, RandomWeights};
+
+type Choice<T> = (&'static str, &'static str, T);
+
+const MODES: [Choice<AttentionMode>; 3] = [
+    (AttentionMode::Auto.name(), "sparse where it pays and memory suffices", AttentionMode::Auto),
+    (AttentionMode::Dense.name(), "every pair of tokens", AttentionMode::Dense),
+    (AttentionMode::Sparse.name(), "the cheapest pattern of each head that meets the goal", AttentionMode::Sparse),
+];
+
+/// The last stands for many.
+const DEVICES: [Choice<Option<Device>>; 4] = [
+    ("auto", "the first GPU that runs the model, else the CPU", Some(Device::Auto)),
+    ("cpu", "the CPU", Some(Device::Cpu)),
+    ("cuda", "the first NVIDIA GPU", Some(Device::Cuda(0))),
+    ("cuda:N", "the NVIDIA GPU of this index, from 0", None),
+];
+
+const QUANTIZATIONS: [Choice<Quantization>; 1] = [("fp8", "8-bit floats (NVIDIA Hopper or newer)", Quantization::Fp8)];
+
+const PRECISIONS: [Choice<AttentionPrecision>; 3] = [
+    ("bf16", "16-bit floats", AttentionPrecision::Bf16),
+    ("int8", "scores in 8-bit integers, for cards before Hopper", AttentionPrecision::Int8),
+    ("fp8", "8-bit floats (Hopper)", AttentionPrecision::Fp8),
+];
+
+const RANDOM_WEIGHTS: [Choice<RandomWeights>; 2] =
+    [("bf16", "16-bit floats", RandomWeights::Bf16), ("q4_0", "four bits, as GGUF's Q4_0", RandomWeights::Q4_0)];
+
+const MATCHES: [Choice<Match>; 2] =
+    [("contains", "a right answer stands in it", Match::Contains), ("exact", "it is a right answer", Match::Exact)];
+
+const POOLS: [Choice<Pool>; 2] =
+    [("max", "the largest: single keys stay visible", Pool::Max), ("mean", "the mean", Pool::Mean)];
+
+const KERNELS: [Choice<Kernel>; 5] = [
+    ("best", "the one that the engine takes", Kernel::Best),
+    ("sm80", "for compute capability 8.0 and above", Kernel::Sm80),
+    ("sm90", "for Hopper", Kernel::Sm90),
+    ("fp8", "for Hopper, in 8-bit floats", Kernel::Fp8),
+    ("int8", "as sm80, scores in 8-bit integers", Kernel::Int8),
+];
+
+const WHATS: [Choice<What>; 4] = [
+    ("dense", "every causal pair", What::Dense),
+    ("sparse", "random plans", What::Sparse),
+    ("search", "the search, its stages, and the plan it finds", What::Search),
+    ("decode", "one query a sequence", What::Decode),
+];
+
+pub fn mode() -> impl TypedValueParser<Value = AttentionMode> {
+    parser(&MODES)
+}
+
+pub fn device() -> impl TypedValueParser<Value = Device> {
+    OneDevice
+}
+
+pub fn quantization() -> impl TypedValueParser<Value = Quantization> {
+    parser(&QUANTIZATIONS)
+}
+
+pub fn precision() -> impl TypedValueParser<Value = AttentionPrecision> {
+    parser(&PRECISIONS)
+}
+
+pub fn random_weights() -> impl TypedValueParser<Value = RandomWeights> {
+    parser(&RANDOM_WEIGHTS)
+}
+
+pub fn matching() -> impl TypedValueParser<Value = Match> {
+    parser(&MATCHES)
+}
+
+pub fn pool() -> impl TypedValueParser<Value = Pool> {
+    parser(&POOLS)
+}
+
+pub fn kernel() -> impl TypedValueParser<Value = Kernel> {
+    parser(&KERNELS)
+}
+
+pub fn what() -> impl TypedValueParser<Value = What> {
+    parser(&WHATS)
+}
+
+/// A mode that is no flag's value.
+///
+/// # Errors
+/// When there is none of this name: the names.
+pub fn mode_named(name: &str) -> Result<AttentionMode, String> {
+    let found = MODES.iter().find(|choice| choice.0 == name).map(|choice| choice.2);
+    found.ok_or_else(|| format!("expected {}, found `{name}`", MODES.map(|choice| choice.0).join(", ")))
+}
+
+fn possible_value<T>(&(name, word, _): &Choice<T>) -> PossibleValue {
+    PossibleValue::new(name).help(word)
+}
+
+fn parser<T: Copy + Send + Sync + 'static>(choices: &'static [Choice<T>]) -> impl TypedValueParser<Value = T> {
+    let of_name = |name: String| choices.iter().find(|choice| choice.0 == name).expect("a possible value").2;
+    PossibleValuesParser::new(choices.iter().map(possible_value)).map(of_name)
+}
+
+#[derive(Clone)]
+struct OneDevice;
+
+impl TypedValueParser for OneDevice {
+    type Value = Device;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        flag: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<Device, clap::Error> {
+        let index = value.to_str().and_then(|text| text.strip_prefix("cuda:")?.parse().ok());
+        let by_name =
+            parser(&DEVICES).try_map(|device| device.ok_or("N stands for the index of a GPU, from 0, as in cuda:1"));
+        index.map(Device::Cuda).map_or_else(|| by_name.parse_ref(command, flag, value), Ok)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(DEVICES.iter().map(possible_value)))
+    }
+}
