@@ -4,6 +4,7 @@ mod bench;
 mod bench_kernel;
 mod chat;
 mod eval_prompts;
+mod eval_ruler;
 mod inspect;
 mod reproduce;
 mod sampling;
@@ -23,6 +24,7 @@ pub use bench::*;
 pub use bench_kernel::BenchKernel;
 pub use chat::Chat;
 pub use eval_prompts::EvalPrompts;
+pub use eval_ruler::EvalRuler;
 pub use inspect::*;
 pub use reproduce::*;
 pub use sampling::SamplingArguments;
@@ -93,6 +95,8 @@ pub enum EvalCommand {
     #[command(after_help = "Example:
   sparse-accelerate eval needle --model model.gguf --lengths 4096,8192 --samples 100 --json needle.json")]
     Needle(EvalRetrieval),
+    /// RULER's thirteen tasks: needles, variable tracking, common and frequent words, questions about documents
+    Ruler(EvalRuler),
     /// Negative log-likelihood of the end of long texts
     Perplexity(EvalPerplexity),
     /// Prompts of your own: are they answered right, and as dense attention answers them?
