@@ -6,6 +6,7 @@ mod chat;
 pub mod choices;
 mod eval;
 mod eval_prompts;
+mod eval_ruler;
 mod generate;
 #[cfg(test)]
 mod help_tests;
@@ -26,6 +27,7 @@ pub use bench_kernel::BenchKernel;
 pub use chat::Chat;
 pub use eval::{EvalCommand, EvalPerplexity, EvalRetrieval};
 pub use eval_prompts::EvalPrompts;
+pub use eval_ruler::EvalRuler;
 pub use generate::Generate;
 pub use inspect::*;
 pub use model::{GoalArguments, ModelArguments};

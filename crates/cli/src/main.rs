@@ -53,6 +53,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Bench(BenchCommand::Kernel(kernel)) => commands::bench_kernel::run(kernel),
         Command::Eval(EvalCommand::Passkey(flags)) => commands::eval_retrieval::run(Task::Passkey, flags),
         Command::Eval(EvalCommand::Needle(flags)) => commands::eval_retrieval::run(Task::Needle, flags),
+        Command::Eval(EvalCommand::Ruler(ruler)) => commands::eval_ruler::run(ruler),
         Command::Eval(EvalCommand::Perplexity(perplexity)) => commands::eval_perplexity::run(perplexity),
         Command::Eval(EvalCommand::Prompts(prompts)) => commands::eval_prompts::run(prompts),
         Command::Eval(EvalCommand::Ablation(ablation)) => commands::eval_ablation::run(ablation),

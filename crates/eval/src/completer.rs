@@ -11,8 +11,10 @@ pub trait Completer {
     fn max_context(&self) -> usize;
     /// Token ids of `text`, with the special tokens the model wants around a prompt.
     fn encode(&self, text: &str) -> Result<Vec<u32>, EngineError>;
-    /// Token ids of a chat, as the model's template writes it, ready for the model's turn.
-    fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError>;
+    /// Whether the model has a chat template.
+    fn can_chat(&self) -> bool;
+    /// Token ids of a chat, as the model's template writes it, and of what the model's turn opens with.
+    fn encode_chat(&self, messages: &[Message], opening: &str) -> Result<Vec<u32>, EngineError>;
     /// Counts the most memory held anew, for what is run next.
     fn forget_peak_memory(&mut self) {}
     /// Runs a prompt to the end.
@@ -28,8 +30,12 @@ impl Completer for Engine {
         Engine::encode(self, text)
     }
 
-    fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
-        Engine::encode_chat(self, messages)
+    fn can_chat(&self) -> bool {
+        self.has_chat_template()
+    }
+
+    fn encode_chat(&self, messages: &[Message], opening: &str) -> Result<Vec<u32>, EngineError> {
+        self.encode_opened_chat(messages, opening)
     }
 
     fn forget_peak_memory(&mut self) {

@@ -20,11 +20,14 @@ pub enum EvalError {
         max_context: usize,
     },
     /// The task's own sentences do not fit.
-    #[error("a passkey prompt of at most {limit} tokens cannot be written: without any filler it has {least} already")]
+    #[error(
+        "a prompt of at most {limit} tokens cannot be written: with the least text to search it has {least} already: ask for a \
+         longer one"
+    )]
     PromptTooShort {
         /// Tokens the prompt may have.
         limit: usize,
-        /// Tokens of the prompt without filler.
+        /// Tokens of the shortest prompt.
         least: usize,
     },
     /// A line of a file of prompts that holds none.
@@ -75,6 +78,38 @@ pub enum EvalError {
         limit: usize,
         /// Tokens at which it stopped growing.
         tokens: usize,
+    },
+    /// A task whose prompt cannot be written.
+    #[error("the prompt of {task} at {length} tokens")]
+    Task {
+        /// The task.
+        task: &'static str,
+        /// Tokens asked for.
+        length: usize,
+        /// Why.
+        source: Box<EvalError>,
+    },
+    /// A source that has no more text.
+    #[error("a prompt of {limit} tokens cannot be written: all of the source makes {tokens}; ask for a shorter one")]
+    SourceUsedUp {
+        /// Tokens the prompt may have.
+        limit: usize,
+        /// Tokens of all that there is.
+        tokens: usize,
+    },
+    /// A task whose text is not there.
+    #[error("{} is missing: `scripts/fetch-ruler-texts DIR` gets it, `--sources DIR` names its folder", missing.join(", "))]
+    NoSource {
+        /// Files that are not there.
+        missing: Vec<&'static str>,
+    },
+    /// A source text that is not what its name says.
+    #[error("{}: {problem}; `scripts/fetch-ruler-texts DIR` gets it anew", path.display())]
+    Source {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What was found.
+        problem: String,
     },
     /// A text that is shorter than the prompts that are to be cut from it.
     #[error(

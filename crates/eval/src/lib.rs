@@ -41,6 +41,7 @@ pub mod tasks;
 
 mod completer;
 mod error;
+mod random;
 
 pub use completer::Completer;
 pub use error::{EvalError, LEAST_ROUNDS};

@@ -28,8 +28,13 @@ impl Completer for ScriptedModel {
         Ok(text.bytes().map(u32::from).collect())
     }
 
-    fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
-        self.encode(&messages.iter().map(|message| message.content.as_str()).collect::<String>())
+    fn can_chat(&self) -> bool {
+        true
+    }
+
+    fn encode_chat(&self, messages: &[Message], opening: &str) -> Result<Vec<u32>, EngineError> {
+        let contents: String = messages.iter().map(|message| message.content.as_str()).collect();
+        self.encode(&(contents + opening))
     }
 
     fn forget_peak_memory(&mut self) {

@@ -1,11 +1,13 @@
 //! The little arithmetic that results need.
 
 mod bootstrap;
+mod paired;
 mod power_law;
 
 use serde::{Deserialize, Serialize};
 
 pub use bootstrap::{Estimate, bootstrap95, bootstrap95_by};
+pub use paired::{exact_sign_flip_test, holm};
 pub use power_law::growth_exponent;
 
 /// Two-sided 95% quantile of the normal distribution.

@@ -371,10 +371,24 @@ impl Engine {
     /// # Errors
     /// As [`render_chat`](Self::render_chat), and when the tokenizer cannot represent the chat.
     pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
-        let marks = Marks::new(&self.tokenizer, messages.iter().map(|message| message.content.as_str()));
+        self.encode_opened_chat(messages, "")
+    }
+
+    /// As [`encode_chat`](Self::encode_chat), of a chat whose assistant has written `opening` already and goes on from there.
+    ///
+    /// # Errors
+    /// As `encode_chat`.
+    pub fn encode_opened_chat(&self, messages: &[Message], opening: &str) -> Result<Vec<u32>, EngineError> {
+        let texts = messages.iter().map(|message| message.content.as_str()).chain([opening]);
+        let marks = Marks::new(&self.tokenizer, texts);
         let marked = |message: &Message| Message { content: marks.put_into(&message.content), ..message.clone() };
-        let text = self.render_chat(&messages.iter().map(marked).collect::<Vec<_>>())?;
-        Ok(self.tokenizer.encode_marked(&text, &marks)?)
+        let chat = self.render_chat(&messages.iter().map(marked).collect::<Vec<_>>())?;
+        Ok(self.tokenizer.encode_marked(&(chat + &marks.put_into(opening)), &marks)?)
+    }
+
+    /// Whether the model has a chat template.
+    pub fn has_chat_template(&self) -> bool {
+        self.template.is_some()
     }
 
     /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included; with `sparse`, what finds and

@@ -4,6 +4,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use cuda::bench::{Kernel, What};
 use eval::inspect::Pool;
 use eval::tasks::Match;
+use eval::tasks::ruler::Task;
 use runtime::policy::AttentionPrecision;
 use runtime::request::{AttentionMode, Device};
 use runtime::weights::{Quantization, RandomWeights};
@@ -56,6 +57,26 @@ const WHATS: [Choice<What>; 4] = [
     ("decode", "one query a sequence", What::Decode),
 ];
 
+const TASKS: [Choice<Task>; 13] = [
+    task(Task::Single1, "one number in noise"),
+    task(Task::Single2, "one number in essays"),
+    task(Task::Single3, "one UUID in essays"),
+    task(Task::MultiKey1, "four numbers in essays, one asked for"),
+    task(Task::MultiKey2, "one number among nothing but numbers of other keys"),
+    task(Task::MultiKey3, "one UUID among nothing but UUIDs of other UUIDs"),
+    task(Task::MultiValue, "four numbers of one key in essays"),
+    task(Task::MultiQuery, "four numbers in essays, all asked for"),
+    task(Task::Variables, "variables with the value of the first, over four hops"),
+    task(Task::CommonWords, "the ten words of a list that appear most often"),
+    task(Task::FrequentWords, "the three coded words that appear most often"),
+    task(Task::Squad, "questions about one document (SQuAD)"),
+    task(Task::HotpotQa, "questions about two documents (HotpotQA)"),
+];
+
+const fn task(task: Task, word: &'static str) -> Choice<Task> {
+    (task.name(), word, task)
+}
+
 pub fn mode() -> impl TypedValueParser<Value = AttentionMode> {
     parser(&MODES)
 }
@@ -90,6 +111,10 @@ pub fn kernel() -> impl TypedValueParser<Value = Kernel> {
 
 pub fn what() -> impl TypedValueParser<Value = What> {
     parser(&WHATS)
+}
+
+pub fn ruler_task() -> impl TypedValueParser<Value = Task> {
+    parser(&TASKS)
 }
 
 /// A mode that is no flag's value.

@@ -2,7 +2,7 @@
 
 use super::inspect::EvalAblation;
 use super::numbers::{at_least_one, whole};
-use super::{EvalPrompts, GoalArguments, ModelArguments, choices};
+use super::{EvalPrompts, EvalRuler, GoalArguments, ModelArguments, choices};
 use clap::{Args, Subcommand};
 use runtime::request::AttentionMode;
 use std::path::PathBuf;
@@ -17,6 +17,8 @@ pub enum EvalCommand {
     #[command(after_long_help = "Example:
   sparse-accelerate eval needle --model model.gguf --lengths 4096,8192 --samples 100 --json needle.json")]
     Needle(EvalRetrieval),
+    /// RULER's thirteen tasks: needles, variable tracking, common and frequent words, questions about documents
+    Ruler(EvalRuler),
     /// Negative log-likelihood of the end of long texts
     Perplexity(EvalPerplexity),
     /// Prompts of your own: are they answered right, and as dense attention answers them?

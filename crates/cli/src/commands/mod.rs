@@ -17,6 +17,7 @@ pub mod eval_ablation;
 pub mod eval_perplexity;
 pub mod eval_prompts;
 pub mod eval_retrieval;
+pub mod eval_ruler;
 pub mod explain;
 pub mod generate;
 pub mod inspect;

@@ -26,7 +26,11 @@ impl<F: Fn(usize, AttentionMode, usize) -> f64> Completer for ScriptedTimes<F> {
         Ok(text.bytes().map(u32::from).collect())
     }
 
-    fn encode_chat(&self, _: &[Message]) -> Result<Vec<u32>, EngineError> {
+    fn can_chat(&self) -> bool {
+        false
+    }
+
+    fn encode_chat(&self, _: &[Message], _: &str) -> Result<Vec<u32>, EngineError> {
         unreachable!("no chat is asked")
     }
 

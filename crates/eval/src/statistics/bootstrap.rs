@@ -1,5 +1,6 @@
 //! Intervals by resampling, for statistics that have no formula.
 
+use crate::random::Random;
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
@@ -42,26 +43,16 @@ pub fn bootstrap95_by<T: Copy>(
 ) -> Estimate<T> {
     let mut rounds: Vec<usize> = (0..n).collect();
     let value = statistic(&rounds);
-    let mut state = 0;
+    let mut random = Random::new(0);
     let mut resampled: Vec<T> = (0..RESAMPLES)
         .map(|_| {
-            rounds.iter_mut().for_each(|round| *round = random_below(&mut state, n));
+            rounds.iter_mut().for_each(|round| *round = random.below(n));
             statistic(&rounds)
         })
         .collect();
     resampled.sort_by(order);
     let tail = RESAMPLES / 40;
     Estimate { value, ci95: [resampled[tail], resampled[RESAMPLES - 1 - tail]] }
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014), reduced without a visible bias for small `n`.
-fn random_below(state: &mut u64, n: usize) -> usize {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^= z >> 31;
-    ((z as u128 * n as u128) >> 64) as usize
 }
 
 #[cfg(test)]

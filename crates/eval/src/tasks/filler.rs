@@ -1,5 +1,6 @@
 //! Text that says nothing, as much of it as fits.
 
+use super::fit;
 use crate::{Completer, EvalError};
 
 pub(super) const FILLER: &str =
@@ -7,33 +8,8 @@ pub(super) const FILLER: &str =
 
 /// The longest prompt of at most `limit` tokens that `write` makes of some number of fillers.
 pub(super) fn fit(model: &impl Completer, limit: usize, write: impl Fn(usize) -> String) -> Result<String, EvalError> {
-    let tokens = |fillers: usize| model.encode(&write(fillers)).map(|ids| ids.len());
-    let least = tokens(0)?;
-    if least > limit {
-        return Err(EvalError::PromptTooShort { limit, least });
-    }
-    // Every filler costs the same number of tokens but for the places where texts meet, so the guess is nearly right.
-    let (fewer, more) = (tokens(8)?, tokens(16)?);
-    let per_filler = match more.saturating_sub(fewer) {
-        0 => return Err(EvalError::PromptDoesNotGrow { limit, tokens: more }),
-        growth => (growth / 8).max(1),
-    };
-    let mut fillers = (limit - least) / per_filler;
-    let mut reached = tokens(fillers)?;
-    while reached > limit {
-        fillers -= 1;
-        reached = tokens(fillers)?;
-    }
-    loop {
-        let longer = tokens(fillers + 1)?;
-        if longer > limit {
-            return Ok(write(fillers));
-        }
-        if longer <= reached {
-            return Err(EvalError::PromptDoesNotGrow { limit, tokens: reached });
-        }
-        (fillers, reached) = (fillers + 1, longer);
-    }
+    let fillers = fit::most(limit, 0..=usize::MAX, |fillers| Ok(model.encode(&write(fillers))?.len()))?;
+    Ok(write(fillers))
 }
 
 #[cfg(test)]
@@ -55,7 +31,11 @@ mod tests {
             Ok(text.bytes().take(self.0).map(u32::from).collect())
         }
 
-        fn encode_chat(&self, _: &[Message]) -> Result<Vec<u32>, EngineError> {
+        fn can_chat(&self) -> bool {
+            false
+        }
+
+        fn encode_chat(&self, _: &[Message], _: &str) -> Result<Vec<u32>, EngineError> {
             unreachable!("no chat is asked")
         }
 

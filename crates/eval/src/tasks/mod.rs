@@ -5,8 +5,10 @@ pub mod passkey;
 pub mod perplexity;
 pub mod prompts;
 pub mod retrieval;
+pub mod ruler;
 
 mod filler;
+mod fit;
 mod pairs;
 mod question;
 mod score;

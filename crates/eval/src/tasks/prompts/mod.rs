@@ -157,7 +157,7 @@ impl Prompts {
         let line = prompt.line;
         let ids = match &prompt.text {
             Text::Plain(text) => model.encode(text),
-            Text::Chat(messages) => model.encode_chat(messages),
+            Text::Chat(messages) => model.encode_chat(messages, ""),
         };
         let ids = ids.map_err(|source| EvalError::Prompt { line, source })?;
         let (tokens, max_context) = (ids.len(), model.max_context());

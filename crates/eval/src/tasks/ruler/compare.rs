@@ -1,0 +1,115 @@
+//! Scores of a task at a length, and of each mode beside dense on the same prompts.
+
+use super::{Sample, Task};
+use crate::statistics::{Estimate, bootstrap95, exact_sign_flip_test, exact_sign_test, holm, mean};
+use crate::tasks::question::mean_kept;
+use runtime::request::AttentionMode;
+use serde::{Deserialize, Serialize};
+
+/// Score of one attention mode in one task at one length.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Row {
+    /// Task.
+    pub task: Task,
+    /// Length asked for, answer included.
+    pub length: usize,
+    /// Attention mode.
+    pub attention: AttentionMode,
+    /// Mean score, 0 to 1, and its interval from prompts drawn again.
+    pub score: Estimate,
+    /// Prompts with everything found.
+    pub right: usize,
+    /// Prompts.
+    pub n: usize,
+    /// Mean density.
+    pub density: f64,
+    /// Attention kept, by the receipts of the prompts, mean; nothing where none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<f64>,
+    /// Mean time to first token.
+    pub ttft_ms: f64,
+}
+
+/// A mode beside dense attention on the same prompts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Beside {
+    /// Task.
+    pub task: Task,
+    /// Length asked for, answer included.
+    pub length: usize,
+    /// Attention mode.
+    pub attention: AttentionMode,
+    /// Mean score less that of dense, and its interval from prompts drawn again.
+    pub difference: Estimate,
+    /// How likely so large a difference is by chance: the exact permutation test of all signs.
+    pub p_value: f64,
+    /// The same, after Holm's correction for all tasks, lengths and modes of the run.
+    pub p_holm: f64,
+    /// Prompts of which only dense found everything.
+    pub lost: usize,
+    /// Prompts of which only this mode found everything.
+    pub won: usize,
+    /// McNemar's exact test of lost against won.
+    pub p_lost_won: f64,
+    /// Prompts.
+    pub n: usize,
+}
+
+/// Scores of samples, task by task and length by length, in their order.
+pub(super) fn compare(samples: &[Sample], attention: &[AttentionMode]) -> (Vec<Row>, Vec<Beside>) {
+    let (mut rows, mut all_beside) = (Vec::new(), Vec::new());
+    for of_one in samples.chunk_by(|a, b| (a.task, a.length) == (b.task, b.length)) {
+        let of = |mode| of_one.iter().filter(|sample| sample.attention == mode).collect::<Vec<_>>();
+        let dense = of(AttentionMode::Dense);
+        for &mode in attention {
+            let own = of(mode);
+            rows.push(row(&own));
+            if mode != AttentionMode::Dense && !dense.is_empty() {
+                all_beside.push(beside(&own, &dense));
+            }
+        }
+    }
+    let corrected = holm(&all_beside.iter().map(|beside| beside.p_value).collect::<Vec<_>>());
+    for (beside, p_holm) in all_beside.iter_mut().zip(corrected) {
+        beside.p_holm = p_holm;
+    }
+    (rows, all_beside)
+}
+
+fn row(samples: &[&Sample]) -> Row {
+    Row {
+        task: samples[0].task,
+        length: samples[0].length,
+        attention: samples[0].attention,
+        score: bootstrap95(samples.len(), |drawn| mean(drawn.iter().map(|&n| samples[n].score()))),
+        right: samples.iter().filter(|sample| sample.is_right()).count(),
+        n: samples.len(),
+        density: mean(samples.iter().map(|sample| sample.density)),
+        kept: mean_kept(samples.iter().map(|sample| sample.kept)),
+        ttft_ms: mean(samples.iter().map(|sample| sample.ttft_ms)),
+    }
+}
+
+fn beside(own: &[&Sample], dense: &[&Sample]) -> Beside {
+    let pairs: Vec<(&Sample, &Sample)> = own.iter().copied().zip(dense.iter().copied()).collect();
+    let only = |is: fn(&Sample, &Sample) -> bool| pairs.iter().filter(|(own, dense)| is(own, dense)).count();
+    let lost = only(|own, dense| dense.is_right() && !own.is_right());
+    let won = only(|own, dense| own.is_right() && !dense.is_right());
+    // All prompts of a task have as many things to find, so counts compare as scores do.
+    let differences: Vec<i64> = pairs.iter().map(|(own, dense)| own.found as i64 - dense.found as i64).collect();
+    let p_value = exact_sign_flip_test(&differences);
+    Beside {
+        task: own[0].task,
+        length: own[0].length,
+        attention: own[0].attention,
+        difference: bootstrap95(pairs.len(), |drawn| {
+            mean(drawn.iter().map(|&n| pairs[n].0.score() - pairs[n].1.score()))
+        }),
+        p_value,
+        p_holm: p_value,
+        lost,
+        won,
+        p_lost_won: exact_sign_test(lost, won),
+        n: pairs.len(),
+    }
+}

@@ -1,0 +1,176 @@
+//! Writes the prompts, asks them, and scores the answers.
+
+use super::compare::{self, Beside, Row};
+use super::{Asking, Sources, Task};
+use crate::samples::{Key, Samples};
+use crate::tasks::question::{PROMPT, predict};
+use crate::{Completer, EvalError};
+use attention::receipt::Kept;
+use runtime::request::{AttentionMode, Goal, Request};
+use serde::{Deserialize, Serialize};
+
+/// What to ask.
+#[derive(Debug)]
+pub struct Ruler {
+    /// Tasks.
+    pub tasks: Vec<Task>,
+    /// What their prompts are made of.
+    pub sources: Sources,
+    /// How the model is asked.
+    pub asking: Asking,
+    /// Tokens of prompt and answer together, as RULER counts them.
+    pub lengths: Vec<usize>,
+    /// Prompts of each task and length.
+    pub samples: usize,
+    /// Attention modes to pair; each answers every prompt.
+    pub attention: Vec<AttentionMode>,
+    /// What sparse attention aims at.
+    pub goal: Goal,
+    /// Seed of what is drawn.
+    pub seed: u64,
+    /// Seed of the rows that say what attention was kept; nothing draws none.
+    pub receipt: Option<u64>,
+}
+
+/// Everything that was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// One for each task, length and attention mode.
+    pub rows: Vec<Row>,
+    /// One for each task, length and mode that ran beside dense.
+    pub beside_dense: Vec<Beside>,
+    /// One for each prompt and mode.
+    pub samples: Vec<Sample>,
+}
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Task.
+    pub task: Task,
+    /// Length asked for, answer included.
+    pub length: usize,
+    /// Which prompt.
+    pub sample: usize,
+    /// Attention mode.
+    pub attention: AttentionMode,
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// What should stand in the answer.
+    pub answers: Vec<String>,
+    /// What the model wrote behind the opening of its answer.
+    pub answer: String,
+    /// Things found.
+    pub found: usize,
+    /// Things to find.
+    pub of: usize,
+    /// Computed pairs over causal pairs.
+    pub density: f64,
+    /// Attention kept, by a receipt; nothing where none was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+    /// Time to first token.
+    pub ttft_ms: f64,
+}
+
+impl Sample {
+    /// Share of what was to find.
+    pub fn score(&self) -> f64 {
+        self.found as f64 / self.of as f64
+    }
+
+    /// Whether all was found.
+    pub fn is_right(&self) -> bool {
+        self.found == self.of
+    }
+}
+
+impl Ruler {
+    /// How many answers there will be.
+    pub fn answers(&self) -> usize {
+        self.tasks.len() * self.lengths.len() * self.samples * self.attention.len()
+    }
+
+    /// Asks everything that `kept` has no answer of. `done` hears each answer, in the order of the prompts.
+    ///
+    /// # Errors
+    /// When there is nothing to ask, a length is beyond the model's context, a prompt cannot be written, an answer cannot be kept,
+    /// or the engine refuses.
+    pub fn run(
+        &self,
+        model: &mut impl Completer,
+        kept: &mut Samples,
+        done: &mut dyn FnMut(&Sample),
+    ) -> Result<Outcome, EvalError> {
+        self.check(model.max_context())?;
+        // All of them first: one that cannot be written is told before hours of others.
+        let mut exercises = Vec::new();
+        for &task in &self.tasks {
+            for &length in &self.lengths {
+                for sample in 0..self.samples {
+                    let exercise = kept.once(self.key(task, length, sample, PROMPT), || {
+                        let exercise = task.exercise(model, self.asking, &self.sources, [length, sample], self.seed);
+                        exercise.map_err(|source| EvalError::Task {
+                            task: task.name(),
+                            length,
+                            source: Box::new(source),
+                        })
+                    })?;
+                    exercises.push((task, length, sample, exercise));
+                }
+            }
+        }
+        let mut samples = Vec::new();
+        for (task, length, sample, exercise) in &exercises {
+            let prompt = exercise.encode(model, self.asking)?;
+            for &attention in &self.attention {
+                let key = self.key(*task, *length, *sample, &attention.to_string());
+                let answer = kept.once(key, || {
+                    let (max_tokens, goal, receipt) = (task.answer_tokens(), self.goal, self.receipt);
+                    let request = Request { max_tokens, attention, goal, receipt, ..Request::default() };
+                    let answer = predict(model, &prompt, &request)?;
+                    let (found, of) = task.credit().found(&answer.answer, &exercise.answers);
+                    Ok(Sample {
+                        task: *task,
+                        length: *length,
+                        sample: *sample,
+                        attention,
+                        prompt_tokens: answer.prompt_tokens,
+                        answers: exercise.answers.clone(),
+                        answer: answer.answer,
+                        found,
+                        of,
+                        density: answer.density,
+                        kept: answer.kept,
+                        ttft_ms: answer.ttft_ms,
+                    })
+                })?;
+                done(&answer);
+                samples.push(answer);
+            }
+        }
+        let (rows, beside_dense) = compare::compare(&samples, &self.attention);
+        Ok(Outcome { rows, beside_dense, samples })
+    }
+
+    fn check(&self, max_context: usize) -> Result<(), EvalError> {
+        for (empty, what) in [
+            (self.tasks.is_empty(), "the list of tasks"),
+            (self.lengths.is_empty(), "the list of lengths"),
+            (self.samples == 0, "the number of samples"),
+            (self.attention.is_empty(), "the list of attention modes"),
+        ] {
+            if empty {
+                return Err(EvalError::Nothing(what));
+            }
+        }
+        match self.lengths.iter().find(|length| **length > max_context) {
+            Some(&length) => Err(EvalError::BeyondContext { length, max_context }),
+            None => Ok(()),
+        }
+    }
+
+    fn key(&self, task: Task, length: usize, index: usize, mode: &str) -> Key {
+        Key { task: task.name().into(), length, index, seed: self.seed, mode: mode.into() }
+    }
+}

@@ -1,0 +1,94 @@
+//! Asking and scoring.
+
+use super::super::{Asking, Credit, Ruler, Task};
+use super::sources;
+use crate::EvalError;
+use crate::origin::Origin;
+use crate::samples::{Head, Samples};
+use crate::scripted_model::ScriptedModel;
+use runtime::request::{AttentionMode, Goal};
+
+fn ruler(tasks: &[Task]) -> Ruler {
+    Ruler {
+        tasks: tasks.to_vec(),
+        sources: sources(),
+        asking: Asking::Plain,
+        lengths: vec![2000, 3000],
+        samples: 4,
+        attention: vec![AttentionMode::Dense, AttentionMode::Sparse],
+        goal: Goal::default(),
+        seed: 0,
+        receipt: None,
+    }
+}
+
+#[test]
+fn answers_get_what_ruler_gives() {
+    let right = ["Ab".to_string(), "12".into(), "c d".into(), "no".into()];
+    for (answer, share, any) in
+        [("AB, 12 and C D", 3, 1), ("12", 1, 1), ("c  d", 0, 0), ("", 0, 0), ("none: AB12c d", 4, 1)]
+    {
+        assert_eq!(Credit::Share.found(answer, &right), (share, 4), "{answer}");
+        assert_eq!(Credit::Any.found(answer, &right), (any, 1), "{answer}");
+    }
+}
+
+#[test]
+fn scores_and_pairs() {
+    // The scripted model answers with the first number: that of the only needle when dense, when sparse where it stands in the
+    // second half.
+    let mut heard = 0;
+    let task = Ruler { samples: 12, ..ruler(&[Task::Single1]) };
+    let outcome = task.run(&mut ScriptedModel::default(), &mut Samples::in_memory(), &mut |_| heard += 1).unwrap();
+    assert_eq!((heard, outcome.rows.len(), outcome.beside_dense.len()), (task.answers(), 4, 2));
+    for beside in &outcome.beside_dense {
+        let row = |mode| outcome.rows.iter().find(|row| (row.length, row.attention) == (beside.length, mode)).unwrap();
+        let (dense, sparse) = (row(AttentionMode::Dense), row(AttentionMode::Sparse));
+        assert_eq!((dense.right, dense.score.value, dense.n), (12, 1.0, 12));
+        assert!(sparse.right < 12 && sparse.right > 0);
+        assert_eq!((beside.lost, beside.won), (12 - sparse.right, 0));
+        assert!((beside.difference.value - (sparse.score.value - 1.0)).abs() < 1e-9);
+        assert!((beside.p_value - beside.p_lost_won).abs() < 1e-9 && beside.p_holm >= beside.p_value);
+    }
+}
+
+#[test]
+fn what_is_kept_is_not_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("r.samples.jsonl");
+    let head = Head { origin: Origin::default(), command: vec![] };
+    let task = ruler(&[Task::Single2, Task::CommonWords]);
+    let run = |model: &mut ScriptedModel| {
+        task.run(model, &mut Samples::open(&path, &head).unwrap(), &mut |_| {}).unwrap().samples
+    };
+    let whole = run(&mut ScriptedModel::default());
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (prompts, answers) = (2 * 2 * 4, 2 * 2 * 4 * 2);
+    assert_eq!(text.lines().count(), 1 + prompts + answers);
+    let some: String = text.split_inclusive('\n').take(1 + prompts + 5).collect();
+    std::fs::write(&path, some).unwrap();
+    let mut model = ScriptedModel::default();
+    assert_eq!(run(&mut model), whole);
+    assert_eq!(model.requests.len(), answers - 5);
+}
+
+#[test]
+fn refuses_what_cannot_be_asked_before_anything_is() {
+    let mut model = ScriptedModel::default();
+    let mut run = |task: Ruler| task.run(&mut model, &mut Samples::in_memory(), &mut |_| {}).unwrap_err();
+    let base = || ruler(&[Task::Single1, Task::HotpotQa]);
+    for empty in [
+        ruler(&[]),
+        Ruler { lengths: vec![], ..base() },
+        Ruler { samples: 0, ..base() },
+        Ruler { attention: vec![], ..base() },
+    ] {
+        assert!(matches!(run(empty), EvalError::Nothing(_)));
+    }
+    assert!(matches!(run(Ruler { lengths: vec![99_999], ..base() }), EvalError::BeyondContext { .. }));
+    let short = run(Ruler { lengths: vec![3000, 100], ..base() });
+    assert!(matches!(&short, EvalError::Task { task: "niah_single_1", length: 100, .. }), "{short}");
+    let missing = run(Ruler { sources: Default::default(), ..ruler(&[Task::Squad]) });
+    assert!(matches!(missing, EvalError::Task { task: "qa_1", .. }), "{missing}");
+    assert!(model.requests.is_empty());
+}
