@@ -19,6 +19,7 @@ mod sampling;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use numbers::{at_least_one, head_counts, threads, whole};
+use runtime::policy::AttentionPrecision;
 use runtime::request::{Device, Goal};
 use std::path::PathBuf;
 
@@ -172,6 +173,9 @@ pub struct Calibrate {
     /// Query heads and kv heads of a layer (GPUs) [default: 32,8]
     #[arg(long, value_name = "Q,KV", value_parser = head_counts)]
     pub heads: Option<(usize, usize)>,
+    /// In what attention multiplies (GPUs)
+    #[arg(long, value_name = "KIND", default_value = "bf16", value_parser = choices::precision(), help_heading = "Model")]
+    pub attention_precision: AttentionPrecision,
     /// Head sizes to measure
     #[arg(long, value_delimiter = ',', default_value = "64,128", value_name = "D,..", value_parser = at_least_one)]
     pub head_dim: Vec<usize>,

@@ -4,17 +4,20 @@ mod on_device;
 
 use attention::search::CostModel;
 use attention::shape::HeadShape;
+use cuda::attend::Precision;
 use cuda::calibrate::{calibrate, compare, kernel};
 
 #[test]
 fn the_fitted_model_predicts_other_plans() {
     let Some(device) = on_device::device() else { return };
-    for (q, kv, head_dim) in [(32, 8, 128), (14, 2, 64)] {
+    for (q, kv, head_dim, precision) in
+        [(32, 8, 128, Precision::Bf16), (14, 2, 64, Precision::Bf16), (32, 8, 128, Precision::Int8)]
+    {
         let heads = HeadShape::new(q, kv, head_dim).unwrap();
-        let costs = calibrate(&device, heads).unwrap();
-        println!("{:?}: {costs:?}", kernel(&device, heads).unwrap());
+        let costs = calibrate(&device, heads, precision).unwrap();
+        println!("{:?}: {costs:?}", kernel(&device, heads, precision).unwrap());
         assert_eq!(costs.margin, CostModel::default().margin, "policy, no measurement");
-        let comparisons = compare(&device, heads, &costs).unwrap();
+        let comparisons = compare(&device, heads, precision, &costs).unwrap();
         for comparison in &comparisons {
             println!("{comparison:?}: {:+.1}%", comparison.error_percent());
         }

@@ -12,6 +12,7 @@ use cuda::calibrate::{Comparison, calibrate, compare, kernel};
 use cuda::device::Device as Gpu;
 use eval::machine::Machine;
 use eval::results::Meta;
+use runtime::policy::AttentionPrecision;
 use runtime::request::Device;
 use std::io::{self, Write};
 
@@ -39,6 +40,8 @@ fn open_gpu(device: Device) -> Result<Option<Gpu>, Error> {
 
 fn of_cpu(arguments: &Calibrate) -> anyhow::Result<Calibration> {
     anyhow::ensure!(arguments.heads.is_none(), "--heads is for GPUs: on a CPU every head costs the same");
+    let precision = arguments.attention_precision;
+    anyhow::ensure!(precision == AttentionPrecision::Bf16, "--attention-precision is for GPUs: give --device cuda too");
     let device = Machine::read().device();
     let date = Meta::now("", &device, arguments.threads).date;
     let calibration = Calibration::measure(Simd::detect(), arguments.threads, &arguments.head_dim, &device, &date)?;
@@ -52,21 +55,22 @@ fn of_cpu(arguments: &Calibrate) -> anyhow::Result<Calibration> {
 
 fn of_gpu(gpu: &Gpu, arguments: &Calibrate) -> anyhow::Result<Calibration> {
     let (q_heads, kv_heads) = arguments.heads.unwrap_or((32, 8));
+    let precision = arguments.attention_precision;
     let mut head_dims = arguments.head_dim.clone();
     head_dims.sort_unstable();
     head_dims.dedup();
     // What cannot be is refused before anything is measured.
     let kernels = head_dims.into_iter().map(|head_dim| {
         let heads = HeadShape::new(q_heads, kv_heads, head_dim)?;
-        kernel(gpu, heads).with_context(|| format!("cannot measure head_dim {head_dim}"))
+        kernel(gpu, heads, precision).with_context(|| format!("cannot measure head_dim {head_dim}"))
     });
     let kernels = kernels.collect::<anyhow::Result<Vec<_>>>()?;
     writeln!(io::stdout(), "{}, {q_heads} query heads, {kv_heads} kv heads", gpu.properties())?;
     let mut measured = Vec::new();
     let mut comparisons = Vec::new();
     for kernel in kernels {
-        let costs = calibrate(gpu, kernel.heads)?;
-        let compared = compare(gpu, kernel.heads, &costs)?;
+        let costs = calibrate(gpu, kernel.heads, precision)?;
+        let compared = compare(gpu, kernel.heads, precision, &costs)?;
         comparisons.extend(compared.into_iter().map(|comparison| (kernel.heads.head_dim(), comparison)));
         measured.push((kernel, costs));
     }

@@ -2,7 +2,7 @@
 
 use super::plans::Pattern;
 use crate::Error;
-use crate::attend::Attend;
+use crate::attend::{Attend, Precision};
 use crate::batch::{Batch, SequencePages};
 use crate::device::{Buffer, Clock, Device};
 use crate::kv::KvPages;
@@ -52,8 +52,8 @@ pub(super) struct Prepared {
 
 impl<'a> Bench<'a> {
     /// Of prompts of these lengths, in tokens.
-    pub fn new(device: &'a Device, heads: HeadShape, lengths: &[usize]) -> Result<Self, Error> {
-        let attend = Attend::new(device, heads)?;
+    pub fn new(device: &'a Device, heads: HeadShape, precision: Precision, lengths: &[usize]) -> Result<Self, Error> {
+        let attend = Attend::with_precision(device, heads, precision)?;
         let search = DeviceSearch::new(device, heads, attend.plan_block_m())?;
         let most = lengths.iter().copied().max().unwrap_or(0);
         let pages: Vec<u32> = (0..most.div_ceil(BLOCK_N) as u32).collect();

@@ -12,7 +12,7 @@ mod plans;
 mod rounds;
 
 use crate::Error;
-use crate::attend::Attend;
+use crate::attend::{Attend, Precision};
 use crate::device::Device;
 use attention::calibration::GpuKernel;
 use attention::search::CostModel;
@@ -67,18 +67,18 @@ impl Comparison {
 /// What [`calibrate`] measures for these heads, as calibration files name it.
 ///
 /// # Errors
-/// When the device has no kernel for these heads, or the driver refuses.
-pub fn kernel(device: &Device, heads: HeadShape) -> Result<GpuKernel, Error> {
-    Ok(Attend::new(device, heads)?.identity(device, heads))
+/// When the device has no kernel for these heads in this precision, or the driver refuses.
+pub fn kernel(device: &Device, heads: HeadShape, precision: Precision) -> Result<GpuKernel, Error> {
+    Ok(Attend::with_precision(device, heads, precision)?.identity(device, heads))
 }
 
 /// The cost model of these heads on a device: a few seconds. What is no measurement is the CPU's default.
 ///
 /// # Errors
-/// When the device has no kernel for these heads, no room for 32,768 tokens of one layer, or is so busy that what was measured
+/// When the device has no kernel for these heads in this precision, no room for 32,768 tokens of one layer, or is so busy that what was measured
 /// cannot be; or the driver refuses.
-pub fn calibrate(device: &Device, heads: HeadShape) -> Result<CostModel, Error> {
-    let mut bench = Bench::new(device, heads, &FITTED_LENGTHS)?;
+pub fn calibrate(device: &Device, heads: HeadShape, precision: Precision) -> Result<CostModel, Error> {
+    let mut bench = Bench::new(device, heads, precision, &FITTED_LENGTHS)?;
     let mut plans = FITTED_PLANS.iter().map(|pattern| bench.prepare(pattern)).collect::<Result<Vec<_>, _>>()?;
     let times = medians(plans.len() + FITTED_LENGTHS.len(), |series| match series.checked_sub(FITTED_PLANS.len()) {
         None => {
@@ -118,10 +118,15 @@ pub fn calibrate(device: &Device, heads: HeadShape) -> Result<CostModel, Error> 
 ///
 /// # Errors
 /// As there, and when the model holds no time of a step.
-pub fn compare(device: &Device, heads: HeadShape, costs: &CostModel) -> Result<Vec<Comparison>, Error> {
+pub fn compare(
+    device: &Device,
+    heads: HeadShape,
+    precision: Precision,
+    costs: &CostModel,
+) -> Result<Vec<Comparison>, Error> {
     let unknown = || attention::Error::GpuCalibration("no step was timed".into());
     let step_us = costs.step_us.ok_or_else(unknown)?;
-    let mut bench = Bench::new(device, heads, &OTHER_LENGTHS)?;
+    let mut bench = Bench::new(device, heads, precision, &OTHER_LENGTHS)?;
     let mut plans = OTHER_PLANS.iter().map(|pattern| bench.prepare(pattern)).collect::<Result<Vec<_>, _>>()?;
     let times = medians(plans.len() + OTHER_LENGTHS.len(), |series| match series.checked_sub(OTHER_PLANS.len()) {
         None => Ok([bench.attend_us(&plans[series])? + bench.gather_us(&mut plans[series])?]),
