@@ -516,7 +516,7 @@ fn a_real_model_answers_and_refuses_what_it_cannot_hold() {
     refuses(run(&["generate", "--model", cut.to_str().expect("UTF-8"), "--prompt", "x"]), 1, &["truncated or corrupt"]);
 }
 
-/// Threads are those of `--threads` or of the cores, whatever the variable says that rayon reads.
+/// Threads of a model are those of `--threads` or of the cores, whatever the variable says that rayon reads.
 #[test]
 fn absurd_numbers_of_threads_are_refused_or_not_heard() {
     let many = ["--threads", "100000"];
