@@ -25,7 +25,7 @@ pub use gpu::GpuKernel;
 
 use crate::search::{CostModel, calibrate};
 use crate::simd::Simd;
-use crate::{Error, file_version};
+use crate::{Error, file_version, threads};
 use entry::Entry;
 use gpu::OfGpu;
 use serde::{Deserialize, Serialize};
@@ -89,8 +89,7 @@ impl Calibration {
     /// # Errors
     /// When a head size cannot be, threads cannot be started, or the machine is too busy.
     pub fn measure(simd: Simd, threads: usize, head_dims: &[usize], device: &str, date: &str) -> Result<Self, Error> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.map_err(|error| Error::Calibration(format!("cannot start worker threads: {error}")))?;
+        let pool = threads::pool(threads)?;
         let mut head_dims = head_dims.to_vec();
         head_dims.sort_unstable();
         head_dims.dedup();

@@ -34,6 +34,16 @@ pub enum Error {
         /// Bytes asked for.
         bytes: usize,
     },
+    /// More threads than any machine has use for.
+    #[error(
+        "{0} worker threads were asked for, at most {max} are possible: one for each core is fastest, which 0 asks for", max = crate::threads::MAX_THREADS
+    )]
+    TooManyThreads(usize),
+    /// The system starts no more threads: how many there were to be, and what it said.
+    #[error(
+        "cannot start {0} worker threads: {1}; ask for fewer, or raise the limits of the system (`ulimit -u`, `ulimit -v`)"
+    )]
+    Threads(usize, String),
     /// A buffer of the wrong length.
     #[error("{what}: expected {expected} elements, found {found}")]
     Length {

@@ -58,6 +58,7 @@ pub mod receipt;
 pub mod search;
 pub mod shape;
 pub mod static_patterns;
+pub mod threads;
 
 pub use aligned::Aligned;
 pub use error::Error;

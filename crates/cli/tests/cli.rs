@@ -539,6 +539,44 @@ fn a_real_model_answers_and_refuses_what_it_cannot_hold() {
     refuses(run(&["generate", "--model", cut.to_str().expect("UTF-8"), "--prompt", "x"]), 1, &["truncated or corrupt"]);
 }
 
+/// Threads of a model are those of `--threads` or of the cores, whatever the variable says that rayon reads.
+#[test]
+fn absurd_numbers_of_threads_are_refused_or_not_heard() {
+    let many = ["--threads", "100000"];
+    let out = tempfile::tempdir().expect("a folder");
+    let file = out.path().join("calibration.json");
+    let calibrate = ["calibrate", "--device", "cpu", "--out", file.to_str().expect("UTF-8")];
+    refuses(run(&[&calibrate[..], &many].concat()), 1, &["100000 worker threads", "at most 4096"]);
+    let Some(path) = default_model() else { return };
+    let generate = ["generate", "--model", path.to_str().expect("UTF-8"), "--prompt", "x", "--max-tokens", "1"];
+    refuses(run(&[&generate[..], &many].concat()), 1, &["100000 worker threads", "at most 4096"]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sparse-accelerate"));
+    command.args(generate).env("CUDA_VISIBLE_DEVICES", "").env("RAYON_NUM_THREADS", "100000");
+    assert!(command.output().expect("it ends").status.success());
+}
+
+/// From too few for the head of a file, over too few for its weights, to enough.
+#[cfg(target_os = "linux")]
+#[test]
+fn any_limit_on_addresses_ends_in_an_answer_or_an_error() {
+    let Some(path) = default_model() else { return };
+    let ask = |limit_kib: u64| {
+        let mut shell = Command::new("sh");
+        shell.args([
+            "-c",
+            &format!("ulimit -v {limit_kib}; exec \"$0\" \"$@\""),
+            env!("CARGO_BIN_EXE_sparse-accelerate"),
+        ]);
+        shell.args(["generate", "--prompt", "x", "--max-tokens", "1", "--threads", "2", "--model"]).arg(&path);
+        shell.env("CUDA_VISIBLE_DEVICES", "").env("RAYON_NUM_THREADS", "64").output().expect("it ends")
+    };
+    refuses(ask(48 << 10), 1, &["its head needs", "ulimit -v"]);
+    for limit_mib in [60, 100, 140] {
+        refuses(ask(limit_mib << 10), 1, &["needs", "are available"]);
+    }
+    assert!(ask(2 << 20).status.success());
+}
+
 #[test]
 fn results_are_written_whole_or_refused_first() {
     let arguments = ["bench", "ttft", "--model", "nowhere.gguf", "--json", "nowhere/ttft.json"];

@@ -26,17 +26,15 @@ use attention::calibration::GpuKernel;
 use attention::search::{CostModel, Search, Target};
 use attention::shape::{QueryRange, Tiles};
 use attention::simd::Simd;
+use attention::threads;
 use budget::Fit;
 pub use conversation::Conversation;
 use not_a_number::are_numbers;
 pub use not_a_number::{Finding, Origin};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::Instant;
-
-/// More than the cores of any machine; each has a stack, and work is divided among all.
-const MAX_THREADS: usize = 4096;
 
 /// How to load a model.
 #[derive(Clone, Debug)]
@@ -121,14 +119,6 @@ pub enum EngineError {
     /// The device.
     #[error(transparent)]
     Ops(#[from] OpsError),
-    /// More threads than any machine has use for.
-    #[error(
-        "{0} worker threads were asked for, at most {MAX_THREADS} are possible: one for each core is fastest, which 0 asks for"
-    )]
-    TooManyThreads(usize),
-    /// Threads could not be started.
-    #[error("cannot start worker threads: {0}")]
-    Threads(#[from] rayon::ThreadPoolBuildError),
     /// Nothing to answer.
     #[error("the prompt is empty: give at least one token")]
     EmptyPrompt,
@@ -250,9 +240,6 @@ impl Engine {
         if let Some(stretch) = options.stretch {
             weights.stretch(stretch)?;
         }
-        if options.threads > MAX_THREADS {
-            return Err(EngineError::TooManyThreads(options.threads));
-        }
         let own_context = weights.config().max_context;
         if let Some(tokens) = options.context {
             weights.set_context(tokens)?;
@@ -270,7 +257,7 @@ impl Engine {
             }
         }
         let (tokenizer, template) = tokenizer_and_template(files.as_ref(), &weights)?;
-        let pool = ThreadPoolBuilder::new().num_threads(options.threads).build()?;
+        let pool = threads::pool(options.threads)?;
         let model: Box<dyn Model> = pool.install(|| match gpu {
             Some(gpu) => load_on(gpu, weights, &options, &name, progress),
             None => load_on(Cpu::new(Simd::detect()), weights, &options, &name, progress),

@@ -73,6 +73,18 @@ pub enum LoadError {
         /// Bytes asked for.
         bytes: u64,
     },
+    /// The parsed head of a file would not fit.
+    #[error(
+        "{}: its head needs {}, {} are available: close other programs, raise the limit of addresses (`ulimit -v`) or of the control group, or take a smaller model", path.display(), Bytes(*need), Bytes(*left)
+    )]
+    HeadRoom {
+        /// File.
+        path: PathBuf,
+        /// Bytes needed.
+        need: u64,
+        /// Bytes that the process may still take.
+        left: u64,
+    },
     /// Rows that are no whole number of blocks.
     #[error("rows of {cols} weights are no multiple of {elements}: take `RandomWeights::Bf16`")]
     RandomRow {

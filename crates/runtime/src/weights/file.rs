@@ -4,6 +4,7 @@
 //! without a word. A read that finds less than there was is an error, and what has been read stays what it was.
 
 use super::LoadError;
+use crate::memory::available_bytes;
 use bytemuck::allocation::try_zeroed_vec;
 use rayon::prelude::*;
 use std::fs::{File, Metadata};
@@ -30,6 +31,11 @@ struct Version {
 
 /// Bytes that one thread reads at a time: many calls' worth of copying, few enough that all threads have some.
 const PIECE_BYTES: usize = 1 << 20;
+
+/// Memory for each byte of a head: the bytes as read and as parsed, and names and places beside them.
+const HEAD_FACTOR: u64 = 3;
+/// What loading takes beside it until weights are asked for.
+const BESIDE_HEAD_BYTES: u64 = 4 << 20;
 
 impl Version {
     fn of(metadata: &Metadata) -> Self {
@@ -69,8 +75,8 @@ impl WeightFile {
         let read_piece = |(n, piece): (usize, &mut [u8])| {
             At { file: &self.file, at: range.start + (n * PIECE_BYTES) as u64 }.read_exact(piece)
         };
-        // Waking threads takes longer than a small piece.
-        let read = match bytes.len() <= PIECE_BYTES {
+        // Waking threads takes longer than a small piece; and out of a pool rayon would start one, of threads that nobody asked for.
+        let read = match bytes.len() <= PIECE_BYTES || rayon::current_thread_index().is_none() {
             true => read_piece((0, &mut bytes)),
             false => bytes.par_chunks_mut(PIECE_BYTES).enumerate().try_for_each(read_piece),
         };
@@ -78,6 +84,19 @@ impl WeightFile {
             Ok(()) => Ok(bytes),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.changed()),
             Err(error) => Err(LoadError::Read { path: self.path.clone(), error }),
+        }
+    }
+
+    /// The bytes of `range`, the head of the file. Parsing it takes about as much again, in many allocations, and where the system
+    /// refuses one of those the process ends: so there must be room for all.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and where there is no such room.
+    pub(super) fn read_head(&self, range: Range<u64>) -> Result<Vec<u8>, LoadError> {
+        let need = (range.end - range.start).saturating_mul(HEAD_FACTOR).saturating_add(BESIDE_HEAD_BYTES);
+        match available_bytes() {
+            Some(left) if left < need => Err(LoadError::HeadRoom { path: self.path.clone(), need, left }),
+            _ => self.read(range),
         }
     }
 

@@ -112,7 +112,7 @@ fn open_file(path: &Path) -> Result<(WeightFile, Gguf), LoadError> {
 fn head(file: &WeightFile) -> Result<Gguf, LoadError> {
     let mut bytes = HEAD_BYTES.min(file.len());
     loop {
-        match Gguf::parse_head(&file.read(0..bytes)?, file.len()) {
+        match Gguf::parse_head(&file.read_head(0..bytes)?, file.len()) {
             // The file has what this piece of it lacks.
             Err(GgufError::Truncated { needed, .. }) if bytes < needed && needed <= file.len() => {
                 bytes = needed.max(2 * bytes).min(file.len());

@@ -154,7 +154,7 @@ impl Shard {
         }
         // The library checks that tensors follow one another, and fit their shapes and types.
         let metadata: Metadata =
-            serde_json::from_slice(&file.read(8..data_start)?).map_err(|error| fail(error.to_string()))?;
+            serde_json::from_slice(&file.read_head(8..data_start)?).map_err(|error| fail(error.to_string()))?;
         let data = metadata.tensors().values().map(|info| info.data_offsets.1 as u64).max().unwrap_or(0);
         match data.checked_add(data_start) {
             Some(expected) if expected == file.len() => Ok(Self { file, metadata, data_start }),
