@@ -29,6 +29,11 @@ impl Ran {
         }
     }
 
+    /// Whether the goal of the request was aimed at.
+    pub fn is_sparse(&self) -> bool {
+        self.attention == "sparse"
+    }
+
     /// By the patterns of a file.
     pub fn patterns() -> Self {
         Self { attention: "patterns", reason: None }

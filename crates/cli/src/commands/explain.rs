@@ -103,10 +103,10 @@ pub fn run(arguments: Explain) -> anyhow::Result<()> {
     }
     writeln!(
         io::stdout(),
-        "{} prompt tokens: density {:.3}, recall {:.3}, search {}, attention {}",
+        "{} prompt tokens: asked for {goal}, density {:.3}{}, search {}, attention {}",
         stats.prompt_tokens,
         stats.density,
-        stats.recall,
+        stats.recall.map_or(String::new(), |recall| format!(", recall {recall:.3}")),
         table::time(stats.search_ms),
         table::time(stats.attention_ms),
     )?;
