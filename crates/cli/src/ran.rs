@@ -24,9 +24,16 @@ impl Ran {
             _ if stats.search_left_out => {
                 Self { attention: "dense", reason: Some("memory suffices for dense attention only") }
             }
-            _ if is_dense => Self { attention: "dense", reason: Some("no pattern was cheaper for its goal") },
+            _ if is_dense => {
+                Self { attention: "dense", reason: Some("no pattern and its search were cheaper for its goal") }
+            }
             AttentionMode::Auto | AttentionMode::Sparse => Self { attention: "sparse", reason: None },
         }
+    }
+
+    /// Whether the goal of the request was aimed at.
+    pub fn is_sparse(&self) -> bool {
+        self.attention == "sparse"
     }
 
     /// By the patterns of a file.
@@ -57,8 +64,14 @@ mod tests {
         assert_eq!(said(AttentionMode::Dense, 1.0, false), "dense attention");
         assert_eq!(said(AttentionMode::Auto, 0.4, false), "sparse attention");
         assert_eq!(said(AttentionMode::Sparse, 0.4, false), "sparse attention");
-        assert_eq!(said(AttentionMode::Auto, 1.0, false), "dense attention (no pattern was cheaper for its goal)");
-        assert_eq!(said(AttentionMode::Sparse, 1.0, false), "dense attention (no pattern was cheaper for its goal)");
+        assert_eq!(
+            said(AttentionMode::Auto, 1.0, false),
+            "dense attention (no pattern and its search were cheaper for its goal)"
+        );
+        assert_eq!(
+            said(AttentionMode::Sparse, 1.0, false),
+            "dense attention (no pattern and its search were cheaper for its goal)"
+        );
         assert_eq!(said(AttentionMode::Auto, 1.0, true), "dense attention (memory suffices for dense attention only)");
         let json = serde_json::to_string(&Ran::patterns()).unwrap();
         assert_eq!(json, r#"{"attention_ran":"patterns"}"#);

@@ -148,6 +148,7 @@ fn plans_are_those_of_the_cpu() {
     let mut numbers = Numbers::fresh();
     for target in [Target::Recall(0.95), Target::Recall(0.8), Target::Density(0.2), Target::Cost(0.4)] {
         let mut search = Search::new(target).unwrap();
+        search.whole_levels = true;
         search.cost.margin = 1.0;
         for (heads, lens) in [((4, 2, 64), (2048, 2048)), ((6, 2, 128), (3000, 5001)), ((2, 2, 64), (4500, 4500))] {
             check(&device, &mut numbers, heads, lens, &search);

@@ -192,7 +192,7 @@ pub enum EngineError {
     },
     /// No plan is that small.
     #[error(
-        "a budget of {asked} is too small for a prompt of {prompt_tokens} tokens: the first block, the newest ones and the last rows are always computed, {least} at the least; ask for that or more, or for less with a longer prompt"
+        "a budget of {asked} is too small for a prompt of {prompt_tokens} tokens: every 64 queries or more compute the first block and the newest ones, {least} at the least; ask for that or more, or for less with a longer prompt"
     )]
     Budget {
         /// Asked for, as [`Goal`] is written.
@@ -565,7 +565,9 @@ impl Engine {
             search_stages: sum_of_stages(report.search_stages, times.search_stages).map(StagesMs::from),
             products_ms: self.options.profile.then_some(times.products.as_secs_f64() * 1e3),
             density: (report.computed_pairs + times.computed_pairs) as f64 / report.causal_pairs as f64,
-            recall: (report.recalled_pairs + times.recalled_pairs as f64) / report.causal_pairs as f64,
+            recall: Some((report.recalled_pairs + times.recalled_pairs as f64) / report.causal_pairs as f64)
+                .filter(|share| share.is_finite()),
+            predicted_cost: report.predicted_cost.map(|cost| cost.steps / cost.dense_steps),
             dropped_at_most: report.dropped_pairs_at_most.map(|pairs| pairs / report.causal_pairs as f64),
             ..RunStats::default()
         };

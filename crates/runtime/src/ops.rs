@@ -7,8 +7,9 @@ use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
 use crate::receipt::LayerDraws;
 use crate::weights::{LoadError, Quantization, Tensor, TensorInfo};
 use attention::calibration::GpuKernel;
-use attention::search::{CostModel, StageTimes};
-use attention::shape::HeadShape;
+use attention::planner::{HeadChoice, Planned};
+use attention::search::{CostModel, Search, StageTimes};
+use attention::shape::{HeadShape, Tiles};
 
 /// How the weights of two matrices lie in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +94,8 @@ pub struct AttentionReport {
     pub causal_pairs: u64,
     /// Attention mass kept, estimated, times `causal_pairs`.
     pub recalled_pairs: f64,
+    /// Predicted by the cost model; nothing where no search was run on the host.
+    pub predicted_cost: Option<PredictedCost>,
     /// Upper bound of the attention mass dropped, times `causal_pairs`; nothing where none was asked for.
     pub dropped_pairs_at_most: Option<f64>,
     /// Rows that say what was kept; none unless they were asked for.
@@ -105,6 +108,25 @@ pub struct AttentionReport {
     pub attend_time: std::time::Duration,
 }
 
+/// Block steps of all heads ([`CostModel`](attention::search::CostModel)).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PredictedCost {
+    /// Of the plans.
+    pub steps: f64,
+    /// Of every causal pair.
+    pub dense_steps: f64,
+}
+
+impl PredictedCost {
+    /// Of one layer's plan by a search. Heads that it did not price are dense.
+    pub fn of(search: &Search, planned: &Planned, tiles: Tiles) -> Self {
+        let dense = search.cost.dense(tiles);
+        let of_head = |choice: &HeadChoice| if choice.cost.is_finite() { choice.cost } else { dense };
+        let steps = planned.choices.iter().map(of_head).sum();
+        Self { steps, dense_steps: dense * planned.choices.len() as f64 }
+    }
+}
+
 impl std::ops::AddAssign for AttentionReport {
     fn add_assign(&mut self, other: Self) {
         self.computed_pairs += other.computed_pairs;
@@ -112,6 +134,13 @@ impl std::ops::AddAssign for AttentionReport {
         self.recalled_pairs += other.recalled_pairs;
         self.dropped_pairs_at_most = match (self.dropped_pairs_at_most, other.dropped_pairs_at_most) {
             (Some(own), Some(other)) => Some(own + other),
+            (own, other) => own.or(other),
+        };
+        self.predicted_cost = match (self.predicted_cost, other.predicted_cost) {
+            (Some(own), Some(other)) => {
+                let (steps, dense_steps) = (own.steps + other.steps, own.dense_steps + other.dense_steps);
+                Some(PredictedCost { steps, dense_steps })
+            }
             (own, other) => own.or(other),
         };
         self.search_stages = sum_of_stages(self.search_stages, other.search_stages);

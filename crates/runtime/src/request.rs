@@ -274,8 +274,11 @@ pub struct RunStats {
     /// cached.
     pub density: f64,
     /// Attention mass kept, estimated on probe rows of which a quarter proposed, mean over layers and heads weighted
-    /// by their pairs; 1 when dense, not a number under patterns from a file, which estimate nothing.
-    pub recall: f64,
+    /// by their pairs; 1 when dense, nothing under patterns from a file, which estimate nothing.
+    pub recall: Option<f64>,
+    /// Attention's predicted time over that of dense attention, of the plans of an online search on a CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted_cost: Option<f64>,
     /// Upper bound of the attention mass dropped, mean as `recall`; nothing unless a guarantee was asked for.
     pub dropped_at_most: Option<f64>,
     /// Attention kept, of random rows that took no part in choosing; nothing unless [`Request::receipt`] asks for it.

@@ -7,6 +7,7 @@
 // Lanes index several arrays at once.
 #![allow(clippy::needless_range_loop)]
 
+use super::cut::{Cut, Cuts};
 use super::probe::{Panel, Probes};
 use super::{CostModel, PatternFamily, Search, Target};
 use crate::BLOCK_N;
@@ -30,12 +31,12 @@ pub(super) enum Family<'a> {
 pub(super) struct Candidate {
     /// Index of its family.
     pub family: usize,
-    /// Levels up to this are kept.
-    pub max_level: u8,
+    /// Index into [`Candidates::cuts`].
+    pub cuts: usize,
+    /// The blocks that are kept.
+    pub cut: Cut,
     /// Columns outside the blocks: the best so many.
     pub columns: usize,
-    /// Attention kept on the judging probes.
-    pub recall: f64,
     /// Block steps, by the cost model.
     pub cost: f64,
 }
@@ -47,6 +48,8 @@ pub(super) struct Candidates<'a> {
     pub families: Vec<Family<'a>>,
     /// Columns by attention: for each number of columns that the search considers, the first so many are the best.
     columns: Vec<u32>,
+    /// The cuts of each family with each number of columns.
+    cuts: Vec<Cuts>,
     /// The best candidate of each family with each number of columns.
     pub found: Vec<Candidate>,
 }
@@ -82,37 +85,48 @@ impl<'a> Candidates<'a> {
             Target::Recall(share) | Target::Cost(share) => (share as f64 * search.cost.dense(tiles), &search.cost),
         };
 
-        let mut found = Vec::with_capacity(families.len() * counts.len());
+        let mut cuts = Vec::with_capacity(families.len() * counts.len());
+        // Of those that meet the target, the best; of the others, those without columns.
+        let (mut found, mut others) = (Vec::with_capacity(cuts.capacity()), Vec::new());
         let mut by_distance = None;
-        for (index, family) in families.iter().enumerate() {
-            let measured = match family {
+        for (family, levels) in families.iter().enumerate() {
+            let measured = match levels {
                 Family::BlockCluster(levels) => &judges.measure(&Bins::Levels(levels)),
                 _ => by_distance.get_or_insert_with(|| judges.measure(&Bins::Distances)),
             };
-            let by_level = measured.by_level(|bin| family.level_of_bin(bin));
+            let by_level = measured.by_level(|bin| levels.level_of_bin(bin));
             let steps = running_sums(&by_level.steps);
             for (n, &count) in counts.iter().enumerate() {
-                let recall = judges.recall_by_level(&by_level, n);
-                let cost = |level: usize, prices: &CostModel| {
-                    prices.sparse(tiles, steps[level] as u64, sparse_tiles, count, centres)
+                let of_family = Cuts { steps: steps.clone(), recall: judges.recall_by_level(&by_level, n) };
+                let candidate = |cut: Cut| {
+                    let cost = search.cost.sparse(tiles, cut.steps as u64, sparse_tiles, count, centres);
+                    Candidate { family, cuts: cuts.len(), cut, columns: count, cost }
                 };
-                let level = match search.target {
-                    Target::Recall(target) => (0..NUM_LEVELS).find(|&level| recall[level] >= target as f64),
-                    // Below the least that a plan costs there is still that plan.
-                    Target::Density(_) | Target::Cost(_) => (0..NUM_LEVELS)
-                        .rfind(|&level| cost(level, prices) <= budget)
-                        .or((search.column_counts.first() == Some(&count)).then_some(0)),
-                };
-                found.extend(level.map(|level| Candidate {
-                    family: index,
-                    max_level: level as u8,
-                    columns: count,
-                    recall: recall[level],
-                    cost: cost(level, &search.cost),
-                }));
+                match search.target {
+                    Target::Recall(target) => found.extend(of_family.of_recall(target as f64).map(candidate)),
+                    Target::Density(_) | Target::Cost(_) => {
+                        let left = budget - prices.sparse(tiles, 0, sparse_tiles, count, centres);
+                        match of_family.of_steps(left, search.whole_levels) {
+                            Some(cut) => found.push(candidate(cut)),
+                            None if count == 0 => others.push(candidate(of_family.least())),
+                            None => {}
+                        }
+                    }
+                }
+                cuts.push(of_family);
             }
         }
-        Self { families, columns, found }
+        // Below the least that a plan costs there is still that plan.
+        if found.is_empty() {
+            found.extend(others.into_iter().min_by(|a, b| a.cost.total_cmp(&b.cost)));
+        }
+        Self { families, columns, cuts, found }
+    }
+
+    /// The same with so many more blocks, as far as there are.
+    pub(super) fn with_more(&self, candidate: &Candidate, blocks: f64) -> Candidate {
+        let cut = self.cuts[candidate.cuts].of_steps(candidate.cut.steps + blocks, false).unwrap_or(candidate.cut);
+        Candidate { cut, cost: candidate.cost + cut.steps - candidate.cut.steps, ..*candidate }
     }
 
     /// Positions of a candidate's columns, ascending.
@@ -124,6 +138,17 @@ impl<'a> Candidates<'a> {
 }
 
 impl Family<'_> {
+    pub(super) fn level(&self, tiles: Tiles, tile: usize, block: usize) -> u8 {
+        match self {
+            Family::BlockCluster(levels) => levels.of_tile(tile)[block],
+            // By distance, as they were counted: a slash through a tile that is taller than a block, or starts inside one,
+            // touches blocks at other distances too.
+            Family::Slash { level_of_distance } | Family::Window { level_of_distance } => {
+                level_of_distance[tiles.distance(tile, block)]
+            }
+        }
+    }
+
     fn level_of_bin(&self, bin: usize) -> usize {
         match self {
             Family::BlockCluster(_) => bin,

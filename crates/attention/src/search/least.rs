@@ -8,17 +8,15 @@ use crate::{BLOCK_N, Error};
 /// What one head takes of a chunk, in pairs for a density budget and in block steps for one of cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Least {
-    /// The sparsest plan: sink, newest block, diagonal and last rows; and centres, where the search has them.
+    /// The sparsest plan: sink, newest block, diagonal; and centres and last rows, where the search has them.
     pub sparsest: f64,
-    /// The same without centres.
-    pub without_centres: f64,
     /// Every pair.
     pub dense: f64,
 }
 
 impl Search {
-    /// The least that this search can plan for a head of a chunk, whatever its keys are. Where it plans nothing, all three are the
-    /// same.
+    /// The least that this search can plan for a head of a chunk, whatever its keys are. Where it plans nothing, that is every
+    /// pair.
     ///
     /// # Errors
     /// When the chunk has more blocks than a plan can name.
@@ -28,23 +26,22 @@ impl Search {
             Target::Recall(_) | Target::Cost(_) => self.cost.dense(tiles),
         };
         if self.is_dense(tiles, last_rows) {
-            return Ok(Least { sparsest: dense, without_centres: dense, dense });
+            return Ok(Least { sparsest: dense, dense });
         }
-        let of = |centres: bool| {
-            let plan = SparsePlan::from_rule(tiles, last_rows, Vec::new(), centres, |_, keep| {
-                let newest = keep.len().saturating_sub(1);
-                keep.iter_mut().enumerate().for_each(|(block, keep)| *keep = block == 0 || block == newest);
-            })?;
-            Ok(match self.target {
-                Target::Density(_) => HeadPlan::Sparse(plan).pairs(tiles.range()) as f64,
-                Target::Recall(_) | Target::Cost(_) => {
-                    let sparse_tiles = (0..tiles.num_tiles()).filter(|&t| !tiles.has_last_rows(t, last_rows)).count();
-                    let centres = if centres { tiles.num_blocks() } else { 0 };
-                    self.cost.sparse(tiles, plan.indices().len() as u64, sparse_tiles, 0, centres)
-                }
-            })
+        let last_rows = self.rows_that_see_all(last_rows);
+        let plan = SparsePlan::from_rule(tiles, last_rows, Vec::new(), self.centres, |_, keep| {
+            let newest = keep.len().saturating_sub(1);
+            keep.iter_mut().enumerate().for_each(|(block, keep)| *keep = block == 0 || block == newest);
+        })?;
+        let sparsest = match self.target {
+            Target::Density(_) => HeadPlan::Sparse(plan).pairs(tiles.range()) as f64,
+            Target::Recall(_) | Target::Cost(_) => {
+                let sparse_tiles = (0..tiles.num_tiles()).filter(|&t| !tiles.has_last_rows(t, last_rows)).count();
+                let centres = if self.centres { tiles.num_blocks() } else { 0 };
+                self.cost.sparse(tiles, plan.indices().len() as u64, sparse_tiles, 0, centres)
+            }
         };
-        Ok(Least { sparsest: of(self.centres)?, without_centres: of(false)?, dense })
+        Ok(Least { sparsest, dense })
     }
 
     /// Whether no plan of these tiles has less than all pairs: nothing lies between sink and newest block.
@@ -84,10 +81,13 @@ mod tests {
         let search = Search::new(Target::Density(0.1)).unwrap();
         for (q, kv) in [(1, 1), (63, 63), (192, 192), (64, 191)] {
             let least = search.least(tiles(q, kv, 64), 0).unwrap();
-            assert_eq!((least.sparsest, least.without_centres), (least.dense, least.dense), "{q} {kv}");
+            assert_eq!(least.sparsest, least.dense, "{q} {kv}");
         }
         let least = search.least(tiles(1024, 4096, 64), 2000).unwrap();
         assert_eq!(least.sparsest, least.dense, "all rows are among the last");
+        let search = Search { last_rows: false, ..search };
+        let least = search.least(tiles(1024, 4096, 64), 2000).unwrap();
+        assert!(least.sparsest < 0.1 * least.dense, "{least:?}");
     }
 
     #[test]
@@ -96,8 +96,9 @@ mod tests {
         // One tile of 64 queries behind 960 keys: sink, newest block, its own diagonal; and 13 centres.
         let least = search.least(tiles(64, 1024, 64), 0).unwrap();
         let diagonal = 64.0 * 65.0 / 2.0;
-        assert_eq!(least.without_centres, 64.0 * 128.0 + diagonal);
-        assert_eq!(least.sparsest, least.without_centres + 64.0 * 13.0);
+        assert_eq!(least.sparsest, 64.0 * 128.0 + diagonal + 64.0 * 13.0);
+        let without = Search { centres: false, ..search }.least(tiles(64, 1024, 64), 0).unwrap();
+        assert_eq!(without.sparsest, 64.0 * 128.0 + diagonal);
         assert_eq!(least.dense, 64.0 * 960.0 + diagonal);
     }
 

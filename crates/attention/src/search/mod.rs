@@ -20,13 +20,14 @@
 mod calibrate;
 mod candidates;
 mod cost;
+mod cut;
 mod fixed;
 mod least;
 mod offline;
 pub(crate) mod probe;
 mod stages;
 
-use crate::pattern::{BlockCluster, BlockLevels, HeadPattern, IntervalSlash, Selector};
+use crate::pattern::{BlockLevels, HeadPattern, IntervalSlash, Selector};
 use crate::plan::{HeadPlan, Plan, SparsePlan};
 use crate::planner::{HeadChoice, Planned, Planner, Scene};
 use crate::shape::Tiles;
@@ -82,6 +83,11 @@ pub struct Search {
     /// Whether left-out blocks are represented by their centres. They cost one key a block and are not counted as
     /// recalled, but about halve the output error that remains.
     pub centres: bool,
+    /// Whether the last rows of a prompt see every key. They have most to do with its answer, and no plan of a short prompt is
+    /// sparse with them.
+    pub last_rows: bool,
+    /// Whether a budget is spent on whole levels of blocks only, as GPUs do, and not to the last block.
+    pub whole_levels: bool,
     /// See [`Planner::guarantee`].
     pub guarantee: Option<f32>,
     /// What things cost on this device.
@@ -101,6 +107,8 @@ impl Search {
             families: vec![PatternFamily::BlockCluster, PatternFamily::IntervalSlash, PatternFamily::Triangular],
             column_counts: vec![0, 64, 256, 1024],
             centres: true,
+            last_rows: true,
+            whole_levels: false,
             guarantee: None,
             cost: CostModel::default(),
         })
@@ -143,6 +151,7 @@ impl Search {
     /// As there.
     pub fn plan_timed(&self, scene: &Scene) -> Result<(Planned, StageTimes), Error> {
         scene.check()?;
+        let scene = &Scene { last_rows: self.rows_that_see_all(scene.last_rows), ..*scene };
         let heads = scene.queries.heads();
         if self.is_dense(scene.tiles, scene.last_rows) {
             return Ok((Planned::dense(heads.num_q_heads()), StageTimes::default()));
@@ -157,10 +166,15 @@ impl Search {
         Ok((Planned { plan: Plan { heads: plans }, choices }, times))
     }
 
+    /// How many of a chunk's last rows see every key, of those that may.
+    pub fn rows_that_see_all(&self, last_rows: usize) -> usize {
+        if self.last_rows { last_rows } else { 0 }
+    }
+
     /// Whether every head computes every pair without a look at any key: no plan could earn back the search, or there is
     /// nothing to drop. A budget of pairs is kept even where the search takes longer than what it saves.
     pub fn is_dense(&self, tiles: Tiles, last_rows: usize) -> bool {
-        let expected = self.cost.far_share;
+        let (expected, last_rows) = (self.cost.far_share, self.rows_that_see_all(last_rows));
         let (share, far_share) = match self.target {
             Target::Density(share) => return share >= 1.0 || Self::has_nothing_to_drop(tiles, last_rows),
             Target::Recall(share) => (share, expected),
@@ -218,60 +232,80 @@ impl HeadSearch<'_> {
                 cheapest.filter(|best| best.cost < self.search.cost.margin * dense)
             }
             // Of equal recall the first, which has the fewest columns.
-            Target::Density(_) | Target::Cost(_) => found.rev().max_by(|a, b| a.recall.total_cmp(&b.recall)),
+            Target::Density(_) | Target::Cost(_) => found.rev().max_by(|a, b| a.cut.recall.total_cmp(&b.cut.recall)),
         };
         let considered = candidates
             .found
             .iter()
-            .map(|candidate| HeadChoice::new(self.pattern(&candidates, candidate), candidate.recall, candidate.cost))
+            .map(|candidate| {
+                HeadChoice::new(self.pattern(&candidates, candidate), candidate.cut.recall, candidate.cost)
+            })
             .collect();
         Ok(match best {
             None => (HeadPlan::Dense, HeadChoice { considered, ..HeadChoice::dense(dense) }),
             Some(best) => {
-                let plan = HeadPlan::Sparse(self.lower(&candidates, &best)?);
-                let choice = HeadChoice::new(self.pattern(&candidates, &best), best.recall, best.cost);
+                let (plan, best) = self.lower_within(&candidates, best)?;
+                let choice = HeadChoice::new(self.pattern(&candidates, &best), best.cut.recall, best.cost);
                 (plan, HeadChoice { considered, ..choice })
             }
         })
+    }
+
+    /// A candidate as a plan. Columns that blocks have too, or that tiles have not reached, were counted and are no pairs: a
+    /// budget of pairs goes to further blocks instead.
+    fn lower_within(&self, candidates: &Candidates, mut best: Candidate) -> Result<(HeadPlan, Candidate), Error> {
+        const ROUNDS: usize = 4;
+        let tiles = self.scene.tiles;
+        let mut plan = HeadPlan::Sparse(self.lower(candidates, &best)?);
+        if let Target::Density(share) = self.search.target
+            && !self.search.whole_levels
+        {
+            let budget = share as f64 * tiles.range().causal_pairs() as f64;
+            for _ in 0..ROUNDS {
+                let left = budget - plan.pairs(tiles.range()) as f64;
+                let more = candidates.with_more(&best, (left / (tiles.block_m() * BLOCK_N) as f64).floor());
+                if more.cut.steps <= best.cut.steps {
+                    break;
+                }
+                best = more;
+                plan = HeadPlan::Sparse(self.lower(candidates, &best)?);
+            }
+        }
+        Ok((plan, best))
     }
 
     fn pattern(&self, candidates: &Candidates, candidate: &Candidate) -> HeadPattern {
         let columns = candidate.columns;
         match &candidates.families[candidate.family] {
             Family::BlockCluster(_) => {
-                HeadPattern::BlockCluster { threshold: BlockLevels::threshold(candidate.max_level), columns }
+                HeadPattern::BlockCluster { threshold: BlockLevels::threshold(candidate.cut.max_level), columns }
             }
             Family::Slash { level_of_distance } => {
                 HeadPattern::IntervalSlash { intervals: slashes(level_of_distance, candidate).len(), columns }
             }
-            Family::Window { .. } => HeadPattern::Triangular { window: BLOCK_N << candidate.max_level, columns },
+            Family::Window { .. } => HeadPattern::Triangular { window: BLOCK_N << candidate.cut.max_level, columns },
         }
     }
 
     fn lower(&self, candidates: &Candidates, candidate: &Candidate) -> Result<SparsePlan, Error> {
         let (tiles, last_rows, centres) = (self.scene.tiles, self.scene.last_rows, self.search.centres);
-        let columns = candidates.columns_of(candidate);
-        match &candidates.families[candidate.family] {
-            Family::BlockCluster(levels) => {
-                BlockCluster { levels, max_level: candidate.max_level, columns }.plan(tiles, last_rows, centres)
+        let (family, cut) = (&candidates.families[candidate.family], candidate.cut);
+        let mut is_one_more = cut.spread();
+        SparsePlan::from_rule(tiles, last_rows, candidates.columns_of(candidate), centres, |tile, keep| {
+            let newest = keep.len().saturating_sub(1);
+            for (block, keep) in keep.iter_mut().enumerate() {
+                let level = family.level(tiles, tile, block);
+                *keep = block == 0
+                    || block == newest
+                    || level <= cut.max_level
+                    || level == cut.max_level + 1 && is_one_more();
             }
-            // By distance, as they were counted: a slash through a tile that is taller than a block, or starts inside one,
-            // touches blocks at other distances too.
-            Family::Slash { level_of_distance } | Family::Window { level_of_distance } => {
-                SparsePlan::from_rule(tiles, last_rows, columns, centres, |tile, keep| {
-                    let newest = keep.len().saturating_sub(1);
-                    for (block, keep) in keep.iter_mut().enumerate() {
-                        let level = level_of_distance[tiles.distance(tile, block)];
-                        *keep = block == 0 || block == newest || level <= candidate.max_level;
-                    }
-                })
-            }
-        }
+        })
     }
 }
 
 fn slashes(level_of_distance: &[u8], candidate: &Candidate) -> Vec<std::ops::Range<usize>> {
-    let kept = (0..level_of_distance.len()).filter(|&d| level_of_distance[d] <= candidate.max_level);
+    let kept = (0..level_of_distance.len()).filter(|&d| level_of_distance[d] <= candidate.cut.max_level);
     IntervalSlash::intervals_of_distances(kept)
 }
 

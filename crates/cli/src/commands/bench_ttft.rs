@@ -44,7 +44,7 @@ fn print(rows: &[Row]) -> std::io::Result<()> {
                 table::time(row.search_ms),
                 table::time(row.attention_ms),
                 format!("{:.3}", row.density),
-                format!("{:.3}", row.recall),
+                row.recall.map_or("".into(), |recall| format!("{recall:.3}")),
                 runtime::memory::Bytes(row.peak_memory_bytes).to_string(),
             ]
         })

@@ -2,9 +2,10 @@
 
 use crate::arguments::Explain;
 use crate::{progress, prompt, table};
+use attention::pattern::HeadPattern;
 use attention::plan::HeadPlan;
 use attention::planner::HeadChoice;
-use attention::search::CostModel;
+use attention::search::{Search, Target};
 use runtime::policy::{AttentionPolicy, LayerReport, PrefillAttention};
 use runtime::request::{Goal, RunStats};
 use serde::Serialize;
@@ -21,6 +22,9 @@ struct Layer {
     density: f64,
     /// Predicted cost of dense attention of one head, in block steps.
     dense_cost: f64,
+    /// What a plan must cost less than, as a share of dense: the rest is for what the cost model leaves out. Nothing where the goal is
+    /// a budget, which is spent whatever dense costs.
+    margin: Option<f64>,
     /// Time of a block step, where it was measured on such a device: of one thread on a CPU, of all of a GPU.
     step_us: Option<f64>,
     search_ms: f64,
@@ -50,7 +54,8 @@ struct Explanation<'a> {
 }
 
 impl Layer {
-    fn new(report: LayerReport, costs: &CostModel) -> Self {
+    fn new(report: LayerReport, search: &Search) -> Self {
+        let costs = &search.cost;
         let LayerReport { layer, tiles, planned, search_ms } = report;
         let attention = match (planned.plan.heads.first(), planned.choices.first()) {
             (Some(HeadPlan::Window(window)), _) => Attention::Window(*window),
@@ -64,6 +69,7 @@ impl Layer {
             attention,
             density: planned.plan.density(tiles.range()),
             dense_cost: costs.dense(tiles),
+            margin: matches!(search.target(), Target::Recall(_)).then_some(costs.margin),
             step_us: costs.step_us,
             search_ms,
             heads: if matches!(attention, Attention::Window(_)) { Vec::new() } else { planned.choices },
@@ -85,7 +91,7 @@ pub fn run(arguments: Explain) -> anyhow::Result<()> {
     let hear = |report: LayerReport| {
         let last = report.tiles.range().kv_len() == ids.len();
         if (arguments.all_chunks || last) && arguments.layer.is_none_or(|wanted| wanted == report.layer) {
-            let layer = Layer::new(report, &search.cost);
+            let layer = Layer::new(report, &search);
             layers.lock().unwrap_or_else(PoisonError::into_inner).push(layer);
         }
     };
@@ -103,10 +109,10 @@ pub fn run(arguments: Explain) -> anyhow::Result<()> {
     }
     writeln!(
         io::stdout(),
-        "{} prompt tokens: density {:.3}, recall {:.3}, search {}, attention {}",
+        "{} prompt tokens: asked for {goal}, density {:.3}{}, search {}, attention {}",
         stats.prompt_tokens,
         stats.density,
-        stats.recall,
+        stats.recall.map_or(String::new(), |recall| format!(", recall {recall:.3}")),
         table::time(stats.search_ms),
         table::time(stats.attention_ms),
     )?;
@@ -148,5 +154,59 @@ fn print(layer: &Layer, on_gpu: bool) -> io::Result<()> {
         })
         .collect();
     table::print(&["head", "pattern", "cost", "recall", "others that meet the goal (cost, pattern)"], &rows)?;
+    for line in why_dense(layer) {
+        writeln!(out, "{line}")?;
+    }
     writeln!(out)
+}
+
+/// For each head that stayed dense, why: nothing met the goal, or what did is not cheaper than dense by the margin.
+fn why_dense(layer: &Layer) -> Vec<String> {
+    let Some(margin) = layer.margin else { return Vec::new() };
+    let dense = layer.heads.iter().enumerate().filter(|(_, choice)| choice.pattern == HeadPattern::Dense);
+    dense
+        .map(|(head, choice)| match choice.considered.iter().min_by(|a, b| a.cost.total_cmp(&b.cost)) {
+            None => format!("head {head} stayed dense: no other pattern meets the goal"),
+            Some(cheapest) => format!(
+                "head {head} stayed dense: the cheapest that meets the goal, {}, costs {:.3} of dense, and a plan must cost less than \
+                 {margin}, so that what the cost model leaves out cannot make it slower",
+                cheapest.pattern,
+                cheapest.cost / layer.dense_cost,
+            ),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_that_stayed_dense_says_why() {
+        let choice = |pattern, cost| HeadChoice::new(pattern, 0.99, cost);
+        let window = || HeadPattern::Triangular { window: 128, columns: 0 };
+        let dense = |considered| HeadChoice { considered, ..HeadChoice::dense(100.0) };
+        let mut layer = Layer {
+            layer: 0,
+            queries: 0..640,
+            attention: Attention::Searched,
+            density: 1.0,
+            dense_cost: 100.0,
+            margin: Some(0.9),
+            step_us: None,
+            search_ms: 1.0,
+            heads: vec![
+                dense(vec![choice(window(), 97.0), choice(window(), 93.0)]),
+                choice(window(), 40.0),
+                dense(Vec::new()),
+            ],
+        };
+        let said = why_dense(&layer);
+        assert_eq!(said.len(), 2);
+        assert!(said[0].starts_with("head 0 stayed dense: the cheapest that meets the goal"), "{}", said[0]);
+        assert!(said[0].contains("costs 0.930 of dense, and a plan must cost less than 0.9,"), "{}", said[0]);
+        assert_eq!(said[1], "head 2 stayed dense: no other pattern meets the goal");
+        layer.margin = None;
+        assert!(why_dense(&layer).is_empty(), "a budget is spent whatever dense costs");
+    }
 }

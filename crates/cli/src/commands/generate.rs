@@ -10,7 +10,7 @@ use anyhow::Context;
 use attention::static_patterns::StaticPatterns;
 use runtime::chat_template::Message;
 use runtime::policy::AttentionPolicy;
-use runtime::request::{Event, FinishReason, Request, RunStats};
+use runtime::request::{Event, FinishReason, Goal, Request, RunStats};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -25,6 +25,9 @@ struct Answer<'a> {
     finish_reason: FinishReason,
     /// What was asked for.
     attention: runtime::request::AttentionMode,
+    /// Aimed at, where sparse attention ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    goal: Option<Goal>,
     #[serde(flatten)]
     ran: Ran,
     device: &'a str,
@@ -93,6 +96,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         Some(_) => Ran::patterns(),
         None => Ran::of(arguments.attention, stats),
     };
+    let goal = ran.is_sparse().then_some(request.goal);
     let context_is_full = arguments.max_tokens.is_none() && stats.generated_tokens == room;
     if arguments.json {
         let answer = Answer {
@@ -100,6 +104,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
             stats,
             finish_reason: generation.finish_reason,
             attention: arguments.attention,
+            goal,
             ran,
             device: engine.device_name(),
             model: engine.model_name(),
@@ -107,7 +112,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&answer)?)?;
     } else {
         writeln!(io::stdout())?;
-        crate::note(&summary(stats, &ran.to_string(), generation.finish_reason, engine.device_name()));
+        crate::note(&summary(stats, &ran.to_string(), goal, generation.finish_reason, engine.device_name()));
     }
     if context_is_full {
         let context = engine.config().max_context;

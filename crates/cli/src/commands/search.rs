@@ -57,7 +57,7 @@ pub fn run(arguments: Search) -> anyhow::Result<()> {
     }
     bar.finish_and_clear();
     let (patterns, heads) = search.finish()?;
-    print(&heads)?;
+    print(&heads, arguments.budget)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
     let prompts = prompts.into_iter().map(|(name, ids)| Prompt { name, tokens: ids.len() }).collect();
     json_file::write(&report, &Report { meta, budget: arguments.budget, prompts, heads: &heads })?;
@@ -65,7 +65,7 @@ pub fn run(arguments: Search) -> anyhow::Result<()> {
 }
 
 /// One line for each kind of pattern that was chosen, and for each of the others what it would have been worth.
-fn print(heads: &[HeadReport]) -> io::Result<()> {
+fn print(heads: &[HeadReport], budget: Goal) -> io::Result<()> {
     /// Of one kind of pattern.
     #[derive(Default)]
     struct Kind {
@@ -94,7 +94,10 @@ fn print(heads: &[HeadReport]) -> io::Result<()> {
     }
     let cells: Vec<Vec<String>> = (kinds.into_iter())
         .map(|(name, kind)| {
-            let mean = |sum: f64| format!("{:.3}", sum / kind.heads as f64);
+            let mean = |sum: f64| match kind.heads {
+                0 => String::new(),
+                heads => format!("{:.3}", sum / heads as f64),
+            };
             vec![name.into(), kind.chosen.to_string(), kind.heads.to_string(), mean(kind.error), mean(kind.density)]
         })
         .collect();
@@ -107,5 +110,45 @@ fn print(heads: &[HeadReport]) -> io::Result<()> {
         mean(error),
         mean(density),
         mean(cost),
-    )
+    )?;
+    over(heads, budget).map_or(Ok(()), |line| writeln!(io::stdout(), "{line}"))
+}
+
+/// How many heads are above the budget, and why.
+fn over(heads: &[HeadReport], budget: Goal) -> Option<String> {
+    let chosen = heads.iter().map(|head| &head.tried[head.chosen]);
+    let over: Vec<f64> = chosen.filter(|chosen| !chosen.within).map(|chosen| chosen.cost).collect();
+    let least = over.iter().copied().reduce(f64::min)?;
+    Some(format!(
+        "{} of {} heads are above {budget}: the first block, the newest ones and the last rows of these prompts take {least:.3} at the least; \
+         ask for more, or search on longer prompts",
+        over.len(),
+        heads.len(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use attention::static_patterns::StaticPattern;
+
+    #[test]
+    fn heads_above_the_budget_are_said_with_the_least() {
+        let head = |cost: f64, within: bool| HeadReport {
+            layer: 0,
+            head: 0,
+            chosen: 0,
+            tried: vec![Tried {
+                pattern: StaticPattern::TopBlocks { blocks: 1 },
+                cost,
+                density: cost,
+                error: 0.1,
+                within,
+            }],
+        };
+        assert_eq!(over(&[head(0.2, true)], Goal::Cost(0.3)), None);
+        let line = over(&[head(0.2, true), head(0.5, false), head(0.4, false)], Goal::Cost(0.3)).unwrap();
+        assert!(line.starts_with("2 of 3 heads are above cost=0.3"), "{line}");
+        assert!(line.contains("take 0.400 at the least"), "{line}");
+    }
 }

@@ -43,7 +43,7 @@ pub struct Row {
     /// Computed pairs over causal pairs.
     pub density: f64,
     /// Estimated attention mass kept.
-    pub recall: f64,
+    pub recall: Option<f64>,
     /// Memory held.
     pub peak_memory_bytes: u64,
     /// Most memory that was held on the device during these runs, where it can be measured.
@@ -83,7 +83,7 @@ impl Ttft {
                     attention_ms: spread(|run| run.attention_ms).median,
                     products_ms: Spread::of(runs.iter().filter_map(|run| run.products_ms)).map(|spread| spread.median),
                     density: spread(|run| run.density).median,
-                    recall: spread(|run| run.recall).median,
+                    recall: Spread::of(runs.iter().filter_map(|run| run.recall)).map(|spread| spread.median),
                     measured_memory_bytes: runs.iter().filter_map(|run| run.measured_memory_bytes).max(),
                     peak_memory_bytes: runs.iter().map(|run| run.peak_memory_bytes).max().unwrap_or(0),
                 }

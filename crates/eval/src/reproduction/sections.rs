@@ -113,7 +113,7 @@ fn ttft(rows: Vec<ttft::Row>, document: &mut Document) {
                 seconds(row.search_ms),
                 seconds(row.attention_ms),
                 format!("{:.3}", row.density),
-                format!("{:.3}", row.recall),
+                row.recall.map_or(String::new(), |recall| format!("{recall:.3}")),
             ]
         })
         .collect();

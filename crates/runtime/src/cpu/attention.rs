@@ -3,7 +3,7 @@
 use super::{Operand, Tokens, elementwise};
 use crate::config::RopePairing;
 use crate::kv_cache::Sequence;
-use crate::ops::{AttentionReport, AttentionSpec, HeadParameters};
+use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, PredictedCost};
 use crate::policy::{AttentionPolicy, LayerReport};
 use crate::receipt::LayerDraws;
 use attention::attend::{Output, attend};
@@ -128,12 +128,17 @@ pub(super) fn run(
         let dropped: f64 = bounds.iter().map(|bound| bound.at_most).sum();
         dropped / bounds.len() as f64 * causal_pairs as f64
     });
+    let predicted_cost = match (window, prefill.policy) {
+        (None, AttentionPolicy::Search(search)) => Some(PredictedCost::of(search, &planned, tiles)),
+        _ => None,
+    };
     let search_ms = search_time.as_secs_f64() * 1e3;
     prefill.report(|| LayerReport { layer, tiles, planned, search_ms });
     Ok(AttentionReport {
         computed_pairs,
         causal_pairs,
         recalled_pairs,
+        predicted_cost,
         dropped_pairs_at_most,
         draws,
         search_time,

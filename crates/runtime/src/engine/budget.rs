@@ -25,32 +25,28 @@ pub(super) struct LeastOfPrompt {
 /// The search for chunks of a prompt, each with how many of its last rows it has.
 ///
 /// Every chunk has a least that no plan is below: that of the first is a large share of its few pairs. The others get less, so
-/// that the whole prompt keeps the budget. Centres are left out where it has no room for them.
+/// that the whole prompt keeps the budget. Where it has no room for them centres are left out, and then the last rows are searched
+/// as all others.
 pub(super) fn fit(search: &Search, chunks: &[(Tiles, usize)]) -> Result<Fit, Error> {
     let share = match search.target() {
         Target::Recall(_) => return Ok(Fit::Fits(search.clone())),
         Target::Density(share) | Target::Cost(share) => share as f64,
     };
-    let mut leasts = Vec::with_capacity(chunks.len());
-    for &(tiles, last_rows) in chunks {
-        // Where a chunk is dense because that is fastest, a budget of cost is not its concern.
-        let concerns = matches!(search.target(), Target::Density(_)) || !search.is_dense(tiles, last_rows);
-        if concerns {
-            leasts.push(search.least(tiles, last_rows)?);
+    let mut fitted = search.clone();
+    let mut leasts = least_of_chunks(&fitted, chunks)?;
+    for leave_out in [|search: &mut Search| search.centres = false, |search: &mut Search| search.last_rows = false] {
+        if sum(&leasts, |least| least.sparsest) > share * sum(&leasts, |least| least.dense) {
+            leave_out(&mut fitted);
+            leasts = least_of_chunks(&fitted, chunks)?;
         }
     }
-    let dense: f64 = leasts.iter().map(|least| least.dense).sum();
-    let with_centres: f64 = leasts.iter().map(|least| least.sparsest).sum();
-    let without: f64 = leasts.iter().map(|least| least.without_centres).sum();
+    let (sparsest, dense) = (sum(&leasts, |least| least.sparsest), sum(&leasts, |least| least.dense));
     let budget = share * dense;
-    if without > TOLERANCE * budget {
-        let share = (1e3 * without / dense).ceil() / 1e3;
-        return Ok(Fit::Least(LeastOfPrompt { share, over: without / budget }));
+    if sparsest > TOLERANCE * budget {
+        let share = (1e3 * sparsest / dense).ceil() / 1e3;
+        return Ok(Fit::Least(LeastOfPrompt { share, over: sparsest / budget }));
     }
-    let mut fitted = search.clone();
-    fitted.centres &= with_centres <= budget;
-    let floor = |least: &Least| if fitted.centres { least.sparsest } else { least.without_centres };
-    let taken = |share: f64| leasts.iter().map(|least| floor(least).max(share * least.dense)).sum::<f64>();
+    let taken = |share: f64| sum(&leasts, |least| least.sparsest.max(share * least.dense));
     let (mut fits, mut over) = (0.0, share);
     if taken(share) <= budget {
         fits = share;
@@ -67,6 +63,17 @@ pub(super) fn fit(search: &Search, chunks: &[(Tiles, usize)]) -> Result<Fit, Err
         _ => Target::Cost(fits),
     };
     Ok(Fit::Fits(fitted.with_target(target)?))
+}
+
+/// The least of every chunk that a budget is about. Where one is dense because that is fastest, a budget of cost is not.
+fn least_of_chunks(search: &Search, chunks: &[(Tiles, usize)]) -> Result<Vec<Least>, Error> {
+    let is_cost = matches!(search.target(), Target::Cost(_));
+    let concerned = chunks.iter().filter(|(tiles, last_rows)| !is_cost || !search.is_dense(*tiles, *last_rows));
+    concerned.map(|&(tiles, last_rows)| search.least(tiles, last_rows)).collect()
+}
+
+fn sum(leasts: &[Least], of: impl Fn(&Least) -> f64) -> f64 {
+    leasts.iter().map(of).sum()
 }
 
 #[cfg(test)]
@@ -117,10 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn centres_are_left_out_where_they_do_not_fit() {
+    fn centres_and_then_last_rows_are_left_out_where_they_do_not_fit() {
         let chunks = chunks(8192, 8192);
         let least = fitted(0.001, &chunks).unwrap_err() as f32;
-        assert!(!fitted(least, &chunks).unwrap().centres);
-        assert!(fitted(2.0 * least, &chunks).unwrap().centres);
+        let has = |share: f32| fitted(share, &chunks).map(|search| (search.centres, search.last_rows)).unwrap();
+        assert_eq!(has(least), (false, false));
+        assert_eq!(has(1.3 * least + 2.0 * 64.0 / 8192.0), (false, true));
+        assert_eq!(has(3.0 * least), (true, true));
     }
 }

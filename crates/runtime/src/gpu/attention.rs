@@ -109,10 +109,18 @@ impl Gpu {
         }
         let started = Instant::now();
         self.mark(Work::Search(None), len)?;
-        on_device.run(search, spec.last_rows, q, pages, batch, room, &mut |stage| match self.profile {
-            true => self.mark(Work::Search(Some(stage)), len),
-            false => Ok(()),
-        })?;
+        on_device.run(
+            search,
+            search.rows_that_see_all(spec.last_rows),
+            q,
+            pages,
+            batch,
+            room,
+            &mut |stage| match self.profile {
+                true => self.mark(Work::Search(Some(stage)), len),
+                false => Ok(()),
+            },
+        )?;
         if heard {
             // Nor is the device's wait for the host, which reads the plan.
             self.mark(Work::Rest, len)?;

@@ -117,9 +117,11 @@ impl<'e> Session<'e> {
         let answer = answer?;
         written?;
         writeln!(io::stdout())?;
+        let ran = Ran::of(self.attention, &answer.stats);
         let summary = summary(
             &answer.stats,
-            &Ran::of(self.attention, &answer.stats).to_string(),
+            &ran.to_string(),
+            ran.is_sparse().then_some(request.goal),
             answer.finish_reason,
             self.engine.device_name(),
         );
