@@ -25,7 +25,8 @@ pub struct PrefillBar {
 impl PrefillBar {
     /// For a prompt of `total` tokens; time runs from here on.
     pub fn new(label: &str, config: &ModelConfig, total: usize) -> Self {
-        let style = ProgressStyle::with_template("{prefix} {msg} {wide_bar}").expect("a constant template");
+        // With room at the end: a terminal writes ^C there, which must not begin a line.
+        let style = ProgressStyle::with_template("{prefix} {msg} {wide_bar}   ").expect("a constant template");
         let bar = ProgressBar::new(total as u64).with_style(style).with_prefix(label.to_string());
         let (began, estimate) = (Instant::now(), PrefillEstimate::new(pair_over_token(config), total));
         let estimate = Arc::new(Mutex::new(estimate));
