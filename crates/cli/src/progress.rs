@@ -1,5 +1,8 @@
 //! Progress on a terminal; in a pipe, none.
 
+mod prefill_bar;
+mod prefill_estimate;
+
 use anyhow::Context;
 use attention::calibration::Calibration;
 use attention::search::CostModel;
@@ -8,15 +11,33 @@ use eval::machine::Machine;
 use indicatif::{ProgressBar, ProgressStyle};
 use runtime::engine::{Engine, LoadProgress};
 use runtime::model_files::{HubProgress, ModelFiles};
+use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::arguments::ModelArguments;
 use crate::note;
 
+pub use prefill_bar::PrefillBar;
+
+/// Steps may take long; the time left is counted down meanwhile.
+const DRAWN_EVERY: Duration = Duration::from_millis(250);
+
 /// A bar of `total` steps. indicatif draws on standard error, and only when that is a terminal.
 pub fn bar(label: &str, total: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg} {eta}").expect("a constant template");
-    ProgressBar::new(total).with_style(style).with_prefix(label.to_string())
+    let template = match is_narrow() {
+        true => "{prefix} {pos}/{len} {eta} {wide_bar}",
+        false => "{prefix} {bar:30} {pos}/{len} {msg} {eta}",
+    };
+    let style = ProgressStyle::with_template(template).expect("a constant template");
+    let bar = ProgressBar::new(total).with_style(style).with_prefix(label.to_string());
+    bar.enable_steady_tick(DRAWN_EVERY);
+    bar
+}
+
+/// Whether standard error is a terminal that has no room for a bar and words beside it.
+fn is_narrow() -> bool {
+    terminal_size::terminal_size_of(io::stderr()).is_some_and(|(width, _)| width.0 < 60)
 }
 
 /// What loading shows: a line when a hub is asked, a bar of bytes for each file from there, then a bar of layers.
@@ -24,11 +45,16 @@ struct Loading {
     bar: ProgressBar,
     /// The file that comes.
     file: Option<String>,
+    has_layers: bool,
 }
 
 impl Loading {
     fn new() -> Self {
-        Self { bar: bar("loading", 0), file: None }
+        // How much there is to do is not known yet.
+        let style = ProgressStyle::with_template("{prefix} {spinner}").expect("a constant template");
+        let bar = ProgressBar::new_spinner().with_style(style).with_prefix("loading");
+        bar.enable_steady_tick(DRAWN_EVERY);
+        Self { bar, file: None, has_layers: false }
     }
 
     fn show(&mut self, progress: LoadProgress) {
@@ -48,11 +74,11 @@ impl Loading {
                 self.bar.set_position(done_bytes);
             }
             LoadProgress::Layers { done, total } => {
-                if self.file.take().is_some() {
+                if !self.has_layers {
+                    self.has_layers = true;
                     self.bar.finish_and_clear();
                     self.bar = bar("loading", total);
                 }
-                self.bar.set_length(total);
                 self.bar.set_position(done);
             }
         }

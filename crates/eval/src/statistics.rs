@@ -30,15 +30,18 @@ pub struct Proportion {
 /// assert!((exact_sign_test(1, 7) - 0.0703125).abs() < 1e-12);
 /// ```
 pub fn exact_sign_test(lost: usize, won: usize) -> f64 {
-    let n = lost + won;
-    // Probability of exactly k of n: built up from k = 0 without factorials.
-    let mut exactly = 0.5f64.powi(n as i32);
-    let mut tail = 0.0;
-    for k in 0..=lost.min(won) {
-        tail += exactly;
-        exactly *= (n - k) as f64 / (k + 1) as f64;
+    let (n, fewer) = (lost + won, lost.min(won));
+    // Of exactly k of n, over that of `fewer` of n: from there down to 0, nothing grows but by rounding, and what becomes too
+    // small for a number is too small to count.
+    let (mut over, mut tail) = (1.0, 0.0);
+    for k in (0..=fewer).rev() {
+        tail += over;
+        over *= k as f64 / (n - k + 1) as f64;
     }
-    (2.0 * tail).min(1.0)
+    // Its logarithm, since 0.5 to the power of n is no number above 0 from n = 1075 on.
+    let ln_choose: f64 = (0..fewer).map(|k| ((n - k) as f64 / (k + 1) as f64).ln()).sum();
+    let ln_exactly = ln_choose - n as f64 * std::f64::consts::LN_2;
+    (2.0 * tail * ln_exactly.exp()).min(1.0)
 }
 
 impl Proportion {
@@ -135,6 +138,22 @@ mod tests {
             let [l, h] = proportion(hits, n).wilson95();
             assert!((l - low).abs() < 5e-5 && (h - high).abs() < 5e-5, "{hits}/{n}: [{l}, {h}]");
         }
+    }
+
+    #[test]
+    fn a_sign_test_of_many_pairs_is_a_number() {
+        // Expected: the binomial sums in whole numbers.
+        let near = |lost, won, expected: f64| {
+            let p = exact_sign_test(lost, won);
+            assert!((p / expected - 1.0).abs() < 1e-7, "{lost}, {won}: {p}");
+            assert_eq!(p, exact_sign_test(won, lost));
+        };
+        near(49_500, 50_500, 0.001_582_359_878_851_595_6);
+        assert_eq!(exact_sign_test(50_000, 50_000), 1.0);
+        // Less than the least number there is.
+        assert_eq!((exact_sign_test(0, 100_000), exact_sign_test(100_000, 1)), (0.0, 0.0));
+        near(0, 1000, 2.0 * 0.5f64.powi(1000));
+        near(1, 1069, 2.0 * 1071.0 * 0.5f64.powi(1035) * 0.5f64.powi(35));
     }
 
     #[test]

@@ -313,6 +313,7 @@ impl<O: Ops> Decoder<O> {
             }
             self.join(branch, &layer.mlp_output_norm, x)?;
             watch(Part::Mlp { layer: index }, x)?;
+            prefill.tell_progress(index + 1);
         }
         Ok(report)
     }

@@ -3,6 +3,7 @@
 mod budget;
 mod conversation;
 mod not_a_number;
+mod telling;
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
 use crate::config::{ConfigError, ModelConfig, StretchContext};
@@ -35,6 +36,7 @@ use rayon::ThreadPool;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::time::Instant;
+use telling::Telling;
 
 /// How to load a model.
 #[derive(Clone, Debug)]
@@ -444,10 +446,19 @@ impl Engine {
         accepted: Instant,
         events: &mut Events,
     ) -> Result<(Generation, Box<dyn Run + 'a>), EngineError> {
-        let mut on_chunk = |run: &mut dyn Run| {
-            Ok(events(Event::Prefill { done_tokens: run.tokens_done(), total_tokens: prompt.len() }))
+        let prefilled = {
+            let (layers, cached_tokens) = (self.config().num_layers, run.tokens_done());
+            let telling = Telling::new(&mut *events, layers, prompt.len(), cached_tokens, self.chunk_tokens);
+            let on_layer = |done_layers: usize| {
+                // A GPU has not done yet what it was asked for.
+                if done_layers == 0 || !self.on_gpu {
+                    telling.layer(done_layers);
+                }
+            };
+            let attention = PrefillAttention { progress: attention.progress.or(Some(&on_layer)), ..attention };
+            let mut on_chunk = |run: &mut dyn Run| Ok(telling.chunk(run.tokens_done()));
+            self.prefill(&mut *run, tokens, prompt, attention, accepted, &mut on_chunk)?
         };
-        let prefilled = self.prefill(&mut *run, tokens, prompt, attention, accepted, &mut on_chunk)?;
         self.decode_from(run, prefilled, (prompt, attention.policy), request, &mut sampler, accepted, events)
     }
 

@@ -106,6 +106,10 @@ pub struct LayerReport {
 /// Hears what every attention layer did, layer by layer, chunk by chunk, of whatever policy.
 pub type Observer<'a> = &'a (dyn Fn(LayerReport) + Sync);
 
+/// Hears how many layers are done with the chunk under way: 0 when it begins, and after every layer, whether a device has done it
+/// or is only asked for it.
+pub type Progress<'a> = &'a (dyn Fn(usize) + Sync);
+
 /// A policy, who hears what came of it, and whether rows are drawn that say what it kept.
 #[derive(Clone, Copy, Default)]
 pub struct PrefillAttention<'a> {
@@ -115,6 +119,8 @@ pub struct PrefillAttention<'a> {
     pub observer: Option<Observer<'a>>,
     /// Seed of the rows; see [`Request::receipt`](crate::request::Request::receipt).
     pub receipt: Option<u64>,
+    /// Who hears how far a chunk is, in place of [`Event::Layer`](crate::request::Event::Layer).
+    pub progress: Option<Progress<'a>>,
 }
 
 impl<'a> From<AttentionPolicy<'a>> for PrefillAttention<'a> {
@@ -124,6 +130,12 @@ impl<'a> From<AttentionPolicy<'a>> for PrefillAttention<'a> {
 }
 
 impl PrefillAttention<'_> {
+    pub(crate) fn tell_progress(&self, done_layers: usize) {
+        if let Some(progress) = self.progress {
+            progress(done_layers);
+        }
+    }
+
     /// Tells the observer, if there is one.
     pub(crate) fn report(&self, report: impl FnOnce() -> LayerReport) {
         if let Some(observer) = self.observer {

@@ -32,6 +32,7 @@ pub fn prefill(
     while done < ids.len() {
         let (chunk, last_rows) = next_chunk(run.tokens_done(), &ids[done..], chunk_tokens);
         done += chunk.len();
+        attention.tell_progress(0);
         report += run.forward(chunk, attention, last_rows)?;
         if on_chunk(run)?.is_break() {
             break;

@@ -175,6 +175,18 @@ pub enum Event<'a> {
         /// Tokens of the prompt.
         total_tokens: usize,
     },
+    /// A chunk of the prompt begins, and on CPUs, where that takes a while, each time that a layer is done with it; a GPU is asked
+    /// for all layers at once.
+    Layer {
+        /// Layers done with the chunk; 0 when it begins.
+        done_layers: usize,
+        /// Layers of the model.
+        layers: usize,
+        /// Tokens of the prompt before the chunk.
+        done_tokens: usize,
+        /// Tokens of the chunk.
+        chunk_tokens: usize,
+    },
     /// More text; whole UTF-8 characters.
     Text(&'a str),
 }
@@ -194,7 +206,7 @@ pub enum FinishReason {
 }
 
 /// What hears of a generation, and says whether it goes on: [`ControlFlow::Break`] ends it, after the chunk of the prompt that is
-/// under way.
+/// under way, and nothing is heard from then on.
 pub type Events<'a> = dyn FnMut(Event) -> ControlFlow<()> + Send + 'a;
 
 /// A finished generation, or what there was of it when it was cancelled.

@@ -69,7 +69,7 @@ fn plans_that_were_heard_give_the_same_when_they_are_given() {
         plans.lock().unwrap().insert(report.layer, report.tiles.range(), report.planned.plan);
     };
     let policy = AttentionPolicy::Search(&search);
-    let found = logits(&model, PrefillAttention { policy, observer: Some(&hear), receipt: None });
+    let found = logits(&model, PrefillAttention { observer: Some(&hear), ..policy.into() });
     let plans = plans.into_inner().unwrap();
     assert_eq!(found, logits(&model, AttentionPolicy::Given(&plans).into()));
 
@@ -83,7 +83,7 @@ fn plans_that_were_heard_give_the_same_when_they_are_given() {
 fn heard(model: &dyn Model, policy: AttentionPolicy, windows: &[Option<usize>], what: &str) -> Vec<LayerReport> {
     let reports = Mutex::new(Vec::new());
     let hear = |report: LayerReport| reports.lock().unwrap().push(report);
-    let observed = logits(model, PrefillAttention { policy, observer: Some(&hear), receipt: None });
+    let observed = logits(model, PrefillAttention { observer: Some(&hear), ..policy.into() });
     assert_eq!(observed, logits(model, policy.into()), "{what}: who listens changes nothing");
 
     let reports = reports.into_inner().unwrap();

@@ -113,14 +113,50 @@ fn a_prompt_is_left_between_its_chunks() {
     let mut engine = engine(None, None, None).unwrap();
     let mut done = Vec::new();
     let mut hear = |event: Event| {
-        let Event::Prefill { done_tokens, .. } = event else { panic!("no text was wanted") };
-        done.push(done_tokens);
+        match event {
+            Event::Prefill { done_tokens, .. } => done.push(done_tokens),
+            Event::Layer { .. } => {}
+            Event::Text(_) => panic!("no text was wanted"),
+        }
         if done.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let request = Request { max_tokens: 1, ..Request::default() };
     let generation = engine.generate(&[7; 500], &request, &mut hear).unwrap();
     assert_eq!((generation.finish_reason, generation.tokens.len()), (FinishReason::Cancelled, 0));
     assert_eq!(done, [64, 128]);
+}
+
+#[test]
+fn every_layer_of_every_chunk_is_heard() {
+    let mut engine = engine(None, None, None).unwrap();
+    let layers = engine.config().num_layers;
+    let mut heard = Vec::new();
+    let mut hear = |event: Event| {
+        match event {
+            Event::Layer { done_layers, layers, done_tokens, chunk_tokens } => {
+                heard.push((done_tokens, chunk_tokens, done_layers, layers))
+            }
+            Event::Prefill { done_tokens, .. } => heard.push((done_tokens, 0, 0, 0)),
+            Event::Text(_) => {}
+        }
+        // Enough in the middle of the second chunk: it is finished, and nothing more is said.
+        if heard.len() == layers + 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let request = Request { max_tokens: 3, ..Request::default() };
+    let generation = engine.generate(&[7; 150], &request, &mut hear).unwrap();
+    let mut expected: Vec<_> = (0..=layers).map(|done| (0, 64, done, layers)).collect();
+    expected.extend([(64, 0, 0, 0), (64, 64, 0, layers), (64, 64, 1, layers)]);
+    assert_eq!(heard, expected);
+    assert_eq!((generation.finish_reason, generation.tokens.len()), (FinishReason::Cancelled, 0));
+
+    // To the end, the chunk behind the others included; single new tokens are no chunk.
+    let mut count = 0;
+    let mut hear = |event: Event| {
+        count += usize::from(matches!(event, Event::Layer { .. }));
+        ControlFlow::Continue(())
+    };
+    engine.generate(&[7; 150], &request, &mut hear).unwrap();
+    assert_eq!(count, 3 * (layers + 1));
 }
 
 #[test]

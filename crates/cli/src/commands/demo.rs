@@ -1,9 +1,10 @@
 //! One long prompt, answered twice.
 
 use crate::arguments::Demo;
-use crate::{progress, table};
+use crate::progress::{self, PrefillBar};
+use crate::table;
 use eval::tasks::{passkey, retrieval};
-use runtime::request::{AttentionMode, Event, Generation, Request};
+use runtime::request::{AttentionMode, Generation, Request};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
@@ -18,7 +19,7 @@ pub fn run(arguments: Demo) -> anyhow::Result<()> {
     writeln!(out, "A pass key, {KEY}, is hidden in a prompt of {} tokens. What is the pass key?\n", prompt.len())?;
 
     let mut run = |attention| -> anyhow::Result<Generation> {
-        let bar = progress::bar(&format!("{attention} prefill"), prompt.len() as u64);
+        let mut bar = PrefillBar::new(&format!("{attention} prefill"), engine.config(), prompt.len());
         let request = Request {
             max_tokens: retrieval::ANSWER_TOKENS,
             attention,
@@ -26,12 +27,10 @@ pub fn run(arguments: Demo) -> anyhow::Result<()> {
             ..Request::default()
         };
         let generation = engine.generate(&prompt, &request, &mut |event| {
-            if let Event::Prefill { done_tokens, .. } = event {
-                bar.set_position(done_tokens as u64);
-            }
+            bar.hear(&event);
             ControlFlow::Continue(())
         });
-        bar.finish_and_clear();
+        bar.clear();
         Ok(generation?)
     };
     // The first run of a process pays for cold caches and page faults; neither mode should.

@@ -95,7 +95,7 @@ pub fn run(arguments: Explain) -> anyhow::Result<()> {
             layers.lock().unwrap_or_else(PoisonError::into_inner).push(layer);
         }
     };
-    let attention = PrefillAttention { policy: AttentionPolicy::Search(&search), observer: Some(&hear), receipt: None };
+    let attention = PrefillAttention { observer: Some(&hear), ..AttentionPolicy::Search(&search).into() };
     let stats = engine.prefill_with(&ids, attention)?;
     let layers = layers.into_inner().unwrap_or_else(PoisonError::into_inner);
     if arguments.json {

@@ -2,7 +2,7 @@
 
 use crate::arguments::Generate;
 use crate::interruption::Interruption;
-use crate::progress;
+use crate::progress::{self, PrefillBar};
 use crate::prompt::{self, Prompt};
 use crate::ran::Ran;
 use crate::summary::summary;
@@ -62,21 +62,16 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
     };
 
     let interruption = Interruption::listen().context("cannot listen for signals")?;
-    let bar = progress::bar("prefill", ids.len() as u64);
+    let mut bar = PrefillBar::new("prefill", engine.config(), ids.len());
     let mut written = Ok(());
     let mut on_event = |event: Event| {
+        bar.hear(&event);
         match event {
-            Event::Prefill { done_tokens, total_tokens } => {
-                bar.set_position(done_tokens as u64);
-                if done_tokens == total_tokens {
-                    bar.finish_and_clear();
-                }
-            }
             Event::Text(text) if !arguments.json => {
                 let mut out = io::stdout().lock();
                 written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             }
-            Event::Text(_) => {}
+            Event::Text(_) | Event::Layer { .. } | Event::Prefill { .. } => {}
         }
         // Nobody reads on, or nobody wants more.
         match written.is_err() || interruption.came().is_some() {
@@ -88,7 +83,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         Some(patterns) => engine.generate_with(&ids, &request, AttentionPolicy::Fixed(patterns), &mut on_event)?,
         None => engine.generate(&ids, &request, &mut on_event)?,
     };
-    bar.finish_and_clear();
+    bar.clear();
     written?;
 
     let stats = &generation.stats;

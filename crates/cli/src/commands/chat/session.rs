@@ -2,9 +2,10 @@
 
 use crate::arguments::Chat;
 use crate::interruption::Interruption;
+use crate::progress::PrefillBar;
 use crate::ran::Ran;
 use crate::summary::summary;
-use crate::{json_file, progress, prompt};
+use crate::{json_file, prompt};
 use anyhow::Context;
 use runtime::chat_template::Message;
 use runtime::engine::{Conversation, Engine};
@@ -93,27 +94,20 @@ impl<'e> Session<'e> {
             repetition_penalty: self.repetition_penalty,
             ..Request::default()
         };
-        let bar = progress::bar("reading", ids.len() as u64);
+        let mut bar = PrefillBar::new("reading", self.engine.config(), ids.len());
         let mut written = Ok(());
         let answer = self.conversation.answer(&ids, &request, &mut |event| {
-            match event {
-                Event::Prefill { done_tokens, total_tokens } => {
-                    bar.set_position(done_tokens as u64);
-                    if done_tokens == total_tokens {
-                        bar.finish_and_clear();
-                    }
-                }
-                Event::Text(text) => {
-                    let mut out = io::stdout().lock();
-                    written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-                }
+            bar.hear(&event);
+            if let Event::Text(text) = event {
+                let mut out = io::stdout().lock();
+                written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             }
             match written.is_err() || interruption.came().is_some() {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         });
-        bar.finish_and_clear();
+        bar.clear();
         let answer = answer?;
         written?;
         writeln!(io::stdout())?;
