@@ -110,7 +110,7 @@ impl Cpu {
     }
 }
 
-/// Code, stacks and what the allocator keeps, as measured (`bench/results/memory_qwen.json`).
+/// Code, stacks and what the allocator keeps, as measured (`bench/results/memory.json`).
 const CODE_BYTES: usize = 16 << 20;
 
 /// Texts, ids, merges and maps of the tokenizer, likewise.
