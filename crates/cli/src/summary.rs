@@ -28,12 +28,12 @@ pub fn summary(stats: &RunStats, ran: &str, goal: Option<Goal>, finish_reason: F
     let cost = cost.map_or(String::new(), |cost| format!(", cost {cost:.3} by prediction"));
     let kept = stats.receipt.as_ref().map_or(String::new(), |receipt| format!(", {}", table::kept(&receipt.all)));
     format!(
-        "{} prompt tokens{cached}, first token after {}, {ran}{asked}, density {:.3}{cost}{recall}{dropped}{kept}; {} new tokens at {:.1}/s, {why}; {}; {device}",
+        "{} prompt tokens{cached}, first token after {}, {ran}{asked}, density {:.3}{cost}{recall}{dropped}{kept}; {} new tokens at {:.1}/s, {why}; {} by prediction; {device}",
         stats.prompt_tokens,
         table::time(stats.ttft_ms),
         stats.density,
         stats.generated_tokens,
         stats.decode_tokens_per_s,
-        Bytes(stats.peak_memory_bytes),
+        Bytes(stats.predicted_memory_bytes),
     )
 }

@@ -504,7 +504,7 @@ fn a_real_model_answers_and_refuses_what_it_cannot_hold() {
         "decode_tokens_per_s",
         "density",
         "recall",
-        "peak_memory_bytes",
+        "predicted_memory_bytes",
         "attention",
         "attention_ran",
         "device",

@@ -218,7 +218,8 @@ pub struct Engine {
     device_name: String,
     on_gpu: bool,
     own_context: usize,
-    weights_bytes: u64,
+    /// Between runs.
+    held_bytes: u64,
     costs: CostModel,
     /// Whether the most memory held is what was held since it was to be forgotten.
     peak_is_known: bool,
@@ -265,7 +266,7 @@ impl Engine {
             None => load_on(Cpu::new(Simd::detect()), weights, &options, &name, progress),
         })?;
         let device_name = pool.install(|| model.device_name());
-        let weights_bytes = model.memory_need(1, 1, false).weights_bytes;
+        let held_bytes = model.memory_need(1, 1, false).held_bytes();
         let costs = model.costs();
         let chunk_tokens = options.chunk_tokens.unwrap_or_else(|| model.chunk_tokens());
         Ok(Self {
@@ -279,7 +280,7 @@ impl Engine {
             device_name,
             on_gpu,
             own_context,
-            weights_bytes,
+            held_bytes,
             costs,
             peak_is_known: true,
         })
@@ -569,7 +570,7 @@ impl Engine {
             prompt_tokens: prompt.len(),
             cached_tokens,
             receipt,
-            peak_memory_bytes: need.total_bytes(),
+            predicted_memory_bytes: need.total_bytes(),
             prefill_ms: ms(accepted),
             search_ms: (report.search_time + times.search).as_secs_f64() * 1e3,
             attention_ms: (report.attend_time + times.attention).as_secs_f64() * 1e3,
@@ -820,7 +821,7 @@ impl Engine {
             false => format!("a run of {tokens} tokens"),
         };
         let room =
-            Room { limit: self.options.max_memory_bytes, left: self.model.available_bytes(), held: self.weights_bytes };
+            Room { limit: self.options.max_memory_bytes, left: self.model.available_bytes(), held: self.held_bytes };
         room.check(need.total_bytes(), what, || need.to_string())
     }
 }
@@ -927,7 +928,7 @@ fn warm_up(model: &dyn Model, options: &EngineOptions) -> Result<(), EngineError
         return Ok(());
     }
     let need = model.memory_need(2 * tokens, tokens, false);
-    let room = Room { limit: options.max_memory_bytes, left: model.available_bytes(), held: need.weights_bytes };
+    let room = Room { limit: options.max_memory_bytes, left: model.available_bytes(), held: need.held_bytes() };
     match room.check(need.total_bytes(), String::new, String::new) {
         Ok(()) => Ok(model.warm_up(tokens)?),
         Err(_) => Ok(()),

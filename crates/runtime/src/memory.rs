@@ -17,6 +17,8 @@ pub struct MemoryNeed {
     pub kv_cache_bytes: u64,
     /// Activations of a chunk, attention and search.
     pub scratch_bytes: u64,
+    /// What the process holds before it holds any of these, where it is on the same memory: code and tokenizer.
+    pub program_bytes: u64,
 }
 
 impl MemoryNeed {
@@ -56,9 +58,14 @@ impl MemoryNeed {
         Ok(2 * largest as u64 + PROGRAM_BYTES)
     }
 
+    /// What is held between runs.
+    pub fn held_bytes(&self) -> u64 {
+        self.weights_bytes + self.program_bytes
+    }
+
     /// All together.
     pub fn total_bytes(&self) -> u64 {
-        self.weights_bytes + self.kv_cache_bytes + self.scratch_bytes
+        self.held_bytes() + self.kv_cache_bytes + self.scratch_bytes
     }
 }
 
@@ -84,13 +91,18 @@ fn matrices(weights: &ModelWeights) -> impl Iterator<Item = Result<Vec<TensorInf
 
 impl fmt::Display for MemoryNeed {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let program = match self.program_bytes {
+            0 => String::new(),
+            bytes => format!(", program and tokenizer {}", Bytes(bytes)),
+        };
         write!(
             f,
-            "{} (weights {}, kv cache {}, scratch {})",
+            "{} (weights {}, kv cache {}, scratch {}{})",
             Bytes(self.total_bytes()),
             Bytes(self.weights_bytes),
             Bytes(self.kv_cache_bytes),
-            Bytes(self.scratch_bytes)
+            Bytes(self.scratch_bytes),
+            program
         )
     }
 }

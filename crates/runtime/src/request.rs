@@ -298,8 +298,8 @@ pub struct RunStats {
     pub receipt: Option<Receipt>,
     /// Whether [`AttentionMode::Auto`] left the search out because memory suffices for dense attention alone.
     pub search_left_out: bool,
-    /// Most memory this run held: weights, cache and scratch, as counted by the engine.
-    pub peak_memory_bytes: u64,
+    /// Most memory that this run was predicted to hold before it began: weights, cache and scratch, on a CPU program and tokenizer, too.
+    pub predicted_memory_bytes: u64,
     /// Most memory that was held on the device since the program began, or since
     /// [`Engine::forget_peak_memory`](crate::engine::Engine::forget_peak_memory), where it can be measured; of a CPU all that
     /// the process held, mapped files included.

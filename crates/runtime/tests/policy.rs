@@ -162,7 +162,7 @@ fn where_only_dense_attention_has_room_auto_takes_it_and_sparse_says_what_it_nee
     // Searches for nothing may pay at this length, so that only the counted memory tells the modes apart.
     let peak = |limit, attention| {
         let generation = engine(Some(limit)).generate(&ids, &request(attention), &mut |_| ControlFlow::Continue(()));
-        generation.map(|generation| generation.stats.peak_memory_bytes)
+        generation.map(|generation| generation.stats.predicted_memory_bytes)
     };
     let (auto, by_force) = (AttentionMode::Auto, AttentionMode::Sparse);
     let all_dense = peak(sparse, AttentionMode::Dense).unwrap();

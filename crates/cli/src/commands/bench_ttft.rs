@@ -45,11 +45,21 @@ fn print(rows: &[Row]) -> std::io::Result<()> {
                 table::time(row.attention_ms),
                 format!("{:.3}", row.density),
                 row.recall.map_or("".into(), |recall| format!("{recall:.3}")),
-                runtime::memory::Bytes(row.peak_memory_bytes).to_string(),
+                runtime::memory::Bytes(row.predicted_memory_bytes).to_string(),
             ]
         })
         .collect();
-    let header =
-        ["length", "attention", "TTFT", "min .. max", "vs dense", "search", "attention", "density", "recall", "memory"];
+    let header = [
+        "length",
+        "attention",
+        "TTFT",
+        "min .. max",
+        "vs dense",
+        "search",
+        "attention",
+        "density",
+        "recall",
+        "memory (predicted)",
+    ];
     table::print(&header, &cells)
 }

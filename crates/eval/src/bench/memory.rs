@@ -35,7 +35,7 @@ pub fn measure(
     let text = prompt(model, &[length])?;
     let request = Request { max_tokens: 1, attention, goal, ..Request::default() };
     let stats = model.complete(&text[..length], &request)?.stats;
-    let (predicted_bytes, measured_bytes) = (stats.peak_memory_bytes, stats.measured_memory_bytes);
+    let (predicted_bytes, measured_bytes) = (stats.predicted_memory_bytes, stats.measured_memory_bytes);
     Ok(Point { length, attention, predicted_bytes, measured_bytes })
 }
 

@@ -44,8 +44,8 @@ pub struct Row {
     pub density: f64,
     /// Estimated attention mass kept.
     pub recall: Option<f64>,
-    /// Memory held.
-    pub peak_memory_bytes: u64,
+    /// Memory that was predicted before the run.
+    pub predicted_memory_bytes: u64,
     /// Most memory that was held on the device during these runs, where it can be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured_memory_bytes: Option<u64>,
@@ -85,7 +85,7 @@ impl Ttft {
                     density: spread(|run| run.density).median,
                     recall: Spread::of(runs.iter().filter_map(|run| run.recall)).map(|spread| spread.median),
                     measured_memory_bytes: runs.iter().filter_map(|run| run.measured_memory_bytes).max(),
-                    peak_memory_bytes: runs.iter().map(|run| run.peak_memory_bytes).max().unwrap_or(0),
+                    predicted_memory_bytes: runs.iter().map(|run| run.predicted_memory_bytes).max().unwrap_or(0),
                 }
             })
             .collect();
@@ -124,7 +124,8 @@ mod tests {
         let held: Vec<_> = rows.iter().map(|row| row.measured_memory_bytes).collect();
         assert_eq!(held, [Some(300), Some(300), Some(1000), Some(1000)]);
         let json = serde_json::to_value(&rows[0]).unwrap();
-        for key in ["length", "attention", "ttft_ms", "search_ms", "attention_ms", "density", "peak_memory_bytes"] {
+        for key in ["length", "attention", "ttft_ms", "search_ms", "attention_ms", "density", "predicted_memory_bytes"]
+        {
             assert!(json.get(key).is_some(), "{key}");
         }
     }

@@ -20,7 +20,7 @@ fn what_is_there_is_told_and_what_is_not_is_said() {
     let put = |name: &str, value: serde_json::Value| results::write(&folder.path().join(name), &value).unwrap();
     let ttft = |attention, ms: f64, speedup: f64, density: f64| {
         json!({"length": 4096, "attention": attention, "ttft_ms": spread(ms), "speedup_vs_dense": speedup, "search_ms": 1.0,
-            "attention_ms": 2.0, "density": density, "recall": 0.98, "peak_memory_bytes": 5})
+            "attention_ms": 2.0, "density": density, "recall": 0.98, "predicted_memory_bytes": 5})
     };
     put(
         "ttft.json",

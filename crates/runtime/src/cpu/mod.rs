@@ -110,6 +110,12 @@ impl Cpu {
     }
 }
 
+/// Code, stacks and what the allocator keeps, as measured (`bench/results/memory.json`).
+const CODE_BYTES: usize = 16 << 20;
+
+/// Texts, ids, merges and maps of the tokenizer, likewise.
+const TOKENIZER_BYTES_PER_TOKEN: usize = 600;
+
 impl Ops for Cpu {
     type Matrix = Arc<Matrix>;
     type Vector = Vec<f32>;
@@ -184,6 +190,7 @@ impl Ops for Cpu {
             weights_bytes,
             kv_cache_bytes: KvPages::page_bytes(heads) * (config.num_layers * blocks) as u64,
             scratch_bytes: (activations + search) as u64,
+            program_bytes: (CODE_BYTES + TOKENIZER_BYTES_PER_TOKEN * config.vocab_size) as u64,
         }
     }
 

@@ -273,6 +273,7 @@ impl Ops for Gpu {
                 + search
                 + attention
                 + self.activations(config).bytes(chunk)) as u64,
+            program_bytes: 0,
         }
     }
 
