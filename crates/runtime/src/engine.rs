@@ -215,6 +215,7 @@ pub struct Engine {
     options: EngineOptions,
     chunk_tokens: usize,
     model_name: String,
+    model_files: Option<ModelFiles>,
     device_name: String,
     on_gpu: bool,
     own_context: usize,
@@ -277,6 +278,7 @@ impl Engine {
             pool,
             options,
             model_name: name,
+            model_files: files,
             device_name,
             on_gpu,
             own_context,
@@ -305,6 +307,11 @@ impl Engine {
     /// Name for results.
     pub fn model_name(&self) -> &str {
         &self.model_name
+    }
+
+    /// Where the model was found; `None` where its weights are random.
+    pub fn model_files(&self) -> Option<&ModelFiles> {
+        self.model_files.as_ref()
     }
 
     /// The device, with what matters of it: `cpu (amx-bf16, 2 threads)`.

@@ -4,6 +4,7 @@ mod hub;
 mod ollama;
 
 use crate::weights::{LoadError, PartName, SHARD_INDEX, shard_names};
+use serde::Serialize;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use hub::Hub;
 pub use hub::HubProgress;
 
 /// The files of a model on this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ModelFiles {
     /// A GGUF file with everything in it, or any of several with all of it (`m-00001-of-00003.gguf`).
     Gguf(PathBuf),

@@ -9,6 +9,7 @@ use crate::summary::summary;
 use anyhow::Context;
 use attention::static_patterns::StaticPatterns;
 use runtime::chat_template::Message;
+use runtime::model_files::ModelFiles;
 use runtime::policy::AttentionPolicy;
 use runtime::request::{Event, FinishReason, Goal, Request, RunStats};
 use serde::Serialize;
@@ -32,6 +33,8 @@ struct Answer<'a> {
     ran: Ran,
     device: &'a str,
     model: &'a str,
+    /// A GGUF file, or a folder.
+    model_files: Option<&'a ModelFiles>,
 }
 
 pub fn run(arguments: Generate) -> anyhow::Result<()> {
@@ -103,6 +106,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
             ran,
             device: engine.device_name(),
             model: engine.model_name(),
+            model_files: engine.model_files(),
         };
         writeln!(io::stdout(), "{}", serde_json::to_string_pretty(&answer)?)?;
     } else {

@@ -68,7 +68,8 @@ pub(super) fn open(path: &Path) -> Result<(Vec<WeightFile>, Gguf), LoadError> {
     for (part, name) in name.all().enumerate() {
         let path = path.with_file_name(name);
         if !path.exists() {
-            let message = format!("part {} of {count} is missing: get all parts into one folder", part + 1);
+            let message =
+                format!("part {} of {count} of a split model is missing: get all parts into one folder", part + 1);
             return Err(LoadError::Parts { path, message });
         }
         let (file, gguf) = open_file(&path)?;
