@@ -147,9 +147,14 @@ impl LinePlot<'_> {
         ));
         for (n, (name, points)) in lines.iter().enumerate() {
             let (name, colour) = (escape(name), format!("var(--{})", escape(name)));
+            // In grey, lines differ too.
+            let class = ["solid", "dashed", "dotted"][n % 3];
             let place = |point: &Point| (x.place(point.x), y.place(point.y));
             let path: Vec<String> = points.iter().map(place).map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
-            add(format_args!("<path d=\"M{}\" style=\"stroke:{colour};fill:none;stroke-width:2\"/>", path.join("L")));
+            add(format_args!(
+                "<path class=\"{class}\" d=\"M{}\" style=\"stroke:{colour};fill:none;stroke-width:2\"/>",
+                path.join("L")
+            ));
             for point in points {
                 let (at, middle) = place(point);
                 let [low, high] = point.range.map(|end| y.place(end));
@@ -164,7 +169,8 @@ impl LinePlot<'_> {
             }
             let key = WIDTH - RIGHT - 70.0 * (lines.len() - n) as f64;
             add(format_args!(
-                "<rect x=\"{key}\" y=\"6\" width=\"10\" height=\"10\" style=\"fill:{colour}\"/><text x=\"{}\" y=\"15\">{name}</text>",
+                "<path class=\"{class}\" d=\"M{:.1} 11h22\" style=\"stroke:{colour};stroke-width:2\"/><text x=\"{}\" y=\"15\">{name}</text>",
+                key - 12.0,
                 key + 14.0
             ));
         }

@@ -28,14 +28,21 @@ impl Page {
 
     /// A table: a header, and rows of as many cells.
     pub fn table(&mut self, header: &[&str], rows: &[Vec<String>]) {
-        let row = |kind: &str, cells: &mut dyn Iterator<Item = &str>| {
-            let cells: String = cells.map(|text| format!("<{kind}>{}</{kind}>", escape(text))).collect();
-            format!("<tr>{cells}</tr>\n")
+        let cell = |(column, text): (usize, &String)| match column {
+            0 => format!("<th scope=\"row\">{}</th>", escape(text)),
+            _ => format!("<td>{}</td>", escape(text)),
         };
-        let mut table = String::from("<div class=\"scroll\"><table>\n");
-        table.push_str(&row("th", &mut header.iter().copied()));
-        rows.iter().for_each(|cells| table.push_str(&row("td", &mut cells.iter().map(String::as_str))));
-        table.push_str("</table></div>\n");
+        // Reached by keyboard, where it is wider than the page and has to be scrolled.
+        let about = escape(&header.join(", "));
+        let mut table =
+            format!("<div class=\"scroll\" role=\"region\" aria-label=\"Table: {about}\" tabindex=\"0\"><table>\n");
+        let names: String = header.iter().map(|name| format!("<th scope=\"col\">{}</th>", escape(name))).collect();
+        table.push_str(&format!("<thead><tr>{names}</tr></thead>\n<tbody>\n"));
+        for row in rows {
+            let cells: String = row.iter().enumerate().map(cell).collect();
+            table.push_str(&format!("<tr>{cells}</tr>\n"));
+        }
+        table.push_str("</tbody></table></div>\n");
         self.markup(&table);
     }
 
@@ -69,7 +76,7 @@ impl Page {
         format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-             <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n{body}</body>\n</html>\n"
+             <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
         )
     }
 }
@@ -106,6 +113,10 @@ mod tests {
         check_nesting(&html);
         assert!(!html.contains("<script") && !html.contains('\u{1}'));
         assert_eq!(html.matches("<tr>").count(), 3);
+        // What reads the page aloud says which row and column a cell is in, and what a picture shows.
+        assert_eq!((html.matches("<th scope=\"col\">").count(), html.matches("<th scope=\"row\">").count()), (2, 2));
+        assert_eq!(html.matches("<svg").count(), html.matches("role=\"img\" aria-label=\"").count());
+        assert_eq!(html.matches("<main>").count(), 1);
         assert!(html.contains("prefers-color-scheme: dark"));
         let external = html.replace("http://www.w3.org/2000/svg", "");
         assert!(!external.contains("http") && !external.contains("@import") && !external.contains("url("));
