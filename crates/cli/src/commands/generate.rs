@@ -31,6 +31,8 @@ struct Answer<'a> {
     goal: Option<Goal>,
     #[serde(flatten)]
     ran: Ran,
+    /// `predicted_memory_bytes` by its first name, which scripts know.
+    peak_memory_bytes: u64,
     device: &'a str,
     model: &'a str,
     /// A GGUF file, or a folder.
@@ -104,6 +106,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
             attention: arguments.attention,
             goal,
             ran,
+            peak_memory_bytes: stats.predicted_memory_bytes,
             device: engine.device_name(),
             model: engine.model_name(),
             model_files: engine.model_files(),
