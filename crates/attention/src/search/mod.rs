@@ -62,7 +62,7 @@ pub enum Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PatternFamily {
-    /// Blocks by score ([`BlockCluster`]).
+    /// Blocks by score ([`BlockCluster`](crate::pattern::BlockCluster)).
     BlockCluster,
     /// Block diagonals by the attention that probes give them ([`IntervalSlash`]).
     IntervalSlash,
