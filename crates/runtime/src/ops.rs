@@ -108,7 +108,7 @@ pub struct AttentionReport {
     pub attend_time: std::time::Duration,
 }
 
-/// Block steps of all heads ([`CostModel`](attention::search::CostModel)).
+/// Block steps of all heads ([`CostModel`]).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PredictedCost {
     /// Of the plans.
