@@ -108,6 +108,8 @@ impl<'a> Candidates<'a> {
                         let left = budget - prices.sparse(tiles, 0, sparse_tiles, count, centres);
                         match of_family.of_steps(left, search.whole_levels) {
                             Some(cut) => found.push(candidate(cut)),
+                            // As GPUs do, which look at each family by itself.
+                            None if count == 0 && search.whole_levels => found.push(candidate(of_family.least())),
                             None if count == 0 => others.push(candidate(of_family.least())),
                             None => {}
                         }
