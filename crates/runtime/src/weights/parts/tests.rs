@@ -79,7 +79,10 @@ fn what_does_not_belong_together_is_an_error_that_says_so() {
     std::fs::remove_file(&paths[1]).unwrap();
     for path in [&paths[0], &paths[2]] {
         let message = message(path);
-        assert!(message.contains("00002-of-00003.gguf") && message.contains("part 2 of 3 is missing"), "{message}");
+        assert!(
+            message.contains("00002-of-00003.gguf") && message.contains("part 2 of 3 of a split model is missing"),
+            "{message}"
+        );
     }
     // A part of the same number of fewer, under the name of this one.
     let (_other, others) = write(&split(2, true));
