@@ -11,7 +11,7 @@ use eval::machine::Machine;
 use indicatif::{ProgressBar, ProgressStyle};
 use runtime::engine::{Engine, LoadProgress};
 use runtime::model_files::{HubProgress, ModelFiles};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,6 +33,29 @@ pub fn bar(label: &str, total: u64) -> ProgressBar {
     let bar = ProgressBar::new(total).with_style(style).with_prefix(label.to_string());
     bar.enable_steady_tick(DRAWN_EVERY);
     bar
+}
+
+/// Lets `ask` hand over its `total` answers: a bar counts them, and each gets a line above it.
+///
+/// # Errors
+/// What `ask` says, or that a line could not be written.
+pub fn answers<S, T>(
+    total: usize,
+    line: fn(&S) -> String,
+    ask: impl FnOnce(&mut dyn FnMut(&S)) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let bar = bar("asking", total as u64);
+    let mut printed = Ok(());
+    let outcome = ask(&mut |answer| {
+        bar.inc(1);
+        if printed.is_ok() {
+            printed = bar.suspend(|| writeln!(io::stdout(), "{}", line(answer)));
+        }
+    });
+    bar.finish_and_clear();
+    let outcome = outcome?;
+    printed?;
+    Ok(outcome)
 }
 
 /// Whether standard error is a terminal that has no room for a bar and words beside it.

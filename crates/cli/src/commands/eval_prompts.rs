@@ -38,17 +38,9 @@ pub fn run(arguments: EvalPrompts) -> anyhow::Result<()> {
         goal: arguments.goal.goal(),
         receipt: arguments.receipt.then_some(0),
     };
-    let bar = progress::bar("asking", (task.prompts.len() * task.attention.len()) as u64);
-    let mut printed = Ok(());
-    let outcome = task.run(&mut engine, &mut kept, &mut |sample| {
-        bar.inc(1);
-        if printed.is_ok() {
-            printed = bar.suspend(|| writeln!(io::stdout(), "{}", line(sample)));
-        }
-    });
-    bar.finish_and_clear();
-    let outcome = outcome.with_context(of_file)?;
-    printed?;
+    let answers = task.prompts.len() * task.attention.len();
+    let outcome =
+        progress::answers(answers, line, |done| task.run(&mut engine, &mut kept, done).with_context(of_file))?;
 
     writeln!(io::stdout())?;
     print(&outcome)?;

@@ -32,16 +32,8 @@ pub fn run(task: Task, arguments: EvalRetrieval) -> anyhow::Result<()> {
         receipt: arguments.receipt.then_some(arguments.seed),
         seed: arguments.seed,
     };
-    let bar = progress::bar("asking", (task.lengths.len() * task.samples * task.attention.len()) as u64);
-    let mut printed = Ok(());
-    let outcome = task.run(&mut engine, &mut kept, &mut |sample| {
-        bar.inc(1);
-        if printed.is_ok() {
-            printed = bar.suspend(|| writeln!(io::stdout(), "{}", line(sample)));
-        }
-    })?;
-    bar.finish_and_clear();
-    printed?;
+    let answers = task.lengths.len() * task.samples * task.attention.len();
+    let outcome = progress::answers(answers, line, |done| Ok(task.run(&mut engine, &mut kept, done)?))?;
 
     writeln!(io::stdout())?;
     print(&outcome)?;

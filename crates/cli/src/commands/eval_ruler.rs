@@ -52,16 +52,7 @@ pub fn run(arguments: EvalRuler) -> anyhow::Result<()> {
         seed: arguments.seed,
         receipt: arguments.receipt.then_some(arguments.seed),
     };
-    let bar = progress::bar("asking", task.answers() as u64);
-    let mut printed = Ok(());
-    let outcome = task.run(&mut engine, &mut kept, &mut |sample| {
-        bar.inc(1);
-        if printed.is_ok() {
-            printed = bar.suspend(|| writeln!(io::stdout(), "{}", line(sample)));
-        }
-    })?;
-    bar.finish_and_clear();
-    printed?;
+    let outcome = progress::answers(task.answers(), line, |done| Ok(task.run(&mut engine, &mut kept, done)?))?;
 
     writeln!(io::stdout())?;
     print(&outcome)?;
