@@ -84,9 +84,7 @@ fn check(device: &Device, numbers: &mut Numbers, heads: (usize, usize, usize), l
     let mut operands = case.upload(device, attend.block_m());
     let mut room = on_device.room(device, tiles).unwrap();
     let mut run = |on_device: &DeviceSearch, room: &mut _| {
-        on_device
-            .run(search, last_rows, &operands.q, &mut operands.kv, &operands.batch, room, &mut |_| Ok(()))
-            .unwrap();
+        on_device.run(search, last_rows, &operands.q, &mut operands.kv, &operands.batch, room, None).unwrap();
     };
     run(&on_device, &mut room);
     let found = room.planned(search).unwrap();
@@ -217,6 +215,6 @@ fn what_only_the_cpu_has_is_refused() {
     guarantee.guarantee = Some(0.1);
     for search in [columns, guarantee] {
         let Operands { q, kv, batch, .. } = &mut operands;
-        assert!(on_device.run(&search, 0, q, kv, batch, &mut room, &mut |_| Ok(())).is_err());
+        assert!(on_device.run(&search, 0, q, kv, batch, &mut room, None).is_err());
     }
 }

@@ -31,7 +31,8 @@ pub struct CostModel {
     pub choose_block: f64,
     /// Starting a search, for each head.
     pub search_head: f64,
-    /// Share of the far blocks that a plan is expected to keep at most, when it is asked whether a search can pay.
+    /// Share of the far blocks that a plan for a recall of 0.98 is expected to keep at most, when it is asked whether a
+    /// search can pay; see [`expected_far_share`](Self::expected_far_share).
     pub far_share: f64,
     /// A plan must beat dense by this factor, so that what the model leaves out cannot make sparse slower.
     pub margin: f64,
@@ -125,6 +126,13 @@ impl CostModel {
         self.search_head + blocks * (self.score_block * num_tiles + self.probe_block * probe_panels + self.choose_block)
     }
 
+    /// Share of the far blocks that a plan for this recall is expected to keep, columns and centres in their place included:
+    /// fitted to where sparse prefill began to pay at recalls of 0.9 and 0.98 (`bench/results/h100/crossover-*.json`).
+    pub fn expected_far_share(&self, recall: f32) -> f64 {
+        let left_out = |recall: f64| (1.0 - recall).ln();
+        (self.far_share * (left_out(recall as f64) / left_out(0.98)).sqrt()).min(1.0)
+    }
+
     /// Whether a plan that keeps `far_share` of the far blocks is cheaper than dense, search included.
     pub fn search_can_pay(&self, tiles: Tiles, last_rows: usize, far_share: f64) -> bool {
         let dense = self.dense(tiles);
@@ -135,5 +143,19 @@ impl CostModel {
         let steps = near as f64 + far_share * dense;
         let sparse = self.sparse(tiles, steps as u64, sparse_tiles, 0, tiles.num_blocks());
         sparse + self.search(tiles) < self.margin * dense
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_recall_is_expected_to_keep_fewer_blocks() {
+        let costs = CostModel { far_share: 0.52, ..CostModel::default() };
+        assert!((costs.expected_far_share(0.98) - 0.52).abs() < 1e-6);
+        let shares = [0.1, 0.5, 0.9, 0.95, 0.98, 0.999].map(|recall| costs.expected_far_share(recall));
+        assert!(shares.is_sorted() && shares[0] > 0.0 && shares[5] < 1.0, "{shares:?}");
+        assert_eq!(costs.expected_far_share(1.0), 1.0);
     }
 }

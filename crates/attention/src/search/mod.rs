@@ -174,11 +174,11 @@ impl Search {
     /// Whether every head computes every pair without a look at any key: no plan could earn back the search, or there is
     /// nothing to drop. A budget of pairs is kept even where the search takes longer than what it saves.
     pub fn is_dense(&self, tiles: Tiles, last_rows: usize) -> bool {
-        let (expected, last_rows) = (self.cost.far_share, self.rows_that_see_all(last_rows));
+        let last_rows = self.rows_that_see_all(last_rows);
         let (share, far_share) = match self.target {
             Target::Density(share) => return share >= 1.0 || Self::has_nothing_to_drop(tiles, last_rows),
-            Target::Recall(share) => (share, expected),
-            Target::Cost(share) => (share, expected.min(share as f64)),
+            Target::Recall(share) => (share, self.cost.expected_far_share(share)),
+            Target::Cost(share) => (share, self.cost.far_share.min(share as f64)),
         };
         share >= 1.0 || !self.cost.search_can_pay(tiles, last_rows, far_share)
     }

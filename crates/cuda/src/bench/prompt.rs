@@ -135,13 +135,13 @@ impl<'a> Prompt<'a> {
         let (in_a_row, runs) = (self.in_a_row(), self.bench.runs.max(1));
         let Self { attend, q, kv, batch, o, .. } = self;
         let times = Times::measure(self.device, runs, in_a_row, || {
-            on_device.run(&search, LAST_ROWS, q, kv, batch, &mut room, &mut |_| Ok(()))
+            on_device.run(&search, LAST_ROWS, q, kv, batch, &mut room, None)
         })?;
         // Stages apart, since asking for the time of each takes time.
         let mut of_runs = Vec::new();
         let mut clock = Clock::new(self.device);
         for _ in 0..runs {
-            on_device.run(&search, LAST_ROWS, q, kv, batch, &mut room, &mut |stage| clock.mark(stage))?;
+            on_device.run(&search, LAST_ROWS, q, kv, batch, &mut room, Some(&mut |stage| clock.mark(stage)))?;
             of_runs.push(clock.read()?);
         }
         let launch = || attend.launch_plan(q, kv, batch, room.plan(), o, None);

@@ -111,12 +111,13 @@ impl<'a> Bench<'a> {
         Ok(timer.elapsed_ms()? * 1e3 / GATHERINGS as f64)
     }
 
-    /// A search of the length of this index: scores, what grows with probe rows, and the rest.
+    /// A search of the length of this index: scores, what grows with probe rows, and the rest. Stages that run beside each
+    /// other share the time of the whole as they would take it one after the other.
     pub fn stages_us(&mut self, length: usize) -> Result<[f64; 3], Error> {
+        let whole = self.search_us(length)?;
         let mut clock = Clock::new(self.device);
-        self.run_search(length, &mut |_| Ok(()))?;
         for _ in 0..SEARCHES {
-            self.run_search(length, &mut |stage| clock.mark(stage))?;
+            self.run_search(length, Some(&mut |stage| clock.mark(stage)))?;
         }
         let mut times = [0.0; 3];
         for (stage, ms) in clock.read()? {
@@ -125,17 +126,18 @@ impl<'a> Bench<'a> {
                 Stage::Probes | Stage::Judging => 1,
                 Stage::Summarise | Stage::Ranks | Stage::Choice | Stage::Lowering => 2,
             };
-            times[part] += ms * 1e3 / SEARCHES as f64;
+            times[part] += ms;
         }
-        Ok(times)
+        let sum: f64 = times.iter().sum();
+        Ok(times.map(|part| whole * part / sum))
     }
 
     /// All of a search of the length of this index.
     pub fn search_us(&mut self, length: usize) -> Result<f64, Error> {
-        self.run_search(length, &mut |_| Ok(()))?;
+        self.run_search(length, None)?;
         let timer = self.device.timer()?;
         for _ in 0..SEARCHES {
-            self.run_search(length, &mut |_| Ok(()))?;
+            self.run_search(length, None)?;
         }
         Ok(timer.elapsed_ms()? * 1e3 / SEARCHES as f64)
     }
@@ -145,8 +147,12 @@ impl<'a> Bench<'a> {
         self.attend.launch_plan(q, &self.kv, batch, &plan.on_device, o, None)
     }
 
-    fn run_search(&mut self, length: usize, begin: &mut dyn FnMut(Stage) -> Result<(), Error>) -> Result<(), Error> {
+    fn run_search(
+        &mut self,
+        length: usize,
+        hear: Option<&mut dyn FnMut(Stage) -> Result<(), Error>>,
+    ) -> Result<(), Error> {
         let Length { q, batch, room, .. } = &mut self.lengths[length];
-        self.search.run(&self.goal, LAST_ROWS, q, &mut self.kv, batch, room, begin)
+        self.search.run(&self.goal, LAST_ROWS, q, &mut self.kv, batch, room, hear)
     }
 }

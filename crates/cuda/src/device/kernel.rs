@@ -2,6 +2,7 @@
 
 use super::{Device, driver_error, result, sys};
 use crate::Error;
+use cudarc::driver::CudaStream;
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
 
@@ -87,12 +88,30 @@ impl Kernel {
     /// `A` is the kernel's parameter, field by field, and every access the kernel makes with it stays inside buffers that
     /// nobody else uses at that time in the stream's order.
     pub(crate) unsafe fn launch<A>(&self, grid: Grid, arguments: &A) -> Result<(), Error> {
-        let stream = self.device.raw_stream()?;
+        // SAFETY: the caller's promise.
+        unsafe { self.launch_on(&self.device.stream, grid, arguments) }
+    }
+
+    /// As [`launch`](Self::launch), on a stream of the device.
+    ///
+    /// # Safety
+    /// As there, in the order of that stream and of what it waits for.
+    pub(super) unsafe fn launch_on<A>(&self, stream: &CudaStream, grid: Grid, arguments: &A) -> Result<(), Error> {
+        self.device.bind()?;
         let mut parameters = [std::ptr::from_ref(arguments).cast_mut().cast::<c_void>()];
         let Grid { blocks, threads, shared_bytes } = grid;
         // SAFETY: the driver copies the parameter before it returns; the rest is the caller's promise.
-        unsafe { result::launch_kernel(self.function, blocks, (threads, 1, 1), shared_bytes, stream, &mut parameters) }
-            .map_err(|error| driver_error(format!("launching kernel {} as {grid:?}", self.name), error))
+        unsafe {
+            result::launch_kernel(
+                self.function,
+                blocks,
+                (threads, 1, 1),
+                shared_bytes,
+                stream.cu_stream(),
+                &mut parameters,
+            )
+        }
+        .map_err(|error| driver_error(format!("launching kernel {} as {grid:?}", self.name), error))
     }
 }
 

@@ -1,8 +1,9 @@
 //! The only place that knows the driver and its libraries: context, stream, buffers, kernels, matrix products, events.
 //!
 //! Everything of one [`Device`] runs on one stream in the order it was asked for. Copies to the host wait for it; nothing
-//! else does.
+//! else does. A second stream has work that may run beside it for a while ([`Beside`]).
 
+mod beside;
 mod buffer;
 mod cublas_library;
 mod gemm;
@@ -18,6 +19,7 @@ use cudarc::driver::{CudaContext, CudaStream};
 use std::fmt;
 use std::sync::Arc;
 
+pub(crate) use beside::Beside;
 pub use buffer::{Buffer, View, ViewMut};
 pub(crate) use buffer::{Pointer, PointerMut};
 pub use gemm::Gemm;
@@ -34,6 +36,8 @@ const NEEDED_DRIVER: i32 = 13_000;
 pub struct Device {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
+    /// Of work beside the stream's.
+    side: Arc<CudaStream>,
     properties: Arc<Properties>,
 }
 
@@ -92,9 +96,9 @@ impl Device {
         }
         let opening = |error| driver_error(format!("opening device {ordinal}"), error);
         let context = CudaContext::new(ordinal).map_err(opening)?;
-        // SAFETY: it would order the uses of a buffer on several streams; here there is one stream.
+        // SAFETY: it would order the uses of a buffer on several streams; here one stream does, and waits for the other.
         unsafe { context.disable_event_tracking() };
-        let stream = context.new_stream().map_err(opening)?;
+        let [stream, side] = [context.new_stream().map_err(opening)?, context.new_stream().map_err(opening)?];
         keep_freed_memory(&context).map_err(opening)?;
         let (major, minor) = context.compute_capability().map_err(opening)?;
         let attribute = |attribute| context.attribute(attribute).map(|x| x as usize).map_err(opening);
@@ -111,7 +115,7 @@ impl Device {
             )?,
             driver_version,
         };
-        Ok(Self { context, stream, properties: Arc::new(properties) })
+        Ok(Self { context, stream, side, properties: Arc::new(properties) })
     }
 
     /// What it is.
@@ -200,8 +204,12 @@ impl Device {
     }
 
     fn raw_stream(&self) -> Result<sys::CUstream, Error> {
-        self.context.bind_to_thread().map_err(|error| driver_error("binding the context", error))?;
+        self.bind()?;
         Ok(self.stream.cu_stream())
+    }
+
+    fn bind(&self) -> Result<(), Error> {
+        self.context.bind_to_thread().map_err(|error| driver_error("binding the context", error))
     }
 }
 

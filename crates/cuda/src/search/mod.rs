@@ -23,7 +23,7 @@ pub use supported::{check, check_guarantee};
 pub(crate) use upload::WantedExtras;
 
 use crate::batch::Batch;
-use crate::device::{Buffer, Device, Grid, Kernel, ViewMut};
+use crate::device::{Beside, Buffer, Device, Grid, Kernel, ViewMut};
 use crate::kv::KvPages;
 use crate::{Error, image};
 use arguments::{Arguments, MOST_COUNTS};
@@ -257,7 +257,10 @@ impl DeviceSearch {
     }
 
     /// Finds the plan of every head of the one sequence of `batch`, whose keys and values are stored, and leaves it in
-    /// `room`. The final `last_rows` queries see every key. `begin` hears of each stage before its kernels are asked for.
+    /// `room`. The final `last_rows` queries see every key.
+    ///
+    /// Means and scores run beside probes and ranks, unless somebody wants to hear of each stage before its kernels are asked
+    /// for: then one stage follows the other.
     ///
     /// # Errors
     /// When the shapes do not belong together, the search asks for what only the CPU has, or the driver refuses.
@@ -270,61 +273,110 @@ impl DeviceSearch {
         kv: &mut KvPages,
         batch: &Batch,
         room: &mut SearchRoom,
-        begin: &mut dyn FnMut(Stage) -> Result<(), Error>,
+        hear: Option<&mut dyn FnMut(Stage) -> Result<(), Error>>,
     ) -> Result<(), Error> {
         check(search)?;
         let tiles = self.check_batch(q, kv, batch)?;
         room.move_to(tiles, last_rows)?;
-        begin(Stage::Summarise)?;
-        self.summarise(kv, batch, 0)?;
-        let (heads, blocks) = (self.heads.num_q_heads() as u32, tiles.num_blocks());
+        kv.make_means()?;
         let arguments = self.arguments(search, last_rows, q, kv, batch, room)?;
         room.clear()?;
-
-        let most = arguments.counts[arguments.num_counts as usize - 1] as usize;
-        let probes = arguments.num_probes as usize;
-        let plain = |x: usize, y: u32| Grid { blocks: (x as u32, y, 1), threads: THREADS, shared_bytes: 0 };
-        let wide = |x: usize, threads: u32| Grid { blocks: (x as u32, 1, 1), threads, shared_bytes: 0 };
-        let Self { levels, probes: probing, column_mass, judge, .. } = self;
-        let extra_rows = arguments.extra_rows as usize;
-        let sections = self.heads.num_q_heads() / batch.section_heads(self.device(), self.heads);
-        // SAFETY: of all launches: `Arguments` mirrors the kernels', whose grids cover heads, tiles, blocks and probes up to the
-        // numbers that it says; its buffers were made for at least as many, as `SearchRoom::move_to` checked; pages are in
-        // the cache, as `check_batch` found.
+        let beside = if hear.is_none() { Some(self.device().beside()?) } else { None };
+        let mut unheard = |_| Ok(());
+        let begin = hear.unwrap_or(&mut unheard);
+        // SAFETY: `Arguments` mirrors the kernels'; its buffers were made for at least as many heads, tiles, blocks and probes as
+        // it says, as `SearchRoom::move_to` checked; pages are in the cache, as `check_batch` found. Means and levels, which the
+        // second line writes, are read by what comes after it was joined.
         unsafe {
-            begin(Stage::Scores)?;
-            // A warp takes a tile.
-            let grid = levels.grid(tiles.num_tiles().div_ceil(levels.warps), heads as usize, 1);
-            levels.kernel.launch(grid, &arguments)?;
+            self.score(tiles, &arguments, beside.as_ref(), begin)?;
+            self.rank(tiles, &arguments, begin)?;
+            beside.map_or(Ok(()), Beside::join)?;
+            self.choose(tiles, batch, &arguments, begin)
+        }
+    }
+
+    /// Means of blocks, and by them the level of every (tile, block).
+    ///
+    /// # Safety
+    /// Buffers of `arguments` are as large as it says, here and in the two that follow.
+    unsafe fn score(
+        &self,
+        tiles: Tiles,
+        arguments: &Arguments,
+        beside: Option<&Beside>,
+        begin: &mut dyn FnMut(Stage) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        // SAFETY: the grids cover heads, tiles and blocks of `arguments`.
+        let launch = |kernel: &Kernel, grid| unsafe {
+            match beside {
+                Some(beside) => beside.launch(kernel, grid, arguments),
+                None => kernel.launch(grid, arguments),
+            }
+        };
+        begin(Stage::Summarise)?;
+        launch(&self.means, self.means_grid(tiles))?;
+        begin(Stage::Scores)?;
+        // A warp takes a tile.
+        let by_tiles = tiles.num_tiles().div_ceil(self.levels.warps);
+        launch(&self.levels.kernel, self.levels.grid(by_tiles, self.heads.num_q_heads(), 1))
+    }
+
+    /// What probe rows attend to, and by that the ranks of block diagonals and of columns.
+    unsafe fn rank(
+        &self,
+        tiles: Tiles,
+        arguments: &Arguments,
+        begin: &mut dyn FnMut(Stage) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Self { probes: probing, column_mass, .. } = self;
+        let (heads, blocks) = (self.heads.num_q_heads() as u32, tiles.num_blocks());
+        let (probes, columns) = (arguments.num_probes as usize, most_columns(arguments));
+        // SAFETY: the grids cover heads, blocks and probes of `arguments`.
+        unsafe {
             begin(Stage::Probes)?;
             let (groups, rows) = probing.of_groups(self.heads);
             let by_rows = probes.div_ceil(rows);
             let grid = probing.grid(self.spans(blocks, by_rows * groups, PROBE_SPANS), by_rows, groups);
-            probing.kernel.launch(grid, &arguments)?;
-            self.shares.launch(plain(probes.div_ceil(WARPS), heads), &arguments)?;
+            probing.kernel.launch(grid, arguments)?;
+            self.shares.launch(plain(probes.div_ceil(WARPS), heads), arguments)?;
             begin(Stage::Ranks)?;
-            if most > 0 {
+            if columns > 0 {
                 let (groups, rows) = column_mass.of_groups(self.heads);
                 let by_rows = (probes / 4).div_ceil(rows);
                 let grid = column_mass.grid(self.spans(blocks, by_rows * groups, COLUMN_SPANS), by_rows, groups);
-                column_mass.kernel.launch(grid, &arguments)?;
+                column_mass.kernel.launch(grid, arguments)?;
             }
-            let kinds = 1 + u32::from(most > 0);
+            let kinds = 1 + u32::from(columns > 0);
             let grid =
                 Grid { blocks: (heads, kinds, 1), threads: RANK_THREADS, shared_bytes: distances_bytes(blocks) as u32 };
-            self.rank.launch(grid, &arguments)?;
+            self.rank.launch(grid, arguments)
+        }
+    }
+
+    /// Recall of every candidate, the cheapest that is good enough, and its plan.
+    unsafe fn choose(
+        &self,
+        tiles: Tiles,
+        batch: &Batch,
+        arguments: &Arguments,
+        begin: &mut dyn FnMut(Stage) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (heads, judge) = (self.heads.num_q_heads() as u32, &self.judge);
+        let sections = self.heads.num_q_heads() / batch.section_heads(self.device(), self.heads);
+        let wide = |x: usize, threads: u32| Grid { blocks: (x as u32, 1, 1), threads, shared_bytes: 0 };
+        // SAFETY: the grids cover heads, tiles, extras and probes of `arguments`.
+        unsafe {
             begin(Stage::Judging)?;
-            let rows = judge.warps * judge.warp_rows;
-            let grid = judge.grid(BLOCK_JUDGES + most.div_ceil(64), probes.div_ceil(rows), heads as usize);
-            judge.kernel.launch(grid, &arguments)?;
+            let by_rows = (arguments.num_probes as usize).div_ceil(judge.warps * judge.warp_rows);
+            let grid = judge.grid(BLOCK_JUDGES + most_columns(arguments).div_ceil(64), by_rows, heads as usize);
+            judge.kernel.launch(grid, arguments)?;
             begin(Stage::Choice)?;
-            self.choose.launch(wide(heads as usize, CHOOSE_THREADS), &arguments)?;
+            self.choose.launch(wide(heads as usize, CHOOSE_THREADS), arguments)?;
             begin(Stage::Lowering)?;
             let lists = tiles.num_tiles().div_ceil(WARPS);
-            self.lower.launch(plain(lists + extra_rows.div_ceil(WARPS), heads), &arguments)?;
-            self.order.launch(wide(sections, 1024), &arguments)?;
+            self.lower.launch(plain(lists + (arguments.extra_rows as usize).div_ceil(WARPS), heads), arguments)?;
+            self.order.launch(wide(sections, 1024), arguments)
         }
-        Ok(())
     }
 
     /// In how many parts kv blocks are taken, each by `others` blocks of threads: all together three a multiprocessor, where
@@ -368,13 +420,13 @@ impl DeviceSearch {
         let range = batch.ranges()[sequence];
         let tiles = range.tiles(self.block_m)?;
         let arguments = self.operands(tiles, kv, batch, sequence)?;
-        let grid = Grid {
-            blocks: (tiles.num_blocks() as u32, self.heads.num_kv_heads() as u32, 1),
-            threads: 256,
-            shared_bytes: 0,
-        };
         // SAFETY: `Arguments` mirrors the kernel's, which reads and writes the blocks of the sequence's pages.
-        unsafe { self.means.launch(grid, &arguments) }
+        unsafe { self.means.launch(self.means_grid(tiles), &arguments) }
+    }
+
+    fn means_grid(&self, tiles: Tiles) -> Grid {
+        let blocks = (tiles.num_blocks() as u32, self.heads.num_kv_heads() as u32, 1);
+        Grid { blocks, threads: 256, shared_bytes: 0 }
     }
 
     /// Pages and sizes, and nothing to find.
@@ -443,6 +495,16 @@ impl DeviceSearch {
         };
         Ok(room.fill(arguments))
     }
+}
+
+/// The most columns that a candidate has.
+fn most_columns(arguments: &Arguments) -> usize {
+    arguments.counts[arguments.num_counts as usize - 1] as usize
+}
+
+/// `x` by `y` blocks of threads that share nothing.
+fn plain(x: usize, y: u32) -> Grid {
+    Grid { blocks: (x as u32, y, 1), threads: THREADS, shared_bytes: 0 }
 }
 
 /// Where the means of blocks are, and nothing else.

@@ -116,10 +116,7 @@ impl Gpu {
             pages,
             batch,
             room,
-            &mut |stage| match self.profile {
-                true => self.mark(Work::Search(Some(stage)), len),
-                false => Ok(()),
-            },
+            self.profile.then_some(&mut |stage| self.mark(Work::Search(Some(stage)), len)),
         )?;
         if heard {
             // Nor is the device's wait for the host, which reads the plan.
