@@ -12,6 +12,7 @@ mod fit;
 mod pairs;
 mod question;
 mod score;
+mod word_tokens;
 
 pub use question::{Prediction, Question};
 pub use score::Match;

@@ -1,6 +1,7 @@
 //! A prompt, as a plain text or as a chat.
 
-use super::super::fit;
+use crate::tasks::fit;
+use crate::tasks::word_tokens::WordTokens;
 use crate::{Completer, EvalError};
 use runtime::chat_template::Message;
 use serde::{Deserialize, Serialize};
@@ -68,11 +69,13 @@ pub(super) trait Writer {
     fn write(&self, count: usize) -> Exercise;
 
     /// The longest prompt of at most `limit` tokens.
-    fn fit(&self, model: &impl Completer, asking: Asking, limit: usize) -> Result<Exercise, EvalError>
+    fn fit(&self, words: &WordTokens<impl Completer>, asking: Asking, limit: usize) -> Result<Exercise, EvalError>
     where
         Self: Sized,
     {
-        let count = fit::most(limit, self.counts(), |count| Ok(self.write(count).encode(model, asking)?.len()))?;
+        let estimate = |count| words.estimate(&self.write(count).text());
+        let tokens = |count| Ok(self.write(count).encode(words.model, asking)?.len());
+        let count = fit::most(limit, self.counts(), estimate, tokens)?;
         Ok(self.write(count))
     }
 }

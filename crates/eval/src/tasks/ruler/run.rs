@@ -4,6 +4,7 @@ use super::compare::{self, Beside, Row};
 use super::{Asking, Sources, Task};
 use crate::samples::{Key, Samples};
 use crate::tasks::question::{PROMPT, predict};
+use crate::tasks::word_tokens::WordTokens;
 use crate::{Completer, EvalError};
 use attention::receipt::Kept;
 use runtime::request::{AttentionMode, Goal, Request};
@@ -105,11 +106,12 @@ impl Ruler {
         self.check(model.max_context())?;
         // All of them first: one that cannot be written is told before hours of others.
         let mut exercises = Vec::new();
+        let words = WordTokens::new(&*model);
         for &task in &self.tasks {
             for &length in &self.lengths {
                 for sample in 0..self.samples {
                     let exercise = kept.once(self.key(task, length, sample, PROMPT), || {
-                        let exercise = task.exercise(model, self.asking, &self.sources, [length, sample], self.seed);
+                        let exercise = task.exercise(&words, self.asking, &self.sources, [length, sample], self.seed);
                         exercise.map_err(|source| EvalError::Task {
                             task: task.name(),
                             length,

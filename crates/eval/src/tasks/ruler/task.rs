@@ -9,6 +9,7 @@ use super::score::Credit;
 use super::sources::{ESSAYS, HOTPOT_QA, SQUAD, Sources, WORDS};
 use super::variables::Variables;
 use crate::random::Random;
+use crate::tasks::word_tokens::WordTokens;
 use crate::{Completer, EvalError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -149,7 +150,7 @@ impl Task {
     /// The prompt of a sample: with the tokens of its answer at most `length` tokens, and no more text would fit.
     pub(super) fn exercise(
         self,
-        model: &impl Completer,
+        words: &WordTokens<impl Completer>,
         asking: Asking,
         sources: &Sources,
         [length, sample]: [usize; 2],
@@ -158,12 +159,12 @@ impl Task {
         let limit = length.saturating_sub(self.answer_tokens());
         let random = Random::of(seed, &[self as u64, length as u64, sample as u64]);
         match self {
-            Task::Variables => Variables::new(model, random)?.fit(model, asking, limit),
-            Task::CommonWords => CommonWords::new(sources, length, random)?.fit(model, asking, limit),
-            Task::FrequentWords => FrequentWords::new(limit, random).fit(model, asking, limit),
-            Task::Squad => Documents::new(sources.squad()?, sample, random).fit(model, asking, limit),
-            Task::HotpotQa => Documents::new(sources.hotpot_qa()?, sample, random).fit(model, asking, limit),
-            _ => Needles::new(self.needles(), sources, random)?.fit(model, asking, limit),
+            Task::Variables => Variables::new(words, random)?.fit(words, asking, limit),
+            Task::CommonWords => CommonWords::new(sources, length, random)?.fit(words, asking, limit),
+            Task::FrequentWords => FrequentWords::new(limit, random).fit(words, asking, limit),
+            Task::Squad => Documents::new(sources.squad()?, sample, random).fit(words, asking, limit),
+            Task::HotpotQa => Documents::new(sources.hotpot_qa()?, sample, random).fit(words, asking, limit),
+            _ => Needles::new(self.needles(), sources, random)?.fit(words, asking, limit),
         }
     }
 }
