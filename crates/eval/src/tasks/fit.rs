@@ -29,11 +29,14 @@ pub(super) fn most(
     // The least count that is known to be too much.
     let mut high = None;
     let known = RefCell::new(HashMap::new());
-    let estimate = |count| match known.borrow().get(&count) {
-        Some(estimated) => Ok(*estimated),
-        None => estimate(count),
+    let estimate = |count| {
+        if let Some(&estimated) = known.borrow().get(&count) {
+            return Ok(estimated);
+        }
+        let estimated = estimate(count)?;
+        known.borrow_mut().insert(count, estimated);
+        Ok::<_, EvalError>(estimated)
     };
-    let estimate = |count| estimate(count).inspect(|estimated| drop(known.borrow_mut().insert(count, *estimated)));
     let least = (estimate(low)?, low_tokens);
     let (mut estimated, mut counted) = least;
     for tries in 0.. {
@@ -47,7 +50,8 @@ pub(super) fn most(
                 let rise = (estimated as f64 - least.0 as f64) / (counted as f64 - least.1 as f64);
                 let rise = if rise.is_finite() && rise > 0.0 { rise } else { 1.0 };
                 let aim = estimated as f64 + (limit as f64 - counted as f64) * rise;
-                largest(aim.round() as usize, low, most, &estimate)?
+                // A piece of text has a token at least: what an estimate makes of more is its fault.
+                largest(aim.round() as usize, low, most.min(low.saturating_add(limit + 1)), &estimate)?
             }
             Some(high) => low + (high - low) / 2,
             None => low.saturating_mul(2),

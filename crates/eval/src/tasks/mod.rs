@@ -1,5 +1,7 @@
 //! Tasks with known answers, and prompts of one's own.
 
+pub mod everyday;
+pub mod exercises;
 pub mod needle;
 pub mod passkey;
 pub mod perplexity;

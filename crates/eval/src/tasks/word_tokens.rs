@@ -9,9 +9,9 @@ const LONGEST: usize = 32;
 
 /// A model whose tokens of single words are remembered. A text has about as many as its words together: tokenizers cut there,
 /// or nearly so.
-pub(super) struct WordTokens<'m, M> {
+pub struct WordTokens<'m, M> {
     /// The model.
-    pub model: &'m M,
+    pub(super) model: &'m M,
     known: RefCell<HashMap<String, usize>>,
 }
 

@@ -4,8 +4,9 @@ mod needles;
 mod others;
 mod run;
 
-use super::{Asking, Exercise, Sources, Task};
+use super::{Sources, Task};
 use crate::scripted_model::ScriptedModel;
+use crate::tasks::exercises::{Asking, Exercise, Task as _};
 use crate::tasks::word_tokens::WordTokens;
 use std::collections::HashMap;
 

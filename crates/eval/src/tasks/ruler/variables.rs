@@ -1,8 +1,8 @@
 //! Variable tracking: a chain of assignments in a long text, all of whose variables have the value of the first.
 
-use super::exercise::{Asking, Exercise, Writer};
 use super::needles::NOISE;
 use crate::random::Random;
+use crate::tasks::exercises::{Asking, Exercise, Writer};
 use crate::tasks::word_tokens::WordTokens;
 use crate::{Completer, EvalError};
 use std::collections::BTreeSet;

@@ -45,7 +45,7 @@ impl Exercise {
     }
 
     /// As a plain text.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let shown = self.shown.iter().flat_map(|(question, answer)| [question, answer, "\n"]);
         shown.chain([self.question.as_str(), &self.opening]).collect()
     }
@@ -61,7 +61,7 @@ impl Exercise {
 }
 
 /// Writes the prompt of one sample with more or less text around what is asked for.
-pub(super) trait Writer {
+pub(in crate::tasks) trait Writer {
     /// How much text there may be.
     fn counts(&self) -> RangeInclusive<usize>;
 
