@@ -4,6 +4,7 @@ mod arguments;
 mod child;
 mod commands;
 mod encoding;
+mod exercises;
 mod interruption;
 mod json_file;
 mod option_names;
@@ -54,6 +55,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Eval(EvalCommand::Passkey(flags)) => commands::eval_retrieval::run(Task::Passkey, flags),
         Command::Eval(EvalCommand::Needle(flags)) => commands::eval_retrieval::run(Task::Needle, flags),
         Command::Eval(EvalCommand::Ruler(ruler)) => commands::eval_ruler::run(ruler),
+        Command::Eval(EvalCommand::Everyday(everyday)) => commands::eval_everyday::run(everyday),
         Command::Eval(EvalCommand::Perplexity(perplexity)) => commands::eval_perplexity::run(perplexity),
         Command::Eval(EvalCommand::Prompts(prompts)) => commands::eval_prompts::run(prompts),
         Command::Eval(EvalCommand::Ablation(ablation)) => commands::eval_ablation::run(ablation),

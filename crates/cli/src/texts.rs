@@ -15,6 +15,29 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
     paths.iter().map(read).collect()
 }
 
+/// Files as they are, and for each folder the files in it whose names end so, in order.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn files(paths: &[PathBuf], endings: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let cannot = || format!("cannot read the folder {}", path.display());
+        let entries = std::fs::read_dir(path).with_context(cannot)?;
+        let entries: Vec<PathBuf> =
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().with_context(cannot)?;
+        let is_text = |path: &PathBuf| path.extension().is_some_and(|own| endings.iter().any(|ending| own == *ending));
+        let mut texts: Vec<PathBuf> = entries.into_iter().filter(|path| is_text(path) && path.is_file()).collect();
+        texts.sort();
+        files.extend(texts);
+    }
+    Ok(files)
+}
+
 /// Prompts: each text file is one, each line `{"prompt": "..."}` of a `.jsonl` file is one.
 pub fn prompts(paths: &[PathBuf]) -> anyhow::Result<Vec<(String, String)>> {
     #[derive(serde::Deserialize)]

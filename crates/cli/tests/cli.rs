@@ -90,7 +90,15 @@ fn help_shows_examples() {
     for arguments in
         ["", "generate", "inspect", "bench ttft", "bench crossover", "bench overhead", "bench growth", "bench memory"]
             .into_iter()
-            .chain(["bench kernel", "eval passkey", "eval prompts", "eval ruler", "eval ablation", "calibrate"])
+            .chain([
+                "bench kernel",
+                "eval passkey",
+                "eval prompts",
+                "eval ruler",
+                "eval everyday",
+                "eval ablation",
+                "calibrate",
+            ])
     {
         let output = run(&arguments.split(' ').filter(|word| !word.is_empty()).chain(["--help"]).collect::<Vec<_>>());
         assert!(output.status.success());

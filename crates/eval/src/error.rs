@@ -111,6 +111,12 @@ pub enum EvalError {
         /// What was found.
         problem: String,
     },
+    /// A task whose texts have nothing for it.
+    #[error("the texts have no {what}: `--texts FILE,..` names text or Python files, or folders of them")]
+    NothingToQuote {
+        /// What was looked for.
+        what: &'static str,
+    },
     /// A text that is shorter than the prompts that are to be cut from it.
     #[error(
         "the text `{name}` has {tokens} tokens, a prompt of {length} was asked for: take a longer text or shorter lengths"

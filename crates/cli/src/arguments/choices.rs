@@ -4,7 +4,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use cuda::bench::{Kernel, What};
 use eval::inspect::Pool;
 use eval::tasks::Match;
-use eval::tasks::ruler::Task;
+use eval::tasks::{everyday, ruler};
 use runtime::policy::AttentionPrecision;
 use runtime::request::{AttentionMode, Device};
 use runtime::weights::{Quantization, RandomWeights};
@@ -57,23 +57,37 @@ const WHATS: [Choice<What>; 4] = [
     ("decode", "one query a sequence", What::Decode),
 ];
 
-const TASKS: [Choice<Task>; 13] = [
-    task(Task::Single1, "one number in noise"),
-    task(Task::Single2, "one number in essays"),
-    task(Task::Single3, "one UUID in essays"),
-    task(Task::MultiKey1, "four numbers in essays, one asked for"),
-    task(Task::MultiKey2, "one number among nothing but numbers of other keys"),
-    task(Task::MultiKey3, "one UUID among nothing but UUIDs of other UUIDs"),
-    task(Task::MultiValue, "four numbers of one key in essays"),
-    task(Task::MultiQuery, "four numbers in essays, all asked for"),
-    task(Task::Variables, "variables with the value of the first, over four hops"),
-    task(Task::CommonWords, "the ten words of a list that appear most often"),
-    task(Task::FrequentWords, "the three coded words that appear most often"),
-    task(Task::Squad, "questions about one document (SQuAD)"),
-    task(Task::HotpotQa, "questions about two documents (HotpotQA)"),
+const RULER_TASKS: [Choice<ruler::Task>; 13] = [
+    ruler_named(ruler::Task::Single1, "one number in noise"),
+    ruler_named(ruler::Task::Single2, "one number in essays"),
+    ruler_named(ruler::Task::Single3, "one UUID in essays"),
+    ruler_named(ruler::Task::MultiKey1, "four numbers in essays, one asked for"),
+    ruler_named(ruler::Task::MultiKey2, "one number among nothing but numbers of other keys"),
+    ruler_named(ruler::Task::MultiKey3, "one UUID among nothing but UUIDs of other UUIDs"),
+    ruler_named(ruler::Task::MultiValue, "four numbers of one key in essays"),
+    ruler_named(ruler::Task::MultiQuery, "four numbers in essays, all asked for"),
+    ruler_named(ruler::Task::Variables, "variables with the value of the first, over four hops"),
+    ruler_named(ruler::Task::CommonWords, "the ten words of a list that appear most often"),
+    ruler_named(ruler::Task::FrequentWords, "the three coded words that appear most often"),
+    ruler_named(ruler::Task::Squad, "questions about one document (SQuAD)"),
+    ruler_named(ruler::Task::HotpotQa, "questions about two documents (HotpotQA)"),
 ];
 
-const fn task(task: Task, word: &'static str) -> Choice<Task> {
+const EVERYDAY_TASKS: [Choice<everyday::Task>; 7] = [
+    everyday_named(everyday::Task::ToolCall, "a tool called by its schema, in the middle of others"),
+    everyday_named(everyday::Task::QuotePassage, "a paragraph of --texts, word for word, by its beginning"),
+    everyday_named(everyday::Task::QuoteFunction, "a Python function of --texts, word for word, by its name"),
+    everyday_named(everyday::Task::Middle, "a fact in the middle of notes"),
+    everyday_named(everyday::Task::Update, "a fact that notes state, and change later"),
+    everyday_named(everyday::Task::Table, "a table of 20 rows in the middle of notes, copied"),
+    everyday_named(everyday::Task::List, "20 items from the middle of a numbered list, written out"),
+];
+
+const fn everyday_named(task: everyday::Task, word: &'static str) -> Choice<everyday::Task> {
+    (task.name(), word, task)
+}
+
+const fn ruler_named(task: ruler::Task, word: &'static str) -> Choice<ruler::Task> {
     (task.name(), word, task)
 }
 
@@ -113,8 +127,12 @@ pub fn what() -> impl TypedValueParser<Value = What> {
     parser(&WHATS)
 }
 
-pub fn ruler_task() -> impl TypedValueParser<Value = Task> {
-    parser(&TASKS)
+pub fn ruler_task() -> impl TypedValueParser<Value = ruler::Task> {
+    parser(&RULER_TASKS)
+}
+
+pub fn everyday_task() -> impl TypedValueParser<Value = everyday::Task> {
+    parser(&EVERYDAY_TASKS)
 }
 
 /// A mode that is no flag's value.

@@ -2,7 +2,7 @@
 
 use super::inspect::EvalAblation;
 use super::numbers::{at_least_one, whole};
-use super::{EvalPrompts, EvalRuler, GoalArguments, ModelArguments, choices};
+use super::{EvalEveryday, EvalPrompts, EvalRuler, GoalArguments, ModelArguments, choices};
 use clap::{Args, Subcommand};
 use runtime::request::AttentionMode;
 use std::path::PathBuf;
@@ -19,6 +19,8 @@ pub enum EvalCommand {
     Needle(EvalRetrieval),
     /// RULER's thirteen tasks: needles, variable tracking, common and frequent words, questions about documents
     Ruler(EvalRuler),
+    /// What users report broken: tool calls, quotations, facts from the middle or changed later, long answers
+    Everyday(EvalEveryday),
     /// Negative log-likelihood of the end of long texts
     Perplexity(EvalPerplexity),
     /// Prompts of your own: are they answered right, and as dense attention answers them?

@@ -1,10 +1,8 @@
 //! Flags of `eval ruler`.
 
-use super::numbers::{at_least_one, whole};
-use super::{GoalArguments, ModelArguments, choices};
+use super::{ExerciseArguments, ModelArguments, choices};
 use clap::Args;
 use eval::tasks::ruler::Task;
-use runtime::request::AttentionMode;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -22,27 +20,6 @@ pub struct EvalRuler {
     /// Folder of the texts, which scripts/fetch-ruler-texts fills
     #[arg(long, value_name = "DIR")]
     pub sources: Option<PathBuf>,
-    /// Lengths in tokens, prompt and answer together
-    #[arg(long, value_delimiter = ',', default_value = "4096,8192", value_name = "L,..", value_parser = at_least_one)]
-    pub lengths: Vec<usize>,
-    /// Prompts of each task and length
-    #[arg(long, default_value_t = 25, value_name = "N", value_parser = at_least_one)]
-    pub samples: usize,
-    /// Ask without the model's chat template, which is taken where there is one
-    #[arg(long, help_heading = "Prompt")]
-    pub plain: bool,
-    /// Attention modes
-    #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..", value_parser = choices::mode(), help_heading = "Attention")]
-    pub attention: Vec<AttentionMode>,
     #[command(flatten)]
-    pub goal: GoalArguments,
-    /// Seed of what is drawn
-    #[arg(long, default_value_t = 0, value_name = "S", value_parser = whole::<u64>)]
-    pub seed: u64,
-    /// Say of every answer what share of attention was kept, as `generate --receipt` does (CPUs)
-    #[arg(long, help_heading = "Attention")]
-    pub receipt: bool,
-    /// Write rows, comparisons and samples to a file
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub json: Option<PathBuf>,
+    pub asked: ExerciseArguments,
 }

@@ -14,6 +14,7 @@ pub mod completions;
 pub mod demo;
 pub mod doctor;
 pub mod eval_ablation;
+pub mod eval_everyday;
 pub mod eval_perplexity;
 pub mod eval_prompts;
 pub mod eval_retrieval;

@@ -1,6 +1,7 @@
 //! Text that says nothing, as much of it as fits.
 
 use super::fit;
+use super::word_tokens::WordTokens;
 use crate::{Completer, EvalError};
 
 pub(super) const FILLER: &str =
@@ -8,7 +9,9 @@ pub(super) const FILLER: &str =
 
 /// The longest prompt of at most `limit` tokens that `write` makes of some number of fillers.
 pub(super) fn fit(model: &impl Completer, limit: usize, write: impl Fn(usize) -> String) -> Result<String, EvalError> {
-    let fillers = fit::most(limit, 0..=usize::MAX, |fillers| Ok(model.encode(&write(fillers))?.len()))?;
+    let words = WordTokens::new(model);
+    let estimate = |fillers| words.estimate(&write(fillers));
+    let fillers = fit::most(limit, 0..=usize::MAX, estimate, |fillers| Ok(model.encode(&write(fillers))?.len()))?;
     Ok(write(fillers))
 }
 

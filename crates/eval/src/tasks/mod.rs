@@ -1,5 +1,7 @@
 //! Tasks with known answers, and prompts of one's own.
 
+pub mod everyday;
+pub mod exercises;
 pub mod needle;
 pub mod passkey;
 pub mod perplexity;
@@ -12,6 +14,7 @@ mod fit;
 mod pairs;
 mod question;
 mod score;
+mod word_tokens;
 
 pub use question::{Prediction, Question};
 pub use score::Match;

@@ -283,7 +283,7 @@ pub(super) fn digits(seed: u64, length: usize, sample: usize) -> String {
 }
 
 /// The first run of digits.
-fn first_number(text: &str) -> Option<&str> {
+pub(super) fn first_number(text: &str) -> Option<&str> {
     let start = text.find(|c: char| c.is_ascii_digit())?;
     let digits = &text[start..];
     Some(&digits[..digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len())])

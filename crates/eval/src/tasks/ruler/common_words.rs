@@ -1,9 +1,9 @@
 //! Common words: which ten words of a numbered list appear more often than all others?
 
-use super::exercise::{Exercise, Writer};
 use super::sources::{Sources, WordLists};
 use crate::EvalError;
 use crate::random::Random;
+use crate::tasks::exercises::{Exercise, Writer};
 use std::ops::RangeInclusive;
 
 /// Words that are common.

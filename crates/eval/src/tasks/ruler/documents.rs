@@ -1,8 +1,8 @@
 //! Question answering: the documents that answer a question, among others.
 
-use super::exercise::{Exercise, Writer};
 use super::sources::{Corpus, CorpusQuestion};
 use crate::random::Random;
+use crate::tasks::exercises::{Exercise, Writer};
 use std::ops::RangeInclusive;
 
 /// A sample of a task.

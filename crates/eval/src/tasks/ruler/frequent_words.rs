@@ -1,8 +1,8 @@
 //! Frequent words: which three words of a coded text, whose frequencies fall by a zeta distribution, appear most often?
 
-use super::exercise::{Exercise, Writer};
 use super::variables::different_words;
 use crate::random::Random;
+use crate::tasks::exercises::{Exercise, Writer};
 use std::f64::consts::PI;
 use std::ops::RangeInclusive;
 

@@ -6,23 +6,24 @@
 //! and not as fits the first of its task; sentences of essays end by Unicode's rule, not by a trained one.
 
 mod common_words;
-mod compare;
 mod documents;
-mod exercise;
 mod frequent_words;
 mod needles;
-mod run;
 mod score;
 mod sources;
 mod task;
 mod variables;
 
-pub use compare::{Beside, Row};
-pub use exercise::{Asking, Exercise};
-pub use run::{Outcome, Ruler, Sample};
 pub use score::Credit;
 pub use sources::Sources;
 pub use task::Task;
+
+/// RULER, asked.
+pub type Ruler = super::exercises::Series<Task>;
+/// Everything that RULER found.
+pub type Outcome = super::exercises::Outcome<Task>;
+/// One answer to RULER.
+pub type Sample = super::exercises::Sample<Task>;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 //! Needles: the values of keys in a long text. Eight of RULER's tasks, which differ by their settings alone.
 
-use super::exercise::{Exercise, Writer};
 use super::sources::{Sources, WordLists};
 use crate::EvalError;
 use crate::random::Random;
+use crate::tasks::exercises::{Exercise, Writer};
 use std::ops::RangeInclusive;
 use unicode_segmentation::UnicodeSegmentation;
 

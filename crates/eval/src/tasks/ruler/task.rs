@@ -2,13 +2,14 @@
 
 use super::common_words::CommonWords;
 use super::documents::Documents;
-use super::exercise::{Asking, Exercise, Writer};
 use super::frequent_words::FrequentWords;
 use super::needles::{Haystack, Kind, Needles, Settings};
 use super::score::Credit;
 use super::sources::{ESSAYS, HOTPOT_QA, SQUAD, Sources, WORDS};
 use super::variables::Variables;
 use crate::random::Random;
+use crate::tasks::exercises::{self, Asking, Exercise, Writer};
+use crate::tasks::word_tokens::WordTokens;
 use crate::{Completer, EvalError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -94,17 +95,6 @@ impl Task {
         }
     }
 
-    /// New tokens an answer may take.
-    pub fn answer_tokens(self) -> usize {
-        match self {
-            Task::Variables => 30,
-            Task::CommonWords => 120,
-            Task::FrequentWords => 50,
-            Task::Squad | Task::HotpotQa => 32,
-            _ => 128,
-        }
-    }
-
     /// What its answers get.
     pub fn credit(self) -> Credit {
         match self {
@@ -145,11 +135,28 @@ impl Task {
         };
         Settings { haystack, key, value, keys, values, queries }
     }
+}
 
-    /// The prompt of a sample: with the tokens of its answer at most `length` tokens, and no more text would fit.
-    pub(super) fn exercise(
+impl exercises::Task for Task {
+    type Sources = Sources;
+
+    fn name(self) -> &'static str {
+        Task::name(self)
+    }
+
+    fn answer_tokens(self) -> usize {
+        match self {
+            Task::Variables => 30,
+            Task::CommonWords => 120,
+            Task::FrequentWords => 50,
+            Task::Squad | Task::HotpotQa => 32,
+            _ => 128,
+        }
+    }
+
+    fn exercise(
         self,
-        model: &impl Completer,
+        words: &WordTokens<impl Completer>,
         asking: Asking,
         sources: &Sources,
         [length, sample]: [usize; 2],
@@ -158,13 +165,17 @@ impl Task {
         let limit = length.saturating_sub(self.answer_tokens());
         let random = Random::of(seed, &[self as u64, length as u64, sample as u64]);
         match self {
-            Task::Variables => Variables::new(model, random)?.fit(model, asking, limit),
-            Task::CommonWords => CommonWords::new(sources, length, random)?.fit(model, asking, limit),
-            Task::FrequentWords => FrequentWords::new(limit, random).fit(model, asking, limit),
-            Task::Squad => Documents::new(sources.squad()?, sample, random).fit(model, asking, limit),
-            Task::HotpotQa => Documents::new(sources.hotpot_qa()?, sample, random).fit(model, asking, limit),
-            _ => Needles::new(self.needles(), sources, random)?.fit(model, asking, limit),
+            Task::Variables => Variables::new(words, random)?.fit(words, asking, limit),
+            Task::CommonWords => CommonWords::new(sources, length, random)?.fit(words, asking, limit),
+            Task::FrequentWords => FrequentWords::new(limit, random).fit(words, asking, limit),
+            Task::Squad => Documents::new(sources.squad()?, sample, random).fit(words, asking, limit),
+            Task::HotpotQa => Documents::new(sources.hotpot_qa()?, sample, random).fit(words, asking, limit),
+            _ => Needles::new(self.needles(), sources, random)?.fit(words, asking, limit),
         }
+    }
+
+    fn found(self, exercise: &Exercise, answer: &str) -> (usize, usize) {
+        self.credit().found(answer, &exercise.answers)
     }
 }
 

@@ -4,8 +4,10 @@ mod needles;
 mod others;
 mod run;
 
-use super::{Asking, Exercise, Sources, Task};
+use super::{Sources, Task};
 use crate::scripted_model::ScriptedModel;
+use crate::tasks::exercises::{Asking, Exercise, Task as _};
+use crate::tasks::word_tokens::WordTokens;
 use std::collections::HashMap;
 
 /// What RULER's sources look like, written for these tests.
@@ -42,7 +44,8 @@ fn sources() -> Sources {
 }
 
 fn exercise(task: Task, length: usize, sample: usize, seed: u64) -> Exercise {
-    task.exercise(&ScriptedModel::default(), Asking::Plain, &sources(), [length, sample], seed).unwrap()
+    let model = ScriptedModel::default();
+    task.exercise(&WordTokens::new(&model), Asking::Plain, &sources(), [length, sample], seed).unwrap()
 }
 
 /// How often each word stands in a text.
@@ -81,7 +84,7 @@ fn prompts_fill_their_length_and_are_the_same_for_the_same_seed() {
 fn chats_have_the_opening_behind_the_template() {
     let model = ScriptedModel::default();
     for task in Task::ALL {
-        let exercise = task.exercise(&model, Asking::Chat, &sources(), [3000, 0], 0).unwrap();
+        let exercise = task.exercise(&WordTokens::new(&model), Asking::Chat, &sources(), [3000, 0], 0).unwrap();
         let text = ScriptedModel::text(&exercise.encode(&model, Asking::Chat).unwrap());
         assert!(text.ends_with(&format!("{}{}", exercise.question, exercise.opening)));
         assert_eq!(exercise.shown.is_some(), task == Task::CommonWords);

@@ -1,8 +1,9 @@
 //! Variable tracking: a chain of assignments in a long text, all of whose variables have the value of the first.
 
-use super::exercise::{Asking, Exercise, Writer};
 use super::needles::NOISE;
 use crate::random::Random;
+use crate::tasks::exercises::{Asking, Exercise, Writer};
+use crate::tasks::word_tokens::WordTokens;
 use crate::{Completer, EvalError};
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -25,9 +26,9 @@ pub(super) struct Variables {
 impl Variables {
     /// # Errors
     /// When the tokenizer refuses.
-    pub(super) fn new(model: &impl Completer, mut random: Random) -> Result<Self, EvalError> {
+    pub(super) fn new(words: &WordTokens<impl Completer>, mut random: Random) -> Result<Self, EvalError> {
         let chain = Chain { letters: EXAMPLE_LETTERS, random: random.fork() };
-        let shown = match chain.fit(model, Asking::Plain, EXAMPLE_TOKENS) {
+        let shown = match chain.fit(words, Asking::Plain, EXAMPLE_TOKENS) {
             // Of tokens that are short the smallest example has more.
             Err(EvalError::PromptTooShort { .. }) => chain.write(*chain.counts().start()),
             fitting => fitting?,

@@ -1,11 +1,12 @@
 //! Asking and scoring.
 
-use super::super::{Asking, Credit, Ruler, Task};
+use super::super::{Credit, Ruler, Task};
 use super::sources;
 use crate::EvalError;
 use crate::origin::Origin;
 use crate::samples::{Head, Samples};
 use crate::scripted_model::ScriptedModel;
+use crate::tasks::exercises::Asking;
 use runtime::request::{AttentionMode, Goal};
 
 fn ruler(tasks: &[Task]) -> Ruler {

@@ -1,6 +1,7 @@
 //! A prompt, as a plain text or as a chat.
 
-use super::super::fit;
+use crate::tasks::fit;
+use crate::tasks::word_tokens::WordTokens;
 use crate::{Completer, EvalError};
 use runtime::chat_template::Message;
 use serde::{Deserialize, Serialize};
@@ -44,7 +45,7 @@ impl Exercise {
     }
 
     /// As a plain text.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let shown = self.shown.iter().flat_map(|(question, answer)| [question, answer, "\n"]);
         shown.chain([self.question.as_str(), &self.opening]).collect()
     }
@@ -60,7 +61,7 @@ impl Exercise {
 }
 
 /// Writes the prompt of one sample with more or less text around what is asked for.
-pub(super) trait Writer {
+pub(in crate::tasks) trait Writer {
     /// How much text there may be.
     fn counts(&self) -> RangeInclusive<usize>;
 
@@ -68,11 +69,13 @@ pub(super) trait Writer {
     fn write(&self, count: usize) -> Exercise;
 
     /// The longest prompt of at most `limit` tokens.
-    fn fit(&self, model: &impl Completer, asking: Asking, limit: usize) -> Result<Exercise, EvalError>
+    fn fit(&self, words: &WordTokens<impl Completer>, asking: Asking, limit: usize) -> Result<Exercise, EvalError>
     where
         Self: Sized,
     {
-        let count = fit::most(limit, self.counts(), |count| Ok(self.write(count).encode(model, asking)?.len()))?;
+        let estimate = |count| words.estimate(&self.write(count).text());
+        let tokens = |count| Ok(self.write(count).encode(words.model, asking)?.len());
+        let count = fit::most(limit, self.counts(), estimate, tokens)?;
         Ok(self.write(count))
     }
 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// Score of one attention mode in one task at one length.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Row {
+pub struct Row<T> {
     /// Task.
-    pub task: Task,
+    pub task: T,
     /// Length asked for, answer included.
     pub length: usize,
     /// Attention mode.
@@ -32,9 +32,9 @@ pub struct Row {
 
 /// A mode beside dense attention on the same prompts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Beside {
+pub struct Beside<T> {
     /// Task.
-    pub task: Task,
+    pub task: T,
     /// Length asked for, answer included.
     pub length: usize,
     /// Attention mode.
@@ -55,8 +55,55 @@ pub struct Beside {
     pub n: usize,
 }
 
+/// A prompt of which a mode found less than dense attention.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lost<T> {
+    /// Task.
+    pub task: T,
+    /// Length asked for, answer included.
+    pub length: usize,
+    /// Which prompt.
+    pub sample: usize,
+    /// Attention mode.
+    pub attention: AttentionMode,
+    /// Things that it found.
+    pub found: usize,
+    /// Things that dense attention found.
+    pub dense_found: usize,
+    /// Things to find.
+    pub of: usize,
+    /// What should have been answered.
+    pub answers: Vec<String>,
+    /// What it answered.
+    pub answer: String,
+    /// What dense attention answered.
+    pub dense_answer: String,
+}
+
+/// Prompts of which a mode found less than dense attention, in the order of the samples.
+pub(super) fn lost<T: Task>(samples: &[Sample<T>]) -> Vec<Lost<T>> {
+    let of_prompt = |a: &Sample<T>, b: &Sample<T>| (a.task, a.length, a.sample) == (b.task, b.length, b.sample);
+    let less = samples.chunk_by(of_prompt).flat_map(|modes| {
+        let dense = modes.iter().find(|sample| sample.attention == AttentionMode::Dense);
+        modes.iter().zip(dense.into_iter().cycle()).filter(|(own, dense)| own.found < dense.found)
+    });
+    less.map(|(own, dense)| Lost {
+        task: own.task,
+        length: own.length,
+        sample: own.sample,
+        attention: own.attention,
+        found: own.found,
+        dense_found: dense.found,
+        of: own.of,
+        answers: own.answers.clone(),
+        answer: own.answer.clone(),
+        dense_answer: dense.answer.clone(),
+    })
+    .collect()
+}
+
 /// Scores of samples, task by task and length by length, in their order.
-pub(super) fn compare(samples: &[Sample], attention: &[AttentionMode]) -> (Vec<Row>, Vec<Beside>) {
+pub(super) fn compare<T: Task>(samples: &[Sample<T>], attention: &[AttentionMode]) -> (Vec<Row<T>>, Vec<Beside<T>>) {
     let (mut rows, mut all_beside) = (Vec::new(), Vec::new());
     for of_one in samples.chunk_by(|a, b| (a.task, a.length) == (b.task, b.length)) {
         let of = |mode| of_one.iter().filter(|sample| sample.attention == mode).collect::<Vec<_>>();
@@ -76,7 +123,7 @@ pub(super) fn compare(samples: &[Sample], attention: &[AttentionMode]) -> (Vec<R
     (rows, all_beside)
 }
 
-fn row(samples: &[&Sample]) -> Row {
+fn row<T: Task>(samples: &[&Sample<T>]) -> Row<T> {
     Row {
         task: samples[0].task,
         length: samples[0].length,
@@ -90,9 +137,9 @@ fn row(samples: &[&Sample]) -> Row {
     }
 }
 
-fn beside(own: &[&Sample], dense: &[&Sample]) -> Beside {
-    let pairs: Vec<(&Sample, &Sample)> = own.iter().copied().zip(dense.iter().copied()).collect();
-    let only = |is: fn(&Sample, &Sample) -> bool| pairs.iter().filter(|(own, dense)| is(own, dense)).count();
+fn beside<T: Task>(own: &[&Sample<T>], dense: &[&Sample<T>]) -> Beside<T> {
+    let pairs: Vec<(&Sample<T>, &Sample<T>)> = own.iter().copied().zip(dense.iter().copied()).collect();
+    let only = |is: fn(&Sample<T>, &Sample<T>) -> bool| pairs.iter().filter(|(own, dense)| is(own, dense)).count();
     let lost = only(|own, dense| dense.is_right() && !own.is_right());
     let won = only(|own, dense| own.is_right() && !dense.is_right());
     // All prompts of a task have as many things to find, so counts compare as scores do.

@@ -1,24 +1,24 @@
 //! Writes the prompts, asks them, and scores the answers.
 
-use super::compare::{self, Beside, Row};
-use super::{Asking, Sources, Task};
+use super::compare::{self, Beside, Lost, Row};
+use super::{Asking, Exercise, Task};
 use crate::samples::{Key, Samples};
 use crate::tasks::question::{PROMPT, predict};
+use crate::tasks::word_tokens::WordTokens;
 use crate::{Completer, EvalError};
 use attention::receipt::Kept;
 use runtime::request::{AttentionMode, Goal, Request};
 use serde::{Deserialize, Serialize};
 
 /// What to ask.
-#[derive(Debug)]
-pub struct Ruler {
+pub struct Series<T: Task> {
     /// Tasks.
-    pub tasks: Vec<Task>,
+    pub tasks: Vec<T>,
     /// What their prompts are made of.
-    pub sources: Sources,
+    pub sources: T::Sources,
     /// How the model is asked.
     pub asking: Asking,
-    /// Tokens of prompt and answer together, as RULER counts them.
+    /// Tokens of prompt and answer together, as RULER (arXiv 2404.06654) counts them.
     pub lengths: Vec<usize>,
     /// Prompts of each task and length.
     pub samples: usize,
@@ -34,20 +34,22 @@ pub struct Ruler {
 
 /// Everything that was found.
 #[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
+pub struct Outcome<T> {
     /// One for each task, length and attention mode.
-    pub rows: Vec<Row>,
+    pub rows: Vec<Row<T>>,
     /// One for each task, length and mode that ran beside dense.
-    pub beside_dense: Vec<Beside>,
+    pub beside_dense: Vec<Beside<T>>,
+    /// Prompts of which a mode found less than dense.
+    pub lost: Vec<Lost<T>>,
     /// One for each prompt and mode.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<Sample<T>>,
 }
 
 /// One answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sample {
+pub struct Sample<T> {
     /// Task.
-    pub task: Task,
+    pub task: T,
     /// Length asked for, answer included.
     pub length: usize,
     /// Which prompt.
@@ -73,7 +75,7 @@ pub struct Sample {
     pub ttft_ms: f64,
 }
 
-impl Sample {
+impl<T> Sample<T> {
     /// Share of what was to find.
     pub fn score(&self) -> f64 {
         self.found as f64 / self.of as f64
@@ -85,7 +87,7 @@ impl Sample {
     }
 }
 
-impl Ruler {
+impl<T: Task> Series<T> {
     /// How many answers there will be.
     pub fn answers(&self) -> usize {
         self.tasks.len() * self.lengths.len() * self.samples * self.attention.len()
@@ -100,26 +102,11 @@ impl Ruler {
         &self,
         model: &mut impl Completer,
         kept: &mut Samples,
-        done: &mut dyn FnMut(&Sample),
-    ) -> Result<Outcome, EvalError> {
+        done: &mut dyn FnMut(&Sample<T>),
+    ) -> Result<Outcome<T>, EvalError> {
         self.check(model.max_context())?;
         // All of them first: one that cannot be written is told before hours of others.
-        let mut exercises = Vec::new();
-        for &task in &self.tasks {
-            for &length in &self.lengths {
-                for sample in 0..self.samples {
-                    let exercise = kept.once(self.key(task, length, sample, PROMPT), || {
-                        let exercise = task.exercise(model, self.asking, &self.sources, [length, sample], self.seed);
-                        exercise.map_err(|source| EvalError::Task {
-                            task: task.name(),
-                            length,
-                            source: Box::new(source),
-                        })
-                    })?;
-                    exercises.push((task, length, sample, exercise));
-                }
-            }
-        }
+        let exercises = self.exercises(model, kept)?;
         let mut samples = Vec::new();
         for (task, length, sample, exercise) in &exercises {
             let prompt = exercise.encode(model, self.asking)?;
@@ -129,7 +116,7 @@ impl Ruler {
                     let (max_tokens, goal, receipt) = (task.answer_tokens(), self.goal, self.receipt);
                     let request = Request { max_tokens, attention, goal, receipt, ..Request::default() };
                     let answer = predict(model, &prompt, &request)?;
-                    let (found, of) = task.credit().found(&answer.answer, &exercise.answers);
+                    let (found, of) = task.found(exercise, &answer.answer);
                     Ok(Sample {
                         task: *task,
                         length: *length,
@@ -150,7 +137,36 @@ impl Ruler {
             }
         }
         let (rows, beside_dense) = compare::compare(&samples, &self.attention);
-        Ok(Outcome { rows, beside_dense, samples })
+        Ok(Outcome { rows, beside_dense, lost: compare::lost(&samples), samples })
+    }
+
+    /// All prompts, with their task, length and number: those that `kept` has, and the others written.
+    ///
+    /// # Errors
+    /// When one cannot be written or kept.
+    pub fn exercises(
+        &self,
+        model: &impl Completer,
+        kept: &mut Samples,
+    ) -> Result<Vec<(T, usize, usize, Exercise)>, EvalError> {
+        let mut exercises = Vec::new();
+        let words = WordTokens::new(model);
+        for &task in &self.tasks {
+            for &length in &self.lengths {
+                for sample in 0..self.samples {
+                    let exercise = kept.once(self.key(task, length, sample, PROMPT), || {
+                        let exercise = task.exercise(&words, self.asking, &self.sources, [length, sample], self.seed);
+                        exercise.map_err(|source| EvalError::Task {
+                            task: task.name(),
+                            length,
+                            source: Box::new(source),
+                        })
+                    })?;
+                    exercises.push((task, length, sample, exercise));
+                }
+            }
+        }
+        Ok(exercises)
     }
 
     fn check(&self, max_context: usize) -> Result<(), EvalError> {
@@ -170,7 +186,7 @@ impl Ruler {
         }
     }
 
-    fn key(&self, task: Task, length: usize, index: usize, mode: &str) -> Key {
+    fn key(&self, task: T, length: usize, index: usize, mode: &str) -> Key {
         Key { task: task.name().into(), length, index, seed: self.seed, mode: mode.into() }
     }
 }
