@@ -7,6 +7,7 @@ pub mod choices;
 mod eval;
 mod eval_prompts;
 mod eval_ruler;
+mod fit;
 mod generate;
 #[cfg(test)]
 mod help_tests;
@@ -29,6 +30,7 @@ pub use chat::Chat;
 pub use eval::{EvalCommand, EvalPerplexity, EvalRetrieval};
 pub use eval_prompts::EvalPrompts;
 pub use eval_ruler::EvalRuler;
+pub use fit::Fit;
 pub use generate::Generate;
 pub use inspect::*;
 pub use model::{GoalArguments, ModelArguments};
@@ -76,6 +78,8 @@ pub enum Command {
     Generate(Generate),
     /// Talk with a model, about long texts as well: what was read is not read again
     Chat(Chat),
+    /// Say whether a model and a context fit into memory, here or on a GPU, without loading anything
+    Fit(Fit),
     /// Measure speed
     #[command(subcommand)]
     Bench(BenchCommand),
