@@ -9,6 +9,7 @@ mod eval_everyday;
 mod eval_prompts;
 mod eval_ruler;
 mod exercises;
+mod fit;
 mod generate;
 #[cfg(test)]
 mod help_tests;
@@ -33,6 +34,7 @@ pub use eval_everyday::EvalEveryday;
 pub use eval_prompts::EvalPrompts;
 pub use eval_ruler::EvalRuler;
 pub use exercises::ExerciseArguments;
+pub use fit::Fit;
 pub use generate::Generate;
 pub use inspect::*;
 pub use model::{GoalArguments, ModelArguments};
@@ -80,6 +82,8 @@ pub enum Command {
     Generate(Generate),
     /// Talk with a model, about long texts as well: what was read is not read again
     Chat(Chat),
+    /// Say whether a model and a context fit into memory, here or on a GPU, without loading anything
+    Fit(Fit),
     /// Measure speed
     #[command(subcommand)]
     Bench(BenchCommand),

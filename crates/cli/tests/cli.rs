@@ -639,3 +639,53 @@ fn prompts_of_ones_own_are_scored() {
     let long = file("long.jsonl", &format!("{fine}{{\"prompt\": \"{}\"}}\n", "word ".repeat(9000)));
     refuses(ask(model, &long, &[]), 1, &["long.jsonl", "line 2", "8192", "shorten"]);
 }
+
+/// On this machine's CPU, and on a GPU that is not there.
+#[test]
+fn fit_predicts_what_generate_then_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.json");
+    let shape = r#"{"model_type": "qwen2", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 512, "max_position_embeddings": 8192}"#;
+    std::fs::write(&config, shape).unwrap();
+    let model = ["--model", config.to_str().unwrap(), "--random-weights", "q4_0", "--json"];
+    let json = |command: &str, more: &[&str]| -> (Option<i32>, serde_json::Value) {
+        let output = run(&[&[command], &model[..], more].concat());
+        let answer = serde_json::from_slice(&output.stdout);
+        (output.status.code(), answer.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))))
+    };
+    // Bytes are tokens; the last new one is never fed back.
+    let prompt = "a".repeat(999);
+    for attention in ["sparse", "dense", "auto"] {
+        let (_, ran) = json("generate", &["--prompt", &prompt, "--max-tokens", "2", "--attention", attention]);
+        let (code, fit) = json("fit", &["--context", "1000", "--attention", attention]);
+        assert_eq!(code, Some(0));
+        assert_eq!(fit["predicted_memory_bytes"], ran["predicted_memory_bytes"], "{attention}: {fit:#}");
+        let parts = fit["parts"].as_object().unwrap().values().map(|bytes| bytes.as_u64().unwrap());
+        assert_eq!(fit["predicted_memory_bytes"], parts.sum::<u64>());
+        assert_eq!(fit["longest_context_tokens"], 8192);
+    }
+
+    let on_gpu = |memory: &str, more: &[&str]| json("fit", &[&["--device-memory", memory], more].concat());
+    let (code, fit) = on_gpu("24G", &[]);
+    assert_eq!((code, &fit["fits"], &fit["device"]), (Some(0), &true.into(), &"gpu".into()));
+    let need = fit["predicted_memory_bytes"].as_u64().unwrap();
+    // A byte less is too little for it, and something shorter fits.
+    let (code, fit) = on_gpu("24G", &["--attention", "sparse", "--max-memory", &(need - 1).to_string()]);
+    assert_eq!((code, &fit["fits"], &fit["predicted_memory_bytes"]), (Some(1), &false.into(), &need.into()));
+    let longest = fit["longest_context_tokens"].as_u64().unwrap();
+    assert!(longest < 8192);
+    let ways = fit["ways_out"].as_array().unwrap();
+    let names: Vec<&str> = ways.iter().map(|way| way["way"].as_str().unwrap()).collect();
+    // The file has 4 bits already.
+    assert_eq!(names, ["--attention dense", "--chunk-tokens 4096"], "{fit:#}");
+    for way in ways {
+        assert!(way["predicted_memory_bytes"].as_u64() < Some(need) && way["fits"] == true, "{way}");
+    }
+    refuses(
+        run(&["fit", "--model", model[1], "--random-weights", "--context", "8000", "--max-memory", "1M"]),
+        1,
+        &["8000 tokens do not fit", "1.0 MiB are available"],
+    );
+    refuses(run(&["fit", "--model", "x", "--quantization", "fp8"]), 2, &["--device-memory"]);
+}

@@ -71,6 +71,20 @@ impl Attend {
         }
     }
 
+    /// Queries of the smallest tile of a plan that the kernels have for heads of `head_dim`, whatever the device.
+    ///
+    /// # Errors
+    /// When no device has a kernel.
+    pub fn least_plan_block_m(head_dim: usize, precision: Precision) -> Result<usize, Error> {
+        let of_kernels =
+            [AttendSm80::plan_block_m_of(head_dim, precision), AttendSm90::plan_block_m_of(head_dim, precision)];
+        of_kernels.into_iter().flatten().min().ok_or_else(|| Error::Unsupported {
+            what: "attention",
+            expected: "a head_dim that is a multiple of 16 up to 256, 64 or 128 in 8-bit floats".into(),
+            found: format!("{head_dim} in {precision:?}"),
+        })
+    }
+
     /// Bytes that it holds beside its operands for a cache of `tokens`, and for the plans of a search of these tiles, if any.
     pub fn scratch_bytes(precision: Precision, heads: HeadShape, tokens: usize, planned: Option<Tiles>) -> usize {
         let of_head = planned.map_or(0, |tiles| extra_rows(MOST_COLUMNS, tiles.num_blocks()));

@@ -129,6 +129,11 @@ impl AttendSm80 {
         self.tile.block_m
     }
 
+    /// Queries of a tile of a plan of the kernel for such heads, if there is one.
+    pub(crate) fn plan_block_m_of(head_dim: usize, precision: Precision) -> Option<usize> {
+        Tile::of(head_dim, precision).map(|tile| tile.block_m)
+    }
+
     /// Queries of a tile of a plan.
     pub fn plan_block_m(&self) -> usize {
         self.tile.block_m

@@ -149,6 +149,11 @@ impl AttendSm90 {
         self.tile.block_m()
     }
 
+    /// Queries of a tile of a plan of the kernel for such heads, if there is one.
+    pub(crate) fn plan_block_m_of(head_dim: usize, precision: Precision) -> Option<usize> {
+        Tile::planned(head_dim, precision).map(|tile| tile.block_m())
+    }
+
     /// Queries of a tile of a plan.
     pub fn plan_block_m(&self) -> usize {
         self.planned_tile.block_m()

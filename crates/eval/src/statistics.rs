@@ -6,7 +6,7 @@ mod power_law;
 
 use serde::{Deserialize, Serialize};
 
-pub use bootstrap::{Estimate, bootstrap95, bootstrap95_by};
+pub use bootstrap::{Estimate, bootstrap95, bootstrap95_by, ratio95};
 pub use paired::{exact_sign_flip_test, holm};
 pub use power_law::growth_exponent;
 

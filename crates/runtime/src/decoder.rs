@@ -2,18 +2,19 @@
 
 use crate::config::ModelConfig;
 use crate::kv_cache::{KvCache, Sequence};
-use crate::memory::MemoryNeed;
+use crate::memory::WeightsNeed;
 use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
 use crate::policy::PrefillAttention;
 use crate::weights::{ExpertPart, LayerPart, LoadError, ModelWeights, TensorName};
 use attention::shape::HeadShape;
 use std::fmt;
+use std::ops::ControlFlow;
 
 /// A model on a device.
 pub struct Decoder<O: Ops> {
     ops: O,
     config: ModelConfig,
-    weights_bytes: u64,
+    weights_need: WeightsNeed,
     heads: HeadShape,
     embedding: O::Embedding,
     layers: Vec<Layer<O>>,
@@ -129,7 +130,7 @@ impl<O: Ops> Decoder<O> {
     /// When a tensor is missing or of the wrong shape, a file is written to meanwhile, or the device has no room.
     pub fn load(ops: O, weights: ModelWeights, progress: &mut dyn FnMut(usize)) -> Result<Self, LoadError> {
         let config = weights.config().clone();
-        let weights_bytes = MemoryNeed::of_weights(&ops, &weights)?;
+        let weights_need = WeightsNeed::of(ops.footprint(), &weights)?;
         let heads = config.heads();
         // The largest tensors first, when least is held beside what was read of them.
         let table = weights.tensor(TensorName::OutputHead)?;
@@ -166,7 +167,7 @@ impl<O: Ops> Decoder<O> {
         }
         let output_norm = ops.vector(weights.vector(&[TensorName::OutputNorm])?)?;
         weights.check_unchanged()?;
-        Ok(Self { ops, config, weights_bytes, heads, embedding, layers, output_norm, output_head })
+        Ok(Self { ops, config, weights_need, heads, embedding, layers, output_norm, output_head })
     }
 
     /// Shape of the model.
@@ -179,9 +180,9 @@ impl<O: Ops> Decoder<O> {
         self.heads
     }
 
-    /// Bytes of the weights on the device.
-    pub fn weights_bytes(&self) -> u64 {
-        self.weights_bytes
+    /// What the weights take of the device.
+    pub fn weights_need(&self) -> WeightsNeed {
+        self.weights_need
     }
 
     /// The device.
@@ -217,7 +218,8 @@ impl<O: Ops> Decoder<O> {
 
     /// Takes tokens through all layers, behind what `sequence` holds, and advances it.
     ///
-    /// `prefill` says what attention computes. The final `last_rows` tokens see every key. `ids` must be below the vocabulary size, as many as `activations` has room for, and their pages reserved.
+    /// `prefill` says what attention computes, and who may break off between two layers: then `sequence` is not advanced. The final
+    /// `last_rows` tokens see every key. `ids` must be below the vocabulary size, as many as `activations` has room for, and their pages reserved.
     ///
     /// # Errors
     /// When the cache has no room reserved for the tokens, and what the device says.
@@ -248,8 +250,10 @@ impl<O: Ops> Decoder<O> {
     ) -> Result<AttentionReport, OpsError> {
         assert_eq!(ids.len(), activations.len, "activations are for chunks of one length");
         self.ops.advance(&self.config, sequence, ids, &mut activations.chunk)?;
-        let report = self.layers(activations, cache, sequence, (prefill, last_rows), watch)?;
-        sequence.advance(ids.len());
+        let (report, flow) = self.layers(activations, cache, sequence, (prefill, last_rows), watch)?;
+        if flow.is_continue() {
+            sequence.advance(ids.len());
+        }
         Ok(report)
     }
 
@@ -278,7 +282,7 @@ impl<O: Ops> Decoder<O> {
         sequence: &Sequence,
         (prefill, last_rows): (PrefillAttention, usize),
         mut watch: impl FnMut(Part, &O::Tokens) -> Result<(), OpsError>,
-    ) -> Result<AttentionReport, OpsError> {
+    ) -> Result<(AttentionReport, ControlFlow<()>), OpsError> {
         let (config, ops) = (&self.config, &self.ops);
         let Activations { x, branch, normed, qkv, attended, mlp, chunk, .. } = activations;
         let mut report = AttentionReport::default();
@@ -313,9 +317,11 @@ impl<O: Ops> Decoder<O> {
             }
             self.join(branch, &layer.mlp_output_norm, x)?;
             watch(Part::Mlp { layer: index }, x)?;
-            prefill.tell_progress(index + 1);
+            if prefill.tell_progress(index + 1).is_break() && index + 1 < self.layers.len() {
+                return Ok((report, ControlFlow::Break(())));
+            }
         }
-        Ok(report)
+        Ok((report, ControlFlow::Continue(())))
     }
 
     /// Adds a branch, normalised, to the residual stream, where it did not go there at once.

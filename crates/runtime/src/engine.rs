@@ -3,6 +3,8 @@
 mod budget;
 mod conversation;
 mod not_a_number;
+mod opened;
+mod room;
 mod telling;
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
@@ -10,7 +12,7 @@ use crate::config::{ConfigError, ModelConfig, StretchContext};
 use crate::cpu::Cpu;
 use crate::decoder::Decoder;
 use crate::gpu::{Gpu, GpuOptions};
-use crate::memory::{Bytes, MemoryNeed};
+use crate::memory::{Bytes, MemoryNeed, WeightsNeed};
 use crate::model::{Model, Run};
 use crate::model_files::{HubProgress, ModelFiles};
 use crate::ops::{Ops, OpsError, sum_of_stages};
@@ -32,9 +34,10 @@ use budget::Fit;
 pub use conversation::Conversation;
 use not_a_number::are_numbers;
 pub use not_a_number::{Finding, Origin};
+pub(crate) use opened::Opened;
 use rayon::ThreadPool;
+pub(crate) use room::Room;
 use std::ops::{ControlFlow, Range};
-use std::path::Path;
 use std::time::Instant;
 use telling::Telling;
 
@@ -237,17 +240,8 @@ impl Engine {
         options: &EngineOptions,
         progress: &mut (dyn FnMut(LoadProgress) + Send),
     ) -> Result<Self, EngineError> {
-        let Opened { mut weights, files, name } = match options.random_weights {
-            Some(kind) => Opened::random(Path::new(model), kind)?,
-            None => Opened::files(model, &mut |step| progress(LoadProgress::Hub(step)))?,
-        };
-        if let Some(stretch) = options.stretch {
-            weights.stretch(stretch)?;
-        }
-        let own_context = weights.config().max_context;
-        if let Some(tokens) = options.context {
-            weights.set_context(tokens)?;
-        }
+        let Opened { weights, files, name, own_context } =
+            Opened::open(model, options, &mut |step| progress(LoadProgress::Hub(step)))?;
         let options = options.clone();
         let gpu = open_gpu(&options, weights.config())?;
         let on_gpu = gpu.is_some();
@@ -459,8 +453,9 @@ impl Engine {
             let telling = Telling::new(&mut *events, layers, prompt.len(), cached_tokens, self.chunk_tokens);
             let on_layer = |done_layers: usize| {
                 // A GPU has not done yet what it was asked for.
-                if done_layers == 0 || !self.on_gpu {
-                    telling.layer(done_layers);
+                match done_layers == 0 || !self.on_gpu {
+                    true => telling.layer(done_layers),
+                    false => ControlFlow::Continue(()),
                 }
             };
             let attention = PrefillAttention { progress: attention.progress.or(Some(&on_layer)), ..attention };
@@ -564,13 +559,9 @@ impl Engine {
     ) -> Result<Prefilled, EngineError> {
         let need = self.predicted_memory(tokens, is_sparse(attention.policy));
         let cached_tokens = run.tokens_done();
-        let mut cancelled = false;
-        let mut on_chunk = |run: &mut dyn Run| {
-            let flow = on_chunk(run)?;
-            cancelled = flow.is_break();
-            Ok(flow)
-        };
-        let report = prefill(run, &prompt[cached_tokens..], self.chunk_tokens, attention, &mut on_chunk)?;
+        let (report, flow) = prefill(run, &prompt[cached_tokens..], self.chunk_tokens, attention, on_chunk)?;
+        // What was left before anything was computed has no shares.
+        let of_all = |pairs: f64| Some(pairs / report.causal_pairs as f64).filter(|share| share.is_finite());
         let times = run.times()?;
         let receipt = attention.receipt.map(|_| report.draws.receipt());
         let stats = RunStats {
@@ -583,14 +574,14 @@ impl Engine {
             attention_ms: (report.attend_time + times.attention).as_secs_f64() * 1e3,
             search_stages: sum_of_stages(report.search_stages, times.search_stages).map(StagesMs::from),
             products_ms: self.options.profile.then_some(times.products.as_secs_f64() * 1e3),
-            density: (report.computed_pairs + times.computed_pairs) as f64 / report.causal_pairs as f64,
-            recall: Some((report.recalled_pairs + times.recalled_pairs as f64) / report.causal_pairs as f64)
-                .filter(|share| share.is_finite()),
-            predicted_cost: report.predicted_cost.map(|cost| cost.steps / cost.dense_steps),
-            dropped_at_most: report.dropped_pairs_at_most.map(|pairs| pairs / report.causal_pairs as f64),
+            density: of_all((report.computed_pairs + times.computed_pairs) as f64).unwrap_or(1.0),
+            recall: of_all(report.recalled_pairs + times.recalled_pairs as f64),
+            predicted_cost: (report.predicted_cost.filter(|cost| cost.dense_steps > 0.0))
+                .map(|cost| cost.steps / cost.dense_steps),
+            dropped_at_most: report.dropped_pairs_at_most.and_then(of_all),
             ..RunStats::default()
         };
-        Ok(Prefilled { stats, cancelled })
+        Ok(Prefilled { stats, cancelled: flow.is_break() })
     }
 
     #[allow(clippy::too_many_arguments)] // what an answer depends on
@@ -833,30 +824,6 @@ impl Engine {
     }
 }
 
-/// A model before it is on a device.
-struct Opened {
-    weights: ModelWeights,
-    /// `None` of random weights.
-    files: Option<ModelFiles>,
-    name: String,
-}
-
-impl Opened {
-    fn files(model: &str, report: &mut dyn FnMut(HubProgress)) -> Result<Self, EngineError> {
-        let files = ModelFiles::locate_with(model, report)?;
-        let weights = ModelWeights::open(&files)?;
-        Ok(Self { weights, name: files.name(), files: Some(files) })
-    }
-
-    fn random(config: &Path, kind: RandomWeights) -> Result<Self, EngineError> {
-        let file = if config.is_dir() { config.join("config.json") } else { config.to_path_buf() };
-        let stem = if config.is_dir() { config.file_name() } else { config.file_stem() };
-        let name = format!("{} (random weights)", stem.unwrap_or_default().to_string_lossy());
-        let weights = ModelWeights::random(ModelConfig::from_json(&file)?, kind);
-        Ok(Self { weights, files: None, name })
-    }
-}
-
 /// What the files say of texts; of random weights, bytes are tokens.
 fn tokenizer_and_template(
     files: Option<&ModelFiles>,
@@ -877,16 +844,25 @@ fn check_room_for_weights<O: Ops>(
     options: &EngineOptions,
     name: &str,
 ) -> Result<(), EngineError> {
-    let bytes = MemoryNeed::of_weights(ops, weights)?;
+    let bytes = WeightsNeed::of(ops.footprint(), weights)?.total_bytes();
     let room = Room { limit: options.max_memory_bytes, left: ops.available_bytes(), held: 0 };
     room.check(bytes, || format!("loading {name}"), || Bytes(bytes).to_string())
 }
 
 /// The same of the host, with what lies beside the weights meanwhile: past a limit of the system nobody returns an error.
 fn check_room_for_loading(cpu: &Cpu, weights: &ModelWeights, name: &str) -> Result<(), EngineError> {
-    let bytes = MemoryNeed::of_weights(cpu, weights)? + MemoryNeed::of_loading(weights)?;
+    let bytes = WeightsNeed::of(cpu.footprint(), weights)?.total_bytes() + MemoryNeed::of_loading(weights)?;
     let room = Room { limit: None, left: cpu.available_bytes(), held: 0 };
     room.check(bytes, || format!("loading {name}"), || Bytes(bytes).to_string())
+}
+
+/// Whether a CPU has what is asked for.
+pub(crate) fn cpu_has(options: &EngineOptions) -> Result<(), OpsError> {
+    match (options.quantization, options.attention_precision) {
+        (Some(quantization), _) => Err(OpsError::Quantization { quantization }),
+        (None, AttentionPrecision::Bf16) => Ok(()),
+        (None, precision) => Err(OpsError::AttentionPrecision { precision }),
+    }
 }
 
 /// The GPU that `device` means, if it means one.
@@ -896,9 +872,7 @@ fn open_gpu(options: &EngineOptions, config: &ModelConfig) -> Result<Option<Gpu>
     let open = |ordinal| Gpu::open(ordinal, config, GpuOptions { profile, quantization, attention_precision });
     let in_bf16 = attention_precision == AttentionPrecision::Bf16;
     match (options.device, quantization) {
-        (Device::Cpu, Some(quantization)) => Err(OpsError::Quantization { quantization }),
-        (Device::Cpu, None) if !in_bf16 => Err(OpsError::AttentionPrecision { precision: attention_precision }),
-        (Device::Cpu, None) => Ok(None),
+        (Device::Cpu, _) => cpu_has(options).map(|()| None),
         (Device::Cuda(ordinal), _) => open(ordinal).map(Some),
         (Device::Auto, Some(_)) => open(0).map(Some),
         (Device::Auto, None) if !in_bf16 => open(0).map(Some),
@@ -945,7 +919,7 @@ fn warm_up(model: &dyn Model, options: &EngineOptions) -> Result<(), EngineError
 /// What a prefill did.
 struct Prefilled {
     stats: RunStats,
-    /// Whether only the first chunks were taken.
+    /// Whether somebody broke off.
     cancelled: bool,
 }
 
@@ -967,27 +941,6 @@ fn tokens_in_context(prompt: &[u32], max_tokens: usize) -> usize {
 
 fn ms(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
-}
-
-/// What may be held.
-struct Room {
-    /// The user's limit, of all that is held.
-    limit: Option<u64>,
-    /// What the device has left, beside what is held.
-    left: Option<u64>,
-    /// Held already, and part of what is needed.
-    held: u64,
-}
-
-impl Room {
-    /// Refuses what the machine or the user's limit cannot hold; `needed` is all that would be held.
-    fn check(&self, needed: u64, what: impl Fn() -> String, need: impl Fn() -> String) -> Result<(), EngineError> {
-        let of_device = self.left.map(|left| left.saturating_add(self.held));
-        match self.limit.into_iter().chain(of_device).min() {
-            Some(available) if needed > available => Err(EngineError::Memory { what: what(), need: need(), available }),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// The template beside the weights: in GGUF metadata, `chat_template.jinja` or `tokenizer_config.json`.

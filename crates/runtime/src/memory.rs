@@ -3,10 +3,20 @@
 mod address_space;
 mod control_groups;
 
-use crate::ops::Ops;
+use crate::footprint::Footprint;
 use crate::weights::{ExpertPart, LayerPart, LoadError, ModelWeights, TensorInfo, TensorName};
 use std::fmt;
+use std::ops::AddAssign;
 use std::path::Path;
+
+/// Bytes of the weights of a model on a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WeightsNeed {
+    /// Stored there.
+    pub stored_bytes: u64,
+    /// Room beside them, which products by one after the other share.
+    pub room_bytes: u64,
+}
 
 /// Bytes of one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,32 +25,51 @@ pub struct MemoryNeed {
     pub weights_bytes: u64,
     /// Keys and values of every token.
     pub kv_cache_bytes: u64,
-    /// Activations of a chunk, attention and search.
-    pub scratch_bytes: u64,
+    /// What layers hand to each other for a chunk of the prompt, and logits.
+    pub activations_bytes: u64,
+    /// What finds plans, and the plans.
+    pub search_bytes: u64,
+    /// Working memory of products and of attention.
+    pub workspace_bytes: u64,
     /// What the process holds before it holds any of these, where it is on the same memory: code and tokenizer.
     pub program_bytes: u64,
 }
 
-impl MemoryNeed {
-    /// Bytes of the weights of a model on a device.
+impl WeightsNeed {
+    /// Of a model by what the heads of its files say.
     ///
     /// # Errors
     /// When a tensor is missing.
-    pub fn of_weights<O: Ops>(ops: &O, weights: &ModelWeights) -> Result<u64, LoadError> {
+    pub fn of(footprint: &dyn Footprint, weights: &ModelWeights) -> Result<Self, LoadError> {
         let config = weights.config();
-        let mut bytes = ops.output_head_bytes(weights.info(TensorName::OutputHead)?);
-        bytes += ops.embedding_bytes(config, weights.info(TensorName::TokenEmbedding)?);
+        let mut need = footprint.output_head(weights.info(TensorName::OutputHead)?);
+        need += footprint.embedding(config, weights.info(TensorName::TokenEmbedding)?);
         for parts in matrices(weights) {
-            bytes += ops.matrix_bytes(&parts?);
+            need += footprint.matrix(&parts?);
         }
         // Routers are f32 on every device.
         let routed = config.experts.iter().map(|experts| {
             let layers = experts.layers.iter().filter(|routed| **routed).count();
             (4 * layers * experts.count * config.hidden_size) as u64
         });
-        Ok(bytes + routed.sum::<u64>())
+        need.stored_bytes += routed.sum::<u64>();
+        Ok(need)
     }
 
+    /// What is held as soon as they are loaded.
+    pub fn total_bytes(&self) -> u64 {
+        self.stored_bytes + self.room_bytes
+    }
+}
+
+impl AddAssign for WeightsNeed {
+    fn add_assign(&mut self, other: Self) {
+        self.stored_bytes += other.stored_bytes;
+        self.room_bytes = self.room_bytes.max(other.room_bytes);
+    }
+}
+
+impl MemoryNeed {
     /// Bytes of the host that lie beside the weights while they are loaded, at most: the largest matrix as its file has it, what the
     /// allocator keeps of those before it, and the program itself.
     ///
@@ -63,9 +92,14 @@ impl MemoryNeed {
         self.weights_bytes + self.program_bytes
     }
 
+    /// What a run holds beside weights and cache: activations, search and working memory.
+    pub fn scratch_bytes(&self) -> u64 {
+        self.activations_bytes + self.search_bytes + self.workspace_bytes
+    }
+
     /// All together.
     pub fn total_bytes(&self) -> u64 {
-        self.held_bytes() + self.kv_cache_bytes + self.scratch_bytes
+        self.held_bytes() + self.kv_cache_bytes + self.scratch_bytes()
     }
 }
 
@@ -101,7 +135,7 @@ impl fmt::Display for MemoryNeed {
             Bytes(self.total_bytes()),
             Bytes(self.weights_bytes),
             Bytes(self.kv_cache_bytes),
-            Bytes(self.scratch_bytes),
+            Bytes(self.scratch_bytes()),
             program
         )
     }
@@ -194,7 +228,7 @@ mod tests {
             std::fs::write(&path, format!("{config}{more}}}")).unwrap();
             let config = crate::config::ModelConfig::from_json(&path).unwrap();
             let weights = ModelWeights::random(config, crate::weights::RandomWeights::Bf16);
-            MemoryNeed::of_weights(&crate::cpu::Cpu::new(attention::simd::Simd::detect()), &weights).unwrap()
+            WeightsNeed::of(&crate::cpu::CpuFootprint, &weights).unwrap().stored_bytes
         };
         let (mlp, experts, router) = (2 * 3 * 64 * 128, 5 * 2 * 3 * 64 * 32, 4 * 5 * 64);
         let all_routed = bytes_of("");

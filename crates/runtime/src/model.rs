@@ -159,7 +159,7 @@ impl<O: Ops> Model for Decoder<O> {
     }
 
     fn chunk_tokens(&self) -> usize {
-        self.ops().chunk_tokens(self.config())
+        self.ops().footprint().chunk_tokens(self.config())
     }
 
     fn warm_up_tokens(&self) -> usize {
@@ -199,7 +199,7 @@ impl<O: Ops> Model for Decoder<O> {
     }
 
     fn memory_need(&self, tokens: usize, chunk_tokens: usize, sparse: bool) -> MemoryNeed {
-        self.ops().memory_need(self.config(), self.weights_bytes(), tokens, chunk_tokens, sparse)
+        self.ops().footprint().memory_need(self.config(), self.weights_need(), tokens, chunk_tokens, sparse)
     }
 
     fn start(&self, prompt_len: usize, tokens: usize) -> Result<Box<dyn Run + '_>, OpsError> {

@@ -1,11 +1,11 @@
 //! The operations a decoder is made of. The model is written once over them; a device implements them once.
 
 use crate::config::{Activation, Experts, ModelConfig, RopePairing};
+use crate::footprint::Footprint;
 use crate::kv_cache::Sequence;
-use crate::memory::MemoryNeed;
 use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
 use crate::receipt::LayerDraws;
-use crate::weights::{LoadError, Quantization, Tensor, TensorInfo};
+use crate::weights::{LoadError, Quantization, Tensor};
 use attention::calibration::GpuKernel;
 use attention::planner::{HeadChoice, Planned};
 use attention::search::{CostModel, Search, StageTimes};
@@ -212,6 +212,9 @@ pub trait Ops: Send + Sync + 'static {
     /// Name and properties, for people.
     fn name(&self) -> String;
 
+    /// What models take of the device.
+    fn footprint(&self) -> &dyn Footprint;
+
     /// Memory of the device that is free; `None` where nobody says.
     fn available_bytes(&self) -> Option<u64>;
 
@@ -248,25 +251,11 @@ pub trait Ops: Send + Sync + 'static {
     /// How many block steps the device takes at a time, for times of [`costs`](Self::costs).
     fn parallel_steps(&self) -> usize;
 
-    /// Tokens of a chunk that suit the device: as many as give it enough to do and take little memory.
-    fn chunk_tokens(&self, config: &ModelConfig) -> usize;
-
     /// Tokens of a prompt that make a device ready on which the first of anything takes longer: code is loaded, plans are
     /// made. Zero where nothing is to be gained.
     fn warm_up_tokens(&self) -> usize {
         0
     }
-
-    /// Memory of a run that ends with `tokens` tokens in the cache and takes its prompt in chunks of `chunk_tokens`, beside
-    /// `weights_bytes` of weights. Where `sparse`, what finds and executes plans is counted too.
-    fn memory_need(
-        &self,
-        config: &ModelConfig,
-        weights_bytes: u64,
-        tokens: usize,
-        chunk_tokens: usize,
-        sparse: bool,
-    ) -> MemoryNeed;
 
     /// Stacks matrices of equal width into one.
     ///
@@ -274,20 +263,12 @@ pub trait Ops: Send + Sync + 'static {
     /// When the device has no room.
     fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Self::Matrix, LoadError>;
 
-    /// Bytes that [`matrix`](Self::matrix) takes on the device.
-    fn matrix_bytes(&self, parts: &[TensorInfo]) -> u64;
-
     /// The matrix that makes logits, of which devices that round weights keep more.
     ///
     /// # Errors
     /// When the device has no room.
     fn output_head(&self, table: &Tensor) -> Result<Self::Matrix, LoadError> {
         self.matrix(std::slice::from_ref(table), Stacking::Rows)
-    }
-
-    /// Bytes that [`output_head`](Self::output_head) takes on the device.
-    fn output_head_bytes(&self, table: TensorInfo) -> u64 {
-        self.matrix_bytes(&[table])
     }
 
     /// The experts of a layer, in their order; at least one.
@@ -318,9 +299,6 @@ pub trait Ops: Send + Sync + 'static {
         table: Tensor,
         output_head: &Self::Matrix,
     ) -> Result<Self::Embedding, LoadError>;
-
-    /// Bytes that [`embedding`](Self::embedding) takes on the device, beside those of the matrix that makes logits.
-    fn embedding_bytes(&self, config: &ModelConfig, table: TensorInfo) -> u64;
 
     /// Pages of zeros for the keys and values of one layer, each of [`attention::BLOCK_N`] tokens.
     ///

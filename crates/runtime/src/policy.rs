@@ -8,6 +8,7 @@ use attention::search::Search;
 use attention::shape::{QueryRange, Tiles};
 use attention::static_patterns::StaticPatterns;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 /// In what the attention of a prefill multiplies; decoding takes bf16, as keys and values are stored.
 pub use cuda::attend::Precision as AttentionPrecision;
@@ -107,8 +108,8 @@ pub struct LayerReport {
 pub type Observer<'a> = &'a (dyn Fn(LayerReport) + Sync);
 
 /// Hears how many layers are done with the chunk under way: 0 when it begins, and after every layer, whether a device has done it
-/// or is only asked for it.
-pub type Progress<'a> = &'a (dyn Fn(usize) + Sync);
+/// or is only asked for it. Says whether the chunk goes on: one that does not, before its last layer, is as if it had not begun.
+pub type Progress<'a> = &'a (dyn Fn(usize) -> ControlFlow<()> + Sync);
 
 /// A policy, who hears what came of it, and whether rows are drawn that say what it kept.
 #[derive(Clone, Copy, Default)]
@@ -130,10 +131,8 @@ impl<'a> From<AttentionPolicy<'a>> for PrefillAttention<'a> {
 }
 
 impl PrefillAttention<'_> {
-    pub(crate) fn tell_progress(&self, done_layers: usize) {
-        if let Some(progress) = self.progress {
-            progress(done_layers);
-        }
+    pub(crate) fn tell_progress(&self, done_layers: usize) -> ControlFlow<()> {
+        self.progress.map_or(ControlFlow::Continue(()), |progress| progress(done_layers))
     }
 
     /// Tells the observer, if there is one.

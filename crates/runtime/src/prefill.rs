@@ -12,11 +12,11 @@ pub const LAST_ROWS: usize = 64;
 /// What looks at a run after each chunk, and says whether to go on.
 pub type OnChunk<'a> = dyn FnMut(&mut dyn Run) -> Result<ControlFlow<()>, OpsError> + 'a;
 
-/// Takes the whole prompt `ids` through the model; returns what attention did.
+/// Takes the whole prompt `ids` through the model; returns what attention did, and whether all of it went through.
 ///
 /// Chunks end at multiples of `chunk_tokens` (rounded up to whole blocks) of the absolute position, so that a prompt
 /// behind a cached prefix is planned on the same tiles as one without. `on_chunk` may ask for logits of each chunk, and says whether
-/// to go on.
+/// to go on; so does who hears of progress, within a chunk, which the run then does not hold.
 ///
 /// # Errors
 /// When the cache has no room reserved for the prompt, and what the device says.
@@ -26,19 +26,23 @@ pub fn prefill(
     chunk_tokens: usize,
     attention: PrefillAttention,
     on_chunk: &mut OnChunk,
-) -> Result<AttentionReport, OpsError> {
+) -> Result<(AttentionReport, ControlFlow<()>), OpsError> {
     let mut report = AttentionReport::default();
     let mut done = 0;
     while done < ids.len() {
-        let (chunk, last_rows) = next_chunk(run.tokens_done(), &ids[done..], chunk_tokens);
-        done += chunk.len();
-        attention.tell_progress(0);
+        let before = run.tokens_done();
+        let (chunk, last_rows) = next_chunk(before, &ids[done..], chunk_tokens);
+        if attention.tell_progress(0).is_break() {
+            return Ok((report, ControlFlow::Break(())));
+        }
         report += run.forward(chunk, attention, last_rows)?;
-        if on_chunk(run)?.is_break() {
-            break;
+        done += chunk.len();
+        let cut_short = run.tokens_done() == before;
+        if cut_short || on_chunk(run)?.is_break() {
+            return Ok((report, ControlFlow::Break(())));
         }
     }
-    Ok(report)
+    Ok((report, ControlFlow::Continue(())))
 }
 
 /// The chunk that `left` begins with, and how many of the prompt's last rows are in it.

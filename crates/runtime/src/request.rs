@@ -205,8 +205,8 @@ pub enum FinishReason {
     Cancelled,
 }
 
-/// What hears of a generation, and says whether it goes on: [`ControlFlow::Break`] ends it, after the chunk of the prompt that is
-/// under way, and nothing is heard from then on.
+/// What hears of a generation, and says whether it goes on: [`ControlFlow::Break`] ends it, and nothing is heard from then on. A
+/// chunk of the prompt that is under way ends with the layer on a CPU, and counts as not read; a GPU finishes it.
 pub type Events<'a> = dyn FnMut(Event) -> ControlFlow<()> + Send + 'a;
 
 /// A finished generation, or what there was of it when it was cancelled.
@@ -283,7 +283,7 @@ pub struct RunStats {
     /// New tokens after the first, per second; 0 when there was only one.
     pub decode_tokens_per_s: f64,
     /// Computed (query, key) pairs / causal pairs over all layers and heads, counted from the plans; of the tokens that were not
-    /// cached.
+    /// cached. 1 where nothing was computed.
     pub density: f64,
     /// Attention mass kept, estimated on probe rows of which a quarter proposed, mean over layers and heads weighted
     /// by their pairs; 1 when dense, nothing under patterns from a file, which estimate nothing.

@@ -4,6 +4,7 @@ mod small_model;
 
 use runtime::engine::{Engine, EngineError, EngineOptions};
 use runtime::request::{AttentionMode, Device, Event, FinishReason, Request};
+use runtime::weights::RandomWeights;
 use serde_json::json;
 use std::ops::ControlFlow;
 
@@ -92,6 +93,50 @@ fn a_prefill_that_was_cut_goes_on() {
     assert_eq!((answer.finish_reason, answer.tokens.len()), (FinishReason::Cancelled, 0));
     let answer = conversation.answer(&ids, &request, &mut go_on).unwrap();
     assert_eq!((answer.stats.cached_tokens, answer.tokens), (128, expected));
+}
+
+/// Within a chunk, of which the cache then holds nothing, whatever its first layers had.
+#[test]
+fn a_prefill_that_was_cut_between_layers_goes_on_behind_the_chunk_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = json!({"model_type": "llama", "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 3,
+        "num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": 512, "max_position_embeddings": 512});
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+    let options = EngineOptions {
+        device: Device::Cpu,
+        threads: 1,
+        chunk_tokens: Some(64),
+        random_weights: Some(RandomWeights::Bf16),
+        ..EngineOptions::default()
+    };
+    let mut engine = Engine::load(folder.path().to_str().expect("UTF-8"), &options, &mut |_| {}).unwrap();
+    let ids = turn(5, 300);
+    for attention in [AttentionMode::Dense, AttentionMode::Sparse] {
+        let request = request(attention);
+        let expected = engine.generate(&ids, &request, &mut go_on).unwrap().tokens;
+        // At the first chunk's start, behind its first layer, in the third chunk.
+        for (layer, tokens) in [(0, 0), (1, 0), (1, 128)] {
+            let mut conversation = engine.conversation().unwrap();
+            let mut layers_since = 0;
+            let mut cut = |event: Event| match event {
+                Event::Layer { done_layers, done_tokens, .. } if (done_layers, done_tokens) == (layer, tokens) => {
+                    layers_since += 1;
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            };
+            let answer = conversation.answer(&ids, &request, &mut cut).unwrap();
+            assert_eq!((answer.finish_reason, answer.tokens.len(), layers_since), (FinishReason::Cancelled, 0, 1));
+            let shares = [Some(answer.stats.density), answer.stats.recall, answer.stats.predicted_cost];
+            assert!(shares.into_iter().flatten().all(f64::is_finite), "{shares:?}");
+            let answer = conversation.answer(&ids, &request, &mut go_on).unwrap();
+            assert_eq!(
+                (answer.stats.cached_tokens, answer.tokens),
+                (tokens, expected.clone()),
+                "{attention}, layer {layer}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -36,11 +36,12 @@ fn logits(model: &dyn Model, attention: PrefillAttention) -> Vec<Vec<f32>> {
     let ids: Vec<u32> = (0..TOKENS).map(|n| (n * n * 7 + n) as u32 % vocab as u32).collect();
     let mut run = model.start(TOKENS, TOKENS).unwrap();
     let mut logits = Vec::new();
-    prefill(&mut *run, &ids, CHUNK, attention, &mut |run| {
+    let (_, flow) = prefill(&mut *run, &ids, CHUNK, attention, &mut |run| {
         logits.push(run.logits(run.chunk_len() - 1)?);
         Ok(ControlFlow::Continue(()))
     })
     .unwrap();
+    assert!(flow.is_continue());
     logits
 }
 

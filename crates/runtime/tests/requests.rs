@@ -139,7 +139,7 @@ fn every_layer_of_every_chunk_is_heard() {
             Event::Prefill { done_tokens, .. } => heard.push((done_tokens, 0, 0, 0)),
             Event::Text(_) => {}
         }
-        // Enough in the middle of the second chunk: it is finished, and nothing more is said.
+        // Enough in the middle of the second chunk: no other layer is done, and nothing more is said.
         if heard.len() == layers + 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let request = Request { max_tokens: 3, ..Request::default() };

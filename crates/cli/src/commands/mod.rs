@@ -20,6 +20,7 @@ pub mod eval_prompts;
 pub mod eval_retrieval;
 pub mod eval_ruler;
 pub mod explain;
+pub mod fit;
 pub mod generate;
 pub mod inspect;
 pub mod man;

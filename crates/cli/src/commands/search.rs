@@ -102,6 +102,9 @@ fn print(heads: &[HeadReport], budget: Goal) -> io::Result<()> {
         })
         .collect();
     table::print(&["pattern", "chosen", "fits the budget", "its error", "its density"], &cells)?;
+    if heads.is_empty() {
+        return writeln!(io::stdout(), "no layer attends to more than a window: there is nothing to choose");
+    }
     let mean = |sum: f64| sum / heads.len() as f64;
     writeln!(
         io::stdout(),

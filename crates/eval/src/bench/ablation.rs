@@ -11,7 +11,7 @@ mod page;
 use super::contest::Contest;
 use crate::EvalError;
 use crate::samples::{Key, Samples};
-use crate::statistics::{Estimate, bootstrap95, mean};
+use crate::statistics::{Estimate, mean, ratio95};
 use attention::search::{PatternFamily, Search};
 use measured::{Layer, Measured};
 use runtime::engine::Engine;
@@ -45,23 +45,26 @@ pub struct Row {
     pub variant: &'static str,
     /// Computed pairs over causal pairs.
     pub density: f64,
-    /// Density over that of all.
-    pub density_vs_all: Estimate,
+    /// Density over that of all; nothing where no layer could be searched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub density_vs_all: Option<Estimate>,
     /// Recall that the search expected.
     pub recall: f64,
     /// Relative L2 error of the attention output, mean over heads.
     pub error: f64,
-    /// Error over that of all; nothing for dense, which has none.
+    /// Error over that of all; nothing for dense, which has none, and where the full search left every head dense.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_vs_all: Option<Estimate>,
     /// Search and attention of all layers, on the host.
     pub attention_ms: f64,
-    /// Time over that of all.
-    pub attention_vs_all: Estimate,
+    /// Time over that of all; nothing where no layer could be searched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention_vs_all: Option<Estimate>,
     /// Mean negative log-likelihood of the tail, nats a token.
     pub nll: f64,
-    /// NLL over that of dense attention, minus one.
-    pub nll_vs_dense: Estimate,
+    /// NLL over that of dense attention, minus one; nothing where that is zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nll_vs_dense: Option<Estimate>,
     /// Tokens rated.
     pub n: usize,
 }
@@ -193,8 +196,8 @@ fn row(
 ) -> Row {
     let (own, all) = (contestant.map_or(&measured.dense, |n| &measured.variants[n]), &measured.variants[0]);
     let versus = |value: fn(&Layer) -> f64| {
-        let sum = |layers: &[Layer], some: &[usize]| some.iter().map(|&layer| value(&layers[layer])).sum::<f64>();
-        bootstrap95(own.len(), |some| sum(own, some) / sum(all, some))
+        let of = |layers: &[Layer]| layers.iter().map(value).collect::<Vec<_>>();
+        ratio95(&of(own), &of(all))
     };
     let over_layers = |value: fn(&Layer) -> f64| mean(own.iter().map(value));
     Row {
@@ -205,7 +208,7 @@ fn row(
         density_vs_all: versus(|layer| layer.density),
         recall: over_layers(|layer| layer.recall),
         error: over_layers(|layer| layer.error),
-        error_vs_all: contestant.map(|_| versus(|layer| layer.error)),
+        error_vs_all: contestant.and_then(|_| versus(|layer| layer.error)),
         attention_ms: own.iter().map(|layer| layer.ms).sum(),
         attention_vs_all: versus(|layer| layer.ms),
         nll: mean(nll.iter().copied()),
@@ -215,9 +218,9 @@ fn row(
 }
 
 /// Mean over mean of the paired base, minus one.
-fn relative_change(values: &[f64], base: &[f64]) -> Estimate {
-    let sum = |values: &[f64], some: &[usize]| some.iter().map(|&n| values[n]).sum::<f64>();
-    bootstrap95(values.len(), |some| sum(values, some) / sum(base, some) - 1.0)
+fn relative_change(values: &[f64], base: &[f64]) -> Option<Estimate> {
+    let Estimate { value, ci95 } = ratio95(values, base)?;
+    Some(Estimate { value: value - 1.0, ci95: ci95.map(|end| end - 1.0) })
 }
 
 #[cfg(test)]
@@ -273,11 +276,11 @@ mod tests {
         let measured: Measured = serde_json::from_str(&serde_json::to_string(&measured).unwrap()).unwrap();
         let of = |variant, n, nll: &[f64]| row(("noise", len, variant), n, &measured, nll, &[2.0, 4.0]);
         let all = of("all", Some(0), &[2.1, 4.2]);
-        assert_eq!((all.density_vs_all.value, all.error_vs_all.unwrap().value), (1.0, 1.0));
-        assert!((all.nll_vs_dense.value - 0.05).abs() < 1e-12 && all.recall >= 0.8 && all.n == 2);
+        assert_eq!((all.density_vs_all.unwrap().value, all.error_vs_all.unwrap().value), (1.0, 1.0));
+        assert!((all.nll_vs_dense.unwrap().value - 0.05).abs() < 1e-12 && all.recall >= 0.8 && all.n == 2);
         let dense = of("dense", None, &[2.0, 4.0]);
-        assert_eq!((dense.density, dense.error, dense.nll_vs_dense.value), (1.0, 0.0, 0.0));
-        assert!((dense.density_vs_all.value - 1.0 / all.density).abs() < 1e-9 && dense.error_vs_all.is_none());
+        assert_eq!((dense.density, dense.error, dense.nll_vs_dense.unwrap().value), (1.0, 0.0, 0.0));
+        assert!((dense.density_vs_all.unwrap().value - 1.0 / all.density).abs() < 1e-9 && dense.error_vs_all.is_none());
         // The same keys in each layer: nothing varies over layers.
         let [low, high] = of("no centres", Some(5), &[2.0, 4.0]).error_vs_all.unwrap().ci95;
         assert!((high - low).abs() < 1e-9 && low > 1.0, "{low} {high}");
@@ -289,5 +292,17 @@ mod tests {
         assert!(atlas.iter().all(|row| row.pattern != "dense" && row.density < 1.0));
         let page = super::page("<model>", "a recall of 0.8", &Findings { rows: vec![all, dense], atlas });
         assert!(page.contains("&lt;model&gt;") && page.contains("noise, 3000 tokens") && page.contains("head 1: "));
+    }
+
+    #[test]
+    fn where_every_head_stays_dense_nothing_is_no_number() {
+        let layers = || vec![measured::Layer { density: 1.0, recall: 1.0, error: 0.0, ms: 2.0 }];
+        for (dense, variants) in [(layers(), vec![layers()]), (vec![], vec![vec![]])] {
+            let measured = Measured { dense, variants, atlas: Vec::new() };
+            let row = row(("prose", 100, "no columns"), Some(0), &measured, &[0.0], &[0.0]);
+            assert_eq!((row.error_vs_all, row.nll_vs_dense), (None, None));
+            let said = row.cells().join(" ") + &serde_json::to_string(&row).unwrap();
+            assert!(!said.contains("NaN") && !said.contains("null"), "{said}");
+        }
     }
 }

@@ -338,10 +338,10 @@ struct Variant {
     length: usize,
     variant: String,
     density: f64,
-    density_vs_all: Estimate,
+    density_vs_all: Option<Estimate>,
     error: f64,
     attention_ms: f64,
-    nll_vs_dense: Estimate,
+    nll_vs_dense: Option<Estimate>,
 }
 
 fn ablation(rows: Vec<Variant>, document: &mut Document) {
@@ -352,10 +352,10 @@ fn ablation(rows: Vec<Variant>, document: &mut Document) {
                 row.length.to_string(),
                 row.variant,
                 format!("{:.3}", row.density),
-                interval(&row.density_vs_all, 2),
+                row.density_vs_all.map_or(String::new(), |ratio| interval(&ratio, 2)),
                 format!("{:.3}", row.error),
                 seconds(row.attention_ms),
-                percent(&row.nll_vs_dense),
+                row.nll_vs_dense.map_or(String::new(), |change| percent(&change)),
             ]
         })
         .collect();

@@ -41,18 +41,39 @@ pub fn bootstrap95_by<T: Copy>(
     statistic: impl Fn(&[usize]) -> T,
     order: impl Fn(&T, &T) -> Ordering,
 ) -> Estimate<T> {
+    let value = statistic(&(0..n).collect::<Vec<_>>());
+    let ci95 = middle95(resample(n, statistic), order).expect("resamples were drawn");
+    Estimate { value, ci95 }
+}
+
+/// The sum of `values` over that of the paired `base`, and its interval, as [`bootstrap95`] has it. Nothing where the base sums
+/// to zero, as errors of attention do that is dense everywhere; rounds drawn again whose base does say nothing either.
+pub fn ratio95(values: &[f64], base: &[f64]) -> Option<Estimate> {
+    let ratio = |rounds: &[usize]| {
+        let sum = |of: &[f64]| rounds.iter().map(|&round| of[round]).sum::<f64>();
+        Some(sum(values) / sum(base)).filter(|ratio| ratio.is_finite())
+    };
+    // Checked first: nothing is drawn of no rounds.
+    let value = ratio(&(0..base.len()).collect::<Vec<_>>())?;
+    let said: Vec<f64> = resample(base.len(), ratio).into_iter().flatten().collect();
+    Some(Estimate { value, ci95: middle95(said, f64::total_cmp).unwrap_or([value, value]) })
+}
+
+fn resample<T>(n: usize, statistic: impl Fn(&[usize]) -> T) -> Vec<T> {
     let mut rounds: Vec<usize> = (0..n).collect();
-    let value = statistic(&rounds);
     let mut random = Random::new(0);
-    let mut resampled: Vec<T> = (0..RESAMPLES)
-        .map(|_| {
-            rounds.iter_mut().for_each(|round| *round = random.below(n));
-            statistic(&rounds)
-        })
-        .collect();
+    let draw = |_| {
+        rounds.iter_mut().for_each(|round| *round = random.below(n));
+        statistic(&rounds)
+    };
+    (0..RESAMPLES).map(draw).collect()
+}
+
+/// All but a fortieth at each end; nothing of nothing.
+fn middle95<T: Copy>(mut resampled: Vec<T>, order: impl Fn(&T, &T) -> Ordering) -> Option<[T; 2]> {
     resampled.sort_by(order);
-    let tail = RESAMPLES / 40;
-    Estimate { value, ci95: [resampled[tail], resampled[RESAMPLES - 1 - tail]] }
+    let tail = resampled.len() / 40;
+    Some([*resampled.get(tail)?, *resampled.get(resampled.len() - 1 - tail)?])
 }
 
 #[cfg(test)]
@@ -68,6 +89,16 @@ mod tests {
         for (end, expected) in estimate.ci95.into_iter().zip([49.5 - 1.96 * 2.89, 49.5 + 1.96 * 2.89]) {
             assert!((end - expected).abs() < 0.5, "{estimate:?}");
         }
+    }
+
+    #[test]
+    fn a_ratio_to_nothing_is_none() {
+        assert_eq!(ratio95(&[0.0, 0.0], &[0.0, 0.0]), None);
+        assert_eq!(ratio95(&[1.0], &[0.0]), None);
+        assert_eq!(ratio95(&[], &[]), None);
+        // One layer of three has a base: rounds without it say nothing.
+        assert_eq!(ratio95(&[0.0, 3.0, 0.0], &[0.0, 2.0, 0.0]), Some(Estimate { value: 1.5, ci95: [1.5, 1.5] }));
+        assert_eq!(ratio95(&[1.0, 2.0], &[2.0, 4.0]), Some(Estimate { value: 0.5, ci95: [0.5, 0.5] }));
     }
 
     #[test]

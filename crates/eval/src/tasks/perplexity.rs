@@ -107,7 +107,7 @@ impl Perplexity {
                     if attention == AttentionMode::Dense {
                         dense = Some(nll.clone());
                     }
-                    let beside = dense.as_ref().map(|dense| compare(&nll, dense));
+                    let beside = dense.as_ref().and_then(|dense| compare(&nll, dense));
                     rows.push(Row {
                         text: name.clone(),
                         length,
@@ -128,13 +128,13 @@ impl Perplexity {
     }
 }
 
-/// Relative change of the mean, and half the width of its 95% interval.
-fn compare(nll: &[f64], dense: &[f64]) -> (f64, f64) {
+/// Relative change of the mean, and half the width of its 95% interval; nothing where dense attention is never surprised.
+fn compare(nll: &[f64], dense: &[f64]) -> Option<(f64, f64)> {
     let base = mean(dense.iter().copied());
     let differences: Vec<f64> = nll.iter().zip(dense).map(|(a, b)| a - b).collect();
     let change = mean(differences.iter().copied());
     let variance = mean(differences.iter().map(|d| (d - change).powi(2)));
-    (change / base, 1.96 * (variance / differences.len() as f64).sqrt() / base)
+    (base > 0.0).then(|| (change / base, 1.96 * (variance / differences.len() as f64).sqrt() / base))
 }
 
 #[cfg(test)]
@@ -144,9 +144,10 @@ mod tests {
     #[test]
     fn the_change_is_relative_and_its_interval_is_that_of_the_pairs() {
         let dense = [2.0, 4.0, 6.0, 8.0];
-        let (change, half_width) = compare(&[2.1, 4.1, 6.1, 8.1], &dense);
+        let (change, half_width) = compare(&[2.1, 4.1, 6.1, 8.1], &dense).unwrap();
         assert!((change - 0.02).abs() < 1e-12 && half_width < 1e-12, "every token by the same");
-        let (change, half_width) = compare(&[3.0, 3.0, 7.0, 7.0], &dense);
+        let (change, half_width) = compare(&[3.0, 3.0, 7.0, 7.0], &dense).unwrap();
+        assert_eq!(compare(&[0.5], &[0.0]), None);
         assert!(change.abs() < 1e-12 && (half_width - 1.96 * 0.5 / 5.0).abs() < 1e-12);
     }
 }

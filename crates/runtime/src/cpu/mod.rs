@@ -3,25 +3,28 @@
 mod attention;
 mod elementwise;
 mod experts;
+mod footprint;
 mod linear;
 mod router;
 
 use crate::config::{Activation, Experts, ModelConfig};
+use crate::footprint::Footprint;
 use crate::kv_cache::Sequence;
-use crate::memory::{MemoryNeed, available_bytes, forget_peak_resident, peak_resident_bytes};
+use crate::memory::{available_bytes, forget_peak_resident, peak_resident_bytes};
 use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
-use crate::weights::{LoadError, Tensor, TensorInfo};
+use crate::weights::{LoadError, Tensor};
 use ::attention::kv::KvPages;
 use ::attention::search::CostModel;
 use ::attention::shape::HeadShape;
 use ::attention::simd::{LANES, Simd, packed_len};
-use ::attention::{Aligned, BLOCK_M, BLOCK_N};
+use ::attention::{Aligned, BLOCK_M};
 use experts::Mixture;
 use half::bf16;
 use rayon::prelude::*;
 use std::sync::Arc;
 
 pub use attention::Rotations;
+pub use footprint::CpuFootprint;
 pub use linear::Matrix;
 
 /// The CPU. Work runs on the rayon pool it is called in.
@@ -110,12 +113,6 @@ impl Cpu {
     }
 }
 
-/// Code, stacks and what the allocator keeps, as measured (`bench/results/memory.json`).
-const CODE_BYTES: usize = 16 << 20;
-
-/// Texts, ids, merges and maps of the tokenizer, likewise.
-const TOKENIZER_BYTES_PER_TOKEN: usize = 600;
-
 impl Ops for Cpu {
     type Matrix = Arc<Matrix>;
     type Vector = Vec<f32>;
@@ -134,6 +131,10 @@ impl Ops for Cpu {
         format!("cpu ({}, {} threads)", self.simd.name(), rayon::current_num_threads())
     }
 
+    fn footprint(&self) -> &dyn Footprint {
+        &CpuFootprint
+    }
+
     fn available_bytes(&self) -> Option<u64> {
         available_bytes()
     }
@@ -144,10 +145,6 @@ impl Ops for Cpu {
 
     fn forget_peak(&self) -> bool {
         forget_peak_resident()
-    }
-
-    fn chunk_tokens(&self, _: &ModelConfig) -> usize {
-        4096
     }
 
     fn plan_block_m(&self) -> usize {
@@ -162,44 +159,8 @@ impl Ops for Cpu {
         rayon::current_num_threads()
     }
 
-    /// Scratch is counted at its largest, all heads searched at once.
-    fn memory_need(
-        &self,
-        config: &ModelConfig,
-        weights_bytes: u64,
-        tokens: usize,
-        chunk_tokens: usize,
-        sparse: bool,
-    ) -> MemoryNeed {
-        let heads = config.heads();
-        let chunk = chunk_tokens.min(tokens);
-        let q_width = config.num_q_heads * config.head_dim;
-        let qkv = q_width + 2 * config.num_kv_heads * config.head_dim;
-        let branch = if config.output_norms { config.hidden_size } else { 0 };
-        let f32_features = config.hidden_size + branch + qkv + q_width + config.ropes.len() * config.rotary_dim;
-        let bf16_features = config.hidden_size + 2 * q_width + config.dense_mlp_size();
-        let mixture = config.experts.as_ref().map_or(0, |experts| Mixture::bytes(config, experts, chunk));
-        let activations = chunk * (4 * f32_features + 2 * bf16_features) + mixture + 4 * config.vocab_size;
-
-        let (blocks, tiles) = (tokens.div_ceil(BLOCK_N), chunk.div_ceil(BLOCK_M));
-        let probes = 16 * 4 * tokens * (2 * tiles.div_ceil(32));
-        let gathered = 4 * heads.padded_dim() * (1024 + blocks);
-        let levels_and_plan = tiles * blocks * 5;
-        let search = if sparse { heads.num_q_heads() * (probes + gathered + levels_and_plan) } else { 0 };
-        MemoryNeed {
-            weights_bytes,
-            kv_cache_bytes: KvPages::page_bytes(heads) * (config.num_layers * blocks) as u64,
-            scratch_bytes: (activations + search) as u64,
-            program_bytes: (CODE_BYTES + TOKENIZER_BYTES_PER_TOKEN * config.vocab_size) as u64,
-        }
-    }
-
     fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Arc<Matrix>, LoadError> {
         Ok(Arc::new(Matrix::pack(parts, stacking)?))
-    }
-
-    fn matrix_bytes(&self, parts: &[TensorInfo]) -> u64 {
-        Matrix::bytes(parts)
     }
 
     fn experts(&self, experts: Vec<GatedMlp<Arc<Matrix>>>) -> Result<Vec<GatedMlp<Arc<Matrix>>>, LoadError> {
@@ -216,10 +177,6 @@ impl Ops for Cpu {
 
     fn tied_embedding(&self, config: &ModelConfig, _: Tensor, head: &Arc<Matrix>) -> Result<Embedding, LoadError> {
         Ok(Embedding { table: head.clone(), scale: config.scales.embedding })
-    }
-
-    fn embedding_bytes(&self, config: &ModelConfig, table: TensorInfo) -> u64 {
-        if config.tie_word_embeddings { 0 } else { self.matrix_bytes(&[table]) }
     }
 
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<KvPages, OpsError> {

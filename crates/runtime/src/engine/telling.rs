@@ -33,14 +33,13 @@ impl<'t, 'e> Telling<'t, 'e> {
         Self { listener: Mutex::new(listener), layers, prompt_tokens, chunk_tokens }
     }
 
-    /// So many layers are done with the chunk under way.
-    pub fn layer(&self, done_layers: usize) {
-        // Whoever has heard enough is asked again behind the chunk.
-        let _ = self.tell(|listener| {
+    /// So many layers are done with the chunk under way. Whether more shall.
+    pub fn layer(&self, done_layers: usize) -> ControlFlow<()> {
+        self.tell(|listener| {
             let done_tokens = listener.done_tokens;
             let (chunk_tokens, _) = chunk_len(done_tokens, self.prompt_tokens - done_tokens, self.chunk_tokens);
             Event::Layer { done_layers, layers: self.layers, done_tokens, chunk_tokens }
-        });
+        })
     }
 
     /// So many tokens went through all layers. Whether more shall.

@@ -3,17 +3,18 @@
 mod attention;
 mod costs;
 mod experts;
+mod footprint;
 mod memory;
 mod mlp;
 mod products;
 mod sizes;
 
 use crate::config::{Activation, Experts as ExpertsConfig, ModelConfig, RopePairing};
+use crate::footprint::Footprint;
 use crate::kv_cache::Sequence;
-use crate::memory::MemoryNeed;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
 use crate::policy::{AttentionPolicy, AttentionPrecision};
-use crate::weights::{LoadError, Quantization, Tensor, TensorInfo};
+use crate::weights::{LoadError, Quantization, Tensor};
 use ::attention::BLOCK_N;
 use ::attention::calibration::GpuKernel;
 use ::attention::search::{CostModel, StageTimes};
@@ -31,14 +32,15 @@ use cuda::rotations::Rotations;
 use cuda::route::Router;
 use cuda::search::{self, DeviceSearch, Kept, SearchRoom, Stage};
 use experts::ExpertKernels;
+use footprint::has_scaled_embedding;
 use half::bf16;
-use memory::{Activations, FIXED_BYTES};
 use products::{OperandValues, Products};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 pub use experts::Experts;
+pub use footprint::GpuFootprint;
 pub use mlp::MlpRoom;
 pub use products::Matrix;
 
@@ -50,7 +52,7 @@ pub struct Gpu {
     /// Whether products are timed, and not attention alone.
     profile: bool,
     products: Products,
-    attention_precision: AttentionPrecision,
+    footprint: GpuFootprint,
     attend: Attend,
     search: Mutex<DeviceSearch>,
     decode_attention: Mutex<DecodeAttention>,
@@ -130,11 +132,6 @@ impl Operand {
 }
 
 impl Gpu {
-    fn activations<'a>(&self, config: &'a ModelConfig) -> Activations<'a> {
-        let memory_bytes = self.device.properties().memory_bytes;
-        Activations { config, memory_bytes, quantization: self.products.quantization() }
-    }
-
     /// Opens device `ordinal` for a model.
     ///
     /// # Errors
@@ -149,7 +146,12 @@ impl Gpu {
             clock: Mutex::new(Clock::new(&device)),
             heads,
             profile: options.profile,
-            attention_precision: options.attention_precision,
+            footprint: GpuFootprint {
+                memory_bytes: device.properties().memory_bytes,
+                plan_block_m: attend.plan_block_m(),
+                quantization: options.quantization,
+                attention_precision: options.attention_precision,
+            },
             products: Products::new(&device, options.quantization)?,
             search: Mutex::new(DeviceSearch::new(&device, heads, attend.plan_block_m())?),
             attend,
@@ -181,11 +183,6 @@ fn on_device(activation: Activation) -> DeviceActivation {
     }
 }
 
-/// Whether what is looked up is not what is stored: then it takes a table of its own, beside that of tied logits.
-fn has_scaled_embedding(config: &ModelConfig) -> bool {
-    config.scales.embedding != 1.0
-}
-
 impl Ops for Gpu {
     type Matrix = Matrix;
     type Vector = Buffer<f32>;
@@ -204,6 +201,10 @@ impl Ops for Gpu {
         self.device.properties().to_string()
     }
 
+    fn footprint(&self) -> &dyn Footprint {
+        &self.footprint
+    }
+
     fn available_bytes(&self) -> Option<u64> {
         self.device.memory().ok().map(|(free, _)| free as u64)
     }
@@ -215,10 +216,6 @@ impl Ops for Gpu {
 
     fn forget_peak(&self) -> bool {
         self.device.forget_peak_memory().is_ok()
-    }
-
-    fn chunk_tokens(&self, config: &ModelConfig) -> usize {
-        self.activations(config).chunk_tokens()
     }
 
     fn warm_up_tokens(&self) -> usize {
@@ -249,48 +246,12 @@ impl Ops for Gpu {
         1
     }
 
-    fn memory_need(
-        &self,
-        config: &ModelConfig,
-        weights_bytes: u64,
-        tokens: usize,
-        chunk_tokens: usize,
-        sparse: bool,
-    ) -> MemoryNeed {
-        let heads = config.heads();
-        let (pages, chunk) = (tokens.div_ceil(BLOCK_N), chunk_tokens.min(tokens));
-        let tiles = QueryRange::new(chunk, tokens).and_then(|range| range.tiles(self.plan_block_m()));
-        let planned = tiles.ok().filter(|_| sparse);
-        let search = planned.map_or(0, |tiles| SearchRoom::bytes(heads, tiles));
-        let attention = Attend::scratch_bytes(self.attention_precision, heads, tokens, planned);
-        let page_bytes =
-            KvPages::page_bytes(heads, BLOCK_N) + if sparse { KvPages::means_bytes(heads, BLOCK_N) } else { 0 };
-        MemoryNeed {
-            weights_bytes,
-            kv_cache_bytes: page_bytes * (config.num_layers * pages) as u64,
-            scratch_bytes: (FIXED_BYTES
-                + self.products.dequantised_bytes()
-                + search
-                + attention
-                + self.activations(config).bytes(chunk)) as u64,
-            program_bytes: 0,
-        }
-    }
-
     fn matrix(&self, parts: &[Tensor], _: Stacking) -> Result<Matrix, LoadError> {
         Ok(self.products.upload_layer(parts)?)
     }
 
-    fn matrix_bytes(&self, parts: &[TensorInfo]) -> u64 {
-        self.products.layer_bytes(parts)
-    }
-
     fn output_head(&self, table: &Tensor) -> Result<Matrix, LoadError> {
         Ok(self.products.upload(std::slice::from_ref(table))?)
-    }
-
-    fn output_head_bytes(&self, table: TensorInfo) -> u64 {
-        products::bytes(&[table])
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Buffer<f32>, LoadError> {
@@ -311,14 +272,6 @@ impl Ops for Gpu {
         }
     }
 
-    fn embedding_bytes(&self, config: &ModelConfig, table: TensorInfo) -> u64 {
-        match (has_scaled_embedding(config), config.tie_word_embeddings) {
-            (true, _) => products::plain_bytes(&table) as u64,
-            (false, true) => 0,
-            (false, false) => products::bytes(&[table]),
-        }
-    }
-
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<KvPages, OpsError> {
         Ok(KvPages::new(&self.device, heads, BLOCK_N, num_pages)?)
     }
@@ -336,7 +289,7 @@ impl Ops for Gpu {
     }
 
     fn mlp_room(&self, config: &ModelConfig, len: usize) -> Result<MlpRoom, OpsError> {
-        MlpRoom::new(&self.device, &self.products, config, len, self.activations(config).mlp_rows())
+        MlpRoom::new(&self.device, &self.products, config, len, self.footprint.activations(config).mlp_rows())
     }
 
     fn chunk(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Chunk, OpsError> {

@@ -1,7 +1,7 @@
 //! Weights on the device, and products with them.
 
 use crate::ops::OpsError;
-use crate::weights::{Encoding, Quantization, Tensor, TensorInfo};
+use crate::weights::{Encoding, Quantization, Tensor};
 use cuda::Error;
 use cuda::device::{Buffer, Device, Gemm, View, ViewMut};
 use cuda::embed::Embed;
@@ -139,11 +139,6 @@ impl Products {
         run(&mut self.gemm.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Bytes of the room for dequantised matrices.
-    pub(super) fn dequantised_bytes(&self) -> usize {
-        self.dequantised.lock().unwrap_or_else(PoisonError::into_inner).len() * size_of::<bf16>()
-    }
-
     /// What the matrices of layers are rounded to.
     pub(super) fn quantization(&self) -> Option<Quantization> {
         self.quantization
@@ -243,16 +238,6 @@ impl Products {
         Ok(Matrix { stored: Arc::new(Stored::Fp8(rounded)), cols })
     }
 
-    /// Bytes of a matrix of a layer on the device.
-    pub(super) fn layer_bytes(&self, parts: &[TensorInfo]) -> u64 {
-        match self.quantization {
-            Some(Quantization::Fp8) => {
-                parts.iter().map(|part| Fp8Rows::bytes(part.rows, part.cols)).sum::<usize>() as u64
-            }
-            None => bytes(parts),
-        }
-    }
-
     /// Takes a matrix to the device: what is quantised there stays so, all else becomes bf16.
     pub(super) fn upload(&self, parts: &[Tensor]) -> Result<Matrix, OpsError> {
         let cols = parts[0].cols();
@@ -317,20 +302,6 @@ impl Products {
     }
 }
 
-/// Bytes of a matrix in bf16.
-pub(super) fn plain_bytes(part: &TensorInfo) -> usize {
-    part.rows * part.cols * size_of::<bf16>()
-}
-
-/// Bytes of a matrix of these parts on the device.
-pub(super) fn bytes(parts: &[TensorInfo]) -> u64 {
-    let bytes = |part: &TensorInfo| match quantised(part.encoding) {
-        Some(_) => part.bytes(),
-        None => plain_bytes(part),
-    };
-    parts.iter().map(bytes).sum::<usize>() as u64
-}
-
 impl Part {
     fn rows(&self, cols: usize) -> usize {
         match self {
@@ -341,7 +312,7 @@ impl Part {
 }
 
 /// The encodings that weights keep on the device.
-fn quantised(encoding: Encoding) -> Option<OnDevice> {
+pub(super) fn quantised(encoding: Encoding) -> Option<OnDevice> {
     Some(match encoding {
         Encoding::F32 | Encoding::F16 | Encoding::BF16 => return None,
         Encoding::Q4_0 => OnDevice::Q4_0,

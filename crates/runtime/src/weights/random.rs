@@ -6,6 +6,7 @@ use half::{bf16, f16};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use rayon::prelude::*;
+use std::sync::OnceLock;
 
 /// How random matrices are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,16 @@ pub enum RandomWeights {
 
 /// Numbers that all tensors share: each takes as many as it needs from a place of its own.
 pub(super) struct Random {
+    kind: RandomWeights,
     encoding: Encoding,
+    seed: u64,
+    /// Elements of the largest matrix, and of the longest vector.
+    largest: (usize, usize),
+    /// Made for the first tensor: who asks for shapes only does not wait for them.
+    numbers: OnceLock<Numbers>,
+}
+
+struct Numbers {
     matrix: Vec<u8>,
     ones: Vec<u8>,
 }
@@ -37,7 +47,17 @@ impl Random {
         let of_experts = config.experts.as_ref().map_or(0, |experts| experts.intermediate_size.max(experts.count));
         let largest = [config.vocab_size, config.intermediate_size, config.num_q_heads * config.head_dim, of_experts];
         let largest = largest.into_iter().fold(0, usize::max);
-        let elements = (largest * config.hidden_size).next_multiple_of(CHUNK) + CHUNK;
+        let largest = (largest * config.hidden_size, largest.max(config.hidden_size));
+        Self { kind, encoding, seed, largest, numbers: OnceLock::new() }
+    }
+
+    fn numbers(&self) -> &Numbers {
+        self.numbers.get_or_init(|| self.make_numbers())
+    }
+
+    fn make_numbers(&self) -> Numbers {
+        let &Self { kind, encoding, seed, largest: (largest, longest), .. } = self;
+        let elements = largest.next_multiple_of(CHUNK) + CHUNK;
         let bytes_of = |elements: usize| encoding.row_bytes(elements).expect("whole blocks");
         let mut matrix = vec![0; bytes_of(elements)];
         matrix.par_chunks_mut(bytes_of(CHUNK)).enumerate().for_each(|(stream, bytes)| {
@@ -54,27 +74,30 @@ impl Random {
                 }),
             }
         });
-        let ones = 1f32.to_le_bytes().repeat(largest.max(config.hidden_size));
-        Self { encoding, matrix, ones }
+        let ones = 1f32.to_le_bytes().repeat(longest);
+        Numbers { matrix, ones }
+    }
+
+    /// Shape and encoding of a tensor.
+    pub(super) fn info(&self, rows: usize, cols: usize) -> Result<TensorInfo, LoadError> {
+        let encoding = if rows == 1 { Encoding::F32 } else { self.encoding };
+        match encoding.row_bytes(cols) {
+            Some(_) => Ok(TensorInfo { rows, cols, encoding }),
+            None => Err(LoadError::RandomRow { cols, elements: encoding.block().0 }),
+        }
     }
 
     /// A tensor of this shape: ones where it is a vector, else random.
     pub(super) fn tensor(&self, rows: usize, cols: usize, place: usize) -> Result<Tensor<'_>, LoadError> {
+        let (info, Numbers { matrix, ones }) = (self.info(rows, cols)?, self.numbers());
+        let bytes = info.bytes();
         if rows == 1 {
-            return Ok(Tensor {
-                info: TensorInfo { rows, cols, encoding: Encoding::F32 },
-                bytes: self.ones[..4 * cols].into(),
-            });
+            return Ok(Tensor { info, bytes: ones[..bytes].into() });
         }
-        let (elements, block_bytes) = self.encoding.block();
-        let Some(row_bytes) = self.encoding.row_bytes(cols) else {
-            return Err(LoadError::RandomRow { cols, elements });
-        };
-        let bytes = rows * row_bytes;
-        let spare = (self.matrix.len() - bytes) / block_bytes;
+        let (_, block_bytes) = self.encoding.block();
+        let spare = (matrix.len() - bytes) / block_bytes;
         let start = place.wrapping_mul(7919) % (spare + 1) * block_bytes;
-        let info = TensorInfo { rows, cols, encoding: self.encoding };
-        Ok(Tensor { info, bytes: self.matrix[start..start + bytes].into() })
+        Ok(Tensor { info, bytes: matrix[start..start + bytes].into() })
     }
 }
 

@@ -22,9 +22,9 @@ impl Row {
     pub fn cells(&self) -> [String; 9] {
         // Nothing beside itself.
         let (is_all, is_dense) = (self.variant == ALL, self.variant == DENSE);
-        let ratio = |ratio: Estimate| match ratio {
-            _ if is_all => String::new(),
-            Estimate { value, ci95: [low, high] } => format!("{value:.2} ({low:.2} .. {high:.2})"),
+        let ratio = |ratio: Option<Estimate>| match ratio.filter(|_| !is_all) {
+            None => String::new(),
+            Some(Estimate { value, ci95: [low, high] }) => format!("{value:.2} ({low:.2} .. {high:.2})"),
         };
         let change = |Estimate { value, ci95: [low, high] }: Estimate| {
             format!("{:+.2}% ({:+.2} .. {:+.2})", 100.0 * value, 100.0 * low, 100.0 * high)
@@ -34,11 +34,11 @@ impl Row {
             ratio(self.density_vs_all),
             format!("{:.3}", self.recall),
             format!("{:.4}", self.error),
-            self.error_vs_all.map_or(String::new(), ratio),
+            ratio(self.error_vs_all),
             format!("{:.0} ms", self.attention_ms),
             ratio(self.attention_vs_all),
             format!("{:.4}", self.nll),
-            if is_dense { String::new() } else { change(self.nll_vs_dense) },
+            self.nll_vs_dense.filter(|_| !is_dense).map_or(String::new(), change),
         ]
     }
 }
