@@ -1,10 +1,12 @@
 //! One model, loaded; prompts in, text out.
 
+mod answer;
 mod budget;
 mod conversation;
 mod not_a_number;
 mod opened;
 mod room;
+pub mod service;
 mod telling;
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
@@ -15,16 +17,14 @@ use crate::gpu::{Gpu, GpuOptions};
 use crate::memory::{Bytes, MemoryNeed, WeightsNeed};
 use crate::model::{Model, Run};
 use crate::model_files::{HubProgress, ModelFiles};
-use crate::ops::{Ops, OpsError, sum_of_stages};
+use crate::ops::{Ops, OpsError};
 use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
 use crate::prefill::{OnChunk, chunk_len, prefill};
-use crate::request::{
-    AttentionMode, Device, Event, Events, FinishReason, Generation, Goal, Request, RunStats, StagesMs,
-};
+use crate::request::{AttentionMode, Device, Events, Generation, Goal, Request, RunStats};
 use crate::sampling::{Sampler, SamplingError};
-use crate::stop_texts::StopTexts;
 use crate::tokenizer::{Marks, TokenText, Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, Quantization, RandomWeights};
+use answer::{Answer, Spent};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, Search, Target};
 use attention::shape::{QueryRange, Tiles};
@@ -39,7 +39,6 @@ use rayon::ThreadPool;
 pub(crate) use room::Room;
 use std::ops::{ControlFlow, Range};
 use std::time::Instant;
-use telling::Telling;
 
 /// How to load a model.
 #[derive(Clone, Debug)]
@@ -430,39 +429,10 @@ impl Engine {
         let tokens = tokens_in_context(prompt, request.max_tokens);
         self.pool.install(|| {
             let run = self.model.start(prompt.len(), tokens)?;
-            let (generation, _) = self.answer(run, tokens, prompt, request, attention, sampler, accepted, events)?;
-            Ok(generation)
+            let mut answer = Answer::new(self, run, tokens, prompt, request, sampler, accepted);
+            while answer.step(attention, events)?.is_continue() {}
+            Ok(answer.finish().0)
         })
-    }
-
-    /// Answers a prompt by a run with room for `tokens` tokens that holds none or the first of the prompt's.
-    #[allow(clippy::too_many_arguments)] // what an answer depends on
-    fn answer<'a>(
-        &'a self,
-        mut run: Box<dyn Run + 'a>,
-        tokens: usize,
-        prompt: &[u32],
-        request: &Request,
-        attention: PrefillAttention<'_>,
-        mut sampler: Sampler,
-        accepted: Instant,
-        events: &mut Events,
-    ) -> Result<(Generation, Box<dyn Run + 'a>), EngineError> {
-        let prefilled = {
-            let (layers, cached_tokens) = (self.config().num_layers, run.tokens_done());
-            let telling = Telling::new(&mut *events, layers, prompt.len(), cached_tokens, self.chunk_tokens);
-            let on_layer = |done_layers: usize| {
-                // A GPU has not done yet what it was asked for.
-                match done_layers == 0 || !self.on_gpu {
-                    true => telling.layer(done_layers),
-                    false => ControlFlow::Continue(()),
-                }
-            };
-            let attention = PrefillAttention { progress: attention.progress.or(Some(&on_layer)), ..attention };
-            let mut on_chunk = |run: &mut dyn Run| Ok(telling.chunk(run.tokens_done()));
-            self.prefill(&mut *run, tokens, prompt, attention, accepted, &mut on_chunk)?
-        };
-        self.decode_from(run, prefilled, (prompt, attention.policy), request, &mut sampler, accepted, events)
     }
 
     /// Takes a prompt through the model by a policy of the caller's, and answers nothing: for studies of attention.
@@ -479,10 +449,7 @@ impl Engine {
         self.check_prompt(prompt, 1, attention)?;
         self.pool.install(|| {
             let mut run = self.model.start(prompt.len(), prompt.len())?;
-            let Prefilled { stats, .. } =
-                self.prefill(&mut *run, prompt.len(), prompt, attention, accepted, &mut |_| {
-                    Ok(ControlFlow::Continue(()))
-                })?;
+            let stats = self.prefill(&mut *run, prompt, attention, accepted, &mut |_| Ok(ControlFlow::Continue(())))?;
             let logits = run.logits(run.chunk_len() - 1)?;
             drop(run);
             match are_numbers(&logits) {
@@ -526,9 +493,9 @@ impl Engine {
         self.check_prompt(prompt, 1, attention)?;
         let first = prompt.len().saturating_sub(tail);
         let (mut nll, mut no_number_at) = (Vec::new(), None);
-        let prefilled = self.pool.install(|| {
+        let stats = self.pool.install(|| {
             let mut run = self.model.start(prompt.len(), prompt.len())?;
-            self.prefill(&mut *run, prompt.len(), prompt, attention, accepted, &mut |run| {
+            self.prefill(&mut *run, prompt, attention, accepted, &mut |run| {
                 let start = run.tokens_done() - run.chunk_len();
                 for position in first.max(start)..run.tokens_done() {
                     let logits = run.logits(position - start)?;
@@ -540,132 +507,26 @@ impl Engine {
                 Ok(ControlFlow::Continue(()))
             })
         })?;
-        let stats = prefilled.stats;
         match no_number_at {
             None => Ok((nll, stats)),
             Some(position) => Err(self.pool.install(|| self.no_number(position, prompt, &[], attention.policy))),
         }
     }
 
-    /// Takes what a run does not hold of a prompt through the model.
+    /// Takes a prompt through the model, whose run ends with it.
     fn prefill(
         &self,
         run: &mut dyn Run,
-        tokens: usize,
         prompt: &[u32],
         attention: PrefillAttention<'_>,
         accepted: Instant,
         on_chunk: &mut OnChunk,
-    ) -> Result<Prefilled, EngineError> {
-        let need = self.predicted_memory(tokens, is_sparse(attention.policy));
-        let cached_tokens = run.tokens_done();
-        let (report, flow) = prefill(run, &prompt[cached_tokens..], self.chunk_tokens, attention, on_chunk)?;
-        // What was left before anything was computed has no shares.
-        let of_all = |pairs: f64| Some(pairs / report.causal_pairs as f64).filter(|share| share.is_finite());
-        let times = run.times()?;
-        let receipt = attention.receipt.map(|_| report.draws.receipt());
-        let stats = RunStats {
-            prompt_tokens: prompt.len(),
-            cached_tokens,
-            receipt,
-            predicted_memory_bytes: need.total_bytes(),
-            prefill_ms: ms(accepted),
-            search_ms: (report.search_time + times.search).as_secs_f64() * 1e3,
-            attention_ms: (report.attend_time + times.attention).as_secs_f64() * 1e3,
-            search_stages: sum_of_stages(report.search_stages, times.search_stages).map(StagesMs::from),
-            products_ms: self.options.profile.then_some(times.products.as_secs_f64() * 1e3),
-            density: of_all((report.computed_pairs + times.computed_pairs) as f64).unwrap_or(1.0),
-            recall: of_all(report.recalled_pairs + times.recalled_pairs as f64),
-            predicted_cost: (report.predicted_cost.filter(|cost| cost.dense_steps > 0.0))
-                .map(|cost| cost.steps / cost.dense_steps),
-            dropped_at_most: report.dropped_pairs_at_most.and_then(of_all),
-            ..RunStats::default()
-        };
-        Ok(Prefilled { stats, cancelled: flow.is_break() })
-    }
-
-    #[allow(clippy::too_many_arguments)] // what an answer depends on
-    fn decode_from<'a>(
-        &'a self,
-        mut run: Box<dyn Run + 'a>,
-        Prefilled { mut stats, cancelled }: Prefilled,
-        (prompt, policy): (&[u32], AttentionPolicy),
-        request: &Request,
-        sampler: &mut Sampler,
-        accepted: Instant,
-        events: &mut Events,
-    ) -> Result<(Generation, Box<dyn Run + 'a>), EngineError> {
-        let tokenizer = &self.tokenizer;
-        let mut text = String::new();
-        let mut new_tokens = Vec::new();
-        let mut stream = tokenizer.stream();
-        let mut stops = StopTexts::new(&request.stop);
-        let ids_of_stops = || request.stop.iter().filter_map(|stop| tokenizer.token_id(stop));
-        let stop_ids: Vec<u32> = ids_of_stops().filter(|id| tokenizer.has_no_text(*id)).collect();
-        let mut say = |piece: &str| {
-            text.push_str(piece);
-            if piece.is_empty() { ControlFlow::Continue(()) } else { events(Event::Text(piece)) }
-        };
-        let mut first_at = None;
-        let finish_reason = loop {
-            if cancelled {
-                break FinishReason::Cancelled;
-            }
-            if new_tokens.len() == request.max_tokens {
-                break FinishReason::Length;
-            }
-            let logits = run.logits(run.chunk_len() - 1)?;
-            let next = match sampler.sample(&logits).filter(|_| are_numbers(&logits)) {
-                Some(next) => next,
-                None => {
-                    let position = run.tokens_done();
-                    drop(run);
-                    return Err(self.no_number(position, prompt, &new_tokens, policy));
-                }
-            };
-            let first_at = *first_at.get_or_insert_with(Instant::now);
-            if stats.ttft_ms == 0.0 {
-                stats.ttft_ms = (first_at - accepted).as_secs_f64() * 1e3;
-            }
-            if request.stop_at_eos && tokenizer.eos_ids().contains(&next) || stop_ids.contains(&next) {
-                break if stop_ids.contains(&next) { FinishReason::Stop } else { FinishReason::End };
-            }
-            new_tokens.push(next);
-            if let Some(piece) = stream.push(next) {
-                let (piece, stopped) = stops.push(&piece);
-                let goes_on = say(&piece);
-                if stopped {
-                    break FinishReason::Stop;
-                }
-                if goes_on.is_break() {
-                    break FinishReason::Cancelled;
-                }
-            }
-            if new_tokens.len() < request.max_tokens {
-                run.forward_one(next)?;
-            }
-        };
-        // What was held back: half a character, or what might have become a stop text.
-        let finish_reason = match finish_reason {
-            FinishReason::Stop | FinishReason::Cancelled => finish_reason,
-            FinishReason::End | FinishReason::Length => {
-                let (rest, stopped) = stops.push(&stream.finish().unwrap_or_default());
-                // The answer ends in any case.
-                let _ = say(&rest);
-                if stopped {
-                    FinishReason::Stop
-                } else {
-                    let _ = say(&stops.finish());
-                    finish_reason
-                }
-            }
-        };
-        stats.measured_memory_bytes = self.model.peak_bytes().filter(|_| self.peak_is_known);
-        stats.generated_tokens = new_tokens.len();
-        if let (Some(first_at), 2..) = (first_at, new_tokens.len()) {
-            stats.decode_tokens_per_s = (new_tokens.len() - 1) as f64 / first_at.elapsed().as_secs_f64();
-        }
-        Ok((Generation { text, tokens: new_tokens, finish_reason, stats }, run))
+    ) -> Result<RunStats, EngineError> {
+        let (report, _) = prefill(run, prompt, self.chunk_tokens, attention, on_chunk)?;
+        let spent = Spent { report, times: run.times()? };
+        let stats = spent.stats(prompt.len(), attention.receipt.is_some(), self.options.profile);
+        let need = self.predicted_memory(prompt.len(), is_sparse(attention.policy));
+        Ok(RunStats { prefill_ms: ms(accepted), predicted_memory_bytes: need.total_bytes(), ..stats })
     }
 
     /// The search that a request with a prompt of this length gets; nothing when it asks for dense attention.
@@ -813,6 +674,11 @@ impl Engine {
     }
 
     fn check_room(&self, tokens: usize, sparse: bool) -> Result<(), EngineError> {
+        self.check_room_beside(0, tokens, sparse)
+    }
+
+    /// Room for a run beside caches of others that take so many bytes, whether they are filled yet or not.
+    fn check_room_beside(&self, others_bytes: u64, tokens: usize, sparse: bool) -> Result<(), EngineError> {
         let need = self.predicted_memory(tokens, sparse);
         let what = || match sparse {
             true => format!("a run of {tokens} tokens with sparse attention"),
@@ -820,7 +686,7 @@ impl Engine {
         };
         let room =
             Room { limit: self.options.max_memory_bytes, left: self.model.available_bytes(), held: self.held_bytes };
-        room.check(need.total_bytes(), what, || need.to_string())
+        room.check(need.total_bytes() + others_bytes, what, || need.to_string())
     }
 }
 
@@ -914,13 +780,6 @@ fn warm_up(model: &dyn Model, options: &EngineOptions) -> Result<(), EngineError
         Ok(()) => Ok(model.warm_up(tokens)?),
         Err(_) => Ok(()),
     }
-}
-
-/// What a prefill did.
-struct Prefilled {
-    stats: RunStats,
-    /// Whether somebody broke off.
-    cancelled: bool,
 }
 
 /// Negative logarithm of the probability of `token`, in nats.

@@ -177,6 +177,18 @@ pub struct DeviceTimes {
     pub rest: std::time::Duration,
 }
 
+impl std::ops::AddAssign for DeviceTimes {
+    fn add_assign(&mut self, other: Self) {
+        self.attention += other.attention;
+        self.search += other.search;
+        self.search_stages = sum_of_stages(self.search_stages, other.search_stages);
+        self.computed_pairs += other.computed_pairs;
+        self.recalled_pairs += other.recalled_pairs;
+        self.products += other.products;
+        self.rest += other.rest;
+    }
+}
+
 /// A device: where tensors live and what can be done with them.
 ///
 /// *Tokens* are the residual stream, one f32 vector a token; an *operand* is activations in the form the device

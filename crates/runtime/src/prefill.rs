@@ -30,19 +30,34 @@ pub fn prefill(
     let mut report = AttentionReport::default();
     let mut done = 0;
     while done < ids.len() {
-        let before = run.tokens_done();
-        let (chunk, last_rows) = next_chunk(before, &ids[done..], chunk_tokens);
-        if attention.tell_progress(0).is_break() {
-            return Ok((report, ControlFlow::Break(())));
-        }
-        report += run.forward(chunk, attention, last_rows)?;
-        done += chunk.len();
-        let cut_short = run.tokens_done() == before;
-        if cut_short || on_chunk(run)?.is_break() {
+        let (of_chunk, tokens) = prefill_chunk(run, &ids[done..], chunk_tokens, attention)?;
+        report += of_chunk;
+        done += tokens;
+        if tokens == 0 || on_chunk(run)?.is_break() {
             return Ok((report, ControlFlow::Break(())));
         }
     }
     Ok((report, ControlFlow::Continue(())))
+}
+
+/// Takes the next chunk of a prompt of which `left` is left through the model, as [`prefill`] does: what attention did, and how many
+/// tokens went through, none where who hears of progress wanted no more.
+///
+/// # Errors
+/// As there.
+pub fn prefill_chunk(
+    run: &mut dyn Run,
+    left: &[u32],
+    chunk_tokens: usize,
+    attention: PrefillAttention,
+) -> Result<(AttentionReport, usize), OpsError> {
+    let before = run.tokens_done();
+    let (chunk, last_rows) = next_chunk(before, left, chunk_tokens);
+    if attention.tell_progress(0).is_break() {
+        return Ok((AttentionReport::default(), 0));
+    }
+    let report = run.forward(chunk, attention, last_rows)?;
+    Ok((report, run.tokens_done() - before))
 }
 
 /// The chunk that `left` begins with, and how many of the prompt's last rows are in it.

@@ -1,15 +1,15 @@
 //! Ends an answer where a text of the caller's begins.
 
 /// Looks for stop texts in an answer that comes in pieces, and holds back what may be the beginning of one.
-pub(crate) struct StopTexts<'a> {
-    stops: &'a [String],
+pub(crate) struct StopTexts {
+    stops: Vec<String>,
     held: String,
 }
 
-impl<'a> StopTexts<'a> {
+impl StopTexts {
     /// Empty texts stop nothing.
-    pub(crate) fn new(stops: &'a [String]) -> Self {
-        Self { stops, held: String::new() }
+    pub(crate) fn new(stops: &[String]) -> Self {
+        Self { stops: stops.to_vec(), held: String::new() }
     }
 
     /// Adds a piece. The text that is certain now, and whether a stop text follows it: then the answer ends there.
@@ -26,8 +26,8 @@ impl<'a> StopTexts<'a> {
     }
 
     /// What was held back, when the answer ends without a stop text.
-    pub(crate) fn finish(self) -> String {
-        self.held
+    pub(crate) fn finish(&mut self) -> String {
+        std::mem::take(&mut self.held)
     }
 }
 

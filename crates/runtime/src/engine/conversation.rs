@@ -1,5 +1,6 @@
 //! A prompt that grows, as the turns of a chat do: what is cached of it is not read again.
 
+use super::answer::Answer;
 use super::{Engine, EngineError};
 use crate::model::Run;
 use crate::policy::{AttentionPolicy, PrefillAttention};
@@ -99,9 +100,11 @@ impl Conversation<'_> {
         engine.check_attention(attention)?;
         self.cached.clear();
         let held = self.run.take();
-        let (generation, run) = engine.pool.install(|| {
+        let (generation, run) = engine.pool.install(|| -> Result<_, EngineError> {
             let run = held.map_or_else(|| engine.model.start(prompt.len(), capacity), Ok)?;
-            engine.answer(run, capacity, prompt, request, attention, sampler, accepted, events)
+            let mut answer = Answer::new(engine, run, capacity, prompt, request, sampler, accepted);
+            while answer.step(attention, events)?.is_continue() {}
+            Ok(answer.finish())
         })?;
         self.cached = [prompt, &generation.tokens].concat();
         self.cached.truncate(run.tokens_done());

@@ -36,8 +36,9 @@ impl<'a> TextStream<'a> {
     }
 
     /// Ends the text: a character that stays incomplete becomes U+FFFD.
-    pub fn finish(self) -> Option<String> {
-        (!self.pending.is_empty()).then(|| String::from_utf8_lossy(&self.pending).into_owned())
+    pub fn finish(&mut self) -> Option<String> {
+        let pending = mem::take(&mut self.pending);
+        (!pending.is_empty()).then(|| String::from_utf8_lossy(&pending).into_owned())
     }
 }
 

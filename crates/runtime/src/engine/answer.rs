@@ -1,0 +1,245 @@
+//! A prompt and its answer, a step at a time: a chunk of the prompt, then a token of the answer each.
+
+use super::not_a_number::are_numbers;
+use super::telling::Telling;
+use super::{Engine, EngineError, is_sparse, ms};
+use crate::model::Run;
+use crate::ops::{AttentionReport, DeviceTimes, sum_of_stages};
+use crate::policy::{AttentionPolicy, PrefillAttention};
+use crate::prefill::prefill_chunk;
+use crate::request::{Event, Events, FinishReason, Generation, Request, RunStats, StagesMs};
+use crate::sampling::Sampler;
+use crate::stop_texts::StopTexts;
+use crate::tokenizer::TextStream;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// What attention took and kept of the chunks that went through.
+#[derive(Default)]
+pub(super) struct Spent {
+    pub report: AttentionReport,
+    pub times: DeviceTimes,
+}
+
+impl Spent {
+    /// As the statistics of a prompt of `prompt_tokens` say it; a receipt, and the times of products, where they were asked for.
+    pub fn stats(&self, prompt_tokens: usize, receipt: bool, profile: bool) -> RunStats {
+        let Self { report, times } = self;
+        // What was left before anything was computed has no shares.
+        let of_all = |pairs: f64| Some(pairs / report.causal_pairs as f64).filter(|share| share.is_finite());
+        RunStats {
+            prompt_tokens,
+            receipt: receipt.then(|| report.draws.receipt()),
+            search_ms: (report.search_time + times.search).as_secs_f64() * 1e3,
+            attention_ms: (report.attend_time + times.attention).as_secs_f64() * 1e3,
+            search_stages: sum_of_stages(report.search_stages, times.search_stages).map(StagesMs::from),
+            products_ms: profile.then_some(times.products.as_secs_f64() * 1e3),
+            density: of_all((report.computed_pairs + times.computed_pairs) as f64).unwrap_or(1.0),
+            recall: of_all(report.recalled_pairs + times.recalled_pairs as f64),
+            predicted_cost: (report.predicted_cost.filter(|cost| cost.dense_steps > 0.0))
+                .map(|cost| cost.steps / cost.dense_steps),
+            dropped_at_most: report.dropped_pairs_at_most.and_then(of_all),
+            ..RunStats::default()
+        }
+    }
+}
+
+/// An answer under way.
+pub(super) struct Answer<'a> {
+    engine: &'a Engine,
+    /// Nothing once the model computed what is no number.
+    run: Option<Box<dyn Run + 'a>>,
+    /// Tokens that the run has room for.
+    capacity: usize,
+    prompt: Vec<u32>,
+    request: Request,
+    sampler: Sampler,
+    accepted: Instant,
+    spent: Spent,
+    stats: RunStats,
+    stream: TextStream<'a>,
+    stops: StopTexts,
+    /// Tokens without a text that end the answer.
+    stop_ids: Vec<u32>,
+    text: String,
+    tokens: Vec<u32>,
+    first_at: Option<Instant>,
+    finish_reason: Option<FinishReason>,
+}
+
+impl<'a> Answer<'a> {
+    /// Of a run with room for `capacity` tokens that holds none or the first of the prompt's.
+    pub fn new(
+        engine: &'a Engine,
+        run: Box<dyn Run + 'a>,
+        capacity: usize,
+        prompt: &[u32],
+        request: &Request,
+        sampler: Sampler,
+        accepted: Instant,
+    ) -> Self {
+        let tokenizer = &engine.tokenizer;
+        let ids_of_stops = request.stop.iter().filter_map(|stop| tokenizer.token_id(stop));
+        Self {
+            stop_ids: ids_of_stops.filter(|id| tokenizer.has_no_text(*id)).collect(),
+            stops: StopTexts::new(&request.stop),
+            stream: tokenizer.stream(),
+            stats: RunStats { cached_tokens: run.tokens_done(), ..RunStats::default() },
+            engine,
+            run: Some(run),
+            capacity,
+            prompt: prompt.to_vec(),
+            request: request.clone(),
+            sampler,
+            accepted,
+            spent: Spent::default(),
+            text: String::new(),
+            tokens: Vec::new(),
+            first_at: None,
+            finish_reason: None,
+        }
+    }
+
+    /// Whether the prompt is still being read.
+    pub fn is_reading(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.tokens_done() < self.prompt.len())
+    }
+
+    /// Tokens of the prompt that were there before.
+    pub fn cached_tokens(&self) -> usize {
+        self.stats.cached_tokens
+    }
+
+    /// Does the next step, of a prompt that is read by `attention`; breaks behind the last. In the thread pool of the engine.
+    ///
+    /// # Errors
+    /// What the device says, and when the model computes no number. There is no step behind an error.
+    pub fn step(&mut self, attention: PrefillAttention, events: &mut Events) -> Result<ControlFlow<()>, EngineError> {
+        if self.finish_reason.is_none() {
+            self.finish_reason = match self.is_reading() {
+                true => self.read(attention, events)?,
+                false => self.write(attention.policy, events)?,
+            };
+        }
+        Ok(if self.finish_reason.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// Ends it with what there is.
+    pub fn cancel(&mut self) {
+        self.finish_reason.get_or_insert(FinishReason::Cancelled);
+    }
+
+    /// The answer, and the run with the tokens it holds.
+    ///
+    /// # Panics
+    /// Behind an error.
+    pub fn finish(mut self) -> (Generation, Box<dyn Run + 'a>) {
+        let run = self.run.take().expect("no error came before");
+        if self.stats.prompt_tokens == 0 {
+            // Cancelled within the prompt.
+            self.finish_reading(None);
+        }
+        let mut stats = self.stats;
+        stats.measured_memory_bytes = self.engine.model.peak_bytes().filter(|_| self.engine.peak_is_known);
+        stats.generated_tokens = self.tokens.len();
+        if let (Some(first_at), 2..) = (self.first_at, self.tokens.len()) {
+            stats.decode_tokens_per_s = (self.tokens.len() - 1) as f64 / first_at.elapsed().as_secs_f64();
+        }
+        let finish_reason = self.finish_reason.unwrap_or(FinishReason::Cancelled);
+        (Generation { text: self.text, tokens: self.tokens, finish_reason, stats }, run)
+    }
+
+    /// Takes the next chunk of the prompt through the model.
+    fn read(&mut self, attention: PrefillAttention, events: &mut Events) -> Result<Option<FinishReason>, EngineError> {
+        let Self { engine, run, prompt, spent, .. } = self;
+        let run = run.as_mut().expect("there is no step behind an error");
+        let (before, layers) = (run.tokens_done(), engine.config().num_layers);
+        let telling = Telling::new(events, layers, prompt.len(), before, engine.chunk_tokens);
+        let on_layer = |done_layers: usize| {
+            // A GPU has not done yet what it was asked for.
+            match done_layers == 0 || !engine.on_gpu {
+                true => telling.layer(done_layers),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let told = PrefillAttention { progress: attention.progress.or(Some(&on_layer)), ..attention };
+        let (report, tokens) = prefill_chunk(&mut **run, &prompt[before..], engine.chunk_tokens, told)?;
+        spent.report += report;
+        spent.times += run.times()?;
+        let done = run.tokens_done();
+        let goes_on = tokens > 0 && telling.chunk(done).is_continue();
+        if !goes_on || done == prompt.len() {
+            self.finish_reading(Some(attention));
+        }
+        Ok((!goes_on).then_some(FinishReason::Cancelled))
+    }
+
+    /// Sums up what reading took; by what attention is known unless no chunk was begun.
+    fn finish_reading(&mut self, attention: Option<PrefillAttention>) {
+        let (engine, receipt) = (self.engine, attention.is_some_and(|attention| attention.receipt.is_some()));
+        let sparse = attention.is_some_and(|attention| is_sparse(attention.policy));
+        self.stats = RunStats {
+            cached_tokens: self.stats.cached_tokens,
+            prefill_ms: ms(self.accepted),
+            predicted_memory_bytes: engine.predicted_memory(self.capacity, sparse).total_bytes(),
+            ..self.spent.stats(self.prompt.len(), receipt, engine.options.profile)
+        };
+    }
+
+    /// Takes one more token from the logits, and through the model where another will follow.
+    fn write(&mut self, policy: AttentionPolicy, events: &mut Events) -> Result<Option<FinishReason>, EngineError> {
+        if self.tokens.len() == self.request.max_tokens {
+            return Ok(Some(self.end(FinishReason::Length, events)));
+        }
+        let run = self.run.as_mut().expect("there is no step behind an error");
+        let logits = run.logits(run.chunk_len() - 1)?;
+        let Some(next) = self.sampler.sample(&logits).filter(|_| are_numbers(&logits)) else {
+            let position = run.tokens_done();
+            // What looks for the place needs the room.
+            self.run = None;
+            return Err(self.engine.no_number(position, &self.prompt, &self.tokens, policy));
+        };
+        let first_at = *self.first_at.get_or_insert_with(Instant::now);
+        if self.stats.ttft_ms == 0.0 {
+            self.stats.ttft_ms = (first_at - self.accepted).as_secs_f64() * 1e3;
+        }
+        if self.stop_ids.contains(&next) {
+            return Ok(Some(FinishReason::Stop));
+        }
+        if self.request.stop_at_eos && self.engine.tokenizer.eos_ids().contains(&next) {
+            return Ok(Some(self.end(FinishReason::End, events)));
+        }
+        self.tokens.push(next);
+        if let Some(piece) = self.stream.push(next) {
+            let (piece, stopped) = self.stops.push(&piece);
+            let goes_on = say(&mut self.text, &piece, events);
+            if stopped {
+                return Ok(Some(FinishReason::Stop));
+            }
+            if goes_on.is_break() {
+                return Ok(Some(FinishReason::Cancelled));
+            }
+        }
+        if self.tokens.len() < self.request.max_tokens {
+            run.forward_one(next)?;
+        }
+        Ok(None)
+    }
+
+    /// Says what was held back: half a character, or what might have become a stop text.
+    fn end(&mut self, finish_reason: FinishReason, events: &mut Events) -> FinishReason {
+        let (rest, stopped) = self.stops.push(&self.stream.finish().unwrap_or_default());
+        // The answer ends in any case.
+        let _ = say(&mut self.text, &rest, events);
+        if stopped {
+            return FinishReason::Stop;
+        }
+        let _ = say(&mut self.text, &self.stops.finish(), events);
+        finish_reason
+    }
+}
+
+fn say(text: &mut String, piece: &str, events: &mut Events) -> ControlFlow<()> {
+    text.push_str(piece);
+    if piece.is_empty() { ControlFlow::Continue(()) } else { events(Event::Text(piece)) }
+}

@@ -1,0 +1,301 @@
+//! Several prompts at once: a thread that owns the engine, and takes a step of each in turn.
+//!
+//! A *step* is a chunk of one prompt, or one token of every answer. So a long prompt holds others up for a chunk at most
+//! ([`EngineOptions::chunk_tokens`](super::EngineOptions::chunk_tokens)), and prompts take turns. What answered requests left is
+//! kept for prompts that begin alike, as the turns of a chat do (`prefixes`). Rows of several answers are not multiplied together
+//! yet: each is as fast as its turns let it be.
+
+mod job;
+mod prefixes;
+
+use super::answer::Answer;
+use super::{Engine, EngineError};
+use crate::policy::{AttentionPolicy, PrefillAttention};
+use crate::request::Request;
+use crate::sampling::Sampler;
+use attention::search::Search;
+use job::Job;
+pub use job::{Heard, Ticket};
+use prefixes::{Attended, Prefixes};
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+/// What a [`Service`] holds at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceOptions {
+    /// Requests that are worked on; others wait in the order in which they came.
+    pub max_running: usize,
+    /// Answered requests whose keys and values are kept for prompts that begin alike; they go, the oldest first, where memory is
+    /// needed.
+    pub max_kept: usize,
+}
+
+impl Default for ServiceOptions {
+    fn default() -> Self {
+        Self { max_running: 8, max_kept: 4 }
+    }
+}
+
+/// An engine that answers several requests at once.
+///
+/// ```no_run
+/// use runtime::engine::service::{Heard, Service, ServiceOptions};
+/// use runtime::engine::{Engine, EngineOptions};
+/// use runtime::request::{Event, Request};
+/// use std::ops::ControlFlow;
+///
+/// let engine = Engine::load("model.gguf", &EngineOptions::default(), &mut |_| {})?;
+/// let prompts = ["The capital of France is", "The capital of Spain is"].map(|text| engine.encode(text));
+/// let service = Service::start(engine, ServiceOptions::default());
+/// for (n, prompt) in prompts.into_iter().enumerate() {
+///     service.submit(prompt?, Request::default(), move |heard| {
+///         match heard {
+///             Heard::Event(Event::Text(piece)) => println!("{n}: {piece}"),
+///             Heard::Ended(Err(error)) => eprintln!("{n}: {error}"),
+///             _ => {}
+///         }
+///         ControlFlow::Continue(())
+///     });
+/// }
+/// service.finish(); // what was asked for is answered first
+/// # Ok::<(), runtime::engine::EngineError>(())
+/// ```
+pub struct Service {
+    engine: Arc<Engine>,
+    jobs: Option<Sender<Job>>,
+    owner: Option<JoinHandle<()>>,
+    /// Whether what is under way shall end.
+    stopped: Arc<AtomicBool>,
+}
+
+impl Service {
+    /// Gives the engine to a thread of its own.
+    ///
+    /// # Panics
+    /// When the system has no thread left.
+    pub fn start(engine: Engine, options: ServiceOptions) -> Self {
+        let (jobs, received) = channel();
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (engine, seen) = (Arc::new(engine), stopped.clone());
+        let its = engine.clone();
+        let owner = thread::Builder::new().name("engine".into()).spawn(move || {
+            Owner::new(&its, options, received, &seen).run();
+        });
+        Self { engine, jobs: Some(jobs), owner: Some(owner.expect("a thread for the engine")), stopped }
+    }
+
+    /// The engine, for its tokenizer, template and properties.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Asks for the answer to a prompt. `hear` is called on the engine's thread, in order, and must not wait: whether to go on it
+    /// says as [`Events`](crate::request::Events) do. The last it hears is [`Heard::Ended`].
+    pub fn submit(
+        &self,
+        prompt: Vec<u32>,
+        request: Request,
+        hear: impl FnMut(Heard) -> ControlFlow<()> + Send + 'static,
+    ) -> Ticket {
+        let (job, ticket) = Job::new(prompt, request, Box::new(hear));
+        // It is there until the service is dropped.
+        if let Some(jobs) = &self.jobs {
+            let _ = jobs.send(job);
+        }
+        ticket
+    }
+
+    /// Answers what was asked for, then lets the engine go.
+    pub fn finish(mut self) {
+        self.jobs = None;
+        self.join();
+    }
+
+    fn join(&mut self) {
+        if let Some(owner) = self.owner.take() {
+            // What a panic of that thread said stands on standard error.
+            let _ = owner.join();
+        }
+    }
+}
+
+impl Drop for Service {
+    /// Ends what is under way: it is [cancelled](crate::request::FinishReason::Cancelled).
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.jobs = None;
+        self.join();
+    }
+}
+
+/// The thread's own: who is served, who waits, what is kept.
+struct Owner<'e> {
+    engine: &'e Engine,
+    options: ServiceOptions,
+    jobs: Receiver<Job>,
+    stopped: &'e AtomicBool,
+    waiting: VecDeque<Job>,
+    running: Vec<Running<'e>>,
+    kept: Prefixes<'e>,
+}
+
+/// A request that is worked on.
+struct Running<'e> {
+    job: Job,
+    begun: Begun<'e>,
+}
+
+/// What it takes to answer it.
+struct Begun<'e> {
+    search: Option<Search>,
+    answer: Answer<'e>,
+    attended: Attended,
+    /// Tokens that its cache has room for, and bytes that it takes.
+    capacity: usize,
+    cache_bytes: u64,
+}
+
+impl<'e> Owner<'e> {
+    fn new(engine: &'e Engine, options: ServiceOptions, jobs: Receiver<Job>, stopped: &'e AtomicBool) -> Self {
+        let kept = Prefixes::new(options.max_kept);
+        Self { engine, options, jobs, stopped, waiting: VecDeque::new(), running: Vec::new(), kept }
+    }
+
+    /// Until nobody can ask any more and everything is answered.
+    fn run(&mut self) {
+        while self.listen() {
+            self.admit();
+            self.write();
+            self.read();
+        }
+    }
+
+    /// Takes what was asked for meanwhile; waits for it where there is nothing to do. Whether there is.
+    fn listen(&mut self) -> bool {
+        if self.waiting.is_empty() && self.running.is_empty() {
+            match self.jobs.recv() {
+                Ok(job) => self.waiting.push_back(job),
+                Err(_) => return false,
+            }
+        }
+        self.waiting.extend(self.jobs.try_iter());
+        if self.stopped.load(Ordering::Relaxed) {
+            self.waiting.iter().chain(self.running.iter().map(|running| &running.job)).for_each(Job::cancel);
+        }
+        true
+    }
+
+    /// Begins what there is room for, in the order in which it came.
+    fn admit(&mut self) {
+        let (cancelled, waiting): (VecDeque<_>, _) = self.waiting.drain(..).partition(Job::is_cancelled);
+        self.waiting = waiting;
+        cancelled.into_iter().for_each(Job::ends_unanswered);
+        while self.running.len() < self.options.max_running.max(1) {
+            let Some(mut job) = self.waiting.pop_front() else { return };
+            match self.begin(&job) {
+                Ok(Some(begun)) => {
+                    job.begins(begun.answer.cached_tokens());
+                    self.running.push(Running { job, begun });
+                }
+                Ok(None) => return self.waiting.push_front(job),
+                Err(error) => job.ends(Err(error)),
+            }
+        }
+    }
+
+    /// The answer to a request, no step of it done; nothing where others must end first.
+    fn begin(&mut self, job: &Job) -> Result<Option<Begun<'e>>, EngineError> {
+        let engine = self.engine;
+        let Job { prompt, request, accepted, .. } = job;
+        let sampler = Sampler::new(request.sampling)?.with_repetition_penalty(request.repetition_penalty, prompt)?;
+        let context = engine.config().max_context;
+        let tokens = engine.check_tokens(prompt, request.max_tokens, context)?;
+        let attended = Attended::by(request);
+        let begun = |search, run, sampler, capacity| Begun {
+            search,
+            answer: Answer::new(engine, run, capacity, prompt, request, sampler, *accepted),
+            attended,
+            capacity,
+            cache_bytes: engine.predicted_memory(capacity, false).kv_cache_bytes,
+        };
+        if let Some((run, capacity)) = self.kept.take(prompt, tokens, attended) {
+            let search = engine.search_behind(run.tokens_done(), request, prompt.len())?;
+            engine.check_attention(attention(request, search.as_ref()))?;
+            return Ok(Some(begun(search, run, sampler, capacity)));
+        }
+        let search = engine.search_with_room(request, prompt.len(), tokens)?;
+        engine.check_attention(attention(request, search.as_ref()))?;
+        // As much again, so that the next turn of a chat fits as well; just enough, where memory is scarce.
+        for capacity in [(2 * tokens).min(context), tokens] {
+            if self.has_room(capacity, search.is_some(), capacity == tokens)? {
+                let run = engine.pool.install(|| engine.model.start(prompt.len(), capacity))?;
+                return Ok(Some(begun(search, run, sampler, capacity)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a run of so many tokens has room beside what runs. What is kept makes room where it is `needed`; where that does not
+    /// suffice and nothing runs that could end, it is an error.
+    fn has_room(&mut self, tokens: usize, sparse: bool, needed: bool) -> Result<bool, EngineError> {
+        loop {
+            let of_running: u64 = self.running.iter().map(|running| running.begun.cache_bytes).sum();
+            match self.engine.check_room_beside(self.kept.bytes() + of_running, tokens, sparse) {
+                Ok(()) => return Ok(true),
+                Err(_) if needed && self.kept.forget_oldest() => {}
+                Err(error) if needed && self.running.is_empty() => return Err(error),
+                Err(_) => return Ok(false),
+            }
+        }
+    }
+
+    /// A token of every answer.
+    fn write(&mut self) {
+        for at in (0..self.running.len()).rev() {
+            if !self.running[at].begun.answer.is_reading() {
+                self.step(at);
+            }
+        }
+    }
+
+    /// A chunk of one prompt; the next time another's turn has come.
+    fn read(&mut self) {
+        let Some(at) = self.running.iter().position(|running| running.begun.answer.is_reading()) else { return };
+        if self.step(at) {
+            let behind = self.running.remove(at);
+            self.running.push(behind);
+        }
+    }
+
+    /// The next step of a request; whether there will be another.
+    fn step(&mut self, at: usize) -> bool {
+        let engine = self.engine;
+        let Running { job, begun: Begun { search, answer, .. } } = &mut self.running[at];
+        if job.is_cancelled() {
+            answer.cancel();
+        }
+        let attention = attention(&job.request, search.as_ref());
+        let stepped = engine.pool.install(|| answer.step(attention, &mut |event| job.hear(event)));
+        if matches!(stepped, Ok(ControlFlow::Continue(()))) {
+            return true;
+        }
+        let Running { job, begun } = self.running.remove(at);
+        let Begun { answer, capacity, attended, cache_bytes, .. } = begun;
+        let ended = stepped.map(|_| {
+            let (generation, run) = answer.finish();
+            let held = [job.prompt.as_slice(), &generation.tokens].concat();
+            self.kept.put(run, held, capacity, attended, cache_bytes);
+            generation
+        });
+        job.ends(ended);
+        false
+    }
+}
+
+fn attention<'s>(request: &Request, search: Option<&'s Search>) -> PrefillAttention<'s> {
+    PrefillAttention { receipt: request.receipt, ..PrefillAttention::from(AttentionPolicy::from(search)) }
+}

@@ -1,0 +1,87 @@
+//! One request to a service, and who listens.
+
+use crate::engine::EngineError;
+use crate::request::{Event, FinishReason, Generation, Request, RunStats};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// What a request to a service hears.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // each is made once, and looked at
+pub enum Heard<'a> {
+    /// Work begins.
+    Began {
+        /// Tokens of the prompt whose keys and values are there already.
+        cached_tokens: usize,
+    },
+    /// Progress and text.
+    Event(Event<'a>),
+    /// The answer, or what there was of it when it was cancelled; nothing comes after it. With an error no other request ends.
+    Ended(Result<Generation, EngineError>),
+}
+
+/// Ends a request. To drop it changes nothing.
+#[derive(Clone, Debug)]
+pub struct Ticket(Arc<AtomicBool>);
+
+impl Ticket {
+    /// The request ends with the step under way, or with its layer on a CPU; its memory is free for others then.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+type Hear = Box<dyn FnMut(Heard) -> ControlFlow<()> + Send>;
+
+/// A request.
+pub(super) struct Job {
+    pub prompt: Vec<u32>,
+    pub request: Request,
+    pub accepted: Instant,
+    hear: Hear,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Job {
+    pub fn new(prompt: Vec<u32>, request: Request, hear: Hear) -> (Self, Ticket) {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let ticket = Ticket(cancelled.clone());
+        (Self { prompt, request, accepted: Instant::now(), hear, cancelled }, ticket)
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    pub fn begins(&mut self, cached_tokens: usize) {
+        if (self.hear)(Heard::Began { cached_tokens }).is_break() {
+            self.cancel();
+        }
+    }
+
+    /// Whether to go on.
+    pub fn hear(&mut self, event: Event) -> ControlFlow<()> {
+        if (self.hear)(Heard::Event(event)).is_break() {
+            self.cancel();
+        }
+        if self.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    pub fn ends(mut self, ended: Result<Generation, EngineError>) {
+        // There is nothing left to go on with.
+        let _ = (self.hear)(Heard::Ended(ended));
+    }
+
+    /// It was cancelled while it waited.
+    pub fn ends_unanswered(self) {
+        let stats = RunStats { prompt_tokens: self.prompt.len(), density: 1.0, ..RunStats::default() };
+        let (text, tokens) = (String::new(), Vec::new());
+        self.ends(Ok(Generation { text, tokens, finish_reason: FinishReason::Cancelled, stats }));
+    }
+}

@@ -1,0 +1,231 @@
+//! Several prompts at once: each is answered as alone, whatever becomes of the others. On tiny random models, on every device there is.
+
+mod small_model;
+
+use runtime::engine::service::{Heard, Service, ServiceOptions};
+use runtime::engine::{Engine, EngineError, EngineOptions};
+use runtime::request::{AttentionMode, Device, Event, FinishReason, Generation, Request};
+use serde_json::json;
+use std::ops::ControlFlow;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+const CHUNK: usize = 64;
+
+fn engine(device: Device) -> Option<Engine> {
+    let folder = tempfile::tempdir().unwrap();
+    small_model::write(folder.path());
+    let config = folder.path().join("config.json");
+    let mut fields: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
+    fields["max_position_embeddings"] = json!(2048);
+    std::fs::write(&config, fields.to_string()).unwrap();
+    let options = EngineOptions { device, threads: 2, chunk_tokens: Some(CHUNK), ..EngineOptions::default() };
+    match Engine::load(folder.path().to_str().expect("UTF-8"), &options, &mut |_| {}) {
+        Ok(engine) => Some(engine),
+        Err(error) if device != Device::Cpu => {
+            eprintln!("SKIPPED on {device}: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Ids of bytes.
+fn prompt(seed: u32, len: usize) -> Vec<u32> {
+    (0..len as u32).map(|i| (i * 37 + seed * 11 + i * i * seed) % 256).collect()
+}
+
+fn request(attention: AttentionMode, max_tokens: usize) -> Request {
+    Request { max_tokens, attention, stop_at_eos: false, ..Request::default() }
+}
+
+/// What a listener of a request heard.
+#[derive(Debug)]
+enum Said {
+    Began(usize),
+    Read(usize),
+    Text,
+    Ended(Result<Generation, EngineError>),
+}
+
+/// Hears everything, and goes on.
+fn listener() -> (impl FnMut(Heard) -> ControlFlow<()> + Send + 'static, Receiver<Said>) {
+    let (sender, receiver) = channel();
+    let hear = move |heard: Heard| {
+        let said = match heard {
+            Heard::Began { cached_tokens } => Said::Began(cached_tokens),
+            Heard::Event(Event::Prefill { done_tokens, .. }) => Said::Read(done_tokens),
+            Heard::Event(Event::Text(_)) => Said::Text,
+            Heard::Event(Event::Layer { .. }) => return ControlFlow::Continue(()),
+            Heard::Ended(ended) => Said::Ended(ended),
+        };
+        sender.send(said).unwrap();
+        ControlFlow::Continue(())
+    };
+    (hear, receiver)
+}
+
+/// The end of a request, and everything before it.
+fn end(said: &Receiver<Said>) -> (Vec<Said>, Result<Generation, EngineError>) {
+    let mut before = Vec::new();
+    loop {
+        match said.recv_timeout(Duration::from_secs(60)).expect("an end") {
+            Said::Ended(ended) => {
+                assert!(said.try_recv().is_err(), "nothing comes behind the end");
+                return (before, ended);
+            }
+            other => before.push(other),
+        }
+    }
+}
+
+fn answer(said: &Receiver<Said>) -> Generation {
+    end(said).1.unwrap()
+}
+
+#[test]
+fn answers_are_those_of_each_alone() {
+    for device in [Device::Cpu, Device::Cuda(0)] {
+        let Some(mut alone) = engine(device) else { continue };
+        let lengths = [1, 700, 64, 130, 1200, 65, 300, 63];
+        let asked: Vec<_> = (0..lengths.len())
+            .map(|n| {
+                let mode = [AttentionMode::Dense, AttentionMode::Auto][n % 2];
+                (prompt(n as u32 + 1, lengths[n]), request(mode, 4 + 3 * n))
+            })
+            .collect();
+        let go_on = &mut |_: Event| ControlFlow::Continue(());
+        let wanted: Vec<_> = asked.iter().map(|(ids, request)| alone.generate(ids, request, go_on).unwrap()).collect();
+        for max_running in [1, 3, 8] {
+            let service = Service::start(engine(device).unwrap(), ServiceOptions { max_running, max_kept: 2 });
+            let answers: Vec<_> = (asked.iter())
+                .map(|(ids, request)| {
+                    let (hear, said) = listener();
+                    service.submit(ids.clone(), request.clone(), hear);
+                    said
+                })
+                .collect();
+            service.finish();
+            for (n, (said, wanted)) in answers.iter().zip(&wanted).enumerate() {
+                let (before, ended) = end(said);
+                let got = ended.unwrap();
+                assert_eq!(got.tokens, wanted.tokens, "request {n} of {max_running} at a time on {device}");
+                assert_eq!((&got.text, got.finish_reason), (&wanted.text, wanted.finish_reason));
+                assert_eq!(got.stats.density, wanted.stats.density);
+                assert_eq!(got.stats.prompt_tokens, lengths[n]);
+                let chunks = before.iter().filter(|said| matches!(said, Said::Read(_))).count();
+                assert_eq!(chunks, lengths[n].div_ceil(CHUNK));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_prompt_holds_up_nobody() {
+    let service = Service::start(engine(Device::Cpu).unwrap(), ServiceOptions::default());
+    let (hear, long) = listener();
+    let ticket = service.submit(prompt(1, 2000), request(AttentionMode::Dense, 4), hear);
+    assert!(matches!(long.recv().unwrap(), Said::Began(0)));
+    let (hear, short) = listener();
+    service.submit(prompt(2, 100), request(AttentionMode::Dense, 8), hear);
+    assert_eq!(answer(&short).tokens.len(), 8);
+    // Two chunks of the short one, and eight tokens beside which the long one had a chunk each; its other eighteen come later.
+    let read =
+        long.try_iter().filter_map(|said| if let Said::Read(tokens) = said { Some(tokens) } else { None }).last();
+    assert!(read.is_none_or(|tokens| tokens < 2000), "{read:?}");
+    ticket.cancel();
+    let (_, ended) = end(&long);
+    assert_eq!(ended.unwrap().finish_reason, FinishReason::Cancelled);
+}
+
+#[test]
+fn what_is_cancelled_ends_and_others_do_not() {
+    let service = Service::start(engine(Device::Cpu).unwrap(), ServiceOptions { max_running: 1, max_kept: 0 });
+    let (hear, first) = listener();
+    let ticket = service.submit(prompt(1, 1900), request(AttentionMode::Dense, 100), hear);
+    let (hear, waiting) = listener();
+    service.submit(prompt(2, 100), request(AttentionMode::Dense, 4), hear).cancel();
+    let (hear, last) = listener();
+    service.submit(prompt(3, 100), request(AttentionMode::Dense, 4), hear);
+    let ended = answer(&waiting);
+    assert_eq!((ended.finish_reason, ended.tokens.len()), (FinishReason::Cancelled, 0));
+    assert!(matches!(first.recv().unwrap(), Said::Began(_)));
+    ticket.cancel();
+    assert_eq!(answer(&first).finish_reason, FinishReason::Cancelled);
+    assert_eq!(answer(&last).tokens.len(), 4);
+    // A listener that wants no more is as good as a ticket.
+    let (sender, said) = channel();
+    service.submit(prompt(4, 900), request(AttentionMode::Dense, 4), move |heard| match heard {
+        Heard::Ended(ended) => {
+            sender.send(ended).unwrap();
+            ControlFlow::Continue(())
+        }
+        _ => ControlFlow::Break(()),
+    });
+    assert_eq!(said.recv().unwrap().unwrap().finish_reason, FinishReason::Cancelled);
+}
+
+#[test]
+fn who_asks_wrongly_is_told_and_others_are_answered() {
+    let service = Service::start(engine(Device::Cpu).unwrap(), ServiceOptions::default());
+    let (hear, good) = listener();
+    service.submit(prompt(1, 200), request(AttentionMode::Auto, 4), hear);
+    for (ids, says) in
+        [(vec![1, 999_999], "vocabulary"), (Vec::new(), "the prompt is empty"), (prompt(1, 2050), "context")]
+    {
+        let (hear, bad) = listener();
+        service.submit(ids, request(AttentionMode::Auto, 4), hear);
+        let (before, ended) = end(&bad);
+        let message = ended.unwrap_err().to_string();
+        assert!(before.is_empty() && message.contains(says), "{message}");
+    }
+    assert_eq!(answer(&good).tokens.len(), 4);
+}
+
+#[test]
+fn what_was_read_is_not_read_again() {
+    for device in [Device::Cpu, Device::Cuda(0)] {
+        let Some(mut alone) = engine(device) else { continue };
+        let service = Service::start(engine(device).unwrap(), ServiceOptions::default());
+        let ask = |ids: &[u32], request: Request| {
+            let (hear, said) = listener();
+            service.submit(ids.to_vec(), request, hear);
+            answer(&said)
+        };
+        let first = prompt(1, 600);
+        let answered = ask(&first, request(AttentionMode::Dense, 5));
+        // The next turn of a chat, and a prompt that shares its beginning.
+        let next = [&first[..], &answered.tokens, &prompt(2, 70)].concat();
+        let got = ask(&next, request(AttentionMode::Dense, 5));
+        assert_eq!(got.stats.cached_tokens, 604, "the last token of an answer was never fed back");
+        let branch = [&first[..300], &prompt(3, 200)].concat();
+        let got_branch = ask(&branch, request(AttentionMode::Dense, 5));
+        assert_eq!(got_branch.stats.cached_tokens, 300);
+        let go_on = &mut |_: Event| ControlFlow::Continue(());
+        let dense = request(AttentionMode::Dense, 5);
+        for (ids, got) in [(&next, &got), (&branch, &got_branch)] {
+            assert_eq!(got.tokens, alone.generate(ids, &dense, go_on).unwrap().tokens, "on {device}");
+        }
+        // What was attended sparsely serves nobody who asks for every pair.
+        let sparse = ask(&prompt(9, 400), request(AttentionMode::Sparse, 2));
+        assert_eq!(sparse.stats.cached_tokens, 0);
+        assert_eq!(ask(&prompt(9, 400), request(AttentionMode::Dense, 2)).stats.cached_tokens, 0);
+        assert_eq!(ask(&prompt(9, 400), request(AttentionMode::Sparse, 2)).stats.cached_tokens, 399);
+    }
+}
+
+#[test]
+fn a_service_that_is_dropped_ends_what_it_does() {
+    let service = Service::start(engine(Device::Cpu).unwrap(), ServiceOptions { max_running: 1, max_kept: 1 });
+    let all: Vec<_> = (0..3)
+        .map(|n| {
+            let (hear, said) = listener();
+            service.submit(prompt(n, 1500), request(AttentionMode::Dense, 500), hear);
+            said
+        })
+        .collect();
+    drop(service);
+    for said in &all {
+        assert_eq!(answer(said).finish_reason, FinishReason::Cancelled);
+    }
+}
