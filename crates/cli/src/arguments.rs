@@ -18,6 +18,7 @@ mod model;
 mod numbers;
 mod reproduce;
 mod sampling;
+mod serve;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
@@ -40,6 +41,7 @@ pub use inspect::*;
 pub use model::{GoalArguments, ModelArguments};
 pub use reproduce::*;
 pub use sampling::SamplingArguments;
+pub use serve::Serve;
 
 /// Long prompts start sooner: dynamic sparse prefill attention for open language models.
 #[derive(Parser)]
@@ -84,6 +86,8 @@ pub enum Command {
     Chat(Chat),
     /// Say whether a model and a context fit into memory, here or on a GPU, without loading anything
     Fit(Fit),
+    /// Answer requests over HTTP, as OpenAI's API has them
+    Serve(Serve),
     /// Measure speed
     #[command(subcommand)]
     Bench(BenchCommand),

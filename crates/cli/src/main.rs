@@ -45,6 +45,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Generate(generate) => commands::generate::run(generate),
         Command::Chat(chat) => commands::chat::run(chat),
         Command::Fit(fit) => commands::fit::run(fit),
+        Command::Serve(serve) => commands::serve::run(serve),
         Command::Bench(BenchCommand::Ttft(ttft)) => commands::bench_ttft::run(ttft),
         Command::Bench(BenchCommand::Crossover(crossover)) => commands::bench_crossover::run(crossover),
         Command::Bench(BenchCommand::Overhead(overhead)) => commands::bench_overhead::run(overhead),

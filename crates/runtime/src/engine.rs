@@ -287,6 +287,11 @@ impl Engine {
         self.costs = costs;
     }
 
+    /// Takes prompts in chunks of so many tokens from here on, as [`EngineOptions::chunk_tokens`].
+    pub fn set_chunk_tokens(&mut self, tokens: usize) {
+        self.chunk_tokens = tokens;
+    }
+
     /// The costs that the search reckons with.
     pub fn costs(&self) -> &CostModel {
         &self.costs

@@ -41,6 +41,7 @@ fn request(attention: AttentionMode, max_tokens: usize) -> Request {
 
 /// What a listener of a request heard.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // a few in a test
 enum Said {
     Began(usize),
     Read(usize),

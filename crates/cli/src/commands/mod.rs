@@ -26,3 +26,4 @@ pub mod inspect;
 pub mod man;
 pub mod reproduce;
 pub mod search;
+pub mod serve;

@@ -1,0 +1,42 @@
+//! Flags of `serve`.
+
+use super::ModelArguments;
+use super::numbers::{at_least_one, bytes};
+use clap::Args;
+use std::net::SocketAddr;
+
+#[derive(Args)]
+#[command(
+    after_long_help = "It speaks OpenAI's API: /v1/chat/completions and /v1/completions, streamed or whole, and /v1/models. A request may also say
+`attention` (auto, dense, sparse), `recall` (0.98) or `budget` (\"density=0.1\"); `usage` says what attention computed and kept.
+
+Examples:
+  sparse-accelerate serve --model model.gguf
+  SPARSE_ACCELERATE_API_KEY=secret sparse-accelerate serve --model model.gguf --listen 0.0.0.0:8080
+  curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
+    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is a red panda?\"}], \"stream\": true}'
+
+Ctrl-C ends it once what is under way is answered, another one at once."
+)]
+pub struct Serve {
+    #[command(flatten)]
+    pub model: ModelArguments,
+    /// Address and port to listen at; anyone who reaches it may ask, unless there is a key
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS:PORT", help_heading = "Server")]
+    pub listen: SocketAddr,
+    /// File with the key that requests must carry; the default is the environment's SPARSE_ACCELERATE_API_KEY
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub api_key_file: Option<std::path::PathBuf>,
+    /// Requests that are worked on at a time, in turn
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = at_least_one, help_heading = "Server")]
+    pub max_running: usize,
+    /// Requests that are answered or wait; more are told to come again
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = at_least_one, help_heading = "Server")]
+    pub max_requests: usize,
+    /// Answered requests whose keys and values are kept for prompts that begin alike
+    #[arg(long, default_value_t = 4, value_name = "N", help_heading = "Server")]
+    pub max_kept: usize,
+    /// Bytes of a request, like 16M
+    #[arg(long, default_value = "16M", value_name = "BYTES", value_parser = bytes, help_heading = "Server")]
+    pub max_body: u64,
+}

@@ -1,0 +1,78 @@
+//! A model over HTTP.
+
+use crate::arguments::Serve;
+use crate::{note, progress};
+use anyhow::{Context, ensure};
+use runtime::engine::service::{Service, ServiceOptions};
+use server::{ServerOptions, serve};
+use std::path::Path;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+const KEY: &str = "SPARSE_ACCELERATE_API_KEY";
+/// A prompt holds others up for so many tokens at a time.
+const CHUNK_TOKENS_CPU: usize = 1024;
+const CHUNK_TOKENS_GPU: usize = 8192;
+
+pub fn run(arguments: Serve) -> anyhow::Result<()> {
+    let Serve { model, listen, api_key_file, max_running, max_requests, max_kept, max_body } = arguments;
+    let options = ServerOptions {
+        api_key: api_key(api_key_file.as_deref())?,
+        max_requests,
+        max_body_bytes: usize::try_from(max_body).unwrap_or(usize::MAX),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.context("cannot start threads for connections")?;
+    // The address first: a model takes its time.
+    let listener = runtime.block_on(TcpListener::bind(listen));
+    let listener = listener.with_context(|| format!("cannot listen at {listen}: choose another with --listen"))?;
+    let mut engine = progress::load(&model)?;
+    if model.chunk_tokens.is_none() {
+        engine.set_chunk_tokens(if engine.on_gpu() { CHUNK_TOKENS_GPU } else { CHUNK_TOKENS_CPU });
+    }
+    let name = engine.model_name().to_owned();
+    let device = engine.device_name().to_owned();
+    let service = Service::start(engine, ServiceOptions { max_running, max_kept });
+    runtime.block_on(async {
+        let at = listener.local_addr().context("cannot tell the address")?;
+        let [mut interrupt, mut terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+        let shutdown = async move {
+            let wait = async |signal: &mut std::io::Result<tokio::signal::unix::Signal>| match signal {
+                Ok(signal) => drop(signal.recv().await),
+                Err(_) => std::future::pending().await,
+            };
+            tokio::select! {
+                () = wait(&mut interrupt) => {}
+                () = wait(&mut terminate) => {}
+            }
+            note("Ending once what is under way is answered.");
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = wait(&mut interrupt) => {}
+                    () = wait(&mut terminate) => {}
+                }
+                std::process::exit(130);
+            });
+        };
+        note(&format!("{name} on {device} answers at http://{at}/v1"));
+        serve(listener, service, options, shutdown).await.context("cannot go on listening")
+    })
+}
+
+/// What requests must carry.
+fn api_key(file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let (key, origin) = match file {
+        Some(file) => {
+            let key = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+            (key, file.display().to_string())
+        }
+        None => match std::env::var(KEY) {
+            Ok(key) => (key, KEY.into()),
+            Err(std::env::VarError::NotPresent) => return Ok(None),
+            Err(error) => return Err(error).context(KEY),
+        },
+    };
+    let key = key.trim();
+    ensure!(!key.is_empty(), "the key in {origin} is empty: write one, or serve without");
+    Ok(Some(key.into()))
+}

@@ -1,0 +1,67 @@
+//! A model over HTTP, as the tools of people speak to it: OpenAI's chat completions, completions and models.
+//!
+//! Requests run by [`runtime::engine::service`], several at once. What a client does not wait for is cancelled; what cannot be done is
+//! said in the bodies that OpenAI's clients read.
+//!
+//! ```no_run
+//! use runtime::engine::service::{Service, ServiceOptions};
+//! use runtime::engine::{Engine, EngineOptions};
+//! use server::{ServerOptions, serve};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::load("model.gguf", &EngineOptions::default(), &mut |_| {})?;
+//! let service = Service::start(engine, ServiceOptions::default());
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! serve(listener, service, ServerOptions::default(), std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod answering;
+mod error;
+mod key;
+mod openai;
+mod state;
+
+pub use state::ServerOptions;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use runtime::engine::service::Service;
+use state::State;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Answers requests until `shutdown` is ready; those that came before are answered first.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    service: Service,
+    options: ServerOptions,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let router = router(Arc::new(State::new(service, options)));
+    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+}
+
+fn router(state: Arc<State>) -> Router {
+    let api = Router::new()
+        .route("/v1/chat/completions", post(openai::chat::complete))
+        .route("/v1/completions", post(openai::completions::complete))
+        .route("/v1/models", get(openai::models::list))
+        .route("/v1/models/{*id}", get(openai::models::one))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), key::check));
+    Router::new()
+        .merge(api)
+        .route("/health/live", get(|| async { "live" }))
+        .route("/health/ready", get(|| async { "ready" }))
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(DefaultBodyLimit::max(state.options.max_body_bytes))
+        .with_state(state)
+}

@@ -1,0 +1,8 @@
+//! OpenAI's API.
+
+pub mod chat;
+pub mod completions;
+pub mod models;
+mod parameters;
+mod stream;
+mod usage;

@@ -1,0 +1,54 @@
+//! What all requests share.
+
+use runtime::engine::Engine;
+use runtime::engine::service::Service;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct ServerOptions {
+    /// What requests must carry as `Authorization: Bearer KEY`; nothing lets everybody in who reaches the address.
+    pub api_key: Option<String>,
+    /// Requests that are answered or wait at a time; more are told to come again (429).
+    pub max_requests: usize,
+    /// Bytes of the body of a request.
+    pub max_body_bytes: usize,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self { api_key: None, max_requests: 64, max_body_bytes: 16 << 20 }
+    }
+}
+
+/// The engine, who may ask it, and how many.
+pub(crate) struct State {
+    pub service: Service,
+    pub options: ServerOptions,
+    places: Arc<Semaphore>,
+    /// Seconds since 1970.
+    pub started: u64,
+}
+
+impl State {
+    pub fn new(service: Service, options: ServerOptions) -> Self {
+        let places = Arc::new(Semaphore::new(options.max_requests));
+        Self { service, places, options, started: now() }
+    }
+
+    pub fn engine(&self) -> &Engine {
+        self.service.engine()
+    }
+
+    /// A place for a request, while it lives.
+    pub fn place(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
