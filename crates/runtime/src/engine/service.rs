@@ -1,7 +1,7 @@
 //! Several prompts at once: a thread that owns the engine, and takes a step of each in turn.
 //!
 //! A *step* is a chunk of one prompt, or one token of every answer. So a long prompt holds others up for a chunk at most
-//! ([`EngineOptions::chunk_tokens`](super::EngineOptions::chunk_tokens)), and prompts take turns. What answered requests left is
+//! ([`EngineOptions::chunk_tokens`](super::EngineOptions::chunk_tokens)), prompts take turns, and answers get half of the time. What answered requests left is
 //! kept for prompts that begin alike, as the turns of a chat do (`prefixes`). Rows of several answers are not multiplied together
 //! yet: each is as fast as its turns let it be.
 
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 /// What a [`Service`] holds at a time.
 #[derive(Clone, Copy, Debug)]
@@ -167,11 +168,20 @@ impl<'e> Owner<'e> {
 
     /// Until nobody can ask any more and everything is answered.
     fn run(&mut self) {
+        let mut read_for = Duration::ZERO;
         while self.listen() {
             self.admit();
-            self.write();
+            // Answers get as much time as the chunk before took: short ones end while a long prompt is read.
+            let began = Instant::now();
+            while self.write() && self.is_reading() && began.elapsed() < read_for {}
+            let began = Instant::now();
             self.read();
+            read_for = began.elapsed();
         }
+    }
+
+    fn is_reading(&self) -> bool {
+        self.running.iter().any(|running| running.begun.answer.is_reading())
     }
 
     /// Takes what was asked for meanwhile; waits for it where there is nothing to do. Whether there is.
@@ -253,13 +263,15 @@ impl<'e> Owner<'e> {
         }
     }
 
-    /// A token of every answer.
-    fn write(&mut self) {
+    /// A token of every answer; whether there will be more.
+    fn write(&mut self) -> bool {
+        let mut more = false;
         for at in (0..self.running.len()).rev() {
             if !self.running[at].begun.answer.is_reading() {
-                self.step(at);
+                more |= self.step(at);
             }
         }
+        more
     }
 
     /// A chunk of one prompt; the next time another's turn has come.
