@@ -11,6 +11,7 @@ mod option_names;
 mod progress;
 mod prompt;
 mod ran;
+mod room;
 mod samples;
 mod summary;
 mod table;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
     use arguments::{BenchCommand, Command, EvalCommand};
+    room::check()?;
     match arguments.command {
         Command::Generate(generate) => commands::generate::run(generate),
         Command::Chat(chat) => commands::chat::run(chat),

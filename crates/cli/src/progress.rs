@@ -13,6 +13,7 @@ use runtime::engine::{Engine, LoadProgress};
 use runtime::model_files::{HubProgress, ModelFiles};
 use std::io::{self, Write};
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use crate::arguments::ModelArguments;
@@ -31,8 +32,17 @@ pub fn bar(label: &str, total: u64) -> ProgressBar {
     };
     let style = ProgressStyle::with_template(template).expect("a constant template");
     let bar = ProgressBar::new(total).with_style(style).with_prefix(label.to_string());
-    bar.enable_steady_tick(DRAWN_EVERY);
+    keep_drawing(&bar);
     bar
+}
+
+/// Draws the bar again while a step takes long, by a thread of its own. indicatif panics where the system starts none, and starts one
+/// where nothing is drawn as well: without it a bar moves with its steps.
+fn keep_drawing(bar: &ProgressBar) {
+    let starts_threads = || thread::Builder::new().spawn(|| ()).is_ok_and(|probe| probe.join().is_ok());
+    if !bar.is_hidden() && starts_threads() {
+        bar.enable_steady_tick(DRAWN_EVERY);
+    }
 }
 
 /// Lets `ask` hand over its `total` answers: a bar counts them, and each gets a line above it.
@@ -76,7 +86,7 @@ impl Loading {
         // How much there is to do is not known yet.
         let style = ProgressStyle::with_template("{prefix} {spinner}").expect("a constant template");
         let bar = ProgressBar::new_spinner().with_style(style).with_prefix("loading");
-        bar.enable_steady_tick(DRAWN_EVERY);
+        keep_drawing(&bar);
         Self { bar, file: None, has_layers: false }
     }
 

@@ -547,42 +547,61 @@ fn a_real_model_answers_and_refuses_what_it_cannot_hold() {
     refuses(run(&["generate", "--model", cut.to_str().expect("UTF-8"), "--prompt", "x"]), 1, &["truncated or corrupt"]);
 }
 
-/// Threads of a model are those of `--threads` or of the cores, whatever the variable says that rayon reads.
-#[test]
-fn absurd_numbers_of_threads_are_refused_or_not_heard() {
-    let many = ["--threads", "100000"];
-    let out = tempfile::tempdir().expect("a folder");
-    let file = out.path().join("calibration.json");
-    let calibrate = ["calibrate", "--device", "cpu", "--out", file.to_str().expect("UTF-8")];
-    refuses(run(&[&calibrate[..], &many].concat()), 2, &["--threads", "expected at most"]);
-    let Some(path) = default_model() else { return };
-    let generate = ["generate", "--model", path.to_str().expect("UTF-8"), "--prompt", "x", "--max-tokens", "1"];
-    refuses(run(&[&generate[..], &many].concat()), 2, &["--threads", "expected at most"]);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sparse-accelerate"));
-    command.args(generate).env("CUDA_VISIBLE_DEVICES", "").env("RAYON_NUM_THREADS", "100000");
-    assert!(command.output().expect("it ends").status.success());
+/// The program with so many addresses, where rayon would start a hundred thousand threads if it were let.
+#[cfg(target_os = "linux")]
+fn run_within(limit_mib: u64, arguments: &[&str]) -> Output {
+    let mut shell = Command::new("sh");
+    let limited = format!("ulimit -v {}; exec \"$0\" \"$@\"", limit_mib << 10);
+    shell.args(["-c", &limited, env!("CARGO_BIN_EXE_sparse-accelerate")]).args(arguments);
+    shell.env("CUDA_VISIBLE_DEVICES", "").env("RAYON_NUM_THREADS", "100000").output().expect("it ends")
 }
 
-/// From too few for the head of a file, over too few for its weights, to enough.
+/// Threads are those of `--threads` or of the cores, whatever the variable says that rayon reads: as many as that have no room in 2 GiB.
+#[cfg(target_os = "linux")]
+#[test]
+fn absurd_numbers_of_threads_are_refused_or_not_heard() {
+    let out = tempfile::tempdir().expect("a folder");
+    let file = out.path().join("calibration.json");
+    let calibrate = ["calibrate", "--device", "cpu", "--head-dim", "64", "--out", file.to_str().expect("UTF-8")];
+    let many = ["--threads", "100000"];
+    refuses(run(&[&calibrate[..], &many].concat()), 2, &["--threads", "expected at most"]);
+    assert!(run_within(2048, &calibrate).status.success());
+    let calibration: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect("written")).expect("JSON");
+    let cores = std::thread::available_parallelism().expect("known").get() as u64;
+    assert_eq!(calibration["cpu"]["threads"], cores);
+    let Some(path) = default_model() else { return };
+    let model = ["--model", path.to_str().expect("UTF-8")];
+    for command in [
+        &["generate", "--prompt", "x", "--max-tokens", "1"][..],
+        &["bench", "ttft", "--lengths", "16", "--runs", "1"],
+        &["eval", "passkey", "--lengths", "600", "--samples", "1"],
+    ] {
+        let command = [command, &model].concat();
+        refuses(run(&[&command[..], &many].concat()), 2, &["--threads", "expected at most"]);
+        let output = run_within(2048, &command);
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// From too few for the program itself, over too few for the head of a file and for its weights, to enough.
 #[cfg(target_os = "linux")]
 #[test]
 fn any_limit_on_addresses_ends_in_an_answer_or_an_error() {
     let Some(path) = default_model() else { return };
-    let ask = |limit_kib: u64| {
-        let mut shell = Command::new("sh");
-        shell.args([
-            "-c",
-            &format!("ulimit -v {limit_kib}; exec \"$0\" \"$@\""),
-            env!("CARGO_BIN_EXE_sparse-accelerate"),
-        ]);
-        shell.args(["generate", "--prompt", "x", "--max-tokens", "1", "--threads", "2", "--model"]).arg(&path);
-        shell.env("CUDA_VISIBLE_DEVICES", "").env("RAYON_NUM_THREADS", "64").output().expect("it ends")
-    };
-    refuses(ask(48 << 10), 1, &["its head needs", "ulimit -v"]);
-    for limit_mib in [60, 100, 140] {
-        refuses(ask(limit_mib << 10), 1, &["needs", "are available"]);
+    let model = ["--model", path.to_str().expect("UTF-8")];
+    let generate = [&["generate", "--prompt", "x", "--max-tokens", "1", "--threads", "2"][..], &model].concat();
+    // Below, the system ends the program before it begins.
+    let begins = (8..).find(|&limit| run_within(limit, &["--version"]).status.success()).expect("some limit suffices");
+    for limit in begins..begins + 7 {
+        for command in [&generate, &[&["fit", "--context", "9"][..], &model].concat(), &vec!["doctor"]] {
+            refuses(run_within(limit, command), 1, &["to begin takes 8.0 MiB", "ulimit -v"]);
+        }
     }
-    assert!(ask(2 << 20).status.success());
+    refuses(run_within(begins + 20, &generate), 1, &["its head needs", "ulimit -v"]);
+    for limit in [60, 100, 140] {
+        refuses(run_within(limit, &generate), 1, &["needs", "are available"]);
+    }
+    assert!(run_within(2 << 10, &generate).status.success());
 }
 
 #[test]

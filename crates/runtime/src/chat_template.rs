@@ -1,12 +1,14 @@
 //! A chat as the model was trained to read it: the Jinja template that comes with the model.
 
 mod bounds;
+mod escapes;
 mod generation_tag;
 mod guard;
 mod inputs;
 mod json;
 mod methods;
 mod python_text;
+mod strictness;
 
 pub use inputs::ChatInputs;
 
@@ -79,6 +81,7 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(methods::python_method);
         environment.add_filter("tojson", json::to_json);
         bounds::bound(&mut environment);
+        strictness::add_functions(&mut environment);
         environment.add_test("iterable", is_iterable);
         environment.add_test("sequence", is_sequence);
         environment.add_function("raise_exception", refuse);
@@ -86,6 +89,8 @@ impl ChatTemplate {
         let longest_text = bounds::longest_text(source);
         // Jinja knows one end of a line.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        strictness::check(&source)?;
+        let source = escapes::with_python_escapes(&source)?;
         let source = methods::with_reversals(&source);
         let source = guard::guarded(&generation_tag::without_generation_tags(&source))?;
         let environment = bounds::with_deep_stack(bounds::COMPILE_TIME, move || {

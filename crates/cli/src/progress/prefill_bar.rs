@@ -30,7 +30,7 @@ impl PrefillBar {
         let bar = ProgressBar::new(total as u64).with_style(style).with_prefix(label.to_string());
         let (began, estimate) = (Instant::now(), PrefillEstimate::new(pair_over_token(config), total));
         let estimate = Arc::new(Mutex::new(estimate));
-        let drawing = (!bar.is_hidden()).then(|| {
+        let start_drawing = || {
             let (sender, ended) = mpsc::channel();
             let (bar, estimate) = (bar.clone(), estimate.clone());
             let draw = move || {
@@ -41,8 +41,10 @@ impl PrefillBar {
                     bar.set_position(estimate.tokens(now) as u64);
                 }
             };
-            (sender, thread::spawn(draw))
-        });
+            // Where the system starts no thread there is no bar.
+            thread::Builder::new().spawn(draw).ok().map(|thread| (sender, thread))
+        };
+        let drawing = if bar.is_hidden() { None } else { start_drawing() };
         Self { bar, began, estimate, drawing }
     }
 

@@ -164,7 +164,7 @@ fn guard_loop<'s>(
 }
 
 /// For each opening bracket the token that closes it.
-fn closing(source: &str, tokens: &[Token]) -> Vec<Option<usize>> {
+pub(super) fn closing(source: &str, tokens: &[Token]) -> Vec<Option<usize>> {
     let (mut closing, mut open) = (vec![None; tokens.len()], Vec::new());
     for (n, token) in tokens.iter().enumerate() {
         match &source[token.clone()] {
