@@ -624,9 +624,7 @@ impl Engine {
                 }
             };
             let first_at = *first_at.get_or_insert_with(Instant::now);
-            if stats.ttft_ms == 0.0 {
-                stats.ttft_ms = (first_at - accepted).as_secs_f64() * 1e3;
-            }
+            stats.ttft_ms.get_or_insert((first_at - accepted).as_secs_f64() * 1e3);
             if request.stop_at_eos && tokenizer.eos_ids().contains(&next) || stop_ids.contains(&next) {
                 break if stop_ids.contains(&next) { FinishReason::Stop } else { FinishReason::End };
             }
