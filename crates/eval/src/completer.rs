@@ -15,6 +15,13 @@ pub trait Completer {
     fn can_chat(&self) -> bool;
     /// Token ids of a chat, as the model's template writes it, and of what the model's turn opens with.
     fn encode_chat(&self, messages: &[Message], opening: &str) -> Result<Vec<u32>, EngineError>;
+    /// Whether prompts of so many tokens can have what `request` asks attention for.
+    ///
+    /// # Errors
+    /// When its goal is none for them: a budget that no plan keeps.
+    fn check_goal(&self, _request: &Request, _prompt_tokens: usize) -> Result<(), EngineError> {
+        Ok(())
+    }
     /// Counts the most memory held anew, for what is run next.
     fn forget_peak_memory(&mut self) {}
     /// Runs a prompt to the end.
@@ -36,6 +43,10 @@ impl Completer for Engine {
 
     fn encode_chat(&self, messages: &[Message], opening: &str) -> Result<Vec<u32>, EngineError> {
         self.encode_opened_chat(messages, opening)
+    }
+
+    fn check_goal(&self, request: &Request, prompt_tokens: usize) -> Result<(), EngineError> {
+        self.search(request, prompt_tokens).map(drop)
     }
 
     fn forget_peak_memory(&mut self) {

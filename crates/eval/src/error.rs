@@ -79,7 +79,10 @@ pub enum EvalError {
         /// Tokens at which it stopped growing.
         tokens: usize,
     },
-    /// A task whose prompt cannot be written.
+    /// A run that ended within its prompt.
+    #[error("the model made no token, so there is no time to the first one: ask for at least one, and let the run end")]
+    NoToken,
+    /// A task whose prompt cannot be written, or not be read by the goal.
     #[error("the prompt of {task} at {length} tokens")]
     Task {
         /// The task.

@@ -265,8 +265,8 @@ pub struct RunStats {
     pub cached_tokens: usize,
     /// New tokens.
     pub generated_tokens: usize,
-    /// Request accepted to first token.
-    pub ttft_ms: f64,
+    /// Request accepted to first token, an end token included; nothing where the run ended before it.
+    pub ttft_ms: Option<f64>,
     /// Prefill alone.
     pub prefill_ms: f64,
     /// Part of the prefill spent finding patterns (wall time).

@@ -6,6 +6,7 @@ use eval::bench::ablation::{Ablation, Findings, Row, page};
 use eval::results::Meta;
 use runtime::request::Goal;
 use serde::Serialize;
+use std::path::Path;
 
 #[derive(Serialize)]
 struct Results<'a> {
@@ -29,8 +30,15 @@ pub fn run(arguments: EvalAblation) -> anyhow::Result<()> {
     let findings = ablation.run(&mut engine, &mut kept, &mut || bar.inc(1))?;
     bar.finish_and_clear();
     print(&findings.rows)?;
-    json_file::write_text(&arguments.html, || page(engine.model_name(), &arguments.goal.to_string(), &findings))?;
+    let data = beside(arguments.html.as_deref(), arguments.json.as_deref());
+    json_file::write_text(&arguments.html, || page(engine.model_name(), &arguments.goal.to_string(), &findings, data))?;
     json_file::write(&arguments.json, &Results { meta, goal, findings: &findings })
+}
+
+/// Name of the file of numbers, where it is in the folder of the page.
+fn beside<'a>(page: Option<&Path>, numbers: Option<&'a Path>) -> Option<&'a str> {
+    let numbers = numbers.filter(|numbers| page.is_some_and(|page| page.parent() == numbers.parent()));
+    numbers.and_then(|numbers| numbers.file_name()?.to_str())
 }
 
 fn print(rows: &[Row]) -> std::io::Result<()> {
@@ -42,4 +50,20 @@ fn print(rows: &[Row]) -> std::io::Result<()> {
         .collect();
     let header: Vec<&str> = ["variant", "text", "length"].into_iter().chain(Row::HEADER).collect();
     table::print(&header, &cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_linked_from_the_page_beside_them_only() {
+        let beside =
+            |page: Option<&str>, numbers: Option<&'static str>| beside(page.map(Path::new), numbers.map(Path::new));
+        assert_eq!(beside(Some("out/a.html"), Some("out/b.json")), Some("b.json"));
+        assert_eq!(beside(Some("a.html"), Some("b.json")), Some("b.json"));
+        assert_eq!(beside(Some("out/a.html"), Some("b.json")), None);
+        assert_eq!(beside(Some("a.html"), None), None);
+        assert_eq!(beside(None, Some("b.json")), None);
+    }
 }

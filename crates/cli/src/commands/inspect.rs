@@ -9,6 +9,9 @@ use runtime::request::{Goal, RunStats};
 use serde::Serialize;
 use std::io::{self, Write};
 
+/// Name of the file of numbers beside the page.
+const DATA: &str = "inspect.json";
+
 #[derive(Serialize)]
 struct Results<'a> {
     meta: Meta,
@@ -22,7 +25,7 @@ pub fn run(arguments: arguments::Inspect) -> anyhow::Result<()> {
     let folder = &arguments.out;
     let text = prompt::read(arguments.prompt.as_deref(), arguments.prompt_file.as_deref())?;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let (html, json) = (Some(folder.join("index.html")), Some(folder.join("inspect.json")));
+    let (html, json) = (Some(folder.join("index.html")), Some(folder.join(DATA)));
     json_file::check(&html)?;
     let mut engine = progress::load(&arguments.model)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
@@ -56,6 +59,7 @@ pub fn run(arguments: arguments::Inspect) -> anyhow::Result<()> {
         tokens: ids.len(),
         goal: &arguments.goal.to_string(),
         pool: inspect.pool,
+        data: DATA,
     };
     json_file::write(&json, &Results { meta, prompt: &source, goal: inspect.goal, stats: &stats, heads: &views })?;
     json_file::write_text(&html, || page(&about, &views))?;

@@ -145,6 +145,10 @@ impl Ablation {
                 return Err(EvalError::Nothing(what));
             }
         }
+        // All of them first: a budget that is too small for one is told before hours of others.
+        for &length in &self.lengths {
+            engine.search_for(self.goal, length)?;
+        }
         let mut findings = Findings::default();
         for (index, (name, text)) in self.texts.iter().enumerate() {
             let ids = engine.encode(text)?;
@@ -290,7 +294,7 @@ mod tests {
             [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
         );
         assert!(atlas.iter().all(|row| row.pattern != "dense" && row.density < 1.0));
-        let page = super::page("<model>", "a recall of 0.8", &Findings { rows: vec![all, dense], atlas });
+        let page = super::page("<model>", "a recall of 0.8", &Findings { rows: vec![all, dense], atlas }, None);
         assert!(page.contains("&lt;model&gt;") && page.contains("noise, 3000 tokens") && page.contains("head 1: "));
     }
 

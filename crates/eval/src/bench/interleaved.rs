@@ -41,6 +41,10 @@ impl<'a, M: Completer> Interleaved<'a, M> {
         if runs == 0 {
             return Err(EvalError::Nothing("the number of runs"));
         }
+        // All of them first: a goal that one cannot have is told before the others have run.
+        for &(length, attention) in cases {
+            self.model.check_goal(&self.request(attention), length)?;
+        }
         let mut stats = vec![Vec::new(); cases.len()];
         for round in 0..runs {
             for step in 0..cases.len() {
@@ -52,11 +56,16 @@ impl<'a, M: Completer> Interleaved<'a, M> {
         Ok(stats)
     }
 
+    fn request(&self, attention: AttentionMode) -> Request {
+        Request { max_tokens: 1, attention, goal: self.goal, ..Request::default() }
+    }
+
     fn run(&mut self, (length, attention): Case) -> Result<RunStats, EvalError> {
-        let request = Request { max_tokens: 1, attention, goal: self.goal, ..Request::default() };
+        let request = self.request(attention);
         // Without, every run would show what the longest before it held.
         self.model.forget_peak_memory();
-        Ok(self.model.complete(&self.text[..length], &request)?.stats)
+        let stats = self.model.complete(&self.text[..length], &request)?.stats;
+        if stats.ttft_ms.is_some() { Ok(stats) } else { Err(EvalError::NoToken) }
     }
 }
 
@@ -75,7 +84,7 @@ pub(super) fn prompt(model: &impl Completer, lengths: &[usize]) -> Result<Vec<u3
 
 /// Times to first token, by round.
 pub(super) fn ttft_ms(runs: &[RunStats]) -> Vec<f64> {
-    runs.iter().map(|run| run.ttft_ms).collect()
+    runs.iter().map(|run| run.ttft_ms.expect("`Interleaved` keeps no run without a token")).collect()
 }
 
 /// Fails where an interval would mean nothing.

@@ -35,7 +35,7 @@ impl<F: Fn(usize, AttentionMode, usize) -> f64> Completer for ScriptedTimes<F> {
     }
 
     fn complete(&mut self, prompt: &[u32], request: &Request) -> Result<Generation, EngineError> {
-        let ttft_ms = (self.ttft_ms)(prompt.len(), request.attention, self.runs);
+        let ttft_ms = Some((self.ttft_ms)(prompt.len(), request.attention, self.runs));
         self.runs += 1;
         let stats = RunStats { prompt_tokens: prompt.len(), density: 1.0, ttft_ms, ..RunStats::default() };
         Ok(Generation { text: String::new(), tokens: Vec::new(), finish_reason: FinishReason::End, stats })

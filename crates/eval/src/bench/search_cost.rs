@@ -53,10 +53,12 @@ impl SearchCost {
         }
         let text = prompt(engine, &self.lengths)?;
         let mut measured: Vec<Vec<RunStats>> = vec![Vec::new(); self.lengths.len()];
+        // All of them first: a budget that is too small for one is told before the others have run.
+        let searches = self.lengths.iter().map(|&length| engine.search_for(self.goal, length));
+        let searches = searches.collect::<Result<Vec<_>, _>>()?;
         for _ in 0..self.runs {
-            for (&length, measured) in self.lengths.iter().zip(&mut measured) {
-                let search = engine.search_for(self.goal, length)?;
-                measured.push(engine.prefill_with(&text[..length], AttentionPolicy::Search(&search))?);
+            for ((&length, search), measured) in self.lengths.iter().zip(&searches).zip(&mut measured) {
+                measured.push(engine.prefill_with(&text[..length], AttentionPolicy::Search(search))?);
                 done();
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Each round runs every length with every attention mode before the next round begins, every other one backwards.
 
-use super::interleaved::{Case, Interleaved};
+use super::interleaved::{Case, Interleaved, ttft_ms};
 use crate::statistics::Spread;
 use crate::{Completer, EvalError};
 use runtime::request::{AttentionMode, Goal};
@@ -77,7 +77,7 @@ impl Ttft {
                 Row {
                     length,
                     attention,
-                    ttft_ms: spread(|run| run.ttft_ms),
+                    ttft_ms: Spread::of(ttft_ms(runs)).expect("at least one run"),
                     speedup_vs_dense: None,
                     search_ms: spread(|run| run.search_ms).median,
                     attention_ms: spread(|run| run.attention_ms).median,

@@ -1,7 +1,7 @@
 //! The page to browse.
 
 use super::{HeadView, Mark, Pool};
-use crate::report::{HeatMap, Page, Svg, escape};
+use crate::report::{HeatMap, Page, Svg, Word, escape};
 
 /// What the page is about.
 #[derive(Clone, Debug)]
@@ -16,10 +16,16 @@ pub struct Source<'a> {
     pub goal: &'a str,
     /// How pairs became cells.
     pub pool: Pool,
+    /// Name of the file beside the page that has its numbers.
+    pub data: &'a str,
 }
 
-/// Of each [`Mark`].
-const MARK_COLOURS: [[u8; 4]; 4] = [[0, 0, 0, 0], [230, 120, 0, 120], [0, 150, 130, 70], [40, 90, 230, 80]];
+/// Of each [`Mark`]. In grey they differ as well: the less is kept, the nearer to the paper.
+const MARK_COLOURS: [[u8; 4]; 4] = [[0, 0, 0, 0], [225, 90, 0, 150], [0, 150, 130, 100], [80, 120, 255, 45]];
+
+/// Words that the page uses.
+const WORDS: [Word; 8] =
+    [Word::Head, Word::Pattern, Word::Block, Word::Column, Word::Centre, Word::Chunk, Word::Density, Word::Recall];
 
 impl HeadView {
     /// The attention of the head with its plan over it.
@@ -76,6 +82,8 @@ pub fn page(source: &Source, views: &[HeadView]) -> String {
     page.heading("figures", "Figures");
     let rows: Vec<Vec<String>> = views.iter().map(row).collect();
     page.table(&["layer", "head", "pattern", "density", "recall", "estimated", "worst twentieth"], &rows);
+    page.glossary(&WORDS);
+    page.sources(Some(source.data));
     page.finish()
 }
 
@@ -98,7 +106,7 @@ fn key() -> String {
         let [r, g, b, opacity] = MARK_COLOURS[mark as usize];
         let opacity = opacity as f64 / 255.0;
         format!(
-            "<span><span class=\"key\" style=\"background:rgb({r} {g} {b} / {opacity:.2})\"></span> {}</span>",
+            "<span class=\"entry\"><span class=\"key\" style=\"background:rgb({r} {g} {b} / {opacity:.2})\"></span> {}</span>",
             escape(what)
         )
     };
@@ -116,7 +124,17 @@ fn key() -> String {
 mod tests {
     use super::super::PooledMap;
     use super::*;
+    use crate::report::{PAPER_COLOURS, lightness, over};
     use attention::pattern::HeadPattern;
+
+    #[test]
+    fn marks_differ_in_grey() {
+        for paper in PAPER_COLOURS {
+            let mut seen = MARK_COLOURS.map(|colour| lightness(over(colour, paper)));
+            seen.sort_by(f64::total_cmp);
+            assert!(seen.windows(2).all(|pair| pair[1] - pair[0] >= 8.0), "{seen:?} on {paper:?}");
+        }
+    }
 
     #[test]
     fn a_page_has_every_head_and_escapes_names() {
@@ -130,12 +148,23 @@ mod tests {
             exact_recall_p5: 0.5,
             map: PooledMap::new(700, Pool::Max),
         };
-        let source =
-            Source { model: "<b>model</b>", prompt: "a&b.txt", tokens: 700, goal: "recall 0.98", pool: Pool::Max };
+        let source = Source {
+            model: "<b>model</b>",
+            prompt: "a&b.txt",
+            tokens: 700,
+            goal: "recall 0.98",
+            pool: Pool::Max,
+            data: "inspect.json",
+        };
         let html = page(&source, &[view(1, 0), view(1, 2), view(5, 0)]);
         assert!(!html.contains("<b>model") && html.contains("a&amp;b.txt"));
-        assert_eq!((html.matches("<figure ").count(), html.matches("<h2 ").count()), (3, 3));
-        for text in ["id=\"layer-1-head-2\"", "window 512 + 64 columns; density 0.250, recall 0.910", "2 keys"] {
+        assert_eq!((html.matches("<figure ").count(), html.matches("<h2 ").count()), (3, 5));
+        for text in [
+            "id=\"layer-1-head-2\"",
+            "window 512 + 64 columns; density 0.250, recall 0.910",
+            "2 keys",
+            "href=\"./inspect.json\"",
+        ] {
             assert!(html.contains(text), "{text}");
         }
     }

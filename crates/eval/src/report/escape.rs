@@ -1,4 +1,4 @@
-//! Text inside HTML and SVG.
+//! Text and addresses inside HTML and SVG.
 
 /// `text` as content or attribute value of HTML and XML. Characters that XML cannot hold become U+FFFD.
 ///
@@ -20,4 +20,21 @@ pub fn escape(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// Address of a file beside the page.
+///
+/// ```
+/// assert_eq!(eval::report::href("50% of it.json"), "./50%25%20of%20it.json");
+/// ```
+pub fn href(file: &str) -> String {
+    let mut address = String::from("./");
+    for byte in file.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => address.push(char::from(byte)),
+            // What else a name may hold has a meaning of its own in addresses or in HTML.
+            _ => address.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    address
 }

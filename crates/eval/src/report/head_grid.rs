@@ -1,5 +1,6 @@
 //! Every head of a model at a glance: layers down, heads across.
 
+use super::palette::of_pattern;
 use super::{Svg, escape};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -33,7 +34,10 @@ impl HeadGrid<'_> {
         cells.iter().for_each(|cell| *count.entry(&cell.pattern).or_default() += 1);
         let entry = |(pattern, heads): (&str, usize)| {
             let name = escape(&pattern.replace('_', "-"));
-            format!("<span class=\"key\" style=\"background:var(--{})\"></span> {name} ({heads})", escape(pattern))
+            format!(
+                "<span class=\"entry\"><span class=\"key\" style=\"background:{}\"></span> {name} ({heads})</span>",
+                of_pattern(pattern)
+            )
         };
         format!("<p>{}</p>\n", count.into_iter().map(entry).collect::<Vec<_>>().join(" &nbsp; "))
     }
@@ -47,10 +51,10 @@ impl HeadGrid<'_> {
         for HeadCell { layer, head, pattern, density, label } in self.0 {
             let (x, y, side) = (MARGIN + head * CELL, MARGIN + layer * CELL, CELL - 2);
             let filled = side as f64 * density.clamp(0.0, 1.0);
-            let (top, label, pattern) = ((y + side) as f64 - filled, escape(label), escape(pattern));
+            let (top, label, pattern) = ((y + side) as f64 - filled, escape(label), of_pattern(pattern));
             add(format_args!(
                 "<g><title>{label}</title><rect class=\"cell\" x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\"/>\
-                 <rect x=\"{x}\" y=\"{top:.2}\" width=\"{side}\" height=\"{filled:.2}\" style=\"fill:var(--{pattern})\"/></g>"
+                 <rect x=\"{x}\" y=\"{top:.2}\" width=\"{side}\" height=\"{filled:.2}\" style=\"fill:{pattern}\"/></g>"
             ));
         }
         let middle = MARGIN + CELL / 2 - 1;
@@ -83,7 +87,7 @@ mod tests {
         let cells = [cell(0, 0, "dense", 1.0), cell(0, 1, "triangular", 0.25), cell(1, 1, "triangular", 0.5)];
         let svg = HeadGrid(&cells).draw().inline().to_string();
         assert_eq!((svg.matches("<title>&lt;&amp;&gt;</title>").count(), svg.matches("<rect").count()), (3, 6));
-        assert!(svg.contains("height=\"4.50\" style=\"fill:var(--triangular)\""), "{svg}");
+        assert!(svg.contains("height=\"4.50\" style=\"fill:var(--triangular, var(--ink))\""), "{svg}");
         assert!(HeadGrid::key(&cells).contains("triangular (2)"));
     }
 }

@@ -75,20 +75,33 @@ fn shade(value: f32, top: f32) -> u8 {
     (255.0 * (1.0 + (value / top).log10() / DECADES)).clamp(0.0, 255.0) as u8
 }
 
-/// Greys, so that colour is left to the plan: from nothing to black, which a dark theme turns to white.
+/// Black of growing opacity, which a dark theme turns to white: on either paper more is further from it, and colour is left to
+/// the plan.
 fn shades() -> Vec<[u8; 4]> {
-    (0..=255).map(|n| [255 - n, 255 - n, 255 - n, if n == 0 { 0 } else { 255 }]).collect()
+    (0..=255).map(|n| [0, 0, 0, n]).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::{PAPER_COLOURS, lightness, over};
 
     #[test]
     fn shades_are_logarithmic_and_get_darker() {
         assert_eq!((shade(1.0, 1.0), shade(0.0, 1.0), shade(1e-9, 1.0), shade(1.0, 0.0)), (255, 0, 0, 0));
         assert_eq!(shade(0.2 * 1e-2, 0.2), (255.0 * 2.0 / 4.0) as u8);
-        assert_eq!((shades().len(), shades()[0], shades()[255]), (256, [255, 255, 255, 0], [0, 0, 0, 255]));
+        assert_eq!((shades().len(), shades()[0], shades()[255]), (256, [0, 0, 0, 0], [0, 0, 0, 255]));
+    }
+
+    #[test]
+    fn more_attention_is_darker_and_in_a_dark_theme_lighter() {
+        let [light, dark] = PAPER_COLOURS;
+        let inverted = |[r, g, b, opacity]: [u8; 4]| [255 - r, 255 - g, 255 - b, opacity];
+        for pair in shades().windows(2) {
+            assert!(lightness(over(pair[0], light)) > lightness(over(pair[1], light)), "{pair:?}");
+            let [less, more] = [pair[0], pair[1]].map(inverted);
+            assert!(lightness(over(less, dark)) < lightness(over(more, dark)), "{pair:?}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl Svg {
 
     /// As a file of its own, with the style inside.
     pub fn to_file(&self) -> String {
-        let style = include_str!("style.css");
+        let style = super::style();
         let start = self.0.find('>').map_or(0, |end| end + 1);
         let (open, rest) = self.0.split_at(start);
         format!(

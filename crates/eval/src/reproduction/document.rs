@@ -1,7 +1,7 @@
 //! A report in two forms at once.
 
 use super::Report;
-use crate::report::{Page, Svg, escape};
+use crate::report::{DOCUMENTS, PAPERS, Page, Svg, Word, escape, href};
 use std::fmt::Write;
 
 /// HTML and Markdown in the making.
@@ -50,8 +50,19 @@ impl Document {
 
     /// A link to a file beside the report.
     pub(super) fn link(&mut self, file: &str, text: &str) {
-        self.page.markup(&format!("<p><a href=\"{}\">{}</a></p>\n", escape(file), escape(text)));
+        self.page.markup(&format!("<p><a href=\"{}\">{}</a></p>\n", href(file), escape(text)));
         self.add(format_args!("\n[{text}]({file})\n"));
+    }
+
+    /// What words of the report mean, and what it rests on.
+    pub(super) fn end(&mut self, words: &[Word]) {
+        self.page.glossary(words);
+        self.add(format_args!("\n## Words\n\n"));
+        words.iter().for_each(|word| self.add(format_args!("- **{}**: {}\n", word.term(), word.meaning())));
+        self.page.sources(None);
+        self.add(format_args!("\n## Sources\n\n"));
+        PAPERS.iter().for_each(|(what, address)| self.add(format_args!("- [{what}]({address})\n")));
+        self.add(format_args!("- {DOCUMENTS}\n"));
     }
 
     pub(super) fn command(&mut self, command: &[String]) {

@@ -8,6 +8,7 @@ mod document;
 mod sections;
 
 use crate::EvalError;
+use crate::report::Word;
 use document::Document;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -39,6 +40,24 @@ pub struct Report {
     pub markdown: String,
 }
 
+/// Words that the report uses.
+const WORDS: [Word; 14] = [
+    Word::Ttft,
+    Word::Mode,
+    Word::Search,
+    Word::Head,
+    Word::Pattern,
+    Word::Column,
+    Word::Centre,
+    Word::Density,
+    Word::Recall,
+    Word::Error,
+    Word::Nll,
+    Word::Exponent,
+    Word::Interval,
+    Word::Mcnemar,
+];
+
 /// Writes the report of the steps that are done, from their files in `folder`.
 ///
 /// # Errors
@@ -65,11 +84,13 @@ pub fn report(model: &str, folder: &Path, steps: &[Step]) -> Result<Report, Eval
             Ok(text) if step.seconds.is_some() => {
                 let wrong = |source| EvalError::ResultFile { path: path.clone(), source };
                 sections::write(&step.name, &text, &mut document).map_err(wrong)?;
+                document.link(&step.file(), &format!("The numbers: {}", step.file()));
             }
             _ => document.paragraph("Not measured yet."),
         }
         document.command(&step.command);
     }
+    document.end(&WORDS);
     Ok(document.finish())
 }
 

@@ -48,6 +48,10 @@ fn what_is_there_is_told_and_what_is_not_is_said() {
             "from 1360 tokens on (95%: the shortest length tried to none of the lengths tried)",
             "Of 2 prompts sparse attention lost 1 that dense answered, and won 0",
             "Not measured yet.",
+            "Words",
+            "Pairs that were computed, over the pairs",
+            "https://arxiv.org/abs/2407.02490",
+            "The numbers: ttft.json",
             "Measured on cpu (x), with version 0.1.0, commit 0123456789ab, from 2026-01-31T12:00:00Z on.",
         ] {
             assert!(text.contains(said), "{said}: {text}");

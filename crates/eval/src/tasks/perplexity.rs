@@ -85,6 +85,13 @@ impl Perplexity {
                 return Err(EvalError::Nothing(what));
             }
         }
+        // All of them first: a budget that is too small for one is told before hours of others.
+        let request = |attention| Request { attention, goal: self.goal, receipt: self.receipt, ..Request::default() };
+        for (&length, &attention) in
+            self.lengths.iter().flat_map(|length| self.attention.iter().map(move |mode| (length, mode)))
+        {
+            engine.search(&request(attention), length)?;
+        }
         let mut rows = Vec::new();
         for (index, (name, text)) in self.texts.iter().enumerate() {
             let ids = engine.encode(text)?;
@@ -96,9 +103,7 @@ impl Perplexity {
                 for &attention in &self.attention {
                     let key = Key { task: "perplexity".into(), length, index, seed: 0, mode: attention.to_string() };
                     let rated = kept.once(key, || {
-                        let request =
-                            Request { attention, goal: self.goal, receipt: self.receipt, ..Request::default() };
-                        let (nll, stats) = engine.tail_nll(ids, self.tail, &request)?;
+                        let (nll, stats) = engine.tail_nll(ids, self.tail, &request(attention))?;
                         let attention_ms = stats.search_ms + stats.attention_ms;
                         let kept = stats.receipt.map(|receipt| receipt.all);
                         Ok(Rated { text: name.clone(), nll, density: stats.density, kept, attention_ms })

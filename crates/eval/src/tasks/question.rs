@@ -42,7 +42,7 @@ pub(super) fn predict(model: &mut impl Completer, prompt: &[u32], request: &Requ
         answer: answer.text,
         density: answer.stats.density,
         kept: answer.stats.receipt.map(|receipt| receipt.all),
-        ttft_ms: answer.stats.ttft_ms,
+        ttft_ms: answer.stats.ttft_ms.ok_or(EvalError::NoToken)?,
     })
 }
 

@@ -155,7 +155,8 @@ impl Retrieval {
     /// Asks everything that `kept` has no answer of. `done` hears each answer, in the order of the prompts.
     ///
     /// # Errors
-    /// When there is nothing to ask, a length is beyond the model's context, an answer cannot be kept, or the engine refuses.
+    /// When there is nothing to ask, a length is beyond the model's context, a prompt cannot have the goal, an answer cannot be kept,
+    /// or the engine refuses.
     pub fn run(
         &self,
         model: &mut impl Completer,
@@ -176,44 +177,64 @@ impl Retrieval {
                 return Err(EvalError::BeyondContext { length, max_context: model.max_context() });
             }
         }
+        let asked = self.lengths.iter().flat_map(|&length| (0..self.samples).map(move |sample| (length, sample)));
+        // All of them first: a goal that one cannot have is told before the answers of the others.
+        let questions = asked.clone().map(|(length, sample)| self.ask(model, kept, length, sample));
+        let questions = questions.collect::<Result<Vec<_>, _>>()?;
         let mut samples = Vec::new();
-        for &length in &self.lengths {
-            for sample in 0..self.samples {
-                let named = |mode: &str| Key {
-                    task: self.task.name().into(),
-                    length,
-                    index: sample,
-                    seed: self.seed,
-                    mode: mode.into(),
-                };
-                let question = kept.once(named(PROMPT), || self.question(model, length, sample))?;
-                let prompt = model.encode(&question.prompt)?;
-                for &attention in &self.attention {
-                    let answer = kept.once(named(&attention.to_string()), || {
-                        let (max_tokens, goal, receipt) = (ANSWER_TOKENS, self.goal, self.receipt);
-                        let request = Request { max_tokens, attention, goal, receipt, ..Request::default() };
-                        let answer = predict(model, &prompt, &request)?;
-                        let key = question.answers.concat();
-                        Ok(Sample {
-                            length,
-                            sample,
-                            attention,
-                            depth: self.depth(sample),
-                            prompt_tokens: answer.prompt_tokens,
-                            right: first_number(&answer.answer) == Some(&key),
-                            key,
-                            answer: answer.answer,
-                            density: answer.density,
-                            kept: answer.kept,
-                            ttft_ms: answer.ttft_ms,
-                        })
-                    })?;
-                    done(&answer);
-                    samples.push(answer);
-                }
+        for ((length, sample), (question, prompt)) in asked.zip(&questions) {
+            for &attention in &self.attention {
+                let answer = kept.once(self.key(length, sample, &attention.to_string()), || {
+                    let answer = predict(model, prompt, &self.request(attention))?;
+                    let key = question.answers.concat();
+                    Ok(Sample {
+                        length,
+                        sample,
+                        attention,
+                        depth: self.depth(sample),
+                        prompt_tokens: answer.prompt_tokens,
+                        right: first_number(&answer.answer) == Some(&key),
+                        key,
+                        answer: answer.answer,
+                        density: answer.density,
+                        kept: answer.kept,
+                        ttft_ms: answer.ttft_ms,
+                    })
+                })?;
+                done(&answer);
+                samples.push(answer);
             }
         }
         Ok(self.summarise(samples))
+    }
+
+    /// The prompt of a sample, as text and as token ids.
+    fn ask(
+        &self,
+        model: &impl Completer,
+        kept: &mut Samples,
+        length: usize,
+        sample: usize,
+    ) -> Result<(Question, Vec<u32>), EvalError> {
+        let question = kept.once(self.key(length, sample, PROMPT), || self.question(model, length, sample))?;
+        let prompt = model.encode(&question.prompt)?;
+        for &attention in &self.attention {
+            model.check_goal(&self.request(attention), prompt.len()).map_err(|source| EvalError::Task {
+                task: self.task.name(),
+                length,
+                source: Box::new(source.into()),
+            })?;
+        }
+        Ok((question, prompt))
+    }
+
+    fn request(&self, attention: AttentionMode) -> Request {
+        let (max_tokens, goal, receipt) = (ANSWER_TOKENS, self.goal, self.receipt);
+        Request { max_tokens, attention, goal, receipt, ..Request::default() }
+    }
+
+    fn key(&self, length: usize, index: usize, mode: &str) -> Key {
+        Key { task: self.task.name().into(), length, index, seed: self.seed, mode: mode.into() }
     }
 
     fn depth(&self, sample: usize) -> f64 {

@@ -200,9 +200,7 @@ impl<'a> Answer<'a> {
             return Err(self.engine.no_number(position, &self.prompt, &self.tokens, policy));
         };
         let first_at = *self.first_at.get_or_insert_with(Instant::now);
-        if self.stats.ttft_ms == 0.0 {
-            self.stats.ttft_ms = (first_at - self.accepted).as_secs_f64() * 1e3;
-        }
+        self.stats.ttft_ms.get_or_insert((first_at - self.accepted).as_secs_f64() * 1e3);
         if self.stop_ids.contains(&next) {
             return Ok(Some(FinishReason::Stop));
         }

@@ -24,7 +24,7 @@ struct SparseAttention {
     recall: Option<f64>,
     search_ms: f64,
     prefill_ms: f64,
-    ttft_ms: f64,
+    ttft_ms: Option<f64>,
 }
 
 impl Usage {

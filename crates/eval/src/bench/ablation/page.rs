@@ -1,7 +1,7 @@
 //! An ablation for people: cells of a table, and a page.
 
 use super::{ALL, DENSE, Findings, HeadRow, Row};
-use crate::report::{HeadCell, HeadGrid, Page};
+use crate::report::{HeadCell, HeadGrid, Page, Word};
 use crate::statistics::Estimate;
 
 impl Row {
@@ -43,12 +43,27 @@ impl Row {
     }
 }
 
-/// A page with the figures, and the atlas of heads as a picture for each text and length.
-pub fn page(model: &str, goal: &str, findings: &Findings) -> String {
+/// Words that the page uses.
+const WORDS: [Word; 9] = [
+    Word::Head,
+    Word::Pattern,
+    Word::Column,
+    Word::Centre,
+    Word::Density,
+    Word::Recall,
+    Word::Error,
+    Word::Nll,
+    Word::Interval,
+];
+
+/// A page with the figures, and the atlas of heads as a picture for each text and length. `data` is the name of the file beside the
+/// page that has the numbers, where there is one.
+pub fn page(model: &str, goal: &str, findings: &Findings, data: Option<&str>) -> String {
     let mut page = Page::new(&format!("What each part contributes: {model}"));
     page.paragraph(&format!(
         "Every variant aims at {goal}. Density, output error and time are of the same queries and keys, NLL of one run of the \
-         model under each variant. Intervals resample layers, those of NLL the tokens of the text's end."
+         model under each variant. \"all\" is the full search, \"no ...\" the same without that part, \"over all's\" a value over that of \"all\". \
+         Intervals (95%, in brackets) resample layers, those of NLL the tokens of the text's end."
     ));
     let same_prompt = |a: &HeadRow, b: &HeadRow| (&a.text, a.length) == (&b.text, b.length);
     for (n, heads) in findings.atlas.chunk_by(same_prompt).enumerate() {
@@ -64,6 +79,8 @@ pub fn page(model: &str, goal: &str, findings: &Findings) -> String {
         let caption = "Layers down, heads across; density is how far a cell is filled.";
         page.figure(&format!("grid-{n}"), &HeadGrid(&cells).draw(), "", caption);
     }
+    page.glossary(&WORDS);
+    page.sources(data);
     page.finish()
 }
 

@@ -96,8 +96,8 @@ impl<T: Task> Series<T> {
     /// Asks everything that `kept` has no answer of. `done` hears each answer, in the order of the prompts.
     ///
     /// # Errors
-    /// When there is nothing to ask, a length is beyond the model's context, a prompt cannot be written, an answer cannot be kept,
-    /// or the engine refuses.
+    /// When there is nothing to ask, a length is beyond the model's context, a prompt cannot be written or have the goal, an answer
+    /// cannot be kept, or the engine refuses.
     pub fn run(
         &self,
         model: &mut impl Completer,
@@ -105,17 +105,15 @@ impl<T: Task> Series<T> {
         done: &mut dyn FnMut(&Sample<T>),
     ) -> Result<Outcome<T>, EvalError> {
         self.check(model.max_context())?;
-        // All of them first: one that cannot be written is told before hours of others.
+        // All of them first: one that cannot be written, or not be read by the goal, is told before hours of others.
         let exercises = self.exercises(model, kept)?;
         let mut samples = Vec::new();
-        for (task, length, sample, exercise) in &exercises {
-            let prompt = exercise.encode(model, self.asking)?;
+        let prompts = self.prompts(model, &exercises)?;
+        for ((task, length, sample, exercise), prompt) in exercises.iter().zip(&prompts) {
             for &attention in &self.attention {
                 let key = self.key(*task, *length, *sample, &attention.to_string());
                 let answer = kept.once(key, || {
-                    let (max_tokens, goal, receipt) = (task.answer_tokens(), self.goal, self.receipt);
-                    let request = Request { max_tokens, attention, goal, receipt, ..Request::default() };
-                    let answer = predict(model, &prompt, &request)?;
+                    let answer = predict(model, prompt, &self.request(*task, attention))?;
                     let (found, of) = task.found(exercise, &answer.answer);
                     Ok(Sample {
                         task: *task,
@@ -167,6 +165,30 @@ impl<T: Task> Series<T> {
             }
         }
         Ok(exercises)
+    }
+
+    /// Token ids of the prompts, none of which the goal is impossible for.
+    fn prompts(
+        &self,
+        model: &impl Completer,
+        exercises: &[(T, usize, usize, Exercise)],
+    ) -> Result<Vec<Vec<u32>>, EvalError> {
+        let prompt =
+            |(task, length, _, exercise): &(T, usize, usize, Exercise)| {
+                let prompt = exercise.encode(model, self.asking)?;
+                for &attention in &self.attention {
+                    model.check_goal(&self.request(*task, attention), prompt.len()).map_err(|source| {
+                        EvalError::Task { task: task.name(), length: *length, source: Box::new(source.into()) }
+                    })?;
+                }
+                Ok(prompt)
+            };
+        exercises.iter().map(prompt).collect()
+    }
+
+    fn request(&self, task: T, attention: AttentionMode) -> Request {
+        let (max_tokens, goal, receipt) = (task.answer_tokens(), self.goal, self.receipt);
+        Request { max_tokens, attention, goal, receipt, ..Request::default() }
     }
 
     fn check(&self, max_context: usize) -> Result<(), EvalError> {

@@ -109,8 +109,8 @@ impl Prompts {
     /// Asks everything that `kept` has no answer of; `done` hears each answer, in order.
     ///
     /// # Errors
-    /// When there is nothing to ask or nothing to say about the answers, a prompt and its answer are longer than the context, an
-    /// answer cannot be kept, or the engine refuses.
+    /// When there is nothing to ask or nothing to say about the answers, a prompt and its answer are longer than the context, a
+    /// prompt cannot have the goal, an answer cannot be kept, or the engine refuses.
     pub fn run(
         &self,
         model: &mut impl Completer,
@@ -118,7 +118,7 @@ impl Prompts {
         done: &mut dyn FnMut(&Sample),
     ) -> Result<Outcome, EvalError> {
         self.check()?;
-        // All of them first: a prompt that is too long is told before hours of others.
+        // All of them first: a prompt that is too long, or too short for a budget, is told before hours of others.
         let encoded = self.prompts.iter().map(|prompt| self.encode(model, prompt)).collect::<Result<Vec<_>, _>>()?;
         let mut samples = Vec::new();
         for (prompt, ids) in self.prompts.iter().zip(&encoded) {
@@ -165,7 +165,16 @@ impl Prompts {
         if tokens + self.max_tokens - 1 > max_context {
             return Err(EvalError::PromptTooLong { line, tokens, max_tokens: self.max_tokens, max_context });
         }
+        for &attention in &self.attention {
+            let checked = model.check_goal(&self.request(attention), tokens);
+            checked.map_err(|source| EvalError::Prompt { line, source })?;
+        }
         Ok(ids)
+    }
+
+    fn request(&self, attention: AttentionMode) -> Request {
+        let (max_tokens, goal, receipt) = (self.max_tokens, self.goal, self.receipt);
+        Request { max_tokens, attention, goal, receipt, ..Request::default() }
     }
 
     fn ask(
@@ -175,8 +184,7 @@ impl Prompts {
         ids: &[u32],
         attention: AttentionMode,
     ) -> Result<Sample, EvalError> {
-        let (max_tokens, goal, receipt) = (self.max_tokens, self.goal, self.receipt);
-        let answer = predict(model, ids, &Request { max_tokens, attention, goal, receipt, ..Request::default() })?;
+        let answer = predict(model, ids, &self.request(attention))?;
         let is_known = !prompt.answers.is_empty();
         Ok(Sample {
             line: prompt.line,

@@ -47,6 +47,11 @@ fn refused_before_anything_is_asked() {
     let error = run(&long).unwrap_err();
     assert!(matches!(error, EvalError::PromptTooLong { line: 2, tokens: 8186, .. }), "{error}");
     assert!(run(&Prompts { max_tokens: 7, ..long }).is_ok());
+    let short = task(&format!("{{\"prompt\": \"{}\"}}\n{{\"prompt\": \"b\"}}", "a".repeat(900)));
+    let mut model = ScriptedModel::with_budgets_from(500);
+    let budget = Prompts { goal: Goal::Density(0.1), ..short };
+    let error = budget.run(&mut model, &mut Samples::in_memory(), &mut |_| {}).unwrap_err();
+    assert!(matches!(error, EvalError::Prompt { line: 2, .. }) && model.requests.is_empty(), "{error}");
 }
 
 /// A file that is cut at any byte is an error, or all that is left of it is answered.

@@ -21,6 +21,15 @@ fn scores_and_pairs() {
 }
 
 #[test]
+fn a_budget_that_is_too_small_for_one_prompt_is_told_before_the_first_answer() {
+    let task = Retrieval { lengths: vec![6000, 3000], goal: Goal::Density(0.1), ..Retrieval::default() };
+    let mut model = ScriptedModel::with_budgets_from(4000);
+    let error = task.run(&mut model, &mut Samples::in_memory(), &mut |_| {}).unwrap_err();
+    assert!(matches!(error, EvalError::Task { task: "passkey", length: 3000, .. }), "{error:?}");
+    assert_eq!(model.requests, []);
+}
+
+#[test]
 fn what_is_kept_is_not_asked_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.samples.jsonl");
@@ -30,8 +39,8 @@ fn what_is_kept_is_not_asked_again() {
     task.run(&mut ScriptedModel::default(), &mut Samples::open(&path, &head).unwrap(), &mut |_| {}).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     assert_eq!(text.lines().count(), 1 + 3 * (1 + 2), "a head; of each prompt itself and two answers");
-    // Of the first prompt both answers, of the second dense alone, of the third nothing.
-    let some: String = text.split_inclusive('\n').take(1 + 3 + 2).collect();
+    // All prompts; of the first both answers, of the second dense alone, of the third nothing.
+    let some: String = text.split_inclusive('\n').take(1 + 3 + 3).collect();
     std::fs::write(&path, some).unwrap();
     let mut model = ScriptedModel::default();
     let mut heard = 0;

@@ -54,6 +54,22 @@ fn scores_and_pairs() {
 }
 
 #[test]
+fn a_budget_that_is_too_small_for_one_prompt_is_told_before_the_first_answer() {
+    // The prompts of the shorter length, which come second, cannot have it.
+    let task = Ruler { lengths: vec![3000, 2000], goal: Goal::Density(0.1), ..ruler(&[Task::Single1, Task::Single2]) };
+    let mut model = ScriptedModel::with_budgets_from(2500);
+    let error = task.run(&mut model, &mut Samples::in_memory(), &mut |_| {}).unwrap_err();
+    assert!(
+        matches!(&error, EvalError::Task { task: "niah_single_1", length: 2000, source } if
+        matches!(**source, EvalError::Engine(runtime::engine::EngineError::Budget { prompt_tokens: 1500..=2000, .. }))),
+        "{error:?}"
+    );
+    assert_eq!(model.requests, []);
+    let dense = Ruler { attention: vec![AttentionMode::Dense], ..task };
+    assert!(dense.run(&mut model, &mut Samples::in_memory(), &mut |_| {}).is_ok(), "dense has no goal");
+}
+
+#[test]
 fn what_is_kept_is_not_asked_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.samples.jsonl");
