@@ -1,7 +1,7 @@
 //! The only place that knows the driver and its libraries: context, stream, buffers, kernels, matrix products, events.
 //!
 //! Everything of one [`Device`] runs on one stream in the order it was asked for. Copies to the host wait for it; nothing
-//! else does. A second stream has work that may run beside it for a while ([`Beside`]).
+//! else does. A second stream has work that may run beside it for a while (`Beside`).
 
 mod beside;
 mod buffer;
