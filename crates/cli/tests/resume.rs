@@ -88,7 +88,7 @@ fn killed_at_random_moments() {
         ("passkey", &["passkey", "--lengths", "1000,2500", "--samples", "12"][..]),
         ("needle", &["needle", "--lengths", "2500", "--samples", "12", "--seed", "3"]),
         ("ruler", &["ruler", "--tasks", "vt,fwe", "--lengths", "2500,3500", "--samples", "4"]),
-        ("everyday", &["everyday", "--tasks", "middle,list", "--lengths", "1500,2500", "--samples", "2"]),
+        ("everyday", &["everyday", "--tasks", "middle,update", "--lengths", "1500,2500", "--samples", "2"]),
         ("perplexity", &["perplexity", "--texts", text, "--lengths", "500,1000,2000,4000", "--tail", "300"]),
         ("prompts", &["prompts", "--prompts", "prompts.jsonl", "--max-tokens", "5"]),
         ("ablation", &["ablation", "--texts", text, "--lengths", "1500,3000", "--tail", "100"]),

@@ -44,7 +44,8 @@ pub struct Row {
     pub density: f64,
     /// Estimated attention mass kept.
     pub recall: Option<f64>,
-    /// Memory that was predicted before the run.
+    /// Memory that was predicted before the run; older files call it a peak.
+    #[serde(alias = "peak_memory_bytes")]
     pub predicted_memory_bytes: u64,
     /// Most memory that was held on the device during these runs, where it can be measured.
     #[serde(skip_serializing_if = "Option::is_none")]
