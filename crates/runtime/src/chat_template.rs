@@ -158,6 +158,13 @@ fn today(format: String) -> Result<String, Error> {
         .map_err(|error| Error::new(ErrorKind::InvalidOperation, format!("strftime_now(`{format}`): {error}")))
 }
 
+/// What a template without tokens of its own makes of one message, or why it does not.
+#[cfg(test)]
+fn rendered(source: &str) -> Result<String, String> {
+    let render = |template: ChatTemplate| template.render(&[Message::user("abc")], true);
+    ChatTemplate::new(source, "", "").and_then(render).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

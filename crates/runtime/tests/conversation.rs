@@ -10,12 +10,7 @@ use std::ops::ControlFlow;
 
 fn engine(device: Device, rope_scaling: serde_json::Value) -> Option<Engine> {
     let folder = tempfile::tempdir().unwrap();
-    small_model::write(folder.path());
-    let config = folder.path().join("config.json");
-    let mut fields: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
-    fields["max_position_embeddings"] = json!(512);
-    fields["rope_scaling"] = rope_scaling;
-    std::fs::write(&config, fields.to_string()).unwrap();
+    small_model::write_with(folder.path(), json!({ "max_position_embeddings": 512, "rope_scaling": rope_scaling }));
     let options = EngineOptions { device, threads: 1, chunk_tokens: Some(64), ..EngineOptions::default() };
     match Engine::load(folder.path().to_str().expect("UTF-8"), &options, &mut |_| {}) {
         Ok(engine) => Some(engine),

@@ -14,11 +14,7 @@ const CHUNK: usize = 64;
 
 fn engine(device: Device) -> Option<Engine> {
     let folder = tempfile::tempdir().unwrap();
-    small_model::write(folder.path());
-    let config = folder.path().join("config.json");
-    let mut fields: serde_json::Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
-    fields["max_position_embeddings"] = json!(2048);
-    std::fs::write(&config, fields.to_string()).unwrap();
+    small_model::write_with(folder.path(), json!({ "max_position_embeddings": 2048 }));
     let options = EngineOptions { device, threads: 2, chunk_tokens: Some(CHUNK), ..EngineOptions::default() };
     match Engine::load(folder.path().to_str().expect("UTF-8"), &options, &mut |_| {}) {
         Ok(engine) => Some(engine),

@@ -27,11 +27,7 @@ struct Server {
 impl Server {
     fn start(options: ServerOptions, max_running: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        small_model::write(folder.path());
-        let config = folder.path().join("config.json");
-        let mut fields: Value = serde_json::from_slice(&std::fs::read(&config).unwrap()).unwrap();
-        fields["max_position_embeddings"] = json!(8192);
-        std::fs::write(&config, fields.to_string()).unwrap();
+        small_model::write_with(folder.path(), json!({ "max_position_embeddings": 8192 }));
         let template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>";
         std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
         let options_of_engine =

@@ -67,12 +67,7 @@ fn wrong(why: &str, escape: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::with_python_escapes;
-    use crate::chat_template::{ChatTemplate, Message};
-
-    fn render(source: &str) -> Result<String, String> {
-        let render = |template: ChatTemplate| template.render(&[Message::user("abc")], true);
-        ChatTemplate::new(source, "", "").and_then(render).map_err(|error| error.to_string())
-    }
+    use crate::chat_template::rendered as render;
 
     /// What Python 3.11 makes of them.
     #[test]

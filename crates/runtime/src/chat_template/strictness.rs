@@ -93,12 +93,7 @@ fn refused(why: String) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ChatTemplate, Message};
-
-    fn render(source: &str) -> Result<String, String> {
-        let render = |template: ChatTemplate| template.render(&[Message::user("abc")], true);
-        ChatTemplate::new(source, "", "").and_then(render).map_err(|error| error.to_string())
-    }
+    use super::super::rendered as render;
 
     #[test]
     fn what_jinja_refuses_is_refused() {

@@ -124,6 +124,18 @@ impl<'a> Answer<'a> {
         Ok(if self.finish_reason.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
+    /// Waits for the device, and takes what it did since this was last asked for what this prompt took. Behind the last chunk that is
+    /// done by itself; where others have the device meanwhile, behind each.
+    ///
+    /// # Errors
+    /// Whatever went wrong.
+    pub fn account(&mut self) -> Result<(), EngineError> {
+        if let Some(run) = &self.run {
+            self.spent.times += run.times()?;
+        }
+        Ok(())
+    }
+
     /// Ends it with what there is.
     pub fn cancel(&mut self) {
         self.finish_reason.get_or_insert(FinishReason::Cancelled);
@@ -165,10 +177,10 @@ impl<'a> Answer<'a> {
         let told = PrefillAttention { progress: attention.progress.or(Some(&on_layer)), ..attention };
         let (report, tokens) = prefill_chunk(&mut **run, &prompt[before..], engine.chunk_tokens, told)?;
         spent.report += report;
-        spent.times += run.times()?;
         let done = run.tokens_done();
         let goes_on = tokens > 0 && telling.chunk(done).is_continue();
         if !goes_on || done == prompt.len() {
+            self.account()?;
             self.finish_reading(Some(attention));
         }
         Ok((!goes_on).then_some(FinishReason::Cancelled))

@@ -291,7 +291,15 @@ impl<'e> Owner<'e> {
             answer.cancel();
         }
         let attention = attention(&job.request, search.as_ref());
-        let stepped = engine.pool.install(|| answer.step(attention, &mut |event| job.hear(event)));
+        let reads = answer.is_reading();
+        let stepped = engine.pool.install(|| {
+            let flow = answer.step(attention, &mut |event| job.hear(event))?;
+            // The next chunk may be another's.
+            if reads {
+                answer.account()?;
+            }
+            Ok(flow)
+        });
         if matches!(stepped, Ok(ControlFlow::Continue(()))) {
             return true;
         }

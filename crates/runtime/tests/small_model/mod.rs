@@ -97,3 +97,14 @@ pub fn write(folder: &Path) {
         std::fs::write(folder.join(name), bytes).expect("a folder to write in");
     }
 }
+
+/// Writes all files, with these fields of `config.json` in place of its own.
+#[allow(dead_code)] // not every test changes the model
+pub fn write_with(folder: &Path, fields: Value) {
+    write(folder);
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).expect("just written")).expect("JSON");
+    let own = config.as_object_mut().expect("an object");
+    own.extend(fields.as_object().expect("an object").clone());
+    std::fs::write(&path, config.to_string()).expect("a folder to write in");
+}

@@ -1,16 +1,14 @@
 //! `/v1/chat/completions`.
 
-use super::models;
-use super::parameters::{Parameters, id};
-use super::stream::{self, Chunks};
-use super::usage::{Usage, finish_reason};
-use crate::answering::Answering;
+use super::answer::{Api, answer};
+use super::parameters::Parameters;
+use super::usage::finish_reason;
 use crate::error::ApiError;
-use crate::state::{State, now};
+use crate::state::State;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::extract::rejection::JsonRejection;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use runtime::chat_template::Message;
 use runtime::request::Generation;
 use serde::Deserialize;
@@ -67,80 +65,39 @@ pub(crate) async fn complete(
     body: Result<Json<ChatRequest>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let Json(ChatRequest { messages, parameters }) = body?;
-    if let Some(asked) = &parameters.model {
-        models::check(&state, asked)?;
-    }
-    let place = state.place().ok_or_else(|| ApiError::busy(state.options.max_requests))?;
     let messages = messages.into_iter().map(ChatMessage::into_message).collect::<Result<Vec<_>, _>>()?;
-    let encoding = state.clone();
-    // A long text takes its time.
-    let prompt = tokio::task::spawn_blocking(move || encoding.engine().encode_chat(&messages));
-    let prompt = prompt.await.map_err(|_| ApiError::gone())??;
-    let request = parameters.request(state.engine(), prompt.len(), None)?;
-    let answering = Answering::ask(&state, place, prompt, request);
-    let answer = Answer { model: state.engine().model_name().into(), created: now(), id: id("chatcmpl") };
-    if parameters.stream {
-        let usage = parameters.stream_options.include_usage;
-        return Ok(stream::response(answering, Streamed { answer, usage }));
-    }
-    Ok(Json(answer.whole(&answering.end().await?)).into_response())
+    answer::<Chat>(state, parameters, move |engine| engine.encode_chat(&messages)).await
 }
 
-/// What is said of an answer beside its text.
-struct Answer {
-    id: String,
-    created: u64,
-    model: String,
+struct Chat;
+
+fn delta(delta: Value, finish_reason: Option<&str>) -> Value {
+    json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason })
 }
 
-impl Answer {
-    fn whole(&self, generation: &Generation) -> Value {
-        let Self { id, created, model } = self;
+impl Api for Chat {
+    const ID: &str = "chatcmpl";
+    const OBJECTS: [&str; 2] = ["chat.completion", "chat.completion.chunk"];
+    const DEFAULT_TOKENS: Option<usize> = None;
+
+    fn whole(generation: &Generation) -> Value {
         json!({
-            "id": id, "object": "chat.completion", "created": created, "model": model,
-            "choices": [{
-                "index": 0,
-                "message": { "role": "assistant", "content": generation.text, "refusal": null },
-                "logprobs": null,
-                "finish_reason": finish_reason(generation.finish_reason),
-            }],
-            "usage": Usage::of(generation),
+            "index": 0,
+            "message": { "role": "assistant", "content": generation.text, "refusal": null },
+            "logprobs": null,
+            "finish_reason": finish_reason(generation.finish_reason),
         })
     }
 
-    fn chunk(&self, choices: Value) -> Value {
-        let Self { id, created, model } = self;
-        json!({ "id": id, "object": "chat.completion.chunk", "created": created, "model": model, "choices": choices })
-    }
-}
-
-struct Streamed {
-    answer: Answer,
-    usage: bool,
-}
-
-impl Streamed {
-    fn delta(&self, delta: Value, finish_reason: Option<&str>) -> Value {
-        self.answer.chunk(json!([{ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason }]))
-    }
-}
-
-impl Chunks for Streamed {
-    fn begin(&self) -> Option<Value> {
-        Some(self.delta(json!({ "role": "assistant", "content": "" }), None))
+    fn begin() -> Option<Value> {
+        Some(delta(json!({ "role": "assistant", "content": "" }), None))
     }
 
-    fn text(&self, piece: &str) -> Value {
-        self.delta(json!({ "content": piece }), None)
+    fn text(piece: &str) -> Value {
+        delta(json!({ "content": piece }), None)
     }
 
-    fn end(&self, generation: &Generation) -> Vec<Value> {
-        let mut chunks = vec![self.delta(json!({}), Some(finish_reason(generation.finish_reason)))];
-        if self.usage {
-            let mut last = self.answer.chunk(json!([]));
-            last["usage"] = json!(Usage::of(generation));
-            chunks.push(last);
-        }
-        chunks
+    fn end(finish_reason: &str) -> Value {
+        delta(json!({}), Some(finish_reason))
     }
 }

@@ -1,5 +1,6 @@
 //! OpenAI's API.
 
+mod answer;
 pub mod chat;
 pub mod completions;
 pub mod models;

@@ -129,8 +129,3 @@ impl Parameters {
         Ok(())
     }
 }
-
-/// A name for an answer, which no other has.
-pub(super) fn id(kind: &str) -> String {
-    format!("{kind}-{:016x}", RandomState::new().hash_one(kind))
-}
