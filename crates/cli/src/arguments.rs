@@ -38,7 +38,7 @@ pub use exercises::ExerciseArguments;
 pub use fit::Fit;
 pub use generate::Generate;
 pub use inspect::*;
-pub use model::{GoalArguments, ModelArguments};
+pub use model::{GoalArguments, GoalsArguments, ModelArguments};
 pub use reproduce::*;
 pub use sampling::SamplingArguments;
 pub use serve::Serve;

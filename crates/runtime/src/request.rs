@@ -68,7 +68,7 @@ impl fmt::Display for Device {
 pub const DEFAULT_RECALL: f32 = 0.98;
 
 /// What sparse prefill aims at, in every head of every layer.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
     /// The cheapest pattern that keeps this share of the attention mass, above 0, at most 1.

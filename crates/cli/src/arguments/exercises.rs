@@ -1,7 +1,7 @@
 //! Flags that `eval ruler` and `eval everyday` share.
 
 use super::numbers::{at_least_one, whole};
-use super::{GoalArguments, choices};
+use super::{GoalsArguments, choices};
 use clap::Args;
 use runtime::request::AttentionMode;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub struct ExerciseArguments {
     #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..", value_parser = choices::mode(), help_heading = "Attention")]
     pub attention: Vec<AttentionMode>,
     #[command(flatten)]
-    pub goal: GoalArguments,
+    pub goals: GoalsArguments,
     /// Seed of what is drawn
     #[arg(long, default_value_t = 0, value_name = "S", value_parser = whole::<u64>)]
     pub seed: u64,

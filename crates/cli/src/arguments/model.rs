@@ -132,6 +132,32 @@ impl GoalArguments {
     }
 }
 
+/// What sparse prefill aims at, once for each goal.
+#[derive(Args)]
+#[command(next_help_heading = "Attention")]
+pub struct GoalsArguments {
+    /// Attention mass to keep in every head, above 0, at most 1 [default: 0.98]
+    ///
+    /// Several, like 0.98,0.9, are run one beside the other; budgets likewise, also beside recalls.
+    #[arg(long, value_name = "R,..", value_delimiter = ',', value_parser = share)]
+    recall: Vec<f32>,
+    /// Keep as much as fits, like density=0.1
+    ///
+    /// `density=0.1` of all pairs, `cost=0.3` of dense attention's predicted time, or `time=500ms` for attention and search
+    /// (needs --calibration on a CPU and on GPUs other than Hopper).
+    #[arg(long, value_name = "KIND=SIZE,..", value_delimiter = ',')]
+    budget: Vec<Goal>,
+}
+
+impl GoalsArguments {
+    /// As arms want them: recalls, then budgets; the default recall where neither is given.
+    pub fn goals(&self) -> Vec<Goal> {
+        let goals: Vec<Goal> =
+            self.recall.iter().copied().map(Goal::Recall).chain(self.budget.iter().copied()).collect();
+        if goals.is_empty() { vec![Goal::default()] } else { goals }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

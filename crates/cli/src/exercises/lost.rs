@@ -1,7 +1,7 @@
 //! Prompts of which less was found than with dense attention, to be read and looked into.
 
 use super::print::beginning;
-use crate::arguments::{ExerciseArguments, ModelArguments};
+use crate::arguments::ModelArguments;
 use anyhow::Context;
 use eval::tasks::exercises::{Exercise, Lost, Outcome, Task};
 use runtime::request::Goal;
@@ -31,28 +31,23 @@ pub fn write<T: Task>(
 }
 
 /// Lists them, with the command that shows what each layer kept of the prompt where it was written.
-pub fn print<T: Task>(
-    outcome: &Outcome<T>,
-    prompts: Option<&[PathBuf]>,
-    model: &ModelArguments,
-    asked: &ExerciseArguments,
-) -> io::Result<()> {
+pub fn print<T: Task>(outcome: &Outcome<T>, prompts: Option<&[PathBuf]>, model: &ModelArguments) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if outcome.lost.is_empty() {
         return Ok(());
     }
     writeln!(out, "\nLost: less found than with dense attention on the same prompt")?;
     for (n, lost) in outcome.lost.iter().enumerate() {
-        let Lost { task, length, sample, attention, found, dense_found, of, .. } = lost;
-        writeln!(out, "{task} {length} {sample}: {attention} {found}, dense {dense_found} of {of}")?;
+        let Lost { task, length, sample, arm, found, dense_found, of, .. } = lost;
+        writeln!(out, "{task} {length} {sample}: {arm} {found}, dense {dense_found} of {of}")?;
         for (who, answer) in
             [("expected", lost.answers.join(", ")), ("dense", lost.dense_answer.clone()), ("", lost.answer.clone())]
         {
-            let who = if who.is_empty() { attention.to_string() } else { who.into() };
+            let who = if who.is_empty() { arm.attention.to_string() } else { who.into() };
             writeln!(out, "  {who:<8}  {:?}", beginning(answer.trim()))?;
         }
         if let Some(prompt) = prompts.map(|prompts| &prompts[n]) {
-            writeln!(out, "  why:      {}", why(prompt, model, asked.goal.goal()))?;
+            writeln!(out, "  why:      {}", why(prompt, model, arm.goal.unwrap_or_default()))?;
         }
     }
     match prompts {

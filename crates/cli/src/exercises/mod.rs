@@ -7,8 +7,7 @@ use crate::arguments::{ExerciseArguments, ModelArguments};
 use crate::{json_file, note, progress, samples};
 use eval::Completer;
 use eval::results::Meta;
-use eval::tasks::exercises::{Asking, Outcome, Series, Task};
-use runtime::request::Goal;
+use eval::tasks::exercises::{Arm, Asking, Outcome, Series, Task};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -17,7 +16,6 @@ use std::path::PathBuf;
 #[serde(bound = "")]
 struct Results<'a, T: Task> {
     meta: Meta,
-    goal: Goal,
     asking: Asking,
     skipped: &'a [Skipped<T>],
     #[serde(flatten)]
@@ -69,8 +67,7 @@ pub fn run<T: Task>(
         asking: if asked.plain || !engine.can_chat() { Asking::Plain } else { Asking::Chat },
         lengths: asked.lengths.clone(),
         samples: asked.samples,
-        attention: asked.attention.clone(),
-        goal: asked.goal.goal(),
+        arms: Arm::all(&asked.attention, &asked.goals.goals()),
         seed: asked.seed,
         receipt: asked.receipt.then_some(asked.seed),
     };
@@ -83,7 +80,7 @@ pub fn run<T: Task>(
         Some(folder) => Some(lost::write(folder, &outcome, &series.exercises(&engine, &mut kept)?)?),
         None => None,
     };
-    lost::print(&outcome, prompts.as_deref(), model, asked)?;
-    let results = Results { meta, goal: series.goal, asking: series.asking, skipped: &skipped, outcome: &outcome };
+    lost::print(&outcome, prompts.as_deref(), model)?;
+    let results = Results { meta, asking: series.asking, skipped: &skipped, outcome: &outcome };
     json_file::write(&asked.json, &results)
 }

@@ -7,11 +7,11 @@ use std::io;
 /// An answer.
 pub fn line<T: Task>(sample: &Sample<T>) -> String {
     format!(
-        "{:<15} {:>6} {:>3} {:<6} {:>2} of {:<2}  {:?}  density {:.3}{}  {}",
+        "{:<15} {:>6} {:>3} {:<18} {:>2} of {:<2}  {:?}  density {:.3}{}  {}",
         sample.task,
         sample.length,
         sample.sample,
-        sample.attention,
+        sample.arm,
         sample.found,
         sample.of,
         beginning(sample.answer.trim()),
@@ -37,11 +37,11 @@ pub fn table<T: Task>(outcome: &Outcome<T>) -> io::Result<()> {
             let beside = outcome
                 .beside_dense
                 .iter()
-                .find(|beside| (beside.task, beside.length, beside.attention) == (row.task, row.length, row.attention));
+                .find(|beside| (beside.task, beside.length, beside.arm) == (row.task, row.length, row.arm));
             vec![
                 row.task.to_string(),
                 row.length.to_string(),
-                row.attention.to_string(),
+                row.arm.to_string(),
                 table::estimate(&row.score, 2),
                 format!("{} of {}", row.right, row.n),
                 beside.map_or("".into(), |beside| table::estimate(&beside.difference, 2)),

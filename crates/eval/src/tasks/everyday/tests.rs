@@ -4,7 +4,7 @@ use super::{Task, Texts, score};
 use crate::EvalError;
 use crate::samples::Samples;
 use crate::scripted_model::ScriptedModel;
-use crate::tasks::exercises::{Asking, Exercise, Series, Task as _};
+use crate::tasks::exercises::{Arm, Asking, Exercise, Series, Task as _};
 use crate::tasks::word_tokens::WordTokens;
 use runtime::request::{AttentionMode, Goal};
 
@@ -100,8 +100,7 @@ fn modes_are_compared_and_what_is_lost_is_listed() {
         asking: Asking::Plain,
         lengths: vec![3000],
         samples: 12,
-        attention: vec![AttentionMode::Dense, AttentionMode::Sparse],
-        goal: Goal::default(),
+        arms: Arm::all(&[AttentionMode::Dense, AttentionMode::Sparse], &[Goal::default()]),
         seed: 0,
         receipt: None,
     };
@@ -114,7 +113,7 @@ fn modes_are_compared_and_what_is_lost_is_listed() {
     assert_eq!(outcome.lost.len(), middle.lost);
     for lost in &outcome.lost {
         assert_eq!(
-            (lost.task, lost.attention, lost.found, lost.dense_found),
+            (lost.task, lost.arm.attention, lost.found, lost.dense_found),
             (Task::Middle, AttentionMode::Sparse, 0, 1)
         );
         assert!(lost.dense_answer.contains(&lost.answers[0]) && !lost.answer.contains(&lost.answers[0]));

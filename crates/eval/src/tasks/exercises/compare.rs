@@ -1,20 +1,20 @@
-//! Scores of a task at a length, and of each mode beside dense on the same prompts.
+//! Scores of a task at a length, and of each arm beside dense on the same prompts.
 
-use super::{Sample, Task};
+use super::{Arm, Sample, Task};
 use crate::statistics::{Estimate, bootstrap95, exact_sign_flip_test, exact_sign_test, holm, mean};
 use crate::tasks::question::mean_kept;
-use runtime::request::AttentionMode;
 use serde::{Deserialize, Serialize};
 
-/// Score of one attention mode in one task at one length.
+/// Score of one arm in one task at one length.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row<T> {
     /// Task.
     pub task: T,
     /// Length asked for, answer included.
     pub length: usize,
-    /// Attention mode.
-    pub attention: AttentionMode,
+    /// How it was answered.
+    #[serde(flatten)]
+    pub arm: Arm,
     /// Mean score, 0 to 1, and its interval from prompts drawn again.
     pub score: Estimate,
     /// Prompts with everything found.
@@ -30,24 +30,25 @@ pub struct Row<T> {
     pub ttft_ms: f64,
 }
 
-/// A mode beside dense attention on the same prompts.
+/// An arm beside dense attention on the same prompts.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Beside<T> {
     /// Task.
     pub task: T,
     /// Length asked for, answer included.
     pub length: usize,
-    /// Attention mode.
-    pub attention: AttentionMode,
+    /// How it was answered.
+    #[serde(flatten)]
+    pub arm: Arm,
     /// Mean score less that of dense, and its interval from prompts drawn again.
     pub difference: Estimate,
     /// How likely so large a difference is by chance: the exact permutation test of all signs.
     pub p_value: f64,
-    /// The same, after Holm's correction for all tasks, lengths and modes of the run.
+    /// The same, after Holm's correction for all tasks, lengths and arms of the run.
     pub p_holm: f64,
     /// Prompts of which only dense found everything.
     pub lost: usize,
-    /// Prompts of which only this mode found everything.
+    /// Prompts of which only this arm found everything.
     pub won: usize,
     /// McNemar's exact test of lost against won.
     pub p_lost_won: f64,
@@ -55,7 +56,7 @@ pub struct Beside<T> {
     pub n: usize,
 }
 
-/// A prompt of which a mode found less than dense attention.
+/// A prompt of which an arm found less than dense attention.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lost<T> {
     /// Task.
@@ -64,8 +65,9 @@ pub struct Lost<T> {
     pub length: usize,
     /// Which prompt.
     pub sample: usize,
-    /// Attention mode.
-    pub attention: AttentionMode,
+    /// How it was answered.
+    #[serde(flatten)]
+    pub arm: Arm,
     /// Things that it found.
     pub found: usize,
     /// Things that dense attention found.
@@ -80,18 +82,18 @@ pub struct Lost<T> {
     pub dense_answer: String,
 }
 
-/// Prompts of which a mode found less than dense attention, in the order of the samples.
+/// Prompts of which an arm found less than dense attention, in the order of the samples.
 pub(super) fn lost<T: Task>(samples: &[Sample<T>]) -> Vec<Lost<T>> {
     let of_prompt = |a: &Sample<T>, b: &Sample<T>| (a.task, a.length, a.sample) == (b.task, b.length, b.sample);
-    let less = samples.chunk_by(of_prompt).flat_map(|modes| {
-        let dense = modes.iter().find(|sample| sample.attention == AttentionMode::Dense);
-        modes.iter().zip(dense.into_iter().cycle()).filter(|(own, dense)| own.found < dense.found)
+    let less = samples.chunk_by(of_prompt).flat_map(|arms| {
+        let dense = arms.iter().find(|sample| sample.arm == Arm::DENSE);
+        arms.iter().zip(dense.into_iter().cycle()).filter(|(own, dense)| own.found < dense.found)
     });
     less.map(|(own, dense)| Lost {
         task: own.task,
         length: own.length,
         sample: own.sample,
-        attention: own.attention,
+        arm: own.arm,
         found: own.found,
         dense_found: dense.found,
         of: own.of,
@@ -103,15 +105,15 @@ pub(super) fn lost<T: Task>(samples: &[Sample<T>]) -> Vec<Lost<T>> {
 }
 
 /// Scores of samples, task by task and length by length, in their order.
-pub(super) fn compare<T: Task>(samples: &[Sample<T>], attention: &[AttentionMode]) -> (Vec<Row<T>>, Vec<Beside<T>>) {
+pub(super) fn compare<T: Task>(samples: &[Sample<T>], arms: &[Arm]) -> (Vec<Row<T>>, Vec<Beside<T>>) {
     let (mut rows, mut all_beside) = (Vec::new(), Vec::new());
     for of_one in samples.chunk_by(|a, b| (a.task, a.length) == (b.task, b.length)) {
-        let of = |mode| of_one.iter().filter(|sample| sample.attention == mode).collect::<Vec<_>>();
-        let dense = of(AttentionMode::Dense);
-        for &mode in attention {
-            let own = of(mode);
+        let of = |arm| of_one.iter().filter(|sample| sample.arm == arm).collect::<Vec<_>>();
+        let dense = of(Arm::DENSE);
+        for &arm in arms {
+            let own = of(arm);
             rows.push(row(&own));
-            if mode != AttentionMode::Dense && !dense.is_empty() {
+            if arm != Arm::DENSE && !dense.is_empty() {
                 all_beside.push(beside(&own, &dense));
             }
         }
@@ -127,7 +129,7 @@ fn row<T: Task>(samples: &[&Sample<T>]) -> Row<T> {
     Row {
         task: samples[0].task,
         length: samples[0].length,
-        attention: samples[0].attention,
+        arm: samples[0].arm,
         score: bootstrap95(samples.len(), |drawn| mean(drawn.iter().map(|&n| samples[n].score()))),
         right: samples.iter().filter(|sample| sample.is_right()).count(),
         n: samples.len(),
@@ -148,7 +150,7 @@ fn beside<T: Task>(own: &[&Sample<T>], dense: &[&Sample<T>]) -> Beside<T> {
     Beside {
         task: own[0].task,
         length: own[0].length,
-        attention: own[0].attention,
+        arm: own[0].arm,
         difference: bootstrap95(pairs.len(), |drawn| {
             mean(drawn.iter().map(|&n| pairs[n].0.score() - pairs[n].1.score()))
         }),

@@ -1,13 +1,13 @@
 //! Writes the prompts, asks them, and scores the answers.
 
 use super::compare::{self, Beside, Lost, Row};
-use super::{Asking, Exercise, Task};
+use super::{Arm, Asking, Exercise, Task};
 use crate::samples::{Key, Samples};
 use crate::tasks::question::{PROMPT, predict};
 use crate::tasks::word_tokens::WordTokens;
 use crate::{Completer, EvalError};
 use attention::receipt::Kept;
-use runtime::request::{AttentionMode, Goal, Request};
+use runtime::request::Request;
 use serde::{Deserialize, Serialize};
 
 /// What to ask.
@@ -22,10 +22,8 @@ pub struct Series<T: Task> {
     pub lengths: Vec<usize>,
     /// Prompts of each task and length.
     pub samples: usize,
-    /// Attention modes to pair; each answers every prompt.
-    pub attention: Vec<AttentionMode>,
-    /// What sparse attention aims at.
-    pub goal: Goal,
+    /// Ways to answer; each prompt is answered in all of them.
+    pub arms: Vec<Arm>,
     /// Seed of what is drawn.
     pub seed: u64,
     /// Seed of the rows that say what attention was kept; nothing draws none.
@@ -35,13 +33,13 @@ pub struct Series<T: Task> {
 /// Everything that was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome<T> {
-    /// One for each task, length and attention mode.
+    /// One for each task, length and arm.
     pub rows: Vec<Row<T>>,
-    /// One for each task, length and mode that ran beside dense.
+    /// One for each task, length and arm that ran beside dense.
     pub beside_dense: Vec<Beside<T>>,
-    /// Prompts of which a mode found less than dense.
+    /// Prompts of which an arm found less than dense.
     pub lost: Vec<Lost<T>>,
-    /// One for each prompt and mode.
+    /// One for each prompt and arm.
     pub samples: Vec<Sample<T>>,
 }
 
@@ -54,8 +52,9 @@ pub struct Sample<T> {
     pub length: usize,
     /// Which prompt.
     pub sample: usize,
-    /// Attention mode.
-    pub attention: AttentionMode,
+    /// How it was answered.
+    #[serde(flatten)]
+    pub arm: Arm,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
     /// What should stand in the answer.
@@ -90,7 +89,7 @@ impl<T> Sample<T> {
 impl<T: Task> Series<T> {
     /// How many answers there will be.
     pub fn answers(&self) -> usize {
-        self.tasks.len() * self.lengths.len() * self.samples * self.attention.len()
+        self.tasks.len() * self.lengths.len() * self.samples * self.arms.len()
     }
 
     /// Asks everything that `kept` has no answer of. `done` hears each answer, in the order of the prompts.
@@ -110,16 +109,16 @@ impl<T: Task> Series<T> {
         let mut samples = Vec::new();
         let prompts = self.prompts(model, &exercises)?;
         for ((task, length, sample, exercise), prompt) in exercises.iter().zip(&prompts) {
-            for &attention in &self.attention {
-                let key = self.key(*task, *length, *sample, &attention.to_string());
+            for &arm in &self.arms {
+                let key = self.key(*task, *length, *sample, &arm.to_string());
                 let answer = kept.once(key, || {
-                    let answer = predict(model, prompt, &self.request(*task, attention))?;
+                    let answer = predict(model, prompt, &self.request(*task, arm))?;
                     let (found, of) = task.found(exercise, &answer.answer);
                     Ok(Sample {
                         task: *task,
                         length: *length,
                         sample: *sample,
-                        attention,
+                        arm,
                         prompt_tokens: answer.prompt_tokens,
                         answers: exercise.answers.clone(),
                         answer: answer.answer,
@@ -134,7 +133,7 @@ impl<T: Task> Series<T> {
                 samples.push(answer);
             }
         }
-        let (rows, beside_dense) = compare::compare(&samples, &self.attention);
+        let (rows, beside_dense) = compare::compare(&samples, &self.arms);
         Ok(Outcome { rows, beside_dense, lost: compare::lost(&samples), samples })
     }
 
@@ -173,22 +172,29 @@ impl<T: Task> Series<T> {
         model: &impl Completer,
         exercises: &[(T, usize, usize, Exercise)],
     ) -> Result<Vec<Vec<u32>>, EvalError> {
-        let prompt =
-            |(task, length, _, exercise): &(T, usize, usize, Exercise)| {
-                let prompt = exercise.encode(model, self.asking)?;
-                for &attention in &self.attention {
-                    model.check_goal(&self.request(*task, attention), prompt.len()).map_err(|source| {
-                        EvalError::Task { task: task.name(), length: *length, source: Box::new(source.into()) }
-                    })?;
-                }
-                Ok(prompt)
-            };
+        let prompt = |(task, length, _, exercise): &(T, usize, usize, Exercise)| {
+            let prompt = exercise.encode(model, self.asking)?;
+            for &arm in &self.arms {
+                model.check_goal(&self.request(*task, arm), prompt.len()).map_err(|source| EvalError::Task {
+                    task: task.name(),
+                    length: *length,
+                    source: Box::new(source.into()),
+                })?;
+            }
+            Ok(prompt)
+        };
         exercises.iter().map(prompt).collect()
     }
 
-    fn request(&self, task: T, attention: AttentionMode) -> Request {
-        let (max_tokens, goal, receipt) = (task.answer_tokens(), self.goal, self.receipt);
-        Request { max_tokens, attention, goal, receipt, ..Request::default() }
+    fn request(&self, task: T, arm: Arm) -> Request {
+        let (max_tokens, receipt) = (task.answer_tokens(), self.receipt);
+        Request {
+            max_tokens,
+            attention: arm.attention,
+            goal: arm.goal.unwrap_or_default(),
+            receipt,
+            ..Request::default()
+        }
     }
 
     fn check(&self, max_context: usize) -> Result<(), EvalError> {
@@ -196,7 +202,7 @@ impl<T: Task> Series<T> {
             (self.tasks.is_empty(), "the list of tasks"),
             (self.lengths.is_empty(), "the list of lengths"),
             (self.samples == 0, "the number of samples"),
-            (self.attention.is_empty(), "the list of attention modes"),
+            (self.arms.is_empty(), "the list of attention modes"),
         ] {
             if empty {
                 return Err(EvalError::Nothing(what));

@@ -6,7 +6,7 @@ use crate::EvalError;
 use crate::origin::Origin;
 use crate::samples::{Head, Samples};
 use crate::scripted_model::ScriptedModel;
-use crate::tasks::exercises::Asking;
+use crate::tasks::exercises::{Arm, Asking};
 use runtime::request::{AttentionMode, Goal};
 
 fn ruler(tasks: &[Task]) -> Ruler {
@@ -16,8 +16,7 @@ fn ruler(tasks: &[Task]) -> Ruler {
         asking: Asking::Plain,
         lengths: vec![2000, 3000],
         samples: 4,
-        attention: vec![AttentionMode::Dense, AttentionMode::Sparse],
-        goal: Goal::default(),
+        arms: Arm::all(&[AttentionMode::Dense, AttentionMode::Sparse], &[Goal::default()]),
         seed: 0,
         receipt: None,
     }
@@ -43,8 +42,8 @@ fn scores_and_pairs() {
     let outcome = task.run(&mut ScriptedModel::default(), &mut Samples::in_memory(), &mut |_| heard += 1).unwrap();
     assert_eq!((heard, outcome.rows.len(), outcome.beside_dense.len()), (task.answers(), 4, 2));
     for beside in &outcome.beside_dense {
-        let row = |mode| outcome.rows.iter().find(|row| (row.length, row.attention) == (beside.length, mode)).unwrap();
-        let (dense, sparse) = (row(AttentionMode::Dense), row(AttentionMode::Sparse));
+        let row = |arm| outcome.rows.iter().find(|row| (row.length, row.arm) == (beside.length, arm)).unwrap();
+        let (dense, sparse) = (row(Arm::DENSE), row(beside.arm));
         assert_eq!((dense.right, dense.score.value, dense.n), (12, 1.0, 12));
         assert!(sparse.right < 12 && sparse.right > 0);
         assert_eq!((beside.lost, beside.won), (12 - sparse.right, 0));
@@ -54,9 +53,24 @@ fn scores_and_pairs() {
 }
 
 #[test]
+fn several_goals_are_asked_beside_one_dense() {
+    let arms = Arm::all(&[AttentionMode::Dense, AttentionMode::Sparse], &[Goal::Recall(0.9), Goal::Density(0.2)]);
+    let task = Ruler { lengths: vec![2000], arms: arms.clone(), ..ruler(&[Task::Single1]) };
+    let mut model = ScriptedModel::default();
+    let outcome = task.run(&mut model, &mut Samples::in_memory(), &mut |_| {}).unwrap();
+    assert_eq!(model.requests.len(), 4 * 3);
+    assert_eq!(outcome.rows.iter().map(|row| row.arm).collect::<Vec<_>>(), arms);
+    assert_eq!(outcome.beside_dense.iter().map(|beside| beside.arm).collect::<Vec<_>>(), arms[1..]);
+    let json = serde_json::to_value(&outcome.rows[2]).unwrap();
+    assert_eq!(json["attention"], "sparse");
+    assert!(json["goal"]["density"].is_number(), "{json}");
+}
+
+#[test]
 fn a_budget_that_is_too_small_for_one_prompt_is_told_before_the_first_answer() {
     // The prompts of the shorter length, which come second, cannot have it.
-    let task = Ruler { lengths: vec![3000, 2000], goal: Goal::Density(0.1), ..ruler(&[Task::Single1, Task::Single2]) };
+    let arms = Arm::all(&[AttentionMode::Dense, AttentionMode::Sparse], &[Goal::default(), Goal::Density(0.1)]);
+    let task = Ruler { lengths: vec![3000, 2000], arms, ..ruler(&[Task::Single1, Task::Single2]) };
     let mut model = ScriptedModel::with_budgets_from(2500);
     let error = task.run(&mut model, &mut Samples::in_memory(), &mut |_| {}).unwrap_err();
     assert!(
@@ -65,7 +79,7 @@ fn a_budget_that_is_too_small_for_one_prompt_is_told_before_the_first_answer() {
         "{error:?}"
     );
     assert_eq!(model.requests, []);
-    let dense = Ruler { attention: vec![AttentionMode::Dense], ..task };
+    let dense = Ruler { arms: vec![Arm::DENSE], ..task };
     assert!(dense.run(&mut model, &mut Samples::in_memory(), &mut |_| {}).is_ok(), "dense has no goal");
 }
 
@@ -98,7 +112,7 @@ fn refuses_what_cannot_be_asked_before_anything_is() {
         ruler(&[]),
         Ruler { lengths: vec![], ..base() },
         Ruler { samples: 0, ..base() },
-        Ruler { attention: vec![], ..base() },
+        Ruler { arms: vec![], ..base() },
     ] {
         assert!(matches!(run(empty), EvalError::Nothing(_)));
     }
