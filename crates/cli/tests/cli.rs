@@ -49,6 +49,20 @@ fn default_model() -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+/// Weights of the layers of [`small_model`].
+const SMALL_MODEL_WEIGHTS: u64 = 2 * (4 * 256 * 256 + 3 * 256 * 512);
+
+/// A folder in `folder` with the shape of a model whose tokens are bytes, for `--random-weights`: quick where what a model says does not matter.
+fn small_model(folder: &Path) -> String {
+    let path = folder.join("model");
+    let config = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 256, "intermediate_size": 512,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 256, "max_position_embeddings": 8192,
+        "rms_norm_eps": 1e-5}"#;
+    std::fs::create_dir(&path).expect("made");
+    std::fs::write(path.join("config.json"), config).expect("written");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
 #[test]
 fn a_mistyped_path_is_not_looked_up_in_the_hub_in_silence() {
     let cache = tempfile::tempdir().unwrap();
@@ -337,8 +351,9 @@ fn a_real_model_explains_its_plans_and_takes_others() {
         std::fs::write(&path, text).expect("written");
         path.to_str().expect("UTF-8").to_string()
     };
-    let text_json = format!("{:?}", "The grass is green. The sky is blue. Where is the sea? ".repeat(180));
-    let text = file("text.txt", &"The grass is green. The sky is blue. Where is the sea? ".repeat(180));
+    // A thousand tokens: the search pays from fewer on.
+    let text = "The grass is green. The sky is blue. Where is the sea? ".repeat(66);
+    let text = file("text.txt", &text);
 
     let output = run(&["explain", "--model", model, "--prompt-file", &text, "--recall", "0.8", "--json"]);
     let explained: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -346,8 +361,9 @@ fn a_real_model_explains_its_plans_and_takes_others() {
     assert_eq!((explained["layers"].as_array().expect("layers").len(), heads.len()), (30, 9));
     let sparse = heads.iter().find(|head| head["pattern"] != "dense").expect("a sparse head");
     assert!(sparse["recall"].as_f64() >= Some(0.8) && sparse["considered"].as_array().is_some_and(|c| !c.is_empty()));
-    let one = run(&["explain", "--model", model, "--prompt-file", &text, "--layer", "2"]);
-    assert_eq!(String::from_utf8_lossy(&one.stdout).matches("\nlayer").count(), 0);
+    let one = run(&["explain", "--model", model, "--prompt-file", &text, "--recall", "0.8", "--layer", "2"]);
+    let said = String::from_utf8_lossy(&one.stdout);
+    assert!(said.matches("\nlayer").count() == 0 && said.contains("pattern"), "{said}");
     refuses(run(&["explain", "--model", model, "--prompt-file", &text, "--layer", "30"]), 1, &["layer 30", "has 30"]);
     refuses(run(&["explain", "--model", model, "--attention", "dense"]), 2, &["--attention"]);
     // Nothing is searched: said, not shown as a table of dense heads.
@@ -378,8 +394,8 @@ fn a_real_model_explains_its_plans_and_takes_others() {
             run(&[&["generate", "--model", model, "--prompt-file", &text, "--max-tokens", "1"], more].concat());
         serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")
     };
-    let tenth = generate(&["--budget", "density=0.2", "--json"]);
-    assert!(tenth["density"].as_f64() < Some(0.25), "{tenth}");
+    let third = generate(&["--budget", "density=0.35", "--json"]);
+    assert!(third["density"].as_f64() < Some(0.37), "{third}");
     let timed = generate(&["--budget", "time=3600s", "--calibration", costs, "--json"]);
     assert_eq!(timed["density"], 1.0, "dense attention fits");
     let hurried =
@@ -389,7 +405,7 @@ fn a_real_model_explains_its_plans_and_takes_others() {
     refuses(run(&unknown), 1, &["sparse-accelerate calibrate", "--calibration"]);
     let proven = generate(&["--recall", "0.8", "--guarantee", "0.01", "--json"]);
     assert!(proven["dropped_at_most"].as_f64() <= Some(0.01), "{proven}");
-    let window = r#"["stream_llm", 64, 512, 1.0]"#;
+    let window = r#"["stream_llm", 64, 128, 1.0]"#;
     let layer = (0..9).map(|head| format!("\"{head}\": {window}")).collect::<Vec<_>>().join(", ");
     let patterns = |layers: usize| format!("[{}]", vec![format!("{{{layer}}}"); layers].join(", "));
     let windows = generate(&["--patterns", &file("windows.json", &patterns(30)), "--json"]);
@@ -403,18 +419,6 @@ fn a_real_model_explains_its_plans_and_takes_others() {
         &["cannot use the patterns"],
     );
 
-    let found = folder.path().join("found.json");
-    let (found, prompts) =
-        (found.to_str().expect("UTF-8"), file("prompts.jsonl", &format!("{{\"prompt\": {text_json}}}\n")));
-    let search =
-        ["search", "--model", model, "--prompts", &prompts, "--max-prompt-tokens", "1500", "--budget", "density=0.5"];
-    let searched = run(&[&search[..], &["--out", found]].concat());
-    assert!(String::from_utf8_lossy(&searched.stdout).contains("270 heads"), "{searched:?}");
-    let replayed = generate(&["--patterns", found, "--json"]);
-    assert!(replayed["density"].as_f64() < Some(0.5), "{replayed}");
-    let broken = file("broken.jsonl", "{\"text\": 1}");
-    refuses(run(&["search", "--model", model, "--prompts", &broken, "--out", found]), 1, &["line 1", "\"prompt\""]);
-
     let rated = run(&["eval", "perplexity", "--model", model, "--texts", &text, "--lengths", "64", "--tail", "8"]);
     assert_eq!(String::from_utf8_lossy(&rated.stdout).lines().count(), 3, "a header, dense, sparse");
     let longer = ["eval", "perplexity", "--model", model, "--texts", &text, "--lengths", "8000"];
@@ -422,14 +426,39 @@ fn a_real_model_explains_its_plans_and_takes_others() {
 }
 
 #[test]
-fn a_real_model_is_timed_in_every_way() {
-    let Some(path) = default_model() else { return };
+fn patterns_are_searched_offline_and_replayed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let json = folder.path().join("result.json");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_string()
+    };
+    let model = small_model(folder.path());
+    let model = ["--random-weights", "--model", &model];
+    let text = "The grass is green. The sky is blue. Where is the sea? ".repeat(60);
+    let prompts = file("prompts.jsonl", &format!("{{\"prompt\": {text:?}}}\n"));
+    let (text, found) = (file("text.txt", &text), file("found.json", ""));
+    let search = |prompts: &str| {
+        let search = ["search", "--prompts", prompts, "--max-prompt-tokens", "1500", "--out", &found];
+        run(&[&search[..], &["--budget", "density=0.5"], &model].concat())
+    };
+    let searched = search(&prompts);
+    assert!(String::from_utf8_lossy(&searched.stdout).contains("8 heads"), "{searched:?}");
+    let generate = ["generate", "--prompt-file", &text, "--max-tokens", "1", "--json", "--patterns", &found];
+    let replayed = run(&[&generate[..], &model].concat());
+    let replayed: serde_json::Value = serde_json::from_slice(&replayed.stdout).expect("JSON");
+    assert!(replayed["density"].as_f64() < Some(0.5), "{replayed}");
+    refuses(search(&file("broken.jsonl", "{\"text\": 1}")), 1, &["line 1", "\"prompt\""]);
+}
+
+#[test]
+fn a_model_is_timed_in_every_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (model, json) = (small_model(folder.path()), folder.path().join("result.json"));
+    let model = ["--random-weights", "--model", &model];
     let json = json.to_str().expect("UTF-8");
     let bench = |arguments: &[&str]| {
-        let model = ["--model", path.to_str().expect("UTF-8"), "--json", json];
-        let output = run(&[&["bench"], arguments, &model].concat());
+        let output = run(&[&["bench"], arguments, &model, &["--json", json]].concat());
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let result: serde_json::Value = serde_json::from_slice(&std::fs::read(json).expect("written")).expect("JSON");
         assert!(result["meta"]["date"].is_string() && result["goal"]["recall"].is_number());
@@ -450,14 +479,15 @@ fn a_real_model_is_timed_in_every_way() {
     assert!(said.contains("exponent") && said.contains("candidates"), "{said}");
     let (memory, _) = bench(&["memory", "--lengths", "64,100", "--attention", "dense"]);
     let point = &memory["points"][1];
-    assert!(point["length"] == 100 && point["predicted_bytes"].as_u64() > Some(90 << 20), "{point}");
+    // The weights alone, of 16-bit floats.
+    let least = Some(2 * SMALL_MODEL_WEIGHTS);
+    assert!(point["length"] == 100 && point["predicted_bytes"].as_u64() > least, "{point}");
     if cfg!(target_os = "linux") {
-        assert!(point["measured_bytes"].as_u64() > Some(90 << 20), "{point}");
+        assert!(point["measured_bytes"].as_u64() > least, "{point}");
     }
-    let too_long = ["bench", "memory", "--model", path.to_str().expect("UTF-8"), "--lengths", "9000"];
-    refuses(run(&too_long), 1, &["9000", "8192"]);
-    let one_length = ["bench", "growth", "--model", path.to_str().expect("UTF-8"), "--lengths", "64,64"];
-    refuses(run(&one_length), 1, &["two or more different lengths"]);
+    let refused = |arguments: &[&str], says: &[&str]| refuses(run(&[arguments, &model].concat()), 1, says);
+    refused(&["bench", "memory", "--lengths", "9000"], &["9000", "8192"]);
+    refused(&["bench", "growth", "--lengths", "64,64"], &["two or more different lengths"]);
 }
 
 #[test]
@@ -466,7 +496,7 @@ fn a_real_model_is_looked_into() {
     let model = path.to_str().expect("UTF-8");
     let folder = tempfile::tempdir().expect("a folder");
     let text = folder.path().join("a & <b>.txt");
-    std::fs::write(&text, "The grass is green. The sky is blue. Where is the sea? ".repeat(120)).expect("written");
+    std::fs::write(&text, "The grass is green. The sky is blue. Where is the sea? ".repeat(80)).expect("written");
     let (text, out) = (text.to_str().expect("UTF-8"), folder.path().join("new/pictures"));
     let read = |path: &Path| std::fs::read_to_string(path).expect("written");
 
@@ -482,15 +512,23 @@ fn a_real_model_is_looked_into() {
     assert!(heads["heads"][1]["exact_recall"].as_f64() > Some(0.7), "{heads}");
     refuses(inspect(&["--layers", "30"]), 1, &["layer 30", "has 30"]);
     refuses(inspect(&["--heads", "9"]), 1, &["head 9", "has 9"]);
+}
 
+#[test]
+fn parts_of_the_patterns_are_left_out_in_turn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = folder.path().join("a & <b>.txt");
+    std::fs::write(&text, "The grass is green. The sky is blue. Where is the sea? ".repeat(22)).expect("written");
+    let (model, text) = (small_model(folder.path()), text.to_str().expect("UTF-8"));
     let (json, html) = (folder.path().join("ablation.json"), folder.path().join("ablation.html"));
-    let ablation = ["eval", "ablation", "--model", model, "--texts", text, "--lengths", "1200", "--tail", "16"];
+    let ablation = ["eval", "ablation", "--model", &model, "--random-weights", "--texts", text, "--lengths", "1200"];
     let files = ["--json", json.to_str().expect("UTF-8"), "--html", html.to_str().expect("UTF-8")];
-    let output = run(&[&ablation[..], &files].concat());
+    let output = run(&[&ablation[..], &["--tail", "16"], &files].concat());
     assert!(String::from_utf8_lossy(&output.stdout).contains("no centres"), "{output:?}");
+    let read = |path: &Path| std::fs::read_to_string(path).expect("written");
     let findings: serde_json::Value = serde_json::from_str(&read(&json)).expect("JSON");
     let count = |key: &str| findings[key].as_array().map(Vec::len);
-    assert_eq!((count("rows"), count("atlas")), (Some(7), Some(270)));
+    assert_eq!((count("rows"), count("atlas")), (Some(7), Some(8)));
     assert!(read(&html).contains("a &amp; &lt;b&gt;, 1200 tokens"));
 }
 
@@ -562,15 +600,15 @@ fn run_within(limit_mib: u64, arguments: &[&str]) -> Output {
 fn absurd_numbers_of_threads_are_refused_or_not_heard() {
     let out = tempfile::tempdir().expect("a folder");
     let file = out.path().join("calibration.json");
-    let calibrate = ["calibrate", "--device", "cpu", "--head-dim", "64", "--out", file.to_str().expect("UTF-8")];
+    let calibrate = ["calibrate", "--device", "cpu", "--head-dim", "32", "--out", file.to_str().expect("UTF-8")];
     let many = ["--threads", "100000"];
     refuses(run(&[&calibrate[..], &many].concat()), 2, &["--threads", "expected at most"]);
     assert!(run_within(2048, &calibrate).status.success());
     let calibration: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).expect("written")).expect("JSON");
     let cores = std::thread::available_parallelism().expect("known").get() as u64;
     assert_eq!(calibration["cpu"]["threads"], cores);
-    let Some(path) = default_model() else { return };
-    let model = ["--model", path.to_str().expect("UTF-8")];
+    let model = small_model(out.path());
+    let model = ["--random-weights", "--model", &model];
     for command in [
         &["generate", "--prompt", "x", "--max-tokens", "1"][..],
         &["bench", "ttft", "--lengths", "16", "--runs", "1"],
@@ -608,20 +646,19 @@ fn any_limit_on_addresses_ends_in_an_answer_or_an_error() {
 fn results_are_written_whole_or_refused_first() {
     let arguments = ["bench", "ttft", "--model", "nowhere.gguf", "--json", "nowhere/ttft.json"];
     refuses(run(&arguments), 1, &["cannot write nowhere/ttft.json"]);
-    let Some(path) = default_model() else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    let json = folder.path().join("ttft.json");
-    let (model, json) = (path.to_str().expect("UTF-8"), json.to_str().expect("UTF-8"));
-    let output = run(&["bench", "ttft", "--model", model, "--lengths", "64,100", "--runs", "1", "--json", json]);
+    let (model, json) = (small_model(folder.path()), folder.path().join("ttft.json"));
+    let json = json.to_str().expect("UTF-8");
+    let model = ["--random-weights", "--model", &model, "--json", json];
+    let output = run(&[&["bench", "ttft", "--lengths", "64,100", "--runs", "1"][..], &model].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let results: serde_json::Value = serde_json::from_slice(&std::fs::read(json).expect("written")).expect("JSON");
     assert_eq!(results["rows"].as_array().expect("rows").len(), 4);
     assert!(results["rows"][0]["ttft_ms"]["median"].as_f64().expect("a time") > 0.0);
 
-    let passkey =
-        |length| run(&["eval", "passkey", "--model", model, "--lengths", length, "--samples", "2", "--json", json]);
+    let passkey = |length| run(&[&["eval", "passkey", "--lengths", length, "--samples", "2"][..], &model].concat());
     refuses(passkey("100000"), 1, &["100000", "8192"]);
-    let output = passkey("256");
+    let output = passkey("600");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let results: serde_json::Value = serde_json::from_slice(&std::fs::read(json).expect("written")).expect("JSON");
     let count = |key: &str| results[key].as_array().expect(key).len();

@@ -79,45 +79,68 @@ fn whole_lines(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)]
 }
 
-#[test]
-fn killed_at_random_moments() {
+/// Killed again and again, an evaluation loses no finished sample and ends with the numbers of one that was left alone.
+fn outlives_kills(flags: &[&str]) {
     let place = Place::new();
-    let text = place.file("text.txt");
-    let text = text.to_str().expect("UTF-8");
-    for (name, flags) in [
-        ("passkey", &["passkey", "--lengths", "1000,2500", "--samples", "12"][..]),
-        ("needle", &["needle", "--lengths", "2500", "--samples", "12", "--seed", "3"]),
-        ("ruler", &["ruler", "--tasks", "vt,fwe", "--lengths", "2500,3500", "--samples", "4"]),
-        ("everyday", &["everyday", "--tasks", "middle,update", "--lengths", "1500,2500", "--samples", "2"]),
-        ("perplexity", &["perplexity", "--texts", text, "--lengths", "500,1000,2000,4000", "--tail", "300"]),
-        ("prompts", &["prompts", "--prompts", "prompts.jsonl", "--max-tokens", "5"]),
-        ("ablation", &["ablation", "--texts", text, "--lengths", "1500,3000", "--tail", "100"]),
-    ] {
-        let (alone, killed) = (place.file(&format!("{name}-alone.json")), place.file(&format!("{name}.json")));
-        let started = Instant::now();
-        let output = place.run(flags, &alone);
-        let time = started.elapsed();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (alone, killed) = (place.file("alone.json"), place.file("killed.json"));
+    let started = Instant::now();
+    let output = place.run(flags, &alone);
+    let time = started.elapsed();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
-        let samples = place.file(&format!("{name}.samples.jsonl"));
-        let mut before = Vec::new();
-        for kill in 0..KILLS {
-            let moment = random_below(time);
-            place.kill_after(flags, &killed, moment);
-            let now = std::fs::read(&samples).unwrap_or_default();
-            assert!(now.starts_with(whole_lines(&before)), "{name}: kill {kill} after {moment:?} lost a sample");
-            before = now;
-        }
-        let resumed = place.run(flags, &killed);
-        assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
-        assert_eq!(numbers(&killed), numbers(&alone), "{name}");
-        // Nothing is left to do: the same lines again, and not one sample more.
-        let all = std::fs::read(&samples).expect("kept");
-        let again = place.run(flags, &killed);
-        assert_eq!(again.stdout, resumed.stdout, "{name}");
-        assert!(String::from_utf8_lossy(&again.stderr).contains("is not measured again"), "{name}");
-        assert_eq!(std::fs::read(&samples).expect("kept"), all, "{name}");
+    let samples = place.file("killed.samples.jsonl");
+    let mut before = Vec::new();
+    for kill in 0..KILLS {
+        let moment = random_below(time);
+        place.kill_after(flags, &killed, moment);
+        let now = std::fs::read(&samples).unwrap_or_default();
+        assert!(now.starts_with(whole_lines(&before)), "kill {kill} after {moment:?} lost a sample");
+        before = now;
     }
+    let resumed = place.run(flags, &killed);
+    assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+    assert_eq!(numbers(&killed), numbers(&alone));
+    // Nothing is left to do: the same lines again, and not one sample more.
+    let all = std::fs::read(&samples).expect("kept");
+    let again = place.run(flags, &killed);
+    assert_eq!(again.stdout, resumed.stdout);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("is not measured again"));
+    assert_eq!(std::fs::read(&samples).expect("kept"), all);
+}
+
+#[test]
+fn passkey_killed_at_random_moments() {
+    outlives_kills(&["passkey", "--lengths", "800,1600", "--samples", "12"]);
+}
+
+#[test]
+fn needle_killed_at_random_moments() {
+    outlives_kills(&["needle", "--lengths", "1600", "--samples", "12", "--seed", "3"]);
+}
+
+#[test]
+fn ruler_killed_at_random_moments() {
+    outlives_kills(&["ruler", "--tasks", "vt,fwe", "--lengths", "2000,2500", "--samples", "4"]);
+}
+
+#[test]
+fn everyday_killed_at_random_moments() {
+    outlives_kills(&["everyday", "--tasks", "middle,update", "--lengths", "1500,2000", "--samples", "2"]);
+}
+
+#[test]
+fn perplexity_killed_at_random_moments() {
+    outlives_kills(&["perplexity", "--texts", "text.txt", "--lengths", "500,1000,2000,4000", "--tail", "300"]);
+}
+
+#[test]
+fn prompts_killed_at_random_moments() {
+    outlives_kills(&["prompts", "--prompts", "prompts.jsonl", "--max-tokens", "5"]);
+}
+
+#[test]
+fn ablation_killed_at_random_moments() {
+    outlives_kills(&["ablation", "--texts", "text.txt", "--lengths", "1500,3000", "--tail", "100"]);
 }
 
 #[test]

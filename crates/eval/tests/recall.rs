@@ -9,7 +9,7 @@ use runtime::request::Device;
 use std::path::Path;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/SmolLM2-135M-Instruct.Q4_1.gguf");
-const TOKENS: usize = 3072;
+const TOKENS: usize = 2560;
 
 fn texts() -> Vec<(String, String)> {
     let text = |name: &str, text: String| (name.to_string(), text);

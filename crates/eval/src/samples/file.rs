@@ -44,7 +44,7 @@ impl SampleFile {
     pub(super) fn open(path: &Path, head: &Head) -> Result<Opened, EvalError> {
         let cannot = |source| EvalError::SampleFile { path: path.to_owned(), source };
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(cannot)?;
-        if !lock::lock(&file).map_err(cannot)? {
+        if !lock::lock(&file, lock::WITH_A_MODEL).map_err(cannot)? {
             return Err(EvalError::SampleFileInUse { path: path.to_owned() });
         }
         let mut file = Self { file, path: path.to_owned(), began: String::new() };

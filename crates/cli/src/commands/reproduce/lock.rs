@@ -17,7 +17,9 @@ pub(super) fn lock(folder: &Path) -> anyhow::Result<Lock> {
     let path = folder.join("reproduce.lock");
     let file = OpenOptions::new().create(true).append(true).open(&path);
     let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-    let is_ours = eval::lock::lock(&file).with_context(|| format!("cannot lock {}", path.display()))?;
+    // Beyond its first moments only its steps hold a model, which are processes of their own.
+    let is_ours = eval::lock::lock(&file, eval::lock::WITHOUT_A_MODEL);
+    let is_ours = is_ours.with_context(|| format!("cannot lock {}", path.display()))?;
     anyhow::ensure!(is_ours, "another run writes into {}: wait until it ends, or give another --out", folder.display());
     Ok(Lock { _file: file })
 }
