@@ -1,5 +1,8 @@
 //! The input of a product of many rows in integers.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use crate::Aligned;
 use crate::simd::{K_STEP, LANES, Simd, each_lane, packed_len};
 use half::bf16;
@@ -69,9 +72,17 @@ impl QuantisedPanels {
         }
         let x = bytemuck::cast_slice(x);
         let out = bytemuck::cast_slice_mut(&mut self.bytes[..bytes]);
-        match width {
-            InputWidth::OneByte => one_byte(simd, x, out, &mut self.numbers[..numbers]),
-            InputWidth::TwoBytes => two_bytes(simd, x, out, &mut self.numbers[..numbers]),
+        let numbers = &mut self.numbers[..numbers];
+        simd.assert_available();
+        match (simd, width) {
+            // SAFETY: `assert_available` found the set on this machine.
+            #[cfg(target_arch = "x86_64")]
+            (Simd::Avx512Bf16 | Simd::Amx, InputWidth::OneByte) => unsafe { avx512::quantise::<1>(x, out, numbers) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            (Simd::Avx512Bf16 | Simd::Amx, InputWidth::TwoBytes) => unsafe { avx512::quantise::<2>(x, out, numbers) },
+            (_, InputWidth::OneByte) => one_byte(simd, x, out, numbers),
+            (_, InputWidth::TwoBytes) => two_bytes(simd, x, out, numbers),
         }
     }
 
@@ -98,18 +109,21 @@ crate::multiversion! {
     }
 }
 
+/// The largest integer.
+const fn most(bytes: usize) -> f32 {
+    if bytes == 1 { 127.0 } else { 127.0 * 128.0 }
+}
+
 /// Pairs of bf16 to bytes, four in a word.
 #[inline(always)]
 fn quantise<const BYTES: usize>(x: &[u32], bytes: &mut [u32], numbers: &mut [f32]) {
-    let most = if BYTES == 1 { 127.0 } else { 127.0 * 128.0 };
+    let most = most(BYTES);
     let steps = x.chunks_exact(PLANE / 2).zip(bytes.chunks_exact_mut(BYTES * PLANE / 4));
     for ((x, bytes), numbers) in steps.zip(numbers.chunks_exact_mut(NUMBERS)) {
         // Without their signs, bf16 numbers are ordered as their bits are.
         let mut largest = [0u32; LANES];
         for pairs in x.as_chunks::<LANES>().0 {
-            for lane in 0..LANES {
-                largest[lane] = largest[lane].max(pairs[lane] & 0x7fff).max(pairs[lane] >> 16 & 0x7fff);
-            }
+            largest = each_lane(|i| largest[i].max(pairs[i] & 0x7fff).max(pairs[i] >> 16 & 0x7fff));
         }
         let peak = largest.map(|bits| f32::from_bits(bits << 16));
         // Where this would not be finite, all numbers are as good as zero.
@@ -119,16 +133,18 @@ fn quantise<const BYTES: usize>(x: &[u32], bytes: &mut [u32], numbers: &mut [f32
         for (step, pairs) in x.as_chunks::<{ 2 * LANES }>().0.iter().enumerate() {
             let mut words = [[0u32; LANES]; BYTES];
             for column in 0..4 {
-                for lane in 0..LANES {
-                    let pair = pairs[column / 2 * LANES + lane];
-                    let value = f32::from_bits(if column % 2 == 0 { pair << 16 } else { pair & 0xffff_0000 });
-                    let integer = (value * inverse[lane]).round_ties_even().clamp(-most, most) as i32;
-                    sums[step / 4][lane] += integer;
-                    let upper = if BYTES == 1 { integer } else { (integer + 64) >> 7 };
-                    words[0][lane] |= (upper as u32 & 255) << (8 * column);
-                    if BYTES == 2 {
-                        words[1][lane] |= ((integer - (upper << 7)) as u32 & 255) << (8 * column);
-                    }
+                let pairs: &[u32; LANES] = pairs[column / 2 * LANES..][..LANES].try_into().expect("sixteen pairs");
+                let integers: [i32; LANES] = each_lane(|i| {
+                    let value = f32::from_bits(if column % 2 == 0 { pairs[i] << 16 } else { pairs[i] & 0xffff_0000 });
+                    (value * inverse[i]).round_ties_even().clamp(-most, most) as i32
+                });
+                let sum = &mut sums[step / 4];
+                *sum = each_lane(|i| sum[i] + integers[i]);
+                let upper: [i32; LANES] = if BYTES == 1 { integers } else { each_lane(|i| (integers[i] + 64) >> 7) };
+                words[0] = each_lane(|i| words[0][i] | (upper[i] as u32 & 255) << (8 * column));
+                if BYTES == 2 {
+                    let lower = |i: usize| (integers[i] - (upper[i] << 7)) as u32 & 255;
+                    words[1] = each_lane(|i| words[1][i] | lower(i) << (8 * column));
                 }
             }
             for (plane, words) in words.iter().enumerate() {

@@ -80,7 +80,10 @@ impl Block {
                     let mut products = [_mm256_setzero_si256(); TOKENS];
                     for plane in 0..BYTES {
                         if plane > 0 {
-                            products = products.map(|p| _mm256_slli_epi32::<7>(p));
+                            // No closures: those of `core` are compiled without these instructions, and called.
+                            for product in &mut products {
+                                *product = _mm256_slli_epi32::<7>(*product);
+                            }
                         }
                         let fours = group * GROUP / 4..(group + 1) * GROUP / 4;
                         let codes = self.codes.add(step * STEP_CODES);

@@ -84,18 +84,19 @@ impl Block {
                     let mut products = [[_mm512_setzero_si512(); TOKENS]; R];
                     for plane in 0..BYTES {
                         if plane > 0 {
-                            products = products.map(|of_tile| of_tile.map(|p| _mm512_slli_epi32::<7>(p)));
+                            for product in products.as_flattened_mut() {
+                                *product = _mm512_slli_epi32::<7>(*product);
+                            }
                         }
                         for four in group * GROUP / 4..(group + 1) * GROUP / 4 {
-                            let codes: [__m512i; R] = std::array::from_fn(|r| {
-                                let at = r * self.tile_codes + step * STEP_CODES + four * 64;
-                                _mm512_load_si512(self.codes.add(at) as *const __m512i)
-                            });
+                            let codes = self.codes.add(step * STEP_CODES + four * 64);
                             let x = bytes.add((step * BYTES + plane) * PLANE + four * 64) as *const i32;
+                            // Loops and no closures: those of `core` are compiled without these instructions, and called.
                             for token in 0..TOKENS {
                                 let x = _mm512_set1_epi32(*x.add(token));
-                                for r in 0..R {
-                                    products[r][token] = _mm512_dpbusd_epi32(products[r][token], codes[r], x);
+                                for (r, products) in products.iter_mut().enumerate() {
+                                    let codes = _mm512_load_si512(codes.add(r * self.tile_codes) as *const __m512i);
+                                    products[token] = _mm512_dpbusd_epi32(products[token], codes, x);
                                 }
                             }
                         }

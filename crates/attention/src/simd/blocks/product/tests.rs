@@ -90,7 +90,7 @@ proptest! {
             let token: Vec<bf16> = (0..cols).map(|k| bf16::from_f32(number(k))).collect();
             for simd in Simd::available() {
                 let mut c = [f32::NAN; 16 * LANES];
-                let (a, x) = (slab(simd, &blocks), integers(simd, width, &[token.clone()], cols));
+                let (a, x) = (slab(simd, &blocks), integers(simd, width, std::slice::from_ref(&token), cols));
                 multiply_integers(simd, &a, &x, &mut c, 16 * LANES, false);
                 for (row, c) in c.chunks_exact(LANES).enumerate() {
                     let w = &weights[row * cols..][..cols];
@@ -100,6 +100,19 @@ proptest! {
                     prop_assert!(c[1..].iter().all(|c| *c == 0.0), "tokens that pad are zero");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn every_instruction_set_rounds_alike() {
+    let tokens: Vec<_> =
+        (0..40).map(|n| vector(320, n).iter().map(|x| bf16::from_f32(x.to_f32() * n as f32)).collect()).collect();
+    for width in WIDTHS {
+        let plain = integers(Simd::Portable, width, &tokens, 320);
+        for simd in Simd::available() {
+            let x = integers(simd, width, &tokens, 320);
+            assert!(x.bytes[..] == plain.bytes[..] && x.numbers[..] == plain.numbers[..], "{simd:?} {width:?}");
         }
     }
 }
