@@ -11,7 +11,8 @@ use attention::planner::{Planner, Scene};
 use attention::queries::Queries;
 use attention::search::{Search, Target};
 use attention::shape::{HeadShape, QueryRange};
-use attention::simd::{LANES, Rows, Simd, multiply};
+use attention::simd::blocks::{BlockFormat, Blocks, InputWidth, QuantisedPanels, Slab, multiply_integers};
+use attention::simd::{LANES, ROW_TILE, Rows, Simd, multiply};
 use attention::{Aligned, BLOCK_M, BLOCK_N};
 use std::time::Instant;
 
@@ -38,6 +39,7 @@ fn main() {
         for simd in Simd::available().into_iter().filter(|simd| simd.name().contains(wanted.trim_start_matches('-'))) {
             println!("== {}", simd.name());
             products(simd);
+            integer_products(simd);
             kernels(simd, 2048, 8192, 64);
             kernels(simd, 2048, 2048, 64);
             kernels(simd, 2048, 8192, 128);
@@ -60,6 +62,40 @@ fn products(simd: Simd) {
         });
         let flop = (2 * rows * k * panels * LANES * times) as f64;
         println!("product {rows} x {k} x {} tokens: {:.0} GFLOP/s", panels * LANES, flop / us / 1e3);
+    }
+}
+
+/// The same in integers, with what a product of 160 tokens and a slab of weights need before.
+fn integer_products(simd: Simd) {
+    let (rows, panels, times) = (32, 10, 100);
+    for (format, k) in [(BlockFormat::Q4_1, 576), (BlockFormat::Q5_0, 896), (BlockFormat::Q6_K, 4864)] {
+        let blocks = Blocks::fill(format, rows, k, |row, out| {
+            out.codes.iter_mut().enumerate().for_each(|(k, code)| *code = ((row * 7 + k) % 16) as u8);
+            out.factors.fill([half::f16::ONE; 2]);
+            out.nested.fill([1; 2]);
+            true
+        });
+        let blocks = blocks.expect("room for a slab");
+        let x: Vec<half::bf16> = random(panels * k * LANES).into_iter().map(half::bf16::from_f32).collect();
+        let mut c = Aligned::<f32>::zeroed(panels * rows * LANES);
+        let (mut slab, mut integers) = (Slab::default(), QuantisedPanels::default());
+        let fill = median_us(|| (0..times).for_each(|_| slab.fill(simd, &blocks, 0..rows / ROW_TILE)));
+        for width in [InputWidth::OneByte, InputWidth::TwoBytes] {
+            let quantise = median_us(|| (0..times / 10).for_each(|_| integers.quantise(simd, width, k, &x)));
+            let us = median_us(|| {
+                for _ in 0..times {
+                    multiply_integers(simd, &slab, &integers, &mut c, rows * LANES, false);
+                }
+            });
+            let flop = (2 * rows * k * panels * LANES * times) as f64;
+            println!(
+                "product {rows} x {k} x {} tokens, {format:?}, {width:?}: {:.0} GFLOP/s; {:.3} ns a weight to spread, {:.3} ns an input to round",
+                panels * LANES,
+                flop / us / 1e3,
+                fill * 1e3 / (rows * k * times) as f64,
+                quantise * 1e3 / (panels * k * LANES * times / 10) as f64,
+            );
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Errors of the libraries name options of the libraries; people here type flags.
 
 /// What libraries write, and what that is here.
-const FLAGS: [(&str, &str); 14] = [
+const FLAGS: [(&str, &str); 15] = [
     ("`EngineOptions::stretch`", "--rope-scaling"),
     ("`EngineOptions::context`", "--context"),
     ("`EngineOptions::max_memory_bytes`", "--max-memory"),
     ("`EngineOptions::quantization`", "--quantization"),
     ("`EngineOptions::attention_precision`", "--attention-precision"),
+    ("`EngineOptions::products`", "--products"),
     ("`RandomWeights::Bf16`", "--random-weights bf16"),
     ("`Request::max_tokens`", "--max-tokens"),
     ("`Request::receipt`", "--receipt"),
@@ -27,6 +28,7 @@ pub fn as_flags(message: &str) -> String {
 mod tests {
     use super::*;
     use runtime::config::ConfigError;
+    use runtime::cpu::Products;
     use runtime::engine::EngineError;
     use runtime::ops::OpsError;
     use runtime::policy::AttentionPrecision;
@@ -38,6 +40,7 @@ mod tests {
         let memory = EngineError::Memory { what: "it".into(), need: "2".into(), available: 1 };
         let quantization = OpsError::Quantization { quantization: Quantization::Fp8 };
         let precision = OpsError::AttentionPrecision { precision: AttentionPrecision::Fp8 };
+        let products = OpsError::Products { products: Products::Int8 };
         for (error, says) in [
             (context.to_string(), &["--max-tokens", "--rope-scaling", "--context"][..]),
             (memory.to_string(), &["--max-memory"]),
@@ -51,6 +54,7 @@ mod tests {
             (ConfigError::Stretched.to_string(), &["--rope-scaling"]),
             (quantization.to_string(), &["--device cuda", "--quantization"]),
             (precision.to_string(), &["--device cuda", "--attention-precision"]),
+            (products.to_string(), &["--device cpu", "--products"]),
             (cuda::Error::NoDriver.to_string(), &["--device cpu"]),
         ] {
             // A command line that is quoted whole is one.

@@ -4,7 +4,7 @@ mod way;
 
 use crate::config::ModelConfig;
 use crate::cpu::CpuFootprint;
-use crate::engine::{EngineError, EngineOptions, Opened, Room, cpu_has};
+use crate::engine::{EngineError, EngineOptions, Opened, Room, cpu_has, gpu_has};
 use crate::footprint::Footprint;
 use crate::gpu::GpuFootprint;
 use crate::memory::{MemoryNeed, WeightsNeed, available_bytes};
@@ -66,6 +66,7 @@ impl Sizes {
                 Box::new(CpuFootprint)
             }
             Place::Gpu { memory_bytes } => {
+                gpu_has(options)?;
                 let bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
                 let &EngineOptions { quantization, attention_precision, .. } = options;
                 let gpu = GpuFootprint::without_device(bytes, &config, quantization, attention_precision);

@@ -11,7 +11,7 @@ mod telling;
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
 use crate::config::{ConfigError, ModelConfig, StretchContext};
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Products};
 use crate::decoder::Decoder;
 use crate::gpu::{Gpu, GpuOptions};
 use crate::memory::{Bytes, MemoryNeed, WeightsNeed};
@@ -59,6 +59,8 @@ pub struct EngineOptions {
     pub quantization: Option<Quantization>,
     /// In what attention multiplies; 8-bit floats on GPUs of compute capability 9.0 only.
     pub attention_precision: AttentionPrecision,
+    /// In what quantised weights and many tokens multiply; CPUs only.
+    pub products: Products,
     /// Say what time matrix products and the stages of the search take; GPUs only, a few percent slower on short prompts.
     pub profile: bool,
     /// Refuse work that would need more; `None` takes what the machine has free.
@@ -76,6 +78,7 @@ impl Default for EngineOptions {
             random_weights: None,
             quantization: None,
             attention_precision: AttentionPrecision::Bf16,
+            products: Products::Auto,
             profile: false,
             max_memory_bytes: None,
         }
@@ -244,11 +247,14 @@ impl Engine {
         let options = options.clone();
         let gpu = open_gpu(&options, weights.config())?;
         let on_gpu = gpu.is_some();
+        if on_gpu {
+            gpu_has(&options)?;
+        }
         // Before the tokenizer and the threads: where memory ends in those, libraries end the process.
         match &gpu {
             Some(gpu) => check_room_for_weights(gpu, &weights, &options, &name)?,
             None => {
-                let cpu = Cpu::new(Simd::detect());
+                let cpu = Cpu::with_products(Simd::detect(), options.products);
                 check_room_for_weights(&cpu, &weights, &options, &name)?;
                 check_room_for_loading(&cpu, &weights, &name)?;
             }
@@ -257,7 +263,10 @@ impl Engine {
         let pool = threads::pool(options.threads)?;
         let model: Box<dyn Model> = pool.install(|| match gpu {
             Some(gpu) => load_on(gpu, weights, &options, &name, progress),
-            None => load_on(Cpu::new(Simd::detect()), weights, &options, &name, progress),
+            None => {
+                let cpu = Cpu::with_products(Simd::detect(), options.products);
+                load_on(cpu, weights, &options, &name, progress)
+            }
         })?;
         let device_name = pool.install(|| model.device_name());
         let held_bytes = model.memory_need(1, 1, false).held_bytes();
@@ -733,6 +742,14 @@ pub(crate) fn cpu_has(options: &EngineOptions) -> Result<(), OpsError> {
         (Some(quantization), _) => Err(OpsError::Quantization { quantization }),
         (None, AttentionPrecision::Bf16) => Ok(()),
         (None, precision) => Err(OpsError::AttentionPrecision { precision }),
+    }
+}
+
+/// Whether a GPU has what is asked for, beside what it says itself.
+pub(crate) fn gpu_has(options: &EngineOptions) -> Result<(), OpsError> {
+    match options.products {
+        Products::Auto | Products::Bf16 => Ok(()),
+        products => Err(OpsError::Products { products }),
     }
 }
 

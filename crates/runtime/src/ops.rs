@@ -1,6 +1,7 @@
 //! The operations a decoder is made of. The model is written once over them; a device implements them once.
 
 use crate::config::{Activation, Experts, ModelConfig, RopePairing};
+use crate::cpu::Products;
 use crate::footprint::Footprint;
 use crate::kv_cache::Sequence;
 use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
@@ -44,6 +45,12 @@ pub enum OpsError {
     AttentionPrecision {
         /// What was asked for.
         precision: AttentionPrecision,
+    },
+    /// Products that only CPUs have.
+    #[error("products are in {products:?} on CPUs only: run on the CPU, or without `EngineOptions::products`")]
+    Products {
+        /// What was asked for.
+        products: Products,
     },
 }
 

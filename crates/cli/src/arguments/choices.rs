@@ -5,6 +5,7 @@ use cuda::bench::{Kernel, What};
 use eval::inspect::Pool;
 use eval::tasks::Match;
 use eval::tasks::{everyday, ruler};
+use runtime::cpu::Products;
 use runtime::policy::AttentionPrecision;
 use runtime::request::{AttentionMode, Device};
 use runtime::weights::{Quantization, RandomWeights};
@@ -31,6 +32,13 @@ const PRECISIONS: [Choice<AttentionPrecision>; 3] = [
     ("bf16", "16-bit floats", AttentionPrecision::Bf16),
     ("int8", "scores in 8-bit integers, for cards before Hopper", AttentionPrecision::Int8),
     ("fp8", "8-bit floats (Hopper)", AttentionPrecision::Fp8),
+];
+
+const PRODUCTS: [Choice<Products>; 4] = [
+    ("auto", "the faster of bf16 and int16, as measured", Products::Auto),
+    ("bf16", "16-bit floats", Products::Bf16),
+    ("int16", "weights as stored, tokens in 15-bit integers; as exact", Products::Int16),
+    ("int8", "weights as stored, tokens in 8-bit integers", Products::Int8),
 ];
 
 const RANDOM_WEIGHTS: [Choice<RandomWeights>; 2] =
@@ -105,6 +113,10 @@ pub fn quantization() -> impl TypedValueParser<Value = Quantization> {
 
 pub fn precision() -> impl TypedValueParser<Value = AttentionPrecision> {
     parser(&PRECISIONS)
+}
+
+pub fn products() -> impl TypedValueParser<Value = Products> {
+    parser(&PRODUCTS)
 }
 
 pub fn random_weights() -> impl TypedValueParser<Value = RandomWeights> {

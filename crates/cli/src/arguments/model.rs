@@ -4,6 +4,7 @@ use super::choices;
 use super::numbers::{at_least_one, bytes, share, threads};
 use clap::Args;
 use runtime::config::StretchContext;
+use runtime::cpu::Products;
 use runtime::engine::EngineOptions;
 use runtime::policy::AttentionPrecision;
 use runtime::request::{Device, Goal};
@@ -75,6 +76,17 @@ pub struct ModelArguments {
         hide_short_help = true
     )]
     pub attention_precision: AttentionPrecision,
+    /// In what a CPU multiplies quantised weights with the tokens of a prompt
+    ///
+    /// 8 bits are the fastest and a little less exact.
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "auto",
+        value_parser = choices::products(),
+        hide_short_help = true
+    )]
+    pub products: Products,
     /// Let the search reckon with the costs in this file, which `sparse-accelerate calibrate` wrote on this machine
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub calibration: Option<PathBuf>,
@@ -92,6 +104,7 @@ impl ModelArguments {
             random_weights: self.random_weights,
             quantization: self.quantization,
             attention_precision: self.attention_precision,
+            products: self.products,
             profile: self.profile,
             max_memory_bytes: self.max_memory,
         }

@@ -3,6 +3,7 @@
 //! Experts run in waves whose rows fill no more room than the chunk itself; those of a wave run side by side. Each expert's weights are
 //! read once a chunk, and those of an expert that no token takes are not read.
 
+use super::products::Arithmetic;
 use super::router::{self, Choice};
 use super::{Matrix, Operand, Tokens};
 use crate::config::{Activation, Experts, ModelConfig};
@@ -85,7 +86,7 @@ impl Mixture {
     /// Adds what the chosen experts make of `x`.
     pub(super) fn mix(
         &mut self,
-        simd: Simd,
+        how: Arithmetic,
         activation: Activation,
         experts: &[GatedMlp<Arc<Matrix>>],
         x: &Operand,
@@ -120,9 +121,9 @@ impl Mixture {
                 let len = job.choices.len();
                 let x = Operand { features: x.features, len, panels: &*job.gathered };
                 let mut gated = Operand { features: inner, len, panels: job.gated };
-                gate_up.multiply_gated(simd, activation, &x, &mut gated)?;
+                gate_up.multiply_gated(how, activation, &x, &mut gated)?;
                 let mut products = Tokens { features: x.features, len, panels: job.products };
-                down.multiply(simd, &gated, &mut products, false);
+                down.multiply(how, &gated, &mut products, false);
                 Ok::<_, OpsError>(())
             })?;
             let wave = first_panel * LANES..(first_panel + panels) * LANES;

@@ -1,14 +1,18 @@
 //! Linear layers: tiles of weights times packed panels.
 
+mod slab_product;
+
+use super::products::Arithmetic;
 use super::{Operand, Tokens, elementwise};
 use crate::config::Activation;
 use crate::ops::{OpsError, Stacking};
 use crate::weights::{Tensor, TensorInfo};
 use attention::Aligned;
 use attention::simd::blocks::{BlockFormat, Blocks, QuantisedVector};
-use attention::simd::{K_STEP, LANES, ROW_TILE, Rows, Simd, multiply, multiply_vector};
+use attention::simd::{K_STEP, LANES, ROW_TILE, Rows, Simd, multiply_vector};
 use half::bf16;
 use rayon::prelude::*;
+use slab_product::SlabProduct;
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut, Range};
 
@@ -81,6 +85,8 @@ fn formats(parts: &[TensorInfo], sources: &[Source]) -> Vec<(Range<usize>, Optio
 thread_local! {
     /// Decoded weights. Kept, since the system gives new memory page by page, which takes as long as decoding.
     static DECODED: Cell<Aligned<bf16>> = Cell::default();
+    /// Products of a slab of gates and up projections, likewise.
+    static STACKED: Cell<Aligned<f32>> = Cell::default();
 }
 
 impl Matrix {
@@ -182,38 +188,52 @@ impl Matrix {
 
     pub(super) fn multiply(
         &self,
-        simd: Simd,
+        how: Arithmetic,
         x: &Operand<impl Deref<Target = [bf16]>>,
         out: &mut Tokens<impl DerefMut<Target = [f32]>>,
         accumulate: bool,
     ) {
         assert!(x.features == self.cols && x.len == out.len && out.features == self.rows);
         if x.len == 1 {
-            return self.multiply_one(simd, x, out, accumulate);
+            return self.multiply_one(how.simd, x, out, accumulate);
         }
         let stride = out.stride();
-        self.each_group(simd, x, &mut out.panels, stride, |first_row, part, x_group, panels, out| {
-            for (row, slab) in slabs(part) {
-                multiply(simd, slab, x_group, panels, &mut out[(first_row + row) * LANES..], stride, accumulate);
-            }
+        self.each_slab(how, x, &mut out.panels, stride, SLAB_ROWS * LANES, |slab, out| {
+            slab.run(out, stride, accumulate);
         });
     }
 
-    /// Takes every group of panels, those of `out` being `stride` long, through every [part](Self::each_part): `work` gets the first row
-    /// of the part, its weights, a group's panels, their number, and theirs in `out`.
-    fn each_group<T: Send>(
+    /// Takes every group of panels, those of `out` being `stride` long and having `slab_len` elements for a slab, through every slab of
+    /// weights: `work` gets the slab and the panels of `out` from its elements on.
+    fn each_slab<T: Send>(
         &self,
-        simd: Simd,
+        how: Arithmetic,
         x: &Operand<impl Deref<Target = [bf16]>>,
         out: &mut [T],
         stride: usize,
-        work: impl Fn(usize, Rows, &[bf16], usize, &mut [T]) + Sync,
+        slab_len: usize,
+        work: impl Fn(&mut SlabProduct, &mut [T]) + Sync,
     ) {
+        if let Some(width) = how.integers
+            && self.has_blocks()
+        {
+            return self.each_slab_in_integers(how.simd, width, x, out, (stride, slab_len), work);
+        }
         let group = self.group_panels(x.len.div_ceil(LANES));
-        self.each_part(simd, |first_row, part| {
+        self.each_part(how.simd, |first_row, part| {
             let groups = x.panels.par_chunks(group * x.stride()).zip(out.par_chunks_mut(group * stride));
-            groups.for_each(|(x_group, out)| work(first_row, part, x_group, out.len() / stride, out));
+            groups.for_each(|(x, out)| {
+                for (row, rows) in slabs(part) {
+                    let mut slab = SlabProduct::Bf16 { simd: how.simd, rows, x };
+                    work(&mut slab, &mut out[(first_row + row) / SLAB_ROWS * slab_len..]);
+                }
+            });
         });
+    }
+
+    /// Whether weights are quantised, all or some.
+    fn has_blocks(&self) -> bool {
+        self.runs.iter().any(|run| matches!(run.weights, Weights::Blocks(_)))
     }
 
     /// One token: every weight is read once, threads share the rows.
@@ -227,8 +247,7 @@ impl Matrix {
         const TILES: usize = 4;
         let k = self.padded_cols();
         let vector: Vec<bf16> = x.panels.chunks_exact(2 * LANES).flat_map(|p| [p[0], p[1]]).collect();
-        let blocks = self.runs.iter().any(|run| matches!(run.weights, Weights::Blocks(_)));
-        let quantised = QuantisedVector::new(simd, if blocks { &vector } else { &[] });
+        let quantised = QuantisedVector::new(simd, if self.has_blocks() { &vector } else { &[] });
         out.panels.par_chunks_mut(TILES * ROW_TILE * LANES).enumerate().for_each(|(chunk, out)| {
             let mut product = [0f32; TILES * ROW_TILE];
             let (mut tile, end) = (chunk * TILES, chunk * TILES + out.len() / (ROW_TILE * LANES));
@@ -254,7 +273,7 @@ impl Matrix {
 
     pub(super) fn multiply_gated(
         &self,
-        simd: Simd,
+        how: Arithmetic,
         activation: Activation,
         x: &Operand<impl Deref<Target = [bf16]>>,
         out: &mut Operand<impl DerefMut<Target = [bf16]>>,
@@ -262,20 +281,22 @@ impl Matrix {
         assert!(x.features == self.cols && x.len == out.len);
         assert!(self.rows == 2 * out.features.next_multiple_of(ROW_TILE), "not a gate and an up projection");
         if x.len == 1 {
-            return self.multiply_gated_one(simd, activation, x, out);
+            return self.multiply_gated_one(how.simd, activation, x, out);
         }
-        let stride = out.stride();
-        self.each_group(simd, x, &mut out.panels, stride, |first_row, part, x_group, panels, out| {
-            let mut product = Aligned::<f32>::zeroed(panels * SLAB_ROWS * LANES);
-            for (row, slab) in slabs(part) {
-                multiply(simd, slab, x_group, panels, &mut product, SLAB_ROWS * LANES, false);
-                for (product, out) in product.chunks_exact(SLAB_ROWS * LANES).zip(out.chunks_exact_mut(stride)) {
-                    let (gate, up) = product.split_at(ROW_TILE * LANES);
-                    // 32 stacked rows are 16 features: packed, 16 x 16 elements.
-                    let out = &mut out[(first_row + row) / 2 * LANES..][..ROW_TILE * LANES];
-                    elementwise::gate(simd, activation, gate, up, bytemuck::cast_slice_mut(out));
-                }
+        // 32 stacked rows are 16 features: packed, 16 x 16 elements.
+        let (stride, slab_len) = (out.stride(), ROW_TILE * LANES);
+        self.each_slab(how, x, &mut out.panels, stride, slab_len, |slab, out| {
+            let mut room = STACKED.take();
+            let len = slab.panels() * SLAB_ROWS * LANES;
+            if room.len() < len {
+                room = Aligned::zeroed(len);
             }
+            slab.run(&mut room[..len], SLAB_ROWS * LANES, false);
+            for (product, out) in room[..len].chunks_exact(SLAB_ROWS * LANES).zip(out.chunks_mut(stride)) {
+                let (gate, up) = product.split_at(ROW_TILE * LANES);
+                elementwise::gate(how.simd, activation, gate, up, bytemuck::cast_slice_mut(&mut out[..slab_len]));
+            }
+            STACKED.set(room);
         });
         Ok(())
     }

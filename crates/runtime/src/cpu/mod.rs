@@ -5,6 +5,7 @@ mod elementwise;
 mod experts;
 mod footprint;
 mod linear;
+mod products;
 mod router;
 
 use crate::config::{Activation, Experts, ModelConfig};
@@ -20,16 +21,19 @@ use ::attention::simd::{LANES, Simd, packed_len};
 use ::attention::{Aligned, BLOCK_M};
 use experts::Mixture;
 use half::bf16;
+use products::Arithmetic;
 use rayon::prelude::*;
 use std::sync::Arc;
 
 pub use attention::Rotations;
 pub use footprint::CpuFootprint;
 pub use linear::Matrix;
+pub use products::Products;
 
 /// The CPU. Work runs on the rayon pool it is called in.
 pub struct Cpu {
     simd: Simd,
+    products: Arithmetic,
 }
 
 /// f32 activations `[panel][features, padded to 16][16]`, in room of their own or of others.
@@ -107,9 +111,14 @@ impl<P> Operand<P> {
 }
 
 impl Cpu {
-    /// The CPU with the given instruction set; see [`Simd::detect`].
+    /// The CPU with the given instruction set; see [`Simd::detect`]. Products are the fastest that lose nothing.
     pub fn new(simd: Simd) -> Self {
-        Self { simd }
+        Self::with_products(simd, Products::Auto)
+    }
+
+    /// The CPU with the given instruction set, which multiplies many tokens as `products` says.
+    pub fn with_products(simd: Simd, products: Products) -> Self {
+        Self { simd, products: products.on(simd) }
     }
 }
 
@@ -128,7 +137,12 @@ impl Ops for Cpu {
     type KvPages = KvPages;
 
     fn name(&self) -> String {
-        format!("cpu ({}, {} threads)", self.simd.name(), rayon::current_num_threads())
+        let Arithmetic { simd, integers } = self.products;
+        let products = match integers {
+            None => String::new(),
+            Some(width) => format!(", products in int{}", 8 * width.bytes()),
+        };
+        format!("cpu ({}{products}, {} threads)", simd.name(), rayon::current_num_threads())
     }
 
     fn footprint(&self) -> &dyn Footprint {
@@ -248,7 +262,7 @@ impl Ops for Cpu {
     }
 
     fn project_heads(&self, matrix: &Arc<Matrix>, x: &Operand, out: &mut Tokens) -> Result<(), OpsError> {
-        matrix.multiply(self.simd, x, out, false);
+        matrix.multiply(self.products, x, out, false);
         Ok(())
     }
 
@@ -267,7 +281,7 @@ impl Ops for Cpu {
     }
 
     fn linear_add(&self, matrix: &Arc<Matrix>, x: &Operand, out: &mut Tokens) -> Result<(), OpsError> {
-        matrix.multiply(self.simd, x, out, true);
+        matrix.multiply(self.products, x, out, true);
         Ok(())
     }
 
@@ -288,8 +302,8 @@ impl Ops for Cpu {
         room: &mut MlpRoom,
         out: &mut Tokens,
     ) -> Result<(), OpsError> {
-        gate_up.multiply_gated(self.simd, activation, x, &mut room.gated)?;
-        down.multiply(self.simd, &room.gated, out, true);
+        gate_up.multiply_gated(self.products, activation, x, &mut room.gated)?;
+        down.multiply(self.products, &room.gated, out, true);
         Ok(())
     }
 
@@ -313,7 +327,7 @@ impl Ops for Cpu {
         room: &mut MlpRoom,
         out: &mut Tokens,
     ) -> Result<(), OpsError> {
-        room.mixture.as_mut().expect(OF_EXPERTS).mix(self.simd, activation, experts, x, out)
+        room.mixture.as_mut().expect(OF_EXPERTS).mix(self.products, activation, experts, x, out)
     }
 
     fn first_without_number(&self, x: &Tokens, len: usize) -> Result<Option<usize>, OpsError> {
@@ -344,7 +358,7 @@ impl Ops for Cpu {
             last[0] = lanes[token % LANES];
         }
         self.rms_norm(last, norm, eps, normed)?;
-        matrix.multiply(self.simd, normed, logits, false);
+        matrix.multiply(self.products, normed, logits, false);
         let rows = logits.panels.chunks_exact(LANES).take(logits.features);
         Ok(rows.map(|lanes| lanes[0]).collect())
     }

@@ -34,7 +34,7 @@ fn decode_tile<F: Format>(scales: &[u8], codes: &[u8], out: &mut [u16]) {
 
 /// The codes of a block by steps of four columns: plain loops over bytes, which compilers turn into a few instructions each.
 #[inline(always)]
-fn steps<F: Format>(codes: &[u8]) -> [[u8; 64]; K_STEP / 4] {
+pub(super) fn steps<F: Format>(codes: &[u8]) -> [[u8; 64]; K_STEP / 4] {
     let vector = |n: usize| -> &[u8; 64] { codes[64 * n..][..64].try_into().expect("64 bytes") };
     if F::BITS == 8 {
         return std::array::from_fn(|step| *vector(step));

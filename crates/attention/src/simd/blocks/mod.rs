@@ -8,8 +8,9 @@
 //! six-bit scales take bytes).
 //!
 //! One-row products multiply codes by an input of 15-bit integers in two bytes ([`QuantisedVector`]): `vpdpbusd` takes four columns of
-//! sixteen rows at once, and what is around them is exact up to f32. Products of many rows decode tiles to bf16 ([`Blocks::decode_tile`]) and are
-//! those of [`multiply`](super::multiply).
+//! sixteen rows at once, and what is around them is exact up to f32. Products of many rows either decode tiles to bf16 ([`Blocks::decode_tile`])
+//! and are those of [`multiply`](super::multiply), or put the codes of a few tiles into bytes ([`Slab`]) and multiply them by inputs in integers
+//! ([`QuantisedPanels`], [`multiply_integers`]).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -17,7 +18,10 @@ mod avx2;
 mod avx512;
 mod decode;
 mod format;
+mod panels;
 mod portable;
+mod product;
+mod slab;
 mod vector;
 
 use super::{K_STEP, ROW_TILE, Simd};
@@ -28,6 +32,9 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 pub use format::BlockFormat;
+pub use panels::{InputWidth, QuantisedPanels};
+pub use product::multiply_integers;
+pub use slab::Slab;
 pub use vector::QuantisedVector;
 
 /// A matrix of quantised weights; see the [module](self).

@@ -1,13 +1,13 @@
 use super::*;
 use proptest::prelude::*;
 
-const FORMATS: [BlockFormat; 8] = {
+pub(super) const FORMATS: [BlockFormat; 8] = {
     use BlockFormat::*;
     [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K]
 };
 
 /// A counter hash: fresh for every seed, the same on every machine.
-fn hash(seed: u64) -> u64 {
+pub(super) fn hash(seed: u64) -> u64 {
     let mut x = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -25,7 +25,7 @@ fn code(format: BlockFormat, seed: u64) -> u8 {
 }
 
 /// A matrix, and its weights in f64 row after row.
-fn matrix(format: BlockFormat, rows: usize, cols: usize, seed: u64) -> (Blocks, Vec<f64>) {
+pub(super) fn matrix(format: BlockFormat, rows: usize, cols: usize, seed: u64) -> (Blocks, Vec<f64>) {
     let (group, zero, minima, nested) = with_format!(format, F => (F::GROUP, F::ZERO, F::MINIMA, F::NESTED));
     let columns = format.columns();
     let at = |row: usize, n: usize, what: u64| hash(seed ^ hash(what << 40 | (row as u64) << 20 | n as u64));
@@ -50,7 +50,7 @@ fn matrix(format: BlockFormat, rows: usize, cols: usize, seed: u64) -> (Blocks, 
     (Blocks::fill(format, rows, cols, read).unwrap(), weights.collect())
 }
 
-fn vector(len: usize, seed: u64) -> Vec<bf16> {
+pub(super) fn vector(len: usize, seed: u64) -> Vec<bf16> {
     (0..len as u64).map(|i| bf16::from_f32((hash(seed ^ hash(i)) >> 40) as f32 / (1u64 << 23) as f32 - 1.0)).collect()
 }
 

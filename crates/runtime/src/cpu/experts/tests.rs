@@ -1,4 +1,5 @@
 use super::*;
+use crate::cpu::products::every_arithmetic;
 use crate::ops::Stacking;
 use crate::weights::{Encoding, Tensor};
 
@@ -59,10 +60,10 @@ fn mixture(len: usize) -> Mixture {
     }
 }
 
-fn mixed(mut mixture: Mixture, simd: Simd, experts: &[GatedMlp<Arc<Matrix>>], x: &Operand) -> Vec<f32> {
+fn mixed(mut mixture: Mixture, how: Arithmetic, experts: &[GatedMlp<Arc<Matrix>>], x: &Operand) -> Vec<f32> {
     let mut out = Tokens::new(HIDDEN, x.len).unwrap();
     out.panels.fill(1.0);
-    mixture.mix(simd, Activation::Silu, experts, x, &mut out).unwrap();
+    mixture.mix(how, Activation::Silu, experts, x, &mut out).unwrap();
     (0..x.len).flat_map(|token| (0..HIDDEN).map(move |i| (token, i))).map(|(token, i)| at(&out, token, i)).collect()
 }
 
@@ -74,18 +75,18 @@ fn at(tokens: &Tokens, token: usize, i: usize) -> f32 {
 fn a_mixture_is_the_sum_of_its_experts() {
     for (encoding, len) in [(Encoding::F32, 100), (Encoding::F32, 1), (Encoding::Q8_0, 37), (Encoding::Q8_0, 1)] {
         let (experts, x) = (experts(encoding), operand(len));
-        for simd in Simd::available() {
+        for how in every_arithmetic() {
             let of_all: Vec<Tokens> = (experts.iter())
                 .map(|expert| {
                     let (mut gated, mut out) = (Operand::new(INNER, len).unwrap(), Tokens::new(HIDDEN, len).unwrap());
-                    expert.gate_up.multiply_gated(simd, Activation::Silu, &x, &mut gated).unwrap();
-                    expert.down.multiply(simd, &gated, &mut out, false);
+                    expert.gate_up.multiply_gated(how, Activation::Silu, &x, &mut gated).unwrap();
+                    expert.down.multiply(how, &gated, &mut out, false);
                     out
                 })
                 .collect();
             let choices = mixture(len).choices;
             assert!(choices.iter().all(|choice| choice.expert != IDLE));
-            let got = mixed(mixture(len), simd, &experts, &x);
+            let got = mixed(mixture(len), how, &experts, &x);
             let (mut error, mut norm) = (0.0, 0.0);
             for (token, got) in got.chunks(HIDDEN).enumerate() {
                 for (i, got) in got.iter().enumerate() {
@@ -96,7 +97,7 @@ fn a_mixture_is_the_sum_of_its_experts() {
                 }
             }
             // Experts of one row multiply more exactly.
-            assert!(error < 1e-4 * norm, "{encoding:?}, {len} tokens, {}: {error} of {norm}", simd.name());
+            assert!(error < 1e-4 * norm, "{encoding:?}, {len} tokens, {how:?}: {error} of {norm}");
         }
     }
 }
@@ -104,16 +105,19 @@ fn a_mixture_is_the_sum_of_its_experts() {
 /// However many waves, and whatever earlier ones left in the room: the same to the last bit.
 #[test]
 fn waves_change_nothing() {
-    let (experts, x) = (experts(Encoding::F32), operand(100));
-    let whole = mixed(mixture(100), Simd::detect(), &experts, &x);
-    let panels = 100usize.div_ceil(LANES);
-    let mut small = mixture(100);
-    small.gathered = Aligned::zeroed(panels * packed_len(HIDDEN));
-    small.gathered.fill(bf16::NAN);
-    small.gated = Aligned::zeroed(panels * packed_len(INNER));
-    small.products = Aligned::zeroed(panels * Tokens::stride_of(HIDDEN));
-    small.products.fill(f32::NAN);
-    assert_eq!(mixed(small, Simd::detect(), &experts, &x), whole);
+    let x = operand(100);
+    for (how, encoding) in every_arithmetic().flat_map(|how| [(how, Encoding::F32), (how, Encoding::Q8_0)]) {
+        let experts = experts(encoding);
+        let whole = mixed(mixture(100), how, &experts, &x);
+        let panels = 100usize.div_ceil(LANES);
+        let mut small = mixture(100);
+        small.gathered = Aligned::zeroed(panels * packed_len(HIDDEN));
+        small.gathered.fill(bf16::NAN);
+        small.gated = Aligned::zeroed(panels * packed_len(INNER));
+        small.products = Aligned::zeroed(panels * Tokens::stride_of(HIDDEN));
+        small.products.fill(f32::NAN);
+        assert_eq!(mixed(small, how, &experts, &x), whole, "{how:?} {encoding:?}");
+    }
 }
 
 #[test]

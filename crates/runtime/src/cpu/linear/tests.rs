@@ -1,4 +1,5 @@
 use super::*;
+use crate::cpu::products::every_arithmetic;
 use crate::weights::Encoding;
 use half::f16;
 
@@ -43,7 +44,7 @@ fn operand(cols: usize, len: usize) -> (Operand, Vec<Vec<f64>>) {
     (x, tokens)
 }
 
-/// Products of one and of many tokens are those of f64, as near as inputs of 15 bits and bf16 weights allow.
+/// Products of one and of many tokens are those of f64, as near as inputs of 8 bits and bf16 weights allow.
 fn check(parts: &[Tensor], stacking: Stacking, stored_alike: usize) {
     let matrix = Matrix::pack(parts, stacking).unwrap();
     assert_eq!(matrix.runs.len(), stored_alike);
@@ -58,19 +59,19 @@ fn check(parts: &[Tensor], stacking: Stacking, stored_alike: usize) {
         matrix.read_row(r, &mut row);
         assert!(row.iter().zip(&want).all(|(own, want)| (own - want).abs() <= want.abs() / 256.0), "row {r}");
     }
-    for simd in Simd::available() {
+    for how in every_arithmetic() {
         for len in [1, 2, 16, 37] {
             let (x, tokens) = operand(cols, len);
             let mut out = Tokens::new(matrix.rows, len).unwrap();
             out.panels.fill(1.0);
-            matrix.multiply(simd, &x, &mut out, true);
+            matrix.multiply(how, &x, &mut out, true);
             for r in 0..matrix.rows {
                 matrix.read_row(r, &mut row);
                 for (token, x) in tokens.iter().enumerate() {
                     let got = out.panels[token / LANES * out.stride() + r * LANES + token % LANES] as f64;
                     let want: f64 = 1.0 + row.iter().zip(x).map(|(w, x)| *w as f64 * x).sum::<f64>();
                     let bound = row.iter().map(|w| w.abs() as f64).sum::<f64>() / 250.0 + 1e-3;
-                    assert!((got - want).abs() < bound, "{simd:?} {len} tokens, row {r}: {got}, not {want} +- {bound}");
+                    assert!((got - want).abs() < bound, "{how:?} {len} tokens, row {r}: {got}, not {want} +- {bound}");
                 }
             }
         }
@@ -100,11 +101,11 @@ fn gates_of_another_encoding_than_up_projections_multiply_too() {
     let parts = [Tensor::of_bytes(40, Encoding::Q4_0, &gate), Tensor::of_bytes(40, Encoding::Q8_0, &up)];
     check(&parts, Stacking::GateUp, 6);
     let matrix = Matrix::pack(&parts, Stacking::GateUp).unwrap();
-    for simd in Simd::available() {
+    for how in every_arithmetic() {
         for len in [1, 20] {
             let (x, tokens) = operand(64, len);
             let mut out = Operand::new(40, len).unwrap();
-            matrix.multiply_gated(simd, Activation::Silu, &x, &mut out).unwrap();
+            matrix.multiply_gated(how, Activation::Silu, &x, &mut out).unwrap();
             let (mut gate, mut up) = (vec![0.0; 64], vec![0.0; 64]);
             for row in 0..40 {
                 parts[0].read_row(row, &mut gate);
@@ -114,7 +115,7 @@ fn gates_of_another_encoding_than_up_projections_multiply_too() {
                     let want = dot(&gate) / (1.0 + (-dot(&gate)).exp()) * dot(&up);
                     let at = token / LANES * out.stride() + row / 2 * 2 * LANES + token % LANES * 2 + row % 2;
                     let got = out.panels[at].to_f64();
-                    assert!((got - want).abs() < 0.05 * (1.0 + want.abs()), "{simd:?} {len}: {got} {want}");
+                    assert!((got - want).abs() < 0.05 * (1.0 + want.abs()), "{how:?} {len}: {got} {want}");
                 }
             }
         }
