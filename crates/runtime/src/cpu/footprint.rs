@@ -1,7 +1,7 @@
 //! What models take of the memory of a CPU.
 
 use super::experts::Mixture;
-use super::linear::Matrix;
+use super::linear::{Matrix, room_bytes};
 use crate::config::ModelConfig;
 use crate::footprint::Footprint;
 use crate::memory::{MemoryNeed, WeightsNeed};
@@ -60,7 +60,7 @@ impl Footprint for CpuFootprint {
             kv_cache_bytes: KvPages::page_bytes(heads) * (config.num_layers * blocks) as u64,
             activations_bytes: activations as u64,
             search_bytes: search as u64,
-            workspace_bytes: weights.room_bytes,
+            workspace_bytes: weights.room_bytes + room_bytes(config.hidden_size.max(config.dense_mlp_size())) as u64,
             program_bytes: (CODE_BYTES + TOKENIZER_BYTES_PER_TOKEN * config.vocab_size) as u64,
         }
     }

@@ -13,6 +13,7 @@ use attention::simd::{K_STEP, LANES, ROW_TILE, Rows, Simd, multiply_vector};
 use half::bf16;
 use rayon::prelude::*;
 use slab_product::SlabProduct;
+pub(super) use slab_product::room_bytes;
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut, Range};
 

@@ -28,6 +28,13 @@ thread_local! {
     static ROOM: Cell<Option<Box<Room>>> = Cell::default();
 }
 
+/// What [`Room`]s of matrices with at most so many columns hold in all threads: inputs, a byte for each code, and two numbers for
+/// 16 codes.
+pub(in crate::cpu) fn room_bytes(cols: usize) -> usize {
+    let slab = SLAB_ROWS * cols + SLAB_ROWS * cols.div_ceil(16) * 2 * size_of::<f32>();
+    rayon::current_num_threads() * (GROUP_BYTES + slab)
+}
+
 impl SlabProduct<'_> {
     pub(super) fn panels(&self) -> usize {
         match self {
