@@ -6,10 +6,9 @@ mod small_model;
 use runtime::chat_template::{ChatTemplate, Message};
 use runtime::config::ModelConfig;
 use runtime::engine::{Engine, EngineOptions};
-use runtime::model_files::ModelFiles;
+use runtime::formats::gguf::Gguf;
 use runtime::request::{AttentionMode, Device, Request};
 use runtime::tokenizer::Tokenizer;
-use runtime::weights::gguf::Gguf;
 use runtime::weights::{LayerPart, ModelWeights, TensorName};
 use std::fs;
 use std::path::Path;
@@ -88,7 +87,7 @@ pub fn safetensors_file(bytes: &[u8]) -> bool {
     });
     FOLDER.with(|folder| {
         fs::write(folder.path().join("model.safetensors"), bytes).expect("room for the file");
-        let Ok(weights) = ModelWeights::open(&ModelFiles::Folder(folder.path().into())) else { return false };
+        let Ok(weights) = ModelWeights::open_folder(folder.path()) else { return false };
         for part in [LayerPart::Q, LayerPart::O, LayerPart::Down] {
             let name = TensorName::Layer { layer: 0, part };
             assert_eq!(weights.tensor(name).expect("it was there when the file was opened").to_f32().len(), 4);

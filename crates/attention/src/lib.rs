@@ -10,6 +10,7 @@
 //! * [`pattern`]: what may be kept; each pattern lowers to a [`plan`].
 //! * [`planner`]: who decides what each head computes; [`search`] does, from exact probe rows and a cost model, and
 //!   [`static_patterns`] do, from a file.
+//! * [`offline`]: those patterns, found once on sample prompts, as the paper does it.
 //! * [`calibration`]: the terms of the cost model, measured on this machine and kept in a file.
 //! * [`attend`](mod@attend): one kernel family that executes any plan.
 //! * [`receipt`]: what a plan kept, by exact rows that took no part in choosing it.
@@ -49,6 +50,7 @@ pub mod calibration;
 mod error;
 mod file_version;
 pub mod kv;
+pub mod offline;
 pub mod oracle;
 pub mod pattern;
 pub mod plan;

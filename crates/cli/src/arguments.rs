@@ -23,7 +23,7 @@ mod serve;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use numbers::{at_least_one, head_counts, threads, whole};
-use runtime::policy::AttentionPrecision;
+use runtime::precision::AttentionPrecision;
 use runtime::request::{Device, Goal};
 use std::path::PathBuf;
 

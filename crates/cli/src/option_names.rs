@@ -28,11 +28,11 @@ pub fn as_flags(message: &str) -> String {
 mod tests {
     use super::*;
     use runtime::config::ConfigError;
-    use runtime::cpu::Products;
     use runtime::engine::EngineError;
     use runtime::ops::OpsError;
-    use runtime::policy::AttentionPrecision;
-    use runtime::weights::Quantization;
+    use runtime::precision::AttentionPrecision;
+    use runtime::precision::Products;
+    use runtime::precision::Quantization;
 
     #[test]
     fn errors_of_libraries_name_flags_here_and_none_there() {

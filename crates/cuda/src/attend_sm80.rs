@@ -1,10 +1,10 @@
 //! Causal attention over a paged cache, dense or by a plan, for compute capability 8.0 and above.
 
-use crate::attend::Precision;
 use crate::batch::{Batch, BatchArguments, window_argument};
 use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut};
 use crate::kv::KvPages;
 use crate::plan::{DevicePlan, Extra, PlanArguments};
+use crate::precision::Precision;
 use crate::quantise_kv::{RoundKv, RoundedKv};
 use crate::{Error, image};
 use attention::BLOCK_N;

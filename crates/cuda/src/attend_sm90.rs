@@ -1,10 +1,10 @@
 //! Causal attention over a paged cache, dense or by a plan, for compute capability 9.0.
 
-use crate::attend::Precision;
 use crate::batch::{Batch, BatchArguments, window_argument};
 use crate::device::{Buffer, Device, Grid, Kernel, Pointer, PointerMut, TensorMap};
 use crate::kv::KvPages;
 use crate::plan::{DevicePlan, PlanArguments};
+use crate::precision::Precision;
 use crate::quantise_kv::{RoundKv, RoundedKv};
 use crate::{Error, image};
 use attention::BLOCK_N;

@@ -36,8 +36,11 @@ pub mod expert_matvec;
 pub mod expert_rows;
 #[allow(unsafe_code)] // a launch
 pub mod gate;
+#[allow(unsafe_code)] // calls of cuBLASLt
+pub mod gemm;
 pub mod kv;
 pub mod plan;
+pub mod precision;
 #[allow(unsafe_code)] // a launch
 pub mod qkv_rope_store;
 #[allow(unsafe_code)] // launches

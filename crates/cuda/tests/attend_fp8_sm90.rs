@@ -6,8 +6,9 @@ mod rounded_suite;
 
 use attention::shape::HeadShape;
 use attention_case::rounded::{Rounded, fp8_value, round_to_fp8};
-use cuda::attend::{Attend, Precision};
+use cuda::attend::Attend;
 use cuda::attend_sm90::AttendSm90;
+use cuda::precision::Precision;
 use on_device::Numbers;
 use rounded_suite::RoundedSuite;
 

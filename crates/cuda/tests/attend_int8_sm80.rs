@@ -5,7 +5,8 @@ mod on_device;
 mod rounded_suite;
 
 use attention_case::rounded::Rounded;
-use cuda::attend::{Attend, Precision};
+use cuda::attend::Attend;
+use cuda::precision::Precision;
 use rounded_suite::RoundedSuite;
 
 fn suite() -> Option<RoundedSuite> {

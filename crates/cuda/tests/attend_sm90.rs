@@ -5,8 +5,9 @@ mod attention_suite;
 mod on_device;
 
 use attention_suite::Suite;
-use cuda::attend::{Attend, Precision};
+use cuda::attend::Attend;
 use cuda::attend_sm90::AttendSm90;
+use cuda::precision::Precision;
 
 fn suite() -> Option<Suite> {
     let device = on_device::device()?;

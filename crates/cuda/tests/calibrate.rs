@@ -4,8 +4,8 @@ mod on_device;
 
 use attention::search::CostModel;
 use attention::shape::HeadShape;
-use cuda::attend::Precision;
 use cuda::calibrate::{calibrate, compare, kernel};
+use cuda::precision::Precision;
 
 #[test]
 fn the_fitted_model_predicts_other_plans() {

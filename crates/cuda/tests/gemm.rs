@@ -3,7 +3,7 @@
 mod on_device;
 
 use cuda::Error;
-use cuda::device::Gemm;
+use cuda::gemm::Gemm;
 use cuda::rows::{Fp8Rows, QuantiseRows};
 use half::bf16;
 use on_device::{Numbers, of_fp8};

@@ -1,5 +1,6 @@
 //! A chat as the model was trained to read it: the Jinja template that comes with the model.
 
+mod allowance;
 mod bounds;
 mod escapes;
 mod generation_tag;
@@ -8,6 +9,7 @@ mod inputs;
 mod json;
 mod methods;
 mod python_text;
+mod spending;
 mod strictness;
 
 pub use inputs::ChatInputs;
@@ -71,7 +73,7 @@ impl ChatTemplate {
     /// # Errors
     /// When it is not valid Jinja, or larger than any real template.
     pub fn new(source: &str, bos: &str, eos: &str) -> Result<Self, TemplateError> {
-        bounds::check_source(source)?;
+        allowance::check_source(source)?;
         let mut environment = Environment::new();
         // As transformers renders: a tag alone on its line leaves no line behind.
         environment.set_trim_blocks(true);
@@ -86,14 +88,14 @@ impl ChatTemplate {
         environment.add_test("sequence", is_sequence);
         environment.add_function("raise_exception", refuse);
         environment.add_function("strftime_now", today);
-        let longest_text = bounds::longest_text(source);
+        let longest_text = allowance::longest_text(source);
         // Jinja knows one end of a line.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         strictness::check(&source)?;
         let source = escapes::with_python_escapes(&source)?;
         let source = methods::with_reversals(&source);
         let source = guard::guarded(&generation_tag::without_generation_tags(&source))?;
-        let environment = bounds::with_deep_stack(bounds::COMPILE_TIME, move || {
+        let environment = allowance::with_deep_stack(allowance::COMPILE_TIME, move || {
             environment.add_template_owned(NAME, source)?;
             Ok(environment)
         })?;
@@ -113,13 +115,13 @@ impl ChatTemplate {
     /// # Errors
     /// When the template refuses the messages, does not end, or takes far more memory or writes far more than the messages.
     pub fn render_inputs(&self, inputs: &ChatInputs) -> Result<String, TemplateError> {
-        let allowance = bounds::Allowance::of_chat(inputs.size()?, self.longest_text);
+        let allowance = allowance::Allowance::of_chat(inputs.size()?, self.longest_text);
         let values = inputs.values(&self.bos, &self.eos)?;
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(allowance.steps));
-        Ok(bounds::with_deep_stack(allowance.time, move || {
-            bounds::begin(allowance.bytes);
-            let mut out = bounds::Bounded::new(allowance.bytes);
+        Ok(allowance::with_deep_stack(allowance.time, move || {
+            spending::begin(allowance.bytes);
+            let mut out = allowance::Bounded::new(allowance.bytes);
             environment.get_template(NAME)?.render_captured_to(values, &mut out)?;
             Ok(out.into_text())
         })?)
@@ -129,7 +131,7 @@ impl ChatTemplate {
 fn print_as_python(out: &mut Output, _: &State, value: &Value) -> Result<(), Error> {
     match value.as_str() {
         Some(text) => {
-            bounds::spend_printed(value)?;
+            spending::spend_printed(value)?;
             out.write_str(text)?;
         }
         None => out.write_str(&python_text::text(value)?)?,

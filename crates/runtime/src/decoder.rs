@@ -1,10 +1,11 @@
 //! The decoder of all model families, written once over [`Ops`].
 
 use crate::config::ModelConfig;
-use crate::kv_cache::{KvCache, Sequence};
-use crate::memory::WeightsNeed;
+use crate::footprint::WeightsNeed;
+use crate::kv_cache::KvCache;
 use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
 use crate::policy::PrefillAttention;
+use crate::sequence::Sequence;
 use crate::weights::{ExpertPart, LayerPart, LoadError, ModelWeights, TensorName};
 use attention::shape::HeadShape;
 use std::fmt;
@@ -148,7 +149,7 @@ impl<O: Ops> Decoder<O> {
             use LayerPart::*;
             let vector = |parts: &[LayerPart]| {
                 let names: Vec<_> = parts.iter().map(|part| TensorName::Layer { layer, part: *part }).collect();
-                ops.vector(weights.vector(&names)?)
+                Ok::<_, LoadError>(ops.vector(weights.vector(&names)?)?)
             };
             let vector_if = |has: bool, parts: &[LayerPart]| has.then(|| vector(parts)).transpose();
             let bias = vector_if(config.qkv_bias, &[QBias, KBias, VBias])?;

@@ -11,19 +11,23 @@ mod telling;
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
 use crate::config::{ConfigError, ModelConfig, StretchContext};
-use crate::cpu::{Cpu, Products};
+use crate::cpu::Cpu;
 use crate::decoder::Decoder;
+use crate::footprint::{MemoryNeed, WeightsNeed};
 use crate::gpu::{Gpu, GpuOptions};
-use crate::memory::{Bytes, MemoryNeed, WeightsNeed};
+use crate::memory::Bytes;
 use crate::model::{Model, Run};
 use crate::model_files::{HubProgress, ModelFiles};
 use crate::ops::{Ops, OpsError};
-use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
+use crate::policy::{AttentionPolicy, PrefillAttention};
+use crate::precision::AttentionPrecision;
+use crate::precision::Products;
+use crate::precision::Quantization;
 use crate::prefill::{OnChunk, chunk_len, prefill};
 use crate::request::{AttentionMode, Device, Events, Generation, Goal, Request, RunStats};
 use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{Marks, TokenText, Tokenizer, TokenizerError};
-use crate::weights::{LoadError, ModelWeights, Quantization, RandomWeights};
+use crate::weights::{LoadError, ModelWeights, RandomWeights};
 use answer::{Answer, Spent};
 use attention::calibration::GpuKernel;
 use attention::search::{CostModel, Search, Target};
@@ -846,8 +850,11 @@ fn chat_template(
         }
         (ModelFiles::Folder(folder) | ModelFiles::Gguf(folder), None) => {
             let path = folder.join("tokenizer_config.json");
-            let config: TokenizerConfig =
-                if path.exists() { crate::config::read_json(&path)? } else { TokenizerConfig::default() };
+            let config: TokenizerConfig = if path.exists() {
+                crate::formats::read_json(&path).map_err(LoadError::from)?
+            } else {
+                TokenizerConfig::default()
+            };
             let source = std::fs::read_to_string(folder.join("chat_template.jinja")).ok().or(config.chat_template);
             (source, text_of(config.bos_token), text_of(config.eos_token))
         }

@@ -1,8 +1,10 @@
-//! What models take of a device, as far as that can be said without it.
+//! What models take of a device, as far as that can be said without it: known before a run starts.
 
 use crate::config::ModelConfig;
-use crate::memory::{MemoryNeed, WeightsNeed};
-use crate::weights::TensorInfo;
+use crate::formats::TensorInfo;
+use crate::memory::Bytes;
+use std::fmt;
+use std::ops::AddAssign;
 
 /// The arithmetic of a device's memory. The engine asks it before it loads and before it runs; a dry run asks nothing else.
 pub trait Footprint: Send + Sync {
@@ -30,4 +32,79 @@ pub trait Footprint: Send + Sync {
         chunk_tokens: usize,
         sparse: bool,
     ) -> MemoryNeed;
+}
+
+/// Bytes of the weights of a model on a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WeightsNeed {
+    /// Stored there.
+    pub stored_bytes: u64,
+    /// Room beside them, which products by one after the other share.
+    pub room_bytes: u64,
+}
+
+/// Bytes of one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryNeed {
+    /// Weights on the device.
+    pub weights_bytes: u64,
+    /// Keys and values of every token.
+    pub kv_cache_bytes: u64,
+    /// What layers hand to each other for a chunk of the prompt, and logits.
+    pub activations_bytes: u64,
+    /// What finds plans, and the plans.
+    pub search_bytes: u64,
+    /// Working memory of products and of attention.
+    pub workspace_bytes: u64,
+    /// What the process holds before it holds any of these, where it is on the same memory: code and tokenizer.
+    pub program_bytes: u64,
+}
+
+impl WeightsNeed {
+    /// What is held as soon as they are loaded.
+    pub fn total_bytes(&self) -> u64 {
+        self.stored_bytes + self.room_bytes
+    }
+}
+
+impl AddAssign for WeightsNeed {
+    fn add_assign(&mut self, other: Self) {
+        self.stored_bytes += other.stored_bytes;
+        self.room_bytes = self.room_bytes.max(other.room_bytes);
+    }
+}
+
+impl MemoryNeed {
+    /// What is held between runs.
+    pub fn held_bytes(&self) -> u64 {
+        self.weights_bytes + self.program_bytes
+    }
+
+    /// What a run holds beside weights and cache: activations, search and working memory.
+    pub fn scratch_bytes(&self) -> u64 {
+        self.activations_bytes + self.search_bytes + self.workspace_bytes
+    }
+
+    /// All together.
+    pub fn total_bytes(&self) -> u64 {
+        self.held_bytes() + self.kv_cache_bytes + self.scratch_bytes()
+    }
+}
+
+impl fmt::Display for MemoryNeed {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let program = match self.program_bytes {
+            0 => String::new(),
+            bytes => format!(", program and tokenizer {}", Bytes(bytes)),
+        };
+        write!(
+            f,
+            "{} (weights {}, kv cache {}, scratch {}{})",
+            Bytes(self.total_bytes()),
+            Bytes(self.weights_bytes),
+            Bytes(self.kv_cache_bytes),
+            Bytes(self.scratch_bytes()),
+            program
+        )
+    }
 }

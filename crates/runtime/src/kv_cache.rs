@@ -1,6 +1,7 @@
 //! Keys and values of running sequences, in pages shared by all layers.
 
 use crate::ops::{Ops, OpsError};
+use crate::sequence::Sequence;
 use attention::BLOCK_N;
 use attention::shape::HeadShape;
 
@@ -9,14 +10,6 @@ use attention::shape::HeadShape;
 pub struct KvCache<O: Ops> {
     layers: Vec<O::KvPages>,
     free: Vec<u32>,
-}
-
-/// A sequence's place in the cache.
-#[derive(Debug, Default)]
-pub struct Sequence {
-    table: Vec<u32>,
-    len: usize,
-    prompt_len: usize,
 }
 
 /// The cache has no room.
@@ -47,61 +40,22 @@ impl<O: Ops> KvCache<O> {
     /// # Errors
     /// [`CacheFull`]; the sequence keeps what it had.
     pub fn reserve(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), CacheFull> {
-        let needed = (sequence.len + tokens).div_ceil(BLOCK_N).saturating_sub(sequence.table.len());
+        let needed = (sequence.len() + tokens).div_ceil(BLOCK_N).saturating_sub(sequence.table().len());
         if needed > self.free.len() {
             return Err(CacheFull { free: self.free.len(), needed });
         }
-        sequence.table.extend(self.free.drain(self.free.len() - needed..).rev());
+        sequence.own(self.free.drain(self.free.len() - needed..).rev());
         Ok(())
     }
 
     /// Takes the pages of a sequence back.
     pub fn release(&mut self, sequence: Sequence) {
-        self.free.extend(sequence.table.into_iter().rev());
+        self.free.extend(sequence.into_table().into_iter().rev());
     }
 
     /// Pages of one layer.
     pub fn layer_mut(&mut self, layer: usize) -> &mut O::KvPages {
         &mut self.layers[layer]
-    }
-}
-
-impl Sequence {
-    /// A sequence that starts with a prompt of `prompt_len` tokens. One RoPE scaling, dynamic NTK, needs to know.
-    pub fn of_prompt(prompt_len: usize) -> Self {
-        Self { prompt_len, ..Self::default() }
-    }
-
-    /// Tokens of the prompt.
-    pub fn prompt_len(&self) -> usize {
-        self.prompt_len
-    }
-
-    /// Tokens whose keys and values are stored in every layer.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Pages, in order of position.
-    pub fn table(&self) -> &[u32] {
-        &self.table
-    }
-
-    /// Forgets all but the first `len` tokens, for a prompt of `prompt_len` that begins with them. Its pages stay its own.
-    pub fn rewind(&mut self, len: usize, prompt_len: usize) {
-        assert!(len <= self.len, "what is not there cannot be kept");
-        (self.len, self.prompt_len) = (len, prompt_len);
-    }
-
-    /// Counts `tokens` more as stored, once every layer has them.
-    pub fn advance(&mut self, tokens: usize) {
-        self.len += tokens;
-        debug_assert!(self.len <= self.table.len() * BLOCK_N);
     }
 }
 

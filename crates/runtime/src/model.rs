@@ -2,10 +2,11 @@
 
 use crate::config::ModelConfig;
 use crate::decoder::{Activations, Decoder, Part};
-use crate::kv_cache::{KvCache, Sequence};
-use crate::memory::MemoryNeed;
+use crate::footprint::MemoryNeed;
+use crate::kv_cache::KvCache;
 use crate::ops::{AttentionReport, DeviceTimes, Ops, OpsError};
 use crate::policy::{AttentionPolicy, PrefillAttention};
+use crate::sequence::Sequence;
 use attention::calibration::GpuKernel;
 use attention::search::CostModel;
 

@@ -3,7 +3,8 @@
 mod hub;
 mod ollama;
 
-use crate::weights::{LoadError, PartName, SHARD_INDEX, shard_names};
+use crate::formats::{PartName, SHARD_INDEX, shard_names};
+use crate::weights::{LoadError, ModelWeights};
 use serde::Serialize;
 use std::fs::File;
 use std::io::Read;
@@ -59,6 +60,17 @@ impl ModelFiles {
                 Ok(ModelFiles::Folder(Hub::for_model(id)?.folder(id, revision, report)?))
             }
             None => Err(LoadError::NotFound(model.into())),
+        }
+    }
+
+    /// Reads the heads of the files and checks that every tensor the architecture needs is there in the right shape.
+    ///
+    /// # Errors
+    /// [`LoadError`]; nothing large has been read by then.
+    pub fn open(&self) -> Result<ModelWeights, LoadError> {
+        match self {
+            ModelFiles::Gguf(path) => ModelWeights::open_gguf(path),
+            ModelFiles::Folder(folder) => ModelWeights::open_folder(folder),
         }
     }
 
@@ -167,6 +179,9 @@ impl<'a> HubId<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod split_tests;
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,12 @@
 //! The operations a decoder is made of. The model is written once over them; a device implements them once.
 
 use crate::config::{Activation, Experts, ModelConfig, RopePairing};
-use crate::cpu::Products;
 use crate::footprint::Footprint;
-use crate::kv_cache::Sequence;
-use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
+use crate::formats::Tensor;
+use crate::policy::{AttentionPolicy, PrefillAttention};
+use crate::precision::{AttentionPrecision, Products, Quantization};
 use crate::receipt::LayerDraws;
-use crate::weights::{LoadError, Quantization, Tensor};
+use crate::sequence::Sequence;
 use attention::calibration::GpuKernel;
 use attention::planner::{HeadChoice, Planned};
 use attention::search::{CostModel, Search, StageTimes};
@@ -280,13 +280,13 @@ pub trait Ops: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the device has no room.
-    fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Self::Matrix, LoadError>;
+    fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Self::Matrix, OpsError>;
 
     /// The matrix that makes logits, of which devices that round weights keep more.
     ///
     /// # Errors
     /// When the device has no room.
-    fn output_head(&self, table: &Tensor) -> Result<Self::Matrix, LoadError> {
+    fn output_head(&self, table: &Tensor) -> Result<Self::Matrix, OpsError> {
         self.matrix(std::slice::from_ref(table), Stacking::Rows)
     }
 
@@ -294,19 +294,19 @@ pub trait Ops: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the device has no room.
-    fn experts(&self, experts: Vec<GatedMlp<Self::Matrix>>) -> Result<Self::Experts, LoadError>;
+    fn experts(&self, experts: Vec<GatedMlp<Self::Matrix>>) -> Result<Self::Experts, OpsError>;
 
     /// Puts a vector on the device.
     ///
     /// # Errors
     /// When the device has no room.
-    fn vector(&self, values: Vec<f32>) -> Result<Self::Vector, LoadError>;
+    fn vector(&self, values: Vec<f32>) -> Result<Self::Vector, OpsError>;
 
     /// The token embedding of a table of its own, times its factor.
     ///
     /// # Errors
     /// When the device has no room.
-    fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Self::Embedding, LoadError>;
+    fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Self::Embedding, OpsError>;
 
     /// The token embedding, times its factor, of the table that `output_head` was made of.
     ///
@@ -317,7 +317,7 @@ pub trait Ops: Send + Sync + 'static {
         config: &ModelConfig,
         table: Tensor,
         output_head: &Self::Matrix,
-    ) -> Result<Self::Embedding, LoadError>;
+    ) -> Result<Self::Embedding, OpsError>;
 
     /// Pages of zeros for the keys and values of one layer, each of [`attention::BLOCK_N`] tokens.
     ///

@@ -10,9 +10,6 @@ use attention::static_patterns::StaticPatterns;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-/// In what the attention of a prefill multiplies; decoding takes bf16, as keys and values are stored.
-pub use cuda::attend::Precision as AttentionPrecision;
-
 /// What every attention layer of a prefill computes. Layers with a sliding window shorter than the keys compute all pairs
 /// inside it, whatever the policy.
 #[derive(Clone, Copy, Default)]

@@ -1,7 +1,7 @@
 //! Chat templates against Hugging Face transformers (`scripts/reference/chat_template_vectors.py`).
 
 use runtime::chat_template::{ChatInputs, ChatTemplate, Message};
-use runtime::weights::gguf::Gguf;
+use runtime::formats::gguf::Gguf;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,6 @@ mod small_model;
 
 use runtime::chat_template::Message;
 use runtime::engine::{Engine, EngineOptions};
-use runtime::model_files::ModelFiles;
 use runtime::request::{AttentionMode, Device, Request};
 use runtime::tokenizer::Tokenizer;
 use runtime::weights::ModelWeights;
@@ -74,7 +73,7 @@ fn the_chat_template_is_an_error_or_renders() {
 #[test]
 fn the_weights() {
     for (name, _) in small_model::files().iter().filter(|(name, _)| name.ends_with("safetensors")) {
-        let open = |folder: &Path| ModelWeights::open(&ModelFiles::Folder(folder.into())).is_ok();
+        let open = |folder: &Path| ModelWeights::open_folder(folder).is_ok();
         all_refused(name, 1, open);
         all_refused(name, 997, use_model);
     }

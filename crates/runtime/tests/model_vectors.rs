@@ -7,10 +7,10 @@ use runtime::decoder::Decoder;
 use runtime::engine::{Engine, EngineOptions};
 use runtime::gpu::{Gpu, GpuOptions};
 use runtime::model::Model;
-use runtime::model_files::ModelFiles;
 use runtime::policy::PrefillAttention;
+use runtime::precision::Quantization;
 use runtime::request::{AttentionMode, Device, Request};
-use runtime::weights::{ModelWeights, Quantization};
+use runtime::weights::ModelWeights;
 use serde::Deserialize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ fn open((model, vectors): (&str, &str)) -> Option<(PathBuf, Vectors)> {
 
 /// The model on every device there is.
 fn load(path: &Path) -> Vec<Box<dyn Model>> {
-    let weights = || ModelWeights::open(&ModelFiles::Gguf(path.into())).expect("a whole model");
+    let weights = || ModelWeights::open_gguf(path).expect("a whole model");
     let cpu = Cpu::new(attention::simd::Simd::detect());
     let mut models: Vec<Box<dyn Model>> =
         vec![Box::new(Decoder::load(cpu, weights(), &mut |_| {}).expect("a whole model"))];
@@ -228,7 +228,7 @@ fn continues_greedily(files: (&str, &str)) {
 #[test]
 fn qwen2_in_8_bit_floats_keeps_its_perplexity() {
     let Some((path, Vectors { text, .. })) = open(QWEN2) else { return };
-    let weights = ModelWeights::open(&ModelFiles::Gguf(path)).expect("a whole model");
+    let weights = ModelWeights::open_gguf(&path).expect("a whole model");
     let options = GpuOptions { quantization: Some(Quantization::Fp8), ..GpuOptions::default() };
     let gpu = match Gpu::open(0, weights.config(), options) {
         Ok(gpu) => gpu,

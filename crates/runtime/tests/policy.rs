@@ -9,7 +9,6 @@ use runtime::decoder::Decoder;
 use runtime::engine::{Engine, EngineError, EngineOptions};
 use runtime::gpu::{Gpu, GpuOptions};
 use runtime::model::Model;
-use runtime::model_files::ModelFiles;
 use runtime::policy::{AttentionPolicy, GivenPlans, LayerReport, PrefillAttention};
 use runtime::prefill::prefill;
 use runtime::request::{AttentionMode, Device, Request};
@@ -23,7 +22,7 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn decoder(name: &str) -> Decoder<Cpu> {
-    let weights = ModelWeights::open(&ModelFiles::Folder(folder(name))).unwrap();
+    let weights = ModelWeights::open_folder(&folder(name)).unwrap();
     Decoder::load(Cpu::new(Simd::detect()), weights, &mut |_| {}).unwrap()
 }
 
@@ -114,7 +113,7 @@ fn the_observer_hears_every_layer_of_every_chunk_once_under_any_policy() {
         ("dense", AttentionPolicy::Dense),
     ];
     for (name, windows) in [("llama", vec![None; 2]), ("qwen2-windowed", vec![None, Some(33), Some(33)])] {
-        let weights = || ModelWeights::open(&ModelFiles::Folder(folder(name))).unwrap();
+        let weights = || ModelWeights::open_folder(&folder(name)).unwrap();
         let gpu = Gpu::open(0, weights().config(), GpuOptions::default())
             .inspect_err(|error| eprintln!("SKIPPED on the GPU: {error}"))
             .ok()

@@ -5,13 +5,14 @@ use attention::simd::Simd;
 use runtime::config::{Experts, ModelConfig};
 use runtime::cpu::Cpu;
 use runtime::decoder::Decoder;
+use runtime::formats::Encoding;
 use runtime::gpu::{Gpu, GpuOptions};
-use runtime::kv_cache::Sequence;
 use runtime::model::Model;
 use runtime::model_files::ModelFiles;
 use runtime::ops::{Ops, OpsError};
 use runtime::policy::PrefillAttention;
-use runtime::weights::{Encoding, ModelWeights};
+use runtime::sequence::Sequence;
+use runtime::weights::ModelWeights;
 use serde::Deserialize;
 use std::path::Path;
 use std::time::Duration;
@@ -47,7 +48,7 @@ fn agrees_in(name: &str, folder: &Path) {
 /// A model against the vectors in a folder.
 fn files_agree(name: &str, files: &ModelFiles, folder: &Path) {
     let vectors: Vectors = serde_json::from_slice(&std::fs::read(folder.join("vectors.json")).unwrap()).unwrap();
-    let weights = || ModelWeights::open(files).unwrap();
+    let weights = || files.open().unwrap();
     for simd in Simd::available() {
         agrees_on(Cpu::new(simd), weights(), &vectors, &format!("{name}, {}", simd.name()));
     }
@@ -182,7 +183,7 @@ fn smollm3_agrees_with_transformers() {
 fn a_gpu_says_which_sizes_have_no_kernel() {
     let config = |name| {
         let folder = ModelFiles::Folder(reference().join("tiny").join(name));
-        ModelWeights::open(&folder).unwrap().config().clone()
+        folder.open().unwrap().config().clone()
     };
     let says = |config: &ModelConfig, text: &str| {
         let refused = Gpu::open(0, config, GpuOptions::default()).err().unwrap();
@@ -234,7 +235,7 @@ fn experts_take_more_rows_than_a_wave_holds() {
     let files = ModelFiles::Folder(folder.clone());
     let vectors: Vectors = serde_json::from_slice(&std::fs::read(folder.join("vectors.json")).unwrap()).unwrap();
     let ids: Vec<u32> = vectors.ids.iter().copied().cycle().take(2900).collect();
-    let weights = || ModelWeights::open(&files).unwrap();
+    let weights = || files.open().unwrap();
     let cpu = Decoder::load(Cpu::new(Simd::detect()), weights(), &mut |_| {}).unwrap();
     let mut models: Vec<Box<dyn Model>> = vec![Box::new(cpu)];
     match Gpu::open(0, weights().config(), GpuOptions::default()) {

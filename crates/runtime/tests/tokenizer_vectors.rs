@@ -2,8 +2,8 @@
 //!
 //! The models are fetched by `scripts/fetch-model`; without them these tests say so and pass.
 
+use runtime::formats::gguf::Gguf;
 use runtime::tokenizer::{GgufVocabulary, Tokenizer};
-use runtime::weights::gguf::Gguf;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

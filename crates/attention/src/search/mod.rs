@@ -23,7 +23,6 @@ mod cost;
 mod cut;
 mod fixed;
 mod least;
-mod offline;
 pub(crate) mod probe;
 mod stages;
 
@@ -42,7 +41,6 @@ pub use calibrate::calibrate;
 pub use cost::CostModel;
 pub(crate) use fixed::fixed_block_cluster;
 pub use least::Least;
-pub use offline::{HeadReport, OfflineSearch, Tried};
 pub use probe::probe_rows;
 pub use stages::StageTimes;
 

@@ -5,10 +5,11 @@ use cuda::bench::{Kernel, What};
 use eval::inspect::Pool;
 use eval::tasks::Match;
 use eval::tasks::{everyday, ruler};
-use runtime::cpu::Products;
-use runtime::policy::AttentionPrecision;
+use runtime::precision::AttentionPrecision;
+use runtime::precision::Products;
+use runtime::precision::Quantization;
 use runtime::request::{AttentionMode, Device};
-use runtime::weights::{Quantization, RandomWeights};
+use runtime::weights::RandomWeights;
 
 type Choice<T> = (&'static str, &'static str, T);
 

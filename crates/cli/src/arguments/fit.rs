@@ -6,9 +6,10 @@ use clap::Args;
 use runtime::config::StretchContext;
 use runtime::dry_run::Place;
 use runtime::engine::EngineOptions;
-use runtime::policy::AttentionPrecision;
+use runtime::precision::AttentionPrecision;
+use runtime::precision::Quantization;
 use runtime::request::AttentionMode;
-use runtime::weights::{Quantization, RandomWeights};
+use runtime::weights::RandomWeights;
 
 #[derive(Args)]
 #[command(after_long_help = "It ends with exit code 0 where the context fits, and with 1 where it does not.

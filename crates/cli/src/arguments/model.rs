@@ -4,11 +4,12 @@ use super::choices;
 use super::numbers::{at_least_one, bytes, share, threads};
 use clap::Args;
 use runtime::config::StretchContext;
-use runtime::cpu::Products;
 use runtime::engine::EngineOptions;
-use runtime::policy::AttentionPrecision;
+use runtime::precision::AttentionPrecision;
+use runtime::precision::Products;
+use runtime::precision::Quantization;
 use runtime::request::{Device, Goal};
-use runtime::weights::{Quantization, RandomWeights};
+use runtime::weights::RandomWeights;
 use std::fmt;
 use std::path::PathBuf;
 

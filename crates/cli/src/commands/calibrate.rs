@@ -12,7 +12,7 @@ use cuda::calibrate::{Comparison, calibrate, compare, kernel};
 use cuda::device::Device as Gpu;
 use eval::machine::Machine;
 use eval::results::Meta;
-use runtime::policy::AttentionPrecision;
+use runtime::precision::AttentionPrecision;
 use runtime::request::Device;
 use std::io::{self, Write};
 

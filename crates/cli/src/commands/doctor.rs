@@ -2,7 +2,8 @@
 
 use crate::arguments::Doctor;
 use attention::simd::Simd;
-use cuda::device::{Device, Gemm};
+use cuda::device::Device;
+use cuda::gemm::Gemm;
 use eval::machine::Machine;
 use runtime::memory::Bytes;
 use serde::Serialize;

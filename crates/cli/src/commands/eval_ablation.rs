@@ -23,7 +23,7 @@ pub fn run(arguments: EvalAblation) -> anyhow::Result<()> {
     let texts = texts::read(&arguments.texts)?;
     let mut engine = progress::load(&arguments.model)?;
     let mut kept = plan.open(&engine)?;
-    let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads).of_samples(&kept);
+    let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads).begun(kept.began());
     let goal = arguments.goal.goal();
     let ablation = Ablation { texts, lengths: arguments.lengths, tail: arguments.tail, goal };
     let bar = progress::bar("comparing", ablation.prefills() as u64);

@@ -20,7 +20,7 @@ pub fn run(arguments: EvalPerplexity) -> anyhow::Result<()> {
     let texts = texts::read(&arguments.texts)?;
     let mut engine = progress::load(&arguments.model)?;
     let mut kept = plan.open(&engine)?;
-    let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads).of_samples(&kept);
+    let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads).begun(kept.began());
     let (lengths, tail, attention, goal) =
         (arguments.lengths, arguments.tail, arguments.attention, arguments.goal.goal());
     let receipt = arguments.receipt.then_some(0);

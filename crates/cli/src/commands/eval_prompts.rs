@@ -29,7 +29,7 @@ pub fn run(arguments: EvalPrompts) -> anyhow::Result<()> {
     let plan = samples::plan(&arguments.model, file, &arguments.json)?;
     let mut engine = progress::load(&arguments.model)?;
     let mut kept = plan.open(&engine)?;
-    let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads).of_samples(&kept);
+    let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads).begun(kept.began());
     let task = Prompts {
         prompts,
         matching: arguments.matching,

@@ -22,7 +22,7 @@ pub fn run(task: Task, arguments: EvalRetrieval) -> anyhow::Result<()> {
     let plan = samples::plan(&arguments.model, &[], &arguments.json)?;
     let mut engine = progress::load(&arguments.model)?;
     let mut kept = plan.open(&engine)?;
-    let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads).of_samples(&kept);
+    let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads).begun(kept.began());
     let task = Retrieval {
         task,
         lengths: arguments.lengths,

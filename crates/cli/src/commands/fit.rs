@@ -5,9 +5,10 @@ use crate::progress;
 use crate::table;
 use anyhow::{Context, bail};
 use runtime::dry_run::{DryRun, Place, Way, WayOut};
-use runtime::memory::{Bytes, MemoryNeed};
+use runtime::footprint::MemoryNeed;
+use runtime::memory::Bytes;
+use runtime::precision::Quantization;
 use runtime::request::AttentionMode;
-use runtime::weights::Quantization;
 use serde::Serialize;
 use std::io::{self, Write};
 

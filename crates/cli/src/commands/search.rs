@@ -3,7 +3,7 @@
 use crate::arguments::Search;
 use crate::{json_file, progress, table, texts};
 use anyhow::Context;
-use attention::search::{HeadReport, OfflineSearch, Tried};
+use attention::offline::{HeadReport, OfflineSearch, Tried};
 use eval::results::Meta;
 use runtime::policy::AttentionPolicy;
 use runtime::request::Goal;

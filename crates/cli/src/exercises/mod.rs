@@ -60,7 +60,7 @@ pub fn run<T: Task>(
     let plan = samples::plan(model, files, &asked.json)?;
     let mut engine = progress::load(model)?;
     let mut kept = plan.open(&engine)?;
-    let meta = Meta::now(engine.model_name(), engine.device_name(), model.threads).of_samples(&kept);
+    let meta = Meta::now(engine.model_name(), engine.device_name(), model.threads).begun(kept.began());
     let series = Series {
         tasks,
         sources,

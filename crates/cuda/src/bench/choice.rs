@@ -1,10 +1,11 @@
 //! What can be chosen.
 
 use crate::Error;
-use crate::attend::{Attend, Precision};
+use crate::attend::Attend;
 use crate::attend_sm80::AttendSm80;
 use crate::attend_sm90::AttendSm90;
 use crate::device::Device;
+use crate::precision::Precision;
 use attention::shape::HeadShape;
 
 /// A kind of rows.

@@ -2,11 +2,12 @@
 
 use super::plans::Pattern;
 use crate::Error;
-use crate::attend::{Attend, Precision};
+use crate::attend::Attend;
 use crate::batch::{Batch, SequencePages};
 use crate::device::{Buffer, Clock, Device};
 use crate::kv::KvPages;
 use crate::plan::DevicePlan;
+use crate::precision::Precision;
 use crate::random::{fill, queries};
 use crate::search::{DeviceSearch, SearchRoom, Stage, WantedExtras};
 use attention::BLOCK_N;

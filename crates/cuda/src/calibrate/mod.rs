@@ -12,8 +12,9 @@ mod plans;
 mod rounds;
 
 use crate::Error;
-use crate::attend::{Attend, Precision};
+use crate::attend::Attend;
 use crate::device::Device;
+use crate::precision::Precision;
 use attention::calibration::GpuKernel;
 use attention::search::CostModel;
 use attention::shape::HeadShape;

@@ -73,7 +73,7 @@ impl<T> View<'_, T> {
         check_vectors(what, self.address)
     }
 
-    pub(super) fn address(&self) -> sys::CUdeviceptr {
+    pub(crate) fn address(&self) -> sys::CUdeviceptr {
         self.address
     }
 }
@@ -162,7 +162,7 @@ impl<T> ViewMut<'_, T> {
         check_vectors(what, self.address)
     }
 
-    pub(super) fn address(&self) -> sys::CUdeviceptr {
+    pub(crate) fn address(&self) -> sys::CUdeviceptr {
         self.address
     }
 }
@@ -343,7 +343,7 @@ impl<T: Pod> Buffer<T> {
         PointerMut(self.address(), PhantomData)
     }
 
-    pub(super) fn address(&self) -> sys::CUdeviceptr {
+    pub(crate) fn address(&self) -> sys::CUdeviceptr {
         self.bytes.device_ptr(&self.device.stream).0
     }
 }

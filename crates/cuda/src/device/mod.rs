@@ -1,12 +1,10 @@
-//! The only place that knows the driver and its libraries: context, stream, buffers, kernels, matrix products, events.
+//! The only place that knows the driver: context, stream, buffers, kernels, events.
 //!
 //! Everything of one [`Device`] runs on one stream in the order it was asked for. Copies to the host wait for it; nothing
 //! else does. A second stream has work that may run beside it for a while (`Beside`).
 
 mod beside;
 mod buffer;
-mod cublas_library;
-mod gemm;
 mod kernel;
 mod recording;
 mod tensor_map;
@@ -22,7 +20,6 @@ use std::sync::Arc;
 pub(crate) use beside::Beside;
 pub use buffer::{Buffer, View, ViewMut};
 pub(crate) use buffer::{Pointer, PointerMut};
-pub use gemm::Gemm;
 pub(crate) use kernel::{Grid, Kernel};
 pub use recording::Recording;
 pub(crate) use tensor_map::TensorMap;
@@ -203,7 +200,7 @@ impl Device {
         self.stream.synchronize().map_err(|error| driver_error("waiting for the device", error))
     }
 
-    fn raw_stream(&self) -> Result<sys::CUstream, Error> {
+    pub(crate) fn raw_stream(&self) -> Result<sys::CUstream, Error> {
         self.bind()?;
         Ok(self.stream.cu_stream())
     }

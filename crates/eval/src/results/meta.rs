@@ -1,7 +1,6 @@
 //! Where a result comes from.
 
 use crate::machine::Machine;
-use crate::samples::Samples;
 use serde::Serialize;
 
 /// The block every result file opens with.
@@ -39,9 +38,9 @@ impl Meta {
         }
     }
 
-    /// The block for a measurement that goes on with samples of an earlier run, and began with them.
-    pub fn of_samples(self, samples: &Samples) -> Self {
-        Self { date: samples.began().map_or(self.date, String::from), ..self }
+    /// The block for a measurement that goes on with samples of an earlier run: `date` is when the first of them was begun.
+    pub fn begun(self, date: Option<&str>) -> Self {
+        Self { date: date.map_or(self.date, String::from), ..self }
     }
 }
 

@@ -68,7 +68,7 @@ fn results_are_of_the_day_when_their_samples_began() {
     fs::write(&path, earlier).unwrap();
     let meta = |command| {
         let samples = Samples::open(&path, &head(command)).unwrap();
-        crate::results::Meta::now("m", "cpu", 1).of_samples(&samples).date
+        crate::results::Meta::now("m", "cpu", 1).begun(samples.began()).date
     };
     assert_eq!(meta("x"), "2026-01-31T12:00:00Z");
     assert!(meta("y") >= began, "anew");

@@ -1,5 +1,6 @@
 //! Tasks with known answers, and prompts of one's own.
 
+mod digits;
 pub mod everyday;
 pub mod exercises;
 pub mod needle;

@@ -1,8 +1,8 @@
 //! Four numbers in a long text, one of which is asked for: the others are distractors that look alike (the multi-key
 //! needle of RULER, arXiv 2404.06654).
 
+use super::digits::digits;
 use super::filler::{self, FILLER};
-use super::retrieval::digits;
 use crate::{Completer, EvalError};
 
 const INSTRUCTION: &str = "Somewhere in the long text below stand the magic numbers of some cities. Find them and remember \

@@ -6,8 +6,8 @@
 //! the engine takes none for an empty list where Python fails; and what is set into a namespace goes through
 //! [`KEEP`], since only there can a value come to hold itself.
 
-use super::bounds::too_much;
 use super::generation_tag::codes;
+use super::spending::too_much;
 use minijinja::Error;
 use std::collections::BTreeSet;
 use std::ops::Range;

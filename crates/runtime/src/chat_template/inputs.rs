@@ -1,7 +1,8 @@
 //! What a template is given.
 
 use super::Message;
-use super::bounds::{ChatSize, too_much};
+use super::allowance::ChatSize;
+use super::spending::too_much;
 use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 use serde::Deserialize;

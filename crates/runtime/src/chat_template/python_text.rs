@@ -1,7 +1,7 @@
 //! Values as Python's `str` and `repr` write them. A template prints a list of parts or a schema as it is, and models have
 //! read that text.
 
-use super::bounds::spend_printed;
+use super::spending::spend_printed;
 use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 use std::fmt::Write;

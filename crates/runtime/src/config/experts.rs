@@ -1,7 +1,7 @@
 //! Mixtures of experts: how many there are, and how a token gets to its own.
 
 use super::{Architecture, ConfigError};
-use crate::weights::gguf::{Gguf, Value};
+use crate::formats::gguf::{Gguf, Value};
 use serde::Deserialize;
 
 /// MLPs of which each token takes a few: those with the largest share of a softmax over the router's products.

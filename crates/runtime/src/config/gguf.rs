@@ -4,8 +4,8 @@ use super::scales::{Multipliers, attention_scale};
 use super::{
     Activation, Architecture, ConfigError, Experts, ModelConfig, Rope, RopePairing, RopeScaling, Scales, stretched,
 };
-use crate::weights::Encoding;
-use crate::weights::gguf::Gguf;
+use crate::formats::Encoding;
+use crate::formats::gguf::Gguf;
 
 /// What RoPE frequencies are divided by, where they are.
 const DIVISORS: &str = "rope_freqs.weight";

@@ -4,9 +4,10 @@ use super::experts::ExpertFields;
 use super::family::Family;
 use super::scales::{Multipliers, attention_scale};
 use super::{
-    Activation, Architecture, ConfigError, ModelConfig, Rope, RopePairing, RopeScaling, Scales, read_json, stretched,
+    Activation, Architecture, ConfigError, ConfigFileError, ModelConfig, Rope, RopePairing, RopeScaling, Scales,
+    stretched,
 };
-use crate::weights::LoadError;
+use crate::formats::read_json;
 use serde::{Deserialize, Deserializer};
 use std::path::Path;
 
@@ -15,7 +16,7 @@ impl ModelConfig {
     ///
     /// # Errors
     /// As [`from_gguf`](Self::from_gguf), and when the file is missing or is not such a config.
-    pub fn from_folder(folder: &Path) -> Result<Self, LoadError> {
+    pub fn from_folder(folder: &Path) -> Result<Self, ConfigFileError> {
         Self::from_json(&folder.join("config.json"))
     }
 
@@ -23,9 +24,9 @@ impl ModelConfig {
     ///
     /// # Errors
     /// As [`from_folder`](Self::from_folder).
-    pub fn from_json(path: &Path) -> Result<Self, LoadError> {
+    pub fn from_json(path: &Path) -> Result<Self, ConfigFileError> {
         let json: HuggingFaceConfig = read_json(path)?;
-        json.into_config().map_err(|error| LoadError::Config { path: path.into(), error })
+        json.into_config().map_err(|error| ConfigFileError::Config { path: path.into(), error })
     }
 }
 

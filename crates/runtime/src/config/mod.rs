@@ -7,10 +7,10 @@ mod hugging_face;
 mod rope;
 mod scales;
 
-use crate::weights::LoadError;
-use crate::weights::gguf::GgufError;
+use crate::formats::FileError;
+use crate::formats::gguf::GgufError;
 use attention::shape::HeadShape;
-use std::path::Path;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use experts::Experts;
@@ -114,6 +114,22 @@ pub struct ModelConfig {
     pub qk_norm: bool,
     /// For each layer how many positions back it sees, its own included; `None` sees all.
     pub windows: Vec<Option<usize>>,
+}
+
+/// Why a config could not be read from its file.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigFileError {
+    /// A file that does not hold.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A model this engine cannot run.
+    #[error("{}: {error}", path.display())]
+    Config {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        error: ConfigError,
+    },
 }
 
 /// Why a model cannot be run by this engine.
@@ -314,13 +330,6 @@ impl ModelConfig {
 /// `factor` times as many positions, as many as can be counted.
 fn stretched(positions: usize, factor: f64) -> usize {
     ((positions as f64 * factor) as usize).min(i32::MAX as usize)
-}
-
-/// Reads a JSON file.
-pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, LoadError> {
-    let text = std::fs::read(path).map_err(|error| LoadError::Read { path: path.into(), error })?;
-    crate::python_json::from_slice(&text)
-        .map_err(|error| LoadError::Json { path: path.into(), message: error.to_string() })
 }
 
 #[cfg(test)]

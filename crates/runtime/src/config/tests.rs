@@ -1,6 +1,6 @@
 use super::*;
 
-fn config(json: &str) -> Result<ModelConfig, LoadError> {
+fn config(json: &str) -> Result<ModelConfig, ConfigFileError> {
     let folder = tempfile::tempdir().unwrap();
     let base = r#"{"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
         "vocab_size": 10, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "#;
@@ -71,7 +71,10 @@ fn families_go_by_many_names() {
     for json in
         [r#""architectures": ["LlamaForSequenceClassification"], "model_type": "llama""#, r#""model_type": "mamba""#]
     {
-        assert!(matches!(family(json), Err(LoadError::Config { error: ConfigError::Architecture(_), .. })), "{json}");
+        assert!(
+            matches!(family(json), Err(ConfigFileError::Config { error: ConfigError::Architecture(_), .. })),
+            "{json}"
+        );
     }
 }
 

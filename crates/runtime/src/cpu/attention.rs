@@ -2,10 +2,10 @@
 
 use super::{Operand, Tokens, elementwise};
 use crate::config::RopePairing;
-use crate::kv_cache::Sequence;
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, PredictedCost};
 use crate::policy::{AttentionPolicy, LayerReport};
 use crate::receipt::LayerDraws;
+use crate::sequence::Sequence;
 use attention::attend::{Output, attend};
 use attention::bound;
 use attention::kv::KvPages;

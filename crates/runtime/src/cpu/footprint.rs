@@ -4,8 +4,8 @@ use super::experts::Mixture;
 use super::linear::{Matrix, room_bytes};
 use crate::config::ModelConfig;
 use crate::footprint::Footprint;
-use crate::memory::{MemoryNeed, WeightsNeed};
-use crate::weights::TensorInfo;
+use crate::footprint::{MemoryNeed, WeightsNeed};
+use crate::formats::TensorInfo;
 use ::attention::kv::KvPages;
 use ::attention::{BLOCK_M, BLOCK_N};
 

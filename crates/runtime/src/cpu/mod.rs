@@ -10,10 +10,11 @@ mod router;
 
 use crate::config::{Activation, Experts, ModelConfig};
 use crate::footprint::Footprint;
-use crate::kv_cache::Sequence;
+use crate::formats::Tensor;
 use crate::memory::{available_bytes, forget_peak_resident, peak_resident_bytes};
 use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
-use crate::weights::{LoadError, Tensor};
+use crate::precision::Products;
+use crate::sequence::Sequence;
 use ::attention::kv::KvPages;
 use ::attention::search::CostModel;
 use ::attention::shape::HeadShape;
@@ -28,7 +29,6 @@ use std::sync::Arc;
 pub use attention::Rotations;
 pub use footprint::CpuFootprint;
 pub use linear::Matrix;
-pub use products::Products;
 
 /// The CPU. Work runs on the rayon pool it is called in.
 pub struct Cpu {
@@ -173,23 +173,23 @@ impl Ops for Cpu {
         rayon::current_num_threads()
     }
 
-    fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Arc<Matrix>, LoadError> {
+    fn matrix(&self, parts: &[Tensor], stacking: Stacking) -> Result<Arc<Matrix>, OpsError> {
         Ok(Arc::new(Matrix::pack(parts, stacking)?))
     }
 
-    fn experts(&self, experts: Vec<GatedMlp<Arc<Matrix>>>) -> Result<Vec<GatedMlp<Arc<Matrix>>>, LoadError> {
+    fn experts(&self, experts: Vec<GatedMlp<Arc<Matrix>>>) -> Result<Vec<GatedMlp<Arc<Matrix>>>, OpsError> {
         Ok(experts)
     }
 
-    fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>, LoadError> {
+    fn vector(&self, values: Vec<f32>) -> Result<Vec<f32>, OpsError> {
         Ok(values)
     }
 
-    fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Embedding, LoadError> {
+    fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Embedding, OpsError> {
         Ok(Embedding { table: self.matrix(&[table], Stacking::Rows)?, scale: config.scales.embedding })
     }
 
-    fn tied_embedding(&self, config: &ModelConfig, _: Tensor, head: &Arc<Matrix>) -> Result<Embedding, LoadError> {
+    fn tied_embedding(&self, config: &ModelConfig, _: Tensor, head: &Arc<Matrix>) -> Result<Embedding, OpsError> {
         Ok(Embedding { table: head.clone(), scale: config.scales.embedding })
     }
 

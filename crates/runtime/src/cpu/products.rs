@@ -1,25 +1,12 @@
 //! In what products of many tokens with quantised weights are computed.
 
+use crate::precision::Products;
 use attention::Aligned;
 use attention::simd::blocks::{BlockFormat, Blocks, InputWidth, QuantisedPanels, Slab, multiply_integers};
 use attention::simd::{LANES, Rows, Simd, multiply};
 use half::{bf16, f16};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-
-/// In what a CPU multiplies quantised weights with many tokens. One token, and weights that are not quantised, know no choice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Products {
-    /// The faster of `Bf16` and `Int16` on this machine, as measured when it is first asked for.
-    #[default]
-    Auto,
-    /// Weights are decoded to 16-bit floats.
-    Bf16,
-    /// Weights as stored, inputs in 15-bit integers: nothing is lost beside `Bf16`.
-    Int16,
-    /// Weights as stored, inputs in 8-bit integers with a scale for 32: the fastest, and a little less exact.
-    Int8,
-}
 
 /// An instruction set, and what products of many tokens make of quantised weights with it.
 #[derive(Clone, Copy, Debug)]

@@ -2,9 +2,10 @@
 
 use super::{DryRun, Place, Prediction, Sizes};
 use crate::engine::EngineError;
-use crate::policy::AttentionPrecision;
+use crate::precision::AttentionPrecision;
+use crate::precision::Quantization;
 use crate::request::AttentionMode;
-use crate::weights::{ModelWeights, Quantization, RandomWeights};
+use crate::weights::{ModelWeights, RandomWeights};
 
 /// Shorter chunks take hardly less, and keep a device waiting.
 const LEAST_CHUNK_TOKENS: usize = 256;

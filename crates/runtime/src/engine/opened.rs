@@ -3,7 +3,7 @@
 use super::{EngineError, EngineOptions};
 use crate::config::ModelConfig;
 use crate::model_files::{HubProgress, ModelFiles};
-use crate::weights::{ModelWeights, RandomWeights};
+use crate::weights::{LoadError, ModelWeights, RandomWeights};
 use std::path::Path;
 
 /// What the heads of its files say.
@@ -39,7 +39,7 @@ impl Opened {
 
     fn files(model: &str, report: &mut dyn FnMut(HubProgress)) -> Result<Self, EngineError> {
         let files = ModelFiles::locate_with(model, report)?;
-        let weights = ModelWeights::open(&files)?;
+        let weights = files.open()?;
         Ok(Self { own_context: weights.config().max_context, weights, name: files.name(), files: Some(files) })
     }
 
@@ -47,7 +47,7 @@ impl Opened {
         let file = if config.is_dir() { config.join("config.json") } else { config.to_path_buf() };
         let stem = if config.is_dir() { config.file_name() } else { config.file_stem() };
         let name = format!("{} (random weights)", stem.unwrap_or_default().to_string_lossy());
-        let weights = ModelWeights::random(ModelConfig::from_json(&file)?, kind);
+        let weights = ModelWeights::random(ModelConfig::from_json(&file).map_err(LoadError::from)?, kind);
         Ok(Self { own_context: weights.config().max_context, weights, files: None, name })
     }
 }

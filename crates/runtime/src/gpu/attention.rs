@@ -1,9 +1,9 @@
 //! The attention of a chunk by a policy: dense, by what the search finds on the device, or by a planner on the host.
 
 use super::{Chunk, Gpu, Work};
-use crate::kv_cache::Sequence;
 use crate::ops::{AttentionReport, AttentionSpec, OpsError};
 use crate::policy::{AttentionPolicy, LayerReport};
+use crate::sequence::Sequence;
 use attention::kv::KvPages as HostPages;
 use attention::planner::{Planned, Planner, Scene};
 use attention::queries::Queries;

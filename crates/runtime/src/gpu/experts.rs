@@ -4,8 +4,8 @@
 //! How many rows each expert has is read back once a layer. One token alone, whose experts are in bf16, takes kernels that
 //! find them on the device, so that decoding can be recorded.
 
+use super::gated_rows::GatedRows;
 use super::memory::mixture_rows;
-use super::mlp::{GatedRows, MlpRoom};
 use super::products::{OperandValues, Products};
 use super::{Gpu, Matrix, Operand, Work};
 use crate::config::{Experts as ExpertsConfig, ModelConfig};
@@ -43,8 +43,6 @@ pub(super) struct Mixture {
     between: GatedRows,
     products: Buffer<f32>,
 }
-
-const OF_EXPERTS: &str = "made for a config that has experts";
 
 impl Experts {
     pub(super) fn new(device: &Device, mlps: Vec<GatedMlp<Matrix>>) -> Result<Self, OpsError> {
@@ -90,8 +88,8 @@ impl Mixture {
 
 impl Gpu {
     /// Chooses the experts of each token.
-    pub(super) fn choose_experts(&self, router: Router, x: &Buffer<f32>, room: &mut MlpRoom) -> Result<(), OpsError> {
-        let Mixture { choices, .. } = room.mixture.as_mut().expect(OF_EXPERTS);
+    pub(super) fn choose_experts(&self, router: Router, x: &Buffer<f32>, room: &mut Mixture) -> Result<(), OpsError> {
+        let Mixture { choices, .. } = room;
         self.mark(Work::Rest, choices.len() / choices.per_token())?;
         Ok(self.experts.route.launch(x, router, choices)?)
     }
@@ -102,10 +100,9 @@ impl Gpu {
         activation: Activation,
         experts: &Experts,
         x: &Operand,
-        room: &mut MlpRoom,
+        room: &mut Mixture,
         out: &mut Buffer<f32>,
     ) -> Result<(), OpsError> {
-        let room = room.mixture.as_mut().expect(OF_EXPERTS);
         match (&experts.of_one, &x.values) {
             (Some(of_one), OperandValues::Bf16(row)) if x.len() == 1 => {
                 self.mix_for_one(activation, of_one, row, room, out)

@@ -1,7 +1,7 @@
 //! What a run takes beside weights and cache, and how long chunks may be for it.
 
 use crate::config::{Experts, ModelConfig};
-use crate::weights::Quantization;
+use crate::precision::Quantization;
 use cuda::expert_rows::{ROW_GROUP, SortedRows};
 use cuda::route::Choices;
 use cuda::rows::Fp8Rows;

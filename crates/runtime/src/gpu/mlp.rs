@@ -1,48 +1,28 @@
 //! MLPs, some rows at a time.
 
 use super::experts::Mixture;
-use super::products::{OperandValues, Products};
+use super::gated_rows::GatedRows;
+use super::products::Products;
 use super::{Gpu, Matrix, Operand, Work};
 use crate::config::ModelConfig;
 use crate::ops::{GatedMlp, OpsError};
-use cuda::Error;
 use cuda::device::{Buffer, Device};
 use cuda::gate::Activation;
-use half::bf16;
 
 /// Room for the MLPs of a chunk.
 pub struct MlpRoom {
     /// Of layers that have one MLP for all tokens.
     dense: Option<GatedRows>,
     /// Of layers that have many.
-    pub(super) mixture: Option<Mixture>,
-}
-
-/// What is between the products of some rows.
-pub(super) struct GatedRows {
-    /// `[row][2][intermediate_size]`.
-    pub(super) gate_up: Buffer<bf16>,
-    /// `[row][intermediate_size]`.
-    pub(super) gated: OperandValues,
-    pub(super) intermediate_size: usize,
-}
-
-impl GatedRows {
-    pub(super) fn new(
-        device: &Device,
-        products: &Products,
-        rows: usize,
-        intermediate_size: usize,
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            gate_up: device.room(rows * 2 * intermediate_size)?,
-            gated: products.operand(rows, intermediate_size)?,
-            intermediate_size,
-        })
-    }
+    mixture: Option<Mixture>,
 }
 
 impl MlpRoom {
+    /// Of layers with experts, which only models made with them have.
+    pub(super) fn of_experts(&mut self) -> &mut Mixture {
+        self.mixture.as_mut().expect("made for a config that has experts")
+    }
+
     /// `rows`: of the MLP of all tokens, at a time.
     pub(super) fn new(
         device: &Device,

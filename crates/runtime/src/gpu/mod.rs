@@ -4,6 +4,7 @@ mod attention;
 mod costs;
 mod experts;
 mod footprint;
+mod gated_rows;
 mod memory;
 mod mlp;
 mod products;
@@ -11,10 +12,12 @@ mod sizes;
 
 use crate::config::{Activation, Experts as ExpertsConfig, ModelConfig, RopePairing};
 use crate::footprint::Footprint;
-use crate::kv_cache::Sequence;
+use crate::formats::Tensor;
 use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
-use crate::policy::{AttentionPolicy, AttentionPrecision};
-use crate::weights::{LoadError, Quantization, Tensor};
+use crate::policy::AttentionPolicy;
+use crate::precision::AttentionPrecision;
+use crate::precision::Quantization;
+use crate::sequence::Sequence;
 use ::attention::BLOCK_N;
 use ::attention::calibration::GpuKernel;
 use ::attention::search::{CostModel, StageTimes};
@@ -246,26 +249,26 @@ impl Ops for Gpu {
         1
     }
 
-    fn matrix(&self, parts: &[Tensor], _: Stacking) -> Result<Matrix, LoadError> {
+    fn matrix(&self, parts: &[Tensor], _: Stacking) -> Result<Matrix, OpsError> {
         Ok(self.products.upload_layer(parts)?)
     }
 
-    fn output_head(&self, table: &Tensor) -> Result<Matrix, LoadError> {
+    fn output_head(&self, table: &Tensor) -> Result<Matrix, OpsError> {
         Ok(self.products.upload(std::slice::from_ref(table))?)
     }
 
-    fn vector(&self, values: Vec<f32>) -> Result<Buffer<f32>, LoadError> {
+    fn vector(&self, values: Vec<f32>) -> Result<Buffer<f32>, OpsError> {
         Ok(self.device.upload(&values).map_err(OpsError::from)?)
     }
 
-    fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Matrix, LoadError> {
+    fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Matrix, OpsError> {
         Ok(match has_scaled_embedding(config) {
             true => self.products.upload_scaled(&table, config.scales.embedding)?,
             false => self.products.upload(&[table])?,
         })
     }
 
-    fn tied_embedding(&self, config: &ModelConfig, table: Tensor, output_head: &Matrix) -> Result<Matrix, LoadError> {
+    fn tied_embedding(&self, config: &ModelConfig, table: Tensor, output_head: &Matrix) -> Result<Matrix, OpsError> {
         match has_scaled_embedding(config) {
             true => self.embedding(config, table),
             false => Ok(output_head.clone()),
@@ -422,7 +425,7 @@ impl Ops for Gpu {
         self.dense_mlp(on_device(activation), mlp, x, room, out)
     }
 
-    fn experts(&self, experts: Vec<GatedMlp<Matrix>>) -> Result<Experts, LoadError> {
+    fn experts(&self, experts: Vec<GatedMlp<Matrix>>) -> Result<Experts, OpsError> {
         let experts = Experts::new(&self.device, experts)?;
         self.waits.fetch_or(experts.wait(), Ordering::Relaxed);
         Ok(experts)
@@ -437,7 +440,7 @@ impl Ops for Gpu {
         room: &mut MlpRoom,
     ) -> Result<(), OpsError> {
         let router = Router { weights: router, count: experts.count, normalised: experts.normalised, eps };
-        self.choose_experts(router, x, room)
+        self.choose_experts(router, x, room.of_experts())
     }
 
     fn mix(
@@ -448,7 +451,7 @@ impl Ops for Gpu {
         room: &mut MlpRoom,
         out: &mut Buffer<f32>,
     ) -> Result<(), OpsError> {
-        self.mix_experts(on_device(activation), experts, x, room, out)
+        self.mix_experts(on_device(activation), experts, x, room.of_experts(), out)
     }
 
     fn times(&self) -> Result<DeviceTimes, OpsError> {

@@ -1,10 +1,12 @@
 //! Weights on the device, and products with them.
 
+use crate::formats::{Encoding, Tensor};
 use crate::ops::OpsError;
-use crate::weights::{Encoding, Quantization, Tensor};
+use crate::precision::Quantization;
 use cuda::Error;
-use cuda::device::{Buffer, Device, Gemm, View, ViewMut};
+use cuda::device::{Buffer, Device, View, ViewMut};
 use cuda::embed::Embed;
+use cuda::gemm::Gemm;
 use cuda::quantised::{Encoding as OnDevice, Product, Quantised, QuantisedMatrix};
 use cuda::rows::{Fp8Rows, QuantiseRows, Rows, RowsMut};
 use half::bf16;

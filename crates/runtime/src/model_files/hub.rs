@@ -7,7 +7,8 @@ mod cache;
 mod client;
 mod download;
 
-use crate::weights::{LoadError, PartName, SHARD_INDEX, shard_names};
+use crate::formats::{PartName, SHARD_INDEX, shard_names};
+use crate::weights::LoadError;
 use cache::{Cache, hub_home, size_of};
 use client::{Client, Failure};
 use std::fmt::Display;

@@ -42,7 +42,7 @@ pub(super) fn eos_ids(folder: &Path, inner: &HuggingFace) -> Vec<u32> {
 
 /// What a file says, if it is there and says it: others report what is wrong with it.
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    crate::python_json::from_slice(&std::fs::read(path).ok()?).ok()
+    crate::formats::python_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
 #[derive(Deserialize)]

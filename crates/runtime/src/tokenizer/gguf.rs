@@ -2,7 +2,7 @@
 
 use super::pre_tokenizer::PreTokenizer;
 use super::{Tokenizer, TokenizerError, sentence_piece};
-use crate::weights::gguf::{Gguf, GgufError, Value};
+use crate::formats::gguf::{Gguf, GgufError, Value};
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;

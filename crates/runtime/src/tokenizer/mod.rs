@@ -66,7 +66,7 @@ pub enum TokenizerError {
     Vocabulary(String),
     /// Metadata is missing or of another type.
     #[error(transparent)]
-    Gguf(#[from] crate::weights::gguf::GgufError),
+    Gguf(#[from] crate::formats::gguf::GgufError),
     /// The tokenizer failed on this input.
     #[error("cannot tokenize: {0}")]
     Tokenize(String),

@@ -1,7 +1,7 @@
 use super::pre_tokenizer::PreTokenizer;
 use super::token_bytes::byte_characters;
 use super::*;
-use crate::weights::gguf::Gguf;
+use crate::formats::gguf::Gguf;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -217,7 +217,7 @@ fn untidy_vocabularies_are_read() {
 
 #[test]
 fn special_ids_beyond_the_vocabulary_name_no_token() {
-    use crate::weights::gguf::tests::Writer;
+    use crate::formats::gguf::tests::Writer;
     let id = |id: i64| {
         let file = Writer::new()
             .text("tokenizer.ggml.model", "gpt2")

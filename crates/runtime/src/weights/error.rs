@@ -1,14 +1,16 @@
 //! What can be wrong with a model on disk.
 
-use super::gguf::GgufError;
-use crate::config::{Architecture, ConfigError};
-use crate::memory::Bytes;
+use crate::config::{Architecture, ConfigError, ConfigFileError};
+use crate::formats::FileError;
 use crate::ops::OpsError;
 use std::path::PathBuf;
 
 /// Why a model could not be opened. Every message says what was found and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// A file that does not hold.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Nothing there by that name.
     #[error(
         "there is no file or folder `{0}`, and it is no Hugging Face id: give a .gguf file, a Hugging Face folder, or a Hugging Face id such as `Qwen/Qwen2.5-0.5B-Instruct`"
@@ -21,14 +23,6 @@ pub enum LoadError {
         path: PathBuf,
         /// Names of files.
         read: String,
-    },
-    /// A model in several GGUF files that are not all there, or not of one model.
-    #[error("{}: {message}", path.display())]
-    Parts {
-        /// File.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
     },
     /// A manifest of Ollama that names no model to run.
     #[error("{}: an Ollama manifest {message}", path.display())]
@@ -43,48 +37,6 @@ pub enum LoadError {
         "{} is a Git LFS pointer, not the file itself: run `git lfs pull` in its folder, or download the file itself", .0.display()
     )]
     LfsPointer(PathBuf),
-    /// A file that cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    Read {
-        /// File.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// Somebody wrote to a file while it was read.
-    #[error(
-        "{} changed while it was read: it had {before} bytes and has {now} now; load the model again when nobody writes to it", path.display()
-    )]
-    Changed {
-        /// File.
-        path: PathBuf,
-        /// Bytes when it was opened.
-        before: u64,
-        /// Bytes now.
-        now: u64,
-    },
-    /// The system gives no memory.
-    #[error(
-        "no memory for {what}: the system refused {}; free some, raise the limit of addresses (`ulimit -v`), or take a smaller model", Bytes(*.bytes)
-    )]
-    Allocation {
-        /// What for.
-        what: String,
-        /// Bytes asked for.
-        bytes: u64,
-    },
-    /// The parsed head of a file would not fit.
-    #[error(
-        "{}: its head needs {}, {} are available: close other programs, raise the limit of addresses (`ulimit -v`) or of the control group, or take a smaller model", path.display(), Bytes(*need), Bytes(*left)
-    )]
-    HeadRoom {
-        /// File.
-        path: PathBuf,
-        /// Bytes needed.
-        need: u64,
-        /// Bytes that the process may still take.
-        left: u64,
-    },
     /// Rows that are no whole number of blocks.
     #[error("rows of {cols} weights are no multiple of {elements}: take `RandomWeights::Bf16`")]
     RandomRow {
@@ -96,14 +48,6 @@ pub enum LoadError {
     /// The device cannot take the weights.
     #[error(transparent)]
     Device(#[from] OpsError),
-    /// A GGUF file that does not hold.
-    #[error("{}: {error}", path.display())]
-    Gguf {
-        /// File.
-        path: PathBuf,
-        /// What is wrong.
-        error: GgufError,
-    },
     /// A model this engine cannot run.
     #[error("{}: {error}", path.display())]
     Config {
@@ -111,22 +55,6 @@ pub enum LoadError {
         path: PathBuf,
         /// What is wrong.
         error: ConfigError,
-    },
-    /// A JSON file that does not hold.
-    #[error("{}: {message}", path.display())]
-    Json {
-        /// File.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// A safetensors file that does not hold.
-    #[error("{}: {message}", path.display())]
-    Safetensors {
-        /// File.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
     },
     /// A tensor the architecture needs is not in the files.
     #[error(
@@ -171,4 +99,13 @@ pub enum LoadError {
         /// What happened, and what to do.
         message: String,
     },
+}
+
+impl From<ConfigFileError> for LoadError {
+    fn from(error: ConfigFileError) -> Self {
+        match error {
+            ConfigFileError::File(error) => Self::File(error),
+            ConfigFileError::Config { path, error } => Self::Config { path, error },
+        }
+    }
 }

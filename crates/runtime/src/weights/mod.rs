@@ -1,32 +1,21 @@
 //! Model files on disk to tensors the decoder can ask for by role.
 
 mod error;
-mod file;
-pub mod gguf;
 mod names;
-mod parts;
-mod quant;
-mod quantization;
+mod need;
 mod random;
-mod safetensors;
-mod unpack;
 
 use crate::config::{Architecture, ConfigError, ModelConfig, ROPE_TABLES, StretchContext};
-use crate::model_files::ModelFiles;
-use file::WeightFile;
-use gguf::Gguf;
-use std::borrow::Cow;
+use crate::formats::gguf::Gguf;
+use crate::formats::{Encoding, Shards, Tensor, TensorInfo, WeightFile, parts};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use std::path::Path;
 
 pub use error::LoadError;
-use names::Fused;
 pub use names::{ExpertPart, LayerPart, TensorName};
-pub(crate) use parts::PartName;
-pub use quant::Encoding;
-pub use quantization::Quantization;
+use names::{Fused, MIXTRAL_MIXTURE, MIXTURE};
 pub use random::RandomWeights;
-pub(crate) use safetensors::{SHARD_INDEX, shard_names};
 
 /// The tensors of a model: known from the heads of its files, and read when they are asked for.
 pub struct ModelWeights {
@@ -36,52 +25,38 @@ pub struct ModelWeights {
 
 enum Storage {
     Gguf { files: Vec<WeightFile>, gguf: Gguf },
-    Safetensors(safetensors::Shards),
+    Safetensors(Shards),
     Random(random::Random),
 }
 
-/// Shape of a stored matrix (or vector, of one row), and how it is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TensorInfo {
-    /// Number of rows; 1 for a vector.
-    pub rows: usize,
-    /// Elements of a row.
-    pub cols: usize,
-    /// How rows are stored.
-    pub encoding: Encoding,
-}
-
-/// A stored matrix (or vector, of one row) in memory.
-#[derive(Clone)]
-pub struct Tensor<'a> {
-    info: TensorInfo,
-    bytes: Cow<'a, [u8]>,
-}
-
 impl ModelWeights {
-    /// Reads the heads of the files and checks that every tensor the architecture needs is there in the right shape.
+    /// Reads the heads of a GGUF file, or of all parts of a split one, and checks that every tensor the architecture needs is there
+    /// in the right shape.
     ///
     /// # Errors
     /// [`LoadError`]; nothing large has been read by then.
-    pub fn open(files: &ModelFiles) -> Result<Self, LoadError> {
-        let weights = match files {
-            ModelFiles::Gguf(path) => {
-                let (files, gguf) = parts::open(path)?;
-                let mut tables = HashMap::new();
-                for name in ROPE_TABLES {
-                    if let Some(place) = gguf.tensor(name) {
-                        tables.insert(name, files[place.part].read(in_file(&place.bytes))?);
-                    }
-                }
-                let config = ModelConfig::from_gguf(&gguf, &|name| tables.get(name).cloned())
-                    .map_err(|error| LoadError::Config { path: path.clone(), error })?;
-                Self { config, storage: Storage::Gguf { files, gguf } }
+    pub fn open_gguf(path: &Path) -> Result<Self, LoadError> {
+        let (files, gguf) = parts::open(path)?;
+        let mut tables = HashMap::new();
+        for name in ROPE_TABLES {
+            if let Some(place) = gguf.tensor(name) {
+                tables.insert(name, files[place.part].read(in_file(&place.bytes))?);
             }
-            ModelFiles::Folder(folder) => {
-                let config = ModelConfig::from_folder(folder)?;
-                Self { config, storage: Storage::Safetensors(safetensors::Shards::open(folder)?) }
-            }
-        };
+        }
+        let config = ModelConfig::from_gguf(&gguf, &|name| tables.get(name).cloned())
+            .map_err(|error| LoadError::Config { path: path.into(), error })?;
+        let weights = Self { config, storage: Storage::Gguf { files, gguf } };
+        weights.check_tensors()?;
+        Ok(weights)
+    }
+
+    /// As [`open_gguf`](Self::open_gguf), for a folder with `config.json` and safetensors.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_folder(folder: &Path) -> Result<Self, LoadError> {
+        let config = ModelConfig::from_folder(folder)?;
+        let weights = Self { config, storage: Storage::Safetensors(Shards::open(folder)?) };
         weights.check_tensors()?;
         Ok(weights)
     }
@@ -181,7 +156,7 @@ impl ModelWeights {
             return self.stored_rows(&fused, rows);
         }
         match self.stored(&self.stored_name(name)) {
-            Err(LoadError::MissingTensor { .. }) => Ok(Tensor { info, bytes: vec![0; info.bytes()].into() }),
+            Err(LoadError::MissingTensor { .. }) => Ok(Tensor::new(info, vec![0; info.bytes()])),
             other => other,
         }
     }
@@ -194,7 +169,7 @@ impl ModelWeights {
                 let place = gguf.tensor(name).ok_or_else(missing)?;
                 Ok(TensorInfo { rows: place.rows, cols: place.cols, encoding: place.encoding })
             }
-            Storage::Safetensors(shards) => Ok(shards.place(name)?.info),
+            Storage::Safetensors(shards) => Ok(shards.place(name)?.ok_or_else(missing)?.info),
             Storage::Random(_) => Err(missing()),
         }
     }
@@ -243,16 +218,17 @@ impl ModelWeights {
         let of_row = info.row_bytes() as u64;
         let part = rows.start as u64 * of_row..rows.end as u64 * of_row;
         let info = TensorInfo { rows: rows.len(), ..info };
+        let missing = || LoadError::MissingTensor { name: name.into() };
         let bytes = match &self.storage {
             Storage::Gguf { files, gguf } => {
-                let place = gguf.tensor(name).ok_or_else(|| LoadError::MissingTensor { name: name.into() })?;
+                let place = gguf.tensor(name).ok_or_else(missing)?;
                 let start = in_file(&place.bytes).start;
                 files[place.part].read(start + part.start..start + part.end)?
             }
-            Storage::Safetensors(shards) => shards.read(name, part)?,
-            Storage::Random(_) => return Err(LoadError::MissingTensor { name: name.into() }),
+            Storage::Safetensors(shards) => shards.place(name)?.ok_or_else(missing)?.read(part)?,
+            Storage::Random(_) => return Err(missing()),
         };
-        Ok(Tensor { info, bytes: bytes.into() })
+        Ok(Tensor::new(info, bytes))
     }
 
     /// Says if a file was written to since it was opened: what was read before and after would not belong together.
@@ -261,8 +237,8 @@ impl ModelWeights {
     /// When one was.
     pub fn check_unchanged(&self) -> Result<(), LoadError> {
         match &self.storage {
-            Storage::Gguf { files, .. } => files.iter().try_for_each(WeightFile::check_unchanged),
-            Storage::Safetensors(shards) => shards.check_unchanged(),
+            Storage::Gguf { files, .. } => Ok(files.iter().try_for_each(WeightFile::check_unchanged)?),
+            Storage::Safetensors(shards) => Ok(shards.check_unchanged()?),
             Storage::Random(_) => Ok(()),
         }
     }
@@ -302,7 +278,7 @@ impl ModelWeights {
     fn stored_name(&self, name: TensorName) -> String {
         match &self.storage {
             Storage::Gguf { .. } => name.in_gguf(),
-            Storage::Safetensors(shards) => shards.spelling(name.in_hugging_face(&self.config)),
+            Storage::Safetensors(shards) => spelling(shards, name.in_hugging_face(&self.config)),
             Storage::Random(_) => name.in_hugging_face(&self.config),
         }
     }
@@ -314,6 +290,25 @@ impl ModelWeights {
     }
 }
 
+/// What every model has, its name whole.
+const FIRST: &str = "model.embed_tokens.weight";
+
+/// A tensor's name in these files: base models, saved without their output head, lack the prefix, and transformers 5 may write
+/// Mixtral's mixtures of experts by the name that all others have.
+fn spelling(shards: &Shards, name: String) -> String {
+    let renamed = name.replacen(MIXTRAL_MIXTURE, MIXTURE, 1);
+    for name in [&name, &renamed] {
+        match name.strip_prefix("model.") {
+            Some(bare) if !shards.contains(FIRST) && shards.contains(bare) => {
+                return bare.into();
+            }
+            _ if shards.contains(name) => return name.into(),
+            _ => {}
+        }
+    }
+    name
+}
+
 /// Old Hugging Face files store what follows from the RoPE base; the config has read what GGUF files divide it by.
 fn is_rope_table(name: &str) -> bool {
     name.ends_with(".rotary_emb.inv_freq") || ROPE_TABLES.contains(&name)
@@ -323,79 +318,5 @@ fn in_file(bytes: &Range<usize>) -> Range<u64> {
     bytes.start as u64..bytes.end as u64
 }
 
-impl TensorInfo {
-    /// Bytes of a row.
-    fn row_bytes(&self) -> usize {
-        self.encoding.row_bytes(self.cols).expect("the readers of files refuse rows that are not whole blocks")
-    }
-
-    /// Bytes of all rows.
-    pub fn bytes(&self) -> usize {
-        self.rows * self.row_bytes()
-    }
-}
-
-impl<'a> Tensor<'a> {
-    /// A tensor of bytes that are in no file.
-    #[cfg(test)]
-    pub(crate) fn of_bytes(rows: usize, encoding: Encoding, bytes: &'a [u8]) -> Self {
-        let (elements, size) = encoding.block();
-        let info = TensorInfo { rows, cols: bytes.len() / rows / size * elements, encoding };
-        Self { info, bytes: bytes.into() }
-    }
-
-    /// Its shape, and how it is stored.
-    pub fn info(&self) -> TensorInfo {
-        self.info
-    }
-
-    /// Number of rows; 1 for a vector.
-    pub fn rows(&self) -> usize {
-        self.info.rows
-    }
-
-    /// Elements of a row.
-    pub fn cols(&self) -> usize {
-        self.info.cols
-    }
-
-    /// How it is stored.
-    pub fn encoding(&self) -> Encoding {
-        self.info.encoding
-    }
-
-    /// What is stored, row after row.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// The same, borrowing nothing.
-    pub fn into_owned(self) -> Tensor<'static> {
-        Tensor { info: self.info, bytes: self.bytes.into_owned().into() }
-    }
-
-    /// Decodes one row.
-    ///
-    /// # Panics
-    /// When there is no such row or `out` is not of [`cols`](Self::cols) elements.
-    pub fn read_row(&self, row: usize, out: &mut [f32]) {
-        assert!(row < self.rows() && out.len() == self.cols(), "row {row} of {} x {}", self.rows(), self.cols());
-        self.info.encoding.decode(self.row_bytes(row), out);
-    }
-
-    /// One row as it is stored.
-    pub(crate) fn row_bytes(&self, row: usize) -> &[u8] {
-        let stride = self.info.row_bytes();
-        &self.bytes[row * stride..][..stride]
-    }
-
-    /// Decodes everything, row after row.
-    pub fn to_f32(&self) -> Vec<f32> {
-        let mut out = vec![0.0; self.info.rows * self.info.cols];
-        self.info.encoding.decode(&self.bytes, &mut out);
-        out
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

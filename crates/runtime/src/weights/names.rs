@@ -137,7 +137,7 @@ impl ExpertPart {
 
 impl TensorName {
     /// All tensors that this model needs.
-    pub(super) fn of(config: &ModelConfig) -> impl Iterator<Item = TensorName> {
+    pub(crate) fn of(config: &ModelConfig) -> impl Iterator<Item = TensorName> {
         let of_layer = |layer| {
             let parts = LayerPart::of(config, layer).map(move |part| TensorName::Layer { layer, part });
             let experts = config.experts_of(layer).map_or(0, |experts| experts.count);

@@ -92,12 +92,12 @@ impl Random {
         let (info, Numbers { matrix, ones }) = (self.info(rows, cols)?, self.numbers());
         let bytes = info.bytes();
         if rows == 1 {
-            return Ok(Tensor { info, bytes: ones[..bytes].into() });
+            return Ok(Tensor::new(info, &ones[..bytes]));
         }
         let (_, block_bytes) = self.encoding.block();
         let spare = (matrix.len() - bytes) / block_bytes;
         let start = place.wrapping_mul(7919) % (spare + 1) * block_bytes;
-        Ok(Tensor { info, bytes: matrix[start..start + bytes].into() })
+        Ok(Tensor::new(info, &matrix[start..start + bytes]))
     }
 }
 

@@ -1,10 +1,10 @@
-use super::gguf::tests::Writer;
 use super::*;
 use crate::config::{ConfigError, RopeScaling};
-use std::path::PathBuf;
+use crate::formats::FileError;
+use crate::formats::gguf::tests::Writer;
 
 /// A llama of one layer, two query heads, one kv head.
-pub(super) fn metadata() -> Writer {
+pub(crate) fn metadata() -> Writer {
     Writer::new()
         .text("general.architecture", "llama")
         .size("llama.embedding_length", 8)
@@ -16,7 +16,7 @@ pub(super) fn metadata() -> Writer {
         .float("llama.attention.layer_norm_rms_epsilon", 1e-5)
 }
 
-pub(super) fn tensors(writer: Writer) -> Writer {
+pub(crate) fn tensors(writer: Writer) -> Writer {
     [
         ("token_embd.weight", &[8, 10][..]),
         ("output_norm.weight", &[8]),
@@ -38,7 +38,7 @@ fn open(writer: Writer) -> Result<ModelWeights, LoadError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
     std::fs::write(&path, writer.bytes()).unwrap();
-    ModelWeights::open(&ModelFiles::Gguf(path))
+    ModelWeights::open_gguf(&path)
 }
 
 fn open_folder(files: &[(&str, &str)]) -> Result<ModelWeights, LoadError> {
@@ -46,7 +46,7 @@ fn open_folder(files: &[(&str, &str)]) -> Result<ModelWeights, LoadError> {
     for (name, text) in files {
         std::fs::write(folder.path().join(name), text).unwrap();
     }
-    ModelWeights::open(&ModelFiles::Folder(folder.path().into()))
+    ModelWeights::open_folder(folder.path())
 }
 
 fn error(result: Result<ModelWeights, LoadError>) -> LoadError {
@@ -137,15 +137,15 @@ fn every_loader_error_says_what_is_wrong() {
     let shape = error(open(size("llama.feed_forward_length", 7)));
     assert!(matches!(shape, LoadError::Shape { .. }) && shape.to_string().contains("(7, 8)"), "{shape}");
 
-    let nowhere = ModelFiles::Gguf(PathBuf::from("nowhere.gguf"));
-    assert!(matches!(error(ModelWeights::open(&nowhere)), LoadError::Read { .. }));
+    let nowhere = Path::new("nowhere.gguf");
+    assert!(matches!(error(ModelWeights::open_gguf(nowhere)), LoadError::File(FileError::Read { .. })));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("empty.gguf");
     std::fs::write(&path, "").unwrap();
-    let empty = error(ModelWeights::open(&ModelFiles::Gguf(path.clone())));
+    let empty = error(ModelWeights::open_gguf(&path));
     assert!(empty.to_string().contains("empty"), "{empty}");
     std::fs::write(&path, "this is no model at all").unwrap();
-    assert!(matches!(error(ModelWeights::open(&ModelFiles::Gguf(path))), LoadError::Gguf { .. }));
+    assert!(matches!(error(ModelWeights::open_gguf(&path)), LoadError::File(FileError::Gguf { .. })));
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn open_weights(config: &str, weights: &[u8]) -> Result<ModelWeights, LoadError>
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.json"), config).unwrap();
     std::fs::write(folder.path().join("model.safetensors"), weights).unwrap();
-    ModelWeights::open(&ModelFiles::Folder(folder.path().into()))
+    ModelWeights::open_folder(folder.path())
 }
 
 #[test]
@@ -381,13 +381,16 @@ const CONFIG: &str = r#"{"architectures": ["LlamaForCausalLM"], "hidden_size": 8
 #[test]
 fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
     let config = |extra: &str| CONFIG.replace("EXTRA", extra);
-    assert!(matches!(error(open_folder(&[])), LoadError::Read { .. }));
-    assert!(matches!(error(open_folder(&[("config.json", "{")])), LoadError::Json { .. }));
+    assert!(matches!(error(open_folder(&[])), LoadError::File(FileError::Read { .. })));
+    assert!(matches!(error(open_folder(&[("config.json", "{")])), LoadError::File(FileError::Json { .. })));
     let unnamed = error(open_folder(&[("config.json", "{}")]));
     assert!(matches!(&unnamed, LoadError::Config { error: ConfigError::Architecture(_), .. }), "{unnamed}");
     let word = config(r#", "rope_theta": Infinity"#);
     let word = error(open_folder(&[("config.json", &word)]));
-    assert!(matches!(&word, LoadError::Json { .. }) && word.to_string().contains("Infinity"), "{word}");
+    assert!(
+        matches!(&word, LoadError::File(FileError::Json { .. })) && word.to_string().contains("Infinity"),
+        "{word}"
+    );
     for extra in [
         r#", "attn_logit_softcapping": 50.0"#,
         r#", "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}"#,
@@ -419,9 +422,12 @@ fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
     assert!(matches!(&other, LoadError::Config { error: ConfigError::Architecture(_), .. }), "{other}");
 
     let good = config("");
-    assert!(matches!(error(open_folder(&[("config.json", &good)])), LoadError::Read { .. }), "no weights");
+    assert!(
+        matches!(error(open_folder(&[("config.json", &good)])), LoadError::File(FileError::Read { .. })),
+        "no weights"
+    );
     let not_safetensors = [("config.json", good.as_str()), ("model.safetensors", "garbage that is long enough")];
-    assert!(matches!(error(open_folder(&not_safetensors)), LoadError::Safetensors { .. }));
+    assert!(matches!(error(open_folder(&not_safetensors)), LoadError::File(FileError::Safetensors { .. })));
     let elsewhere = [
         ("config.json", good.as_str()),
         ("model.safetensors.index.json", r#"{"weight_map": {"a": "../../secret.safetensors"}}"#),
@@ -432,7 +438,7 @@ fn every_error_of_a_hugging_face_folder_says_what_is_wrong() {
     let quantised =
         format!("{}{quantised} ", String::from_utf8((quantised.len() as u64).to_le_bytes().to_vec()).unwrap());
     let quantised = error(open_folder(&[("config.json", good.as_str()), ("model.safetensors", quantised.as_str())]));
-    assert!(matches!(quantised, LoadError::Safetensors { .. }));
+    assert!(matches!(quantised, LoadError::File(FileError::Safetensors { .. })));
     assert!(quantised.to_string().contains("F8_E4M3") && !quantised.to_string().contains("again"), "{quantised}");
     let empty = format!("{}{{}}", String::from_utf8(2u64.to_le_bytes().to_vec()).unwrap());
     let without = [("config.json", good.as_str()), ("model.safetensors", empty.as_str())];

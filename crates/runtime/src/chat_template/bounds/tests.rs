@@ -23,7 +23,7 @@ fn chains_as_long_as_a_source_may_be_do_not_end_the_process() {
         ("", "{% if 1 %}", ""),
         ("{{ ", "(", ""),
     ] {
-        let links = (super::MAX_SOURCE_BYTES - begin.len() - end.len()) / link.len();
+        let links = (crate::chat_template::allowance::MAX_SOURCE_BYTES - begin.len() - end.len()) / link.len();
         // An error or a text: both are answers.
         let _ = render(&format!("{begin}{}{end}", link.repeat(links)));
     }
@@ -75,7 +75,7 @@ fn what_would_not_end_or_fill_the_memory_is_an_error() {
             Err(message) => assert!(message.contains(expected), "{source}: {message}"),
         }
     }
-    let long = " ".repeat(super::MAX_SOURCE_BYTES + 1);
+    let long = " ".repeat(crate::chat_template::allowance::MAX_SOURCE_BYTES + 1);
     assert!(render(&long).unwrap_err().contains("at most 65536"));
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::cpu::products::every_arithmetic;
+use crate::formats::{Encoding, Tensor};
 use crate::ops::Stacking;
-use crate::weights::{Encoding, Tensor};
 
 const HIDDEN: usize = 64;
 const INNER: usize = 32;

@@ -1,6 +1,6 @@
 use super::*;
 use crate::cpu::products::every_arithmetic;
-use crate::weights::Encoding;
+use crate::formats::Encoding;
 use half::f16;
 
 /// Rows of a stored tensor: bytes without a pattern, scales of a moderate size.

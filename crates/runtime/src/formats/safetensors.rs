@@ -1,15 +1,13 @@
 //! Hugging Face safetensors, one file or several.
 
-use super::file::WeightFile;
-use super::names::{MIXTRAL_MIXTURE, MIXTURE};
-use super::{Encoding, LoadError, TensorInfo};
+use super::{Encoding, FileError, TensorInfo, WeightFile, read_json};
 use ::safetensors::tensor::{Dtype, Metadata};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 
 /// The files of a folder and where each tensor lies.
-pub(super) struct Shards {
+pub(crate) struct Shards {
     files: Vec<Shard>,
     /// Which file holds a tensor.
     file_of: BTreeMap<String, usize>,
@@ -23,11 +21,18 @@ struct Shard {
 }
 
 /// Where a tensor lies.
-pub(super) struct Place<'a> {
-    pub(super) info: TensorInfo,
+pub(crate) struct Place<'a> {
+    pub(crate) info: TensorInfo,
     shard: &'a Shard,
     /// Bytes of the file.
     bytes: Range<u64>,
+}
+
+impl Place<'_> {
+    /// Reads some of its bytes.
+    pub(crate) fn read(&self, part: Range<u64>) -> Result<Vec<u8>, FileError> {
+        self.shard.file.read(self.bytes.start + part.start..self.bytes.start + part.end)
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -35,30 +40,27 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// What every model has, its name whole.
-const FIRST: &str = "model.embed_tokens.weight";
-
 /// Lists the files of a model that has more than one.
 pub(crate) const SHARD_INDEX: &str = "model.safetensors.index.json";
 
 /// Names of the safetensors files that belong to the model in a folder, whether they are there or not.
-pub(crate) fn shard_names(folder: &Path) -> Result<Vec<String>, LoadError> {
+pub(crate) fn shard_names(folder: &Path) -> Result<Vec<String>, FileError> {
     let index_path = folder.join(SHARD_INDEX);
     if !index_path.exists() {
         return Ok(vec!["model.safetensors".into()]);
     }
-    let index: Index = crate::config::read_json(&index_path)?;
+    let index: Index = read_json(&index_path)?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
     // A shard is a file beside the index; anything else would let an index read elsewhere.
     if let Some(bad) = names.iter().find(|name| Path::new(name).file_name() != Some(name.as_ref())) {
         let message = format!("weight_map names `{bad}`, expected a file in the same folder");
-        return Err(LoadError::Json { path: index_path, message });
+        return Err(FileError::Json { path: index_path, message });
     }
     Ok(names.into_iter().collect())
 }
 
 impl Shards {
-    pub(super) fn open(folder: &Path) -> Result<Self, LoadError> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, FileError> {
         let names = shard_names(folder)?;
         let files = names.iter().map(|name| Shard::open(&folder.join(name))).collect::<Result<Vec<_>, _>>()?;
         let mut file_of = BTreeMap::new();
@@ -68,45 +70,30 @@ impl Shards {
         Ok(Self { files, file_of })
     }
 
-    pub(super) fn total_bytes(&self) -> u64 {
+    pub(crate) fn total_bytes(&self) -> u64 {
         self.files.iter().map(|shard| shard.file.len()).sum()
     }
 
-    /// A tensor's name in these files: base models, saved without their output head, lack the prefix, and transformers 5 may write
-    /// Mixtral's mixtures of experts by the name that all others have.
-    pub(super) fn spelling(&self, name: String) -> String {
-        let renamed = name.replacen(MIXTRAL_MIXTURE, MIXTURE, 1);
-        for name in [&name, &renamed] {
-            match name.strip_prefix("model.") {
-                Some(bare) if !self.file_of.contains_key(FIRST) && self.file_of.contains_key(bare) => {
-                    return bare.into();
-                }
-                _ if self.file_of.contains_key(name) => return name.into(),
-                _ => {}
-            }
-        }
-        name
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.file_of.contains_key(name)
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.file_of.keys().map(String::as_str)
     }
 
-    pub(super) fn check_unchanged(&self) -> Result<(), LoadError> {
+    pub(crate) fn check_unchanged(&self) -> Result<(), FileError> {
         self.files.iter().try_for_each(|shard| shard.file.check_unchanged())
     }
 
-    /// Reads some bytes of a tensor.
-    pub(super) fn read(&self, name: &str, part: Range<u64>) -> Result<Vec<u8>, LoadError> {
-        let Place { shard, bytes, .. } = self.place(name)?;
-        shard.file.read(bytes.start + part.start..bytes.start + part.end)
-    }
-
-    pub(super) fn place(&self, name: &str) -> Result<Place<'_>, LoadError> {
-        let missing = || LoadError::MissingTensor { name: name.into() };
-        let shard = &self.files[*self.file_of.get(name).ok_or_else(missing)?];
-        let info = shard.metadata.info(name).ok_or_else(missing)?;
-        let fail = |message| LoadError::Safetensors { path: shard.file.path().into(), message };
+    /// Where a tensor lies; nothing where it does not.
+    ///
+    /// # Errors
+    /// When it is stored as no model is.
+    pub(crate) fn place(&self, name: &str) -> Result<Option<Place<'_>>, FileError> {
+        let Some(shard) = self.file_of.get(name).map(|n| &self.files[*n]) else { return Ok(None) };
+        let Some(info) = shard.metadata.info(name) else { return Ok(None) };
+        let fail = |message| FileError::Safetensors { path: shard.file.path().into(), message };
         let encoding = match info.dtype {
             Dtype::F32 => Encoding::F32,
             Dtype::F16 => Encoding::F16,
@@ -131,7 +118,7 @@ impl Shards {
         };
         let (from, to) = info.data_offsets;
         let bytes = shard.data_start + from as u64..shard.data_start + to as u64;
-        Ok(Place { info: TensorInfo { rows, cols, encoding }, shard, bytes })
+        Ok(Some(Place { info: TensorInfo { rows, cols, encoding }, shard, bytes }))
     }
 }
 
@@ -139,11 +126,11 @@ impl Shards {
 const MAX_HEAD_BYTES: u64 = 100_000_000;
 
 impl Shard {
-    fn open(path: &Path) -> Result<Self, LoadError> {
+    fn open(path: &Path) -> Result<Self, FileError> {
         let file = WeightFile::open(path)?;
         let fail = |what: String| {
             let message = format!("{what}; download the file again");
-            LoadError::Safetensors { path: path.into(), message }
+            FileError::Safetensors { path: path.into(), message }
         };
         let start = file.read(0..8.min(file.len()))?.try_into();
         let head_len = u64::from_le_bytes(start.map_err(|_| fail(format!("the file has {} bytes", file.len())))?);

@@ -1,9 +1,11 @@
-use super::super::gguf::tests::Writer;
-use super::super::tests::{metadata, tensors};
+//! Models in several GGUF files, opened by any of them.
+
 use super::*;
-use crate::model_files::{ModelFiles, gguf_files};
-use crate::weights::{ModelWeights, TensorName};
-use std::path::PathBuf;
+use crate::formats::FileError;
+use crate::formats::gguf::tests::Writer;
+use crate::formats::parts::{COUNT, NO, TENSORS};
+use crate::weights::TensorName;
+use crate::weights::tests::{metadata, tensors};
 use tempfile::TempDir;
 
 /// A whole model.
@@ -37,7 +39,7 @@ fn write(parts: &[Writer]) -> (TempDir, Vec<PathBuf>) {
 }
 
 fn load(path: &Path) -> Result<ModelWeights, LoadError> {
-    ModelWeights::open(&ModelFiles::locate(path.to_str().unwrap())?)
+    ModelFiles::locate(path.to_str().unwrap())?.open()
 }
 
 fn message(path: &Path) -> String {
@@ -70,7 +72,9 @@ fn a_part_that_is_written_to_is_noticed() {
     let (_folder, paths) = write(&split(3, true));
     let weights = load(&paths[0]).unwrap();
     std::fs::write(&paths[2], "shorter").unwrap();
-    assert!(matches!(weights.check_unchanged(), Err(LoadError::Changed { path, .. }) if path == paths[2]));
+    assert!(
+        matches!(weights.check_unchanged(), Err(LoadError::File(FileError::Changed { path, .. })) if path == paths[2])
+    );
 }
 
 #[test]

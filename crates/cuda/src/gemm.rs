@@ -1,7 +1,9 @@
-//! Matrix products by cuBLASLt, with the choice of algorithm made once for each shape.
+//! Matrix products by cuBLASLt, which nothing else knows, with the choice of algorithm made once for each shape.
 
-use super::{Buffer, Device, ViewMut, cublas_library};
+mod cublas_library;
+
 use crate::Error;
+use crate::device::{Buffer, Device, ViewMut};
 use crate::rows::Rows;
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys;

@@ -1,6 +1,6 @@
 //! Stored blocks to codes, scales and minima, for products that multiply codes.
 
-use super::quant::{Encoding, half_bits, k_scale, u32_at};
+use super::encoding::{Encoding, half_bits, k_scale, u32_at};
 use Encoding::*;
 use attention::simd::blocks::{BlockFormat, BlockRow};
 use half::f16;

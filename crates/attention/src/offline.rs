@@ -8,10 +8,10 @@
 //! also computes its output with the size that it has now. Afterwards each (head, kind) halves the distance to the
 //! largest size within the budget.
 
-use super::{CostModel, Target};
 use crate::attend::{Output, attend};
 use crate::plan::{HeadPlan, Plan};
 use crate::planner::{Planned, Planner, Scene};
+use crate::search::{CostModel, Target};
 use crate::shape::Tiles;
 use crate::static_patterns::{StaticPattern, StaticPatterns};
 use crate::{BLOCK_N, Error};

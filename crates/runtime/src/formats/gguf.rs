@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::quant::Encoding;
+use super::encoding::Encoding;
 
 /// A parsed header: all metadata, and the place of every tensor.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! A GGUF model in several files, as `gguf-split` of llama.cpp writes them: the first has all metadata, each has tensors of its
 //! own.
 
-use super::LoadError;
+use super::FileError;
 use super::file::WeightFile;
 use super::gguf::{Gguf, GgufError};
 use std::path::Path;
@@ -10,10 +10,10 @@ use std::path::Path;
 const HEAD_BYTES: u64 = 8 << 20;
 
 /// Which part this is; the first is 0.
-const NO: &str = "split.no";
-const COUNT: &str = "split.count";
+pub(crate) const NO: &str = "split.no";
+pub(crate) const COUNT: &str = "split.count";
 /// Tensors of all parts.
-const TENSORS: &str = "split.tensors.count";
+pub(crate) const TENSORS: &str = "split.tensors.count";
 
 /// What the name `m-00002-of-00003.gguf` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,11 +46,11 @@ impl PartName {
 }
 
 /// Opens a GGUF model by any of its files; tensors say which file they are in.
-pub(super) fn open(path: &Path) -> Result<(Vec<WeightFile>, Gguf), LoadError> {
+pub(crate) fn open(path: &Path) -> Result<(Vec<WeightFile>, Gguf), FileError> {
     let (file, gguf) = open_file(path)?;
-    let fail = |message| LoadError::Parts { path: path.into(), message };
+    let fail = |message| FileError::Parts { path: path.into(), message };
     let size = |gguf: &Gguf, key: &str, path: &Path| {
-        gguf.optional_size(key).map_err(|error| LoadError::Gguf { path: path.into(), error })
+        gguf.optional_size(key).map_err(|error| FileError::Gguf { path: path.into(), error })
     };
     let count = match size(&gguf, COUNT, path)? {
         None | Some(0 | 1) => return Ok((vec![file], gguf)),
@@ -70,7 +70,7 @@ pub(super) fn open(path: &Path) -> Result<(Vec<WeightFile>, Gguf), LoadError> {
         if !path.exists() {
             let message =
                 format!("part {} of {count} of a split model is missing: get all parts into one folder", part + 1);
-            return Err(LoadError::Parts { path, message });
+            return Err(FileError::Parts { path, message });
         }
         let (file, gguf) = open_file(&path)?;
         let found = (size(&gguf, NO, &path)?, size(&gguf, COUNT, &path)?);
@@ -80,12 +80,12 @@ pub(super) fn open(path: &Path) -> Result<(Vec<WeightFile>, Gguf), LoadError> {
                 "its {NO} and {COUNT} are {found:?}, its name says {expected:?}: take all parts from one model, under the names \
                  they were published with"
             );
-            return Err(LoadError::Parts { path, message });
+            return Err(FileError::Parts { path, message });
         }
         match &mut whole {
             None => whole = Some(gguf),
             Some(whole) => {
-                whole.append(gguf, part).map_err(|what| LoadError::Parts { path, message: of_another(&what) })?
+                whole.append(gguf, part).map_err(|what| FileError::Parts { path, message: of_another(&what) })?
             }
         }
         files.push(file);
@@ -103,14 +103,14 @@ fn of_another(what: &str) -> String {
     format!("{what}, so a part is of another model: take all parts from one")
 }
 
-fn open_file(path: &Path) -> Result<(WeightFile, Gguf), LoadError> {
+fn open_file(path: &Path) -> Result<(WeightFile, Gguf), FileError> {
     let file = WeightFile::open(path)?;
     let gguf = head(&file)?;
     Ok((file, gguf))
 }
 
 /// Parses the head of a GGUF file, of which nobody says how long it is.
-fn head(file: &WeightFile) -> Result<Gguf, LoadError> {
+fn head(file: &WeightFile) -> Result<Gguf, FileError> {
     let mut bytes = HEAD_BYTES.min(file.len());
     loop {
         match Gguf::parse_head(&file.read_head(0..bytes)?, file.len()) {
@@ -118,10 +118,7 @@ fn head(file: &WeightFile) -> Result<Gguf, LoadError> {
             Err(GgufError::Truncated { needed, .. }) if bytes < needed && needed <= file.len() => {
                 bytes = needed.max(2 * bytes).min(file.len());
             }
-            result => return result.map_err(|error| LoadError::Gguf { path: file.path().into(), error }),
+            result => return result.map_err(|error| FileError::Gguf { path: file.path().into(), error }),
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 //! A map of a file that another process truncates ends this one by a signal, and one that is overwritten changes answers
 //! without a word. A read that finds less than there was is an error, and what has been read stays what it was.
 
-use super::LoadError;
+use super::FileError;
 use crate::memory::available_bytes;
 use bytemuck::allocation::try_zeroed_vec;
 use rayon::prelude::*;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// An open file, and what says later that it is still the same.
-pub(super) struct WeightFile {
+pub(crate) struct WeightFile {
     path: PathBuf,
     file: File,
     version: Version,
@@ -44,7 +44,7 @@ impl Version {
 }
 
 impl WeightFile {
-    pub(super) fn open(path: &Path) -> Result<Self, LoadError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
         let open = || {
             let file = File::open(path)?;
             let version = Version::of(&file.metadata()?);
@@ -53,23 +53,23 @@ impl WeightFile {
                 _ => Ok(Self { path: path.into(), file, version }),
             }
         };
-        open().map_err(|error| LoadError::Read { path: path.into(), error })
+        open().map_err(|error| FileError::Read { path: path.into(), error })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Bytes of the file when it was opened.
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.version.len
     }
 
     /// The bytes of `range`.
-    pub(super) fn read(&self, range: Range<u64>) -> Result<Vec<u8>, LoadError> {
+    pub(crate) fn read(&self, range: Range<u64>) -> Result<Vec<u8>, FileError> {
         let len = range.end - range.start;
         let too_large =
-            || LoadError::Allocation { what: format!("{len} bytes of {}", self.path.display()), bytes: len };
+            || FileError::Allocation { what: format!("{len} bytes of {}", self.path.display()), bytes: len };
         let in_memory = usize::try_from(len).ok().filter(|len| *len <= isize::MAX as usize);
         let mut bytes: Vec<u8> = in_memory.and_then(|len| try_zeroed_vec(len).ok()).ok_or_else(too_large)?;
         let read_piece = |(n, piece): (usize, &mut [u8])| {
@@ -83,7 +83,7 @@ impl WeightFile {
         match read {
             Ok(()) => Ok(bytes),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.changed()),
-            Err(error) => Err(LoadError::Read { path: self.path.clone(), error }),
+            Err(error) => Err(FileError::Read { path: self.path.clone(), error }),
         }
     }
 
@@ -92,26 +92,26 @@ impl WeightFile {
     ///
     /// # Errors
     /// As [`read`](Self::read), and where there is no such room.
-    pub(super) fn read_head(&self, range: Range<u64>) -> Result<Vec<u8>, LoadError> {
+    pub(crate) fn read_head(&self, range: Range<u64>) -> Result<Vec<u8>, FileError> {
         let need = (range.end - range.start).saturating_mul(HEAD_FACTOR).saturating_add(BESIDE_HEAD_BYTES);
         match available_bytes() {
-            Some(left) if left < need => Err(LoadError::HeadRoom { path: self.path.clone(), need, left }),
+            Some(left) if left < need => Err(FileError::HeadRoom { path: self.path.clone(), need, left }),
             _ => self.read(range),
         }
     }
 
     /// Says if somebody has written to the file since it was opened.
-    pub(super) fn check_unchanged(&self) -> Result<(), LoadError> {
+    pub(crate) fn check_unchanged(&self) -> Result<(), FileError> {
         match self.file.metadata() {
             Ok(metadata) if Version::of(&metadata) == self.version => Ok(()),
             Ok(_) => Err(self.changed()),
-            Err(error) => Err(LoadError::Read { path: self.path.clone(), error }),
+            Err(error) => Err(FileError::Read { path: self.path.clone(), error }),
         }
     }
 
-    fn changed(&self) -> LoadError {
+    fn changed(&self) -> FileError {
         let now = self.file.metadata().map_or(0, |metadata| metadata.len());
-        LoadError::Changed { path: self.path.clone(), before: self.len(), now }
+        FileError::Changed { path: self.path.clone(), before: self.len(), now }
     }
 }
 
@@ -160,12 +160,12 @@ mod tests {
         fs::write(&path, "0123").unwrap();
         let shrunk = file.read(2..8).unwrap_err().to_string();
         assert!(shrunk.contains("10 bytes") && shrunk.contains("4 now"), "{shrunk}");
-        assert!(matches!(file.check_unchanged(), Err(LoadError::Changed { before: 10, now: 4, .. })));
+        assert!(matches!(file.check_unchanged(), Err(FileError::Changed { before: 10, now: 4, .. })));
         // As long as before, but later.
         fs::write(&path, "9876543210").unwrap();
         let later = SystemTime::now() + std::time::Duration::from_secs(5);
         File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
-        assert!(matches!(file.check_unchanged(), Err(LoadError::Changed { .. })));
+        assert!(matches!(file.check_unchanged(), Err(FileError::Changed { .. })));
     }
 
     #[test]

@@ -1,0 +1,60 @@
+//! Where a running sequence stands.
+
+use attention::BLOCK_N;
+
+/// A sequence's place in the cache.
+#[derive(Debug, Default)]
+pub struct Sequence {
+    table: Vec<u32>,
+    len: usize,
+    prompt_len: usize,
+}
+
+impl Sequence {
+    /// A sequence that starts with a prompt of `prompt_len` tokens. One RoPE scaling, dynamic NTK, needs to know.
+    pub fn of_prompt(prompt_len: usize) -> Self {
+        Self { prompt_len, ..Self::default() }
+    }
+
+    /// Tokens of the prompt.
+    pub fn prompt_len(&self) -> usize {
+        self.prompt_len
+    }
+
+    /// Tokens whose keys and values are stored in every layer.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Pages, in order of position.
+    pub fn table(&self) -> &[u32] {
+        &self.table
+    }
+
+    /// Takes more pages, behind those it has.
+    pub(crate) fn own(&mut self, pages: impl IntoIterator<Item = u32>) {
+        self.table.extend(pages);
+    }
+
+    /// Its pages, for those who take them back.
+    pub(crate) fn into_table(self) -> Vec<u32> {
+        self.table
+    }
+
+    /// Forgets all but the first `len` tokens, for a prompt of `prompt_len` that begins with them. Its pages stay its own.
+    pub fn rewind(&mut self, len: usize, prompt_len: usize) {
+        assert!(len <= self.len, "what is not there cannot be kept");
+        (self.len, self.prompt_len) = (len, prompt_len);
+    }
+
+    /// Counts `tokens` more as stored, once every layer has them.
+    pub fn advance(&mut self, tokens: usize) {
+        self.len += tokens;
+        debug_assert!(self.len <= self.table.len() * BLOCK_N);
+    }
+}
