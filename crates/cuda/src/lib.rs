@@ -72,3 +72,8 @@ macro_rules! image {
     }};
 }
 pub(crate) use image;
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -10,22 +10,6 @@
 //! - [`results`] is the file format of both; [`statistics`] the arithmetic; [`machine`] says where it was measured.
 //!
 //! Both run over a [`Completer`], which is the engine in the product and a scripted model in the tests.
-//!
-//! ```no_run
-//! use eval::samples::Samples;
-//! use eval::tasks::retrieval::Retrieval;
-//! use runtime::engine::{Engine, EngineOptions};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut engine = Engine::load("models/SmolLM2-135M-Instruct.Q4_1.gguf", &EngineOptions::default(), &mut |_| {})?;
-//! let task = Retrieval { lengths: vec![2048, 4096], samples: 10, ..Retrieval::default() };
-//! let outcome = task.run(&mut engine, &mut Samples::in_memory(), &mut |_| {})?;
-//! for row in &outcome.rows {
-//!     println!("{} {} {:.2} at density {:.2}", row.length, row.attention, row.score, row.density);
-//! }
-//! # Ok(())
-//! # }
-//! ```
 
 pub mod bench;
 pub mod inspect;
@@ -48,3 +32,8 @@ pub use error::{EvalError, LEAST_ROUNDS};
 
 #[cfg(test)]
 mod scripted_model;
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -33,3 +33,8 @@ pub mod sequence;
 mod stop_texts;
 pub mod tokenizer;
 pub mod weights;
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,20 +2,6 @@
 //!
 //! Requests run by [`runtime::engine::service`], several at once. What a client does not wait for is cancelled; what cannot be done is
 //! said in the bodies that OpenAI's clients read.
-//!
-//! ```no_run
-//! use runtime::engine::service::{Service, ServiceOptions};
-//! use runtime::engine::{Engine, EngineOptions};
-//! use server::{ServerOptions, serve};
-//!
-//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let engine = Engine::load("model.gguf", &EngineOptions::default(), &mut |_| {})?;
-//! let service = Service::start(engine, ServiceOptions::default());
-//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-//! serve(listener, service, ServerOptions::default(), std::future::pending()).await?;
-//! # Ok(())
-//! # }
-//! ```
 
 mod answering;
 mod error;
@@ -65,3 +51,8 @@ fn router(state: Arc<State>) -> Router {
         .layer(DefaultBodyLimit::max(state.options.max_body_bytes))
         .with_state(state)
 }
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
