@@ -1,11 +1,15 @@
 //! What a client is told when it gets no answer, in the bodies of OpenAI's API.
 
 use axum::Json;
+use axum::extract::Request;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use runtime::engine::EngineError;
 use serde::Serialize;
+use std::panic::AssertUnwindSafe;
 
 /// An error, and the status it goes with.
 #[derive(Debug)]
@@ -56,6 +60,12 @@ impl ApiError {
         Self { body: Body { code: Some("rate_limit_exceeded"), ..error.body }, ..error }
     }
 
+    /// A fault of ours in this request.
+    pub fn panicked() -> Self {
+        let message = "the server panicked at this request: please report what stands on its standard error";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
     /// The service is gone.
     pub fn gone() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the engine ended before the answer did")
@@ -87,7 +97,9 @@ impl From<EngineError> for ApiError {
             | EngineError::TimeBudgetUnknown { .. }
             | EngineError::TimeBudget { .. }
             | EngineError::Budget { .. } => Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message),
-            EngineError::Memory { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message),
+            EngineError::Memory { .. } | EngineError::Broken => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
+            }
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message),
         }
     }
@@ -109,6 +121,11 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// A panic of a handler is an answer, too: without one, its client would see no more than an end of the connection.
+pub(crate) async fn catch_panic(request: Request, next: Next) -> Response {
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| ApiError::panicked().into_response())
+}
+
 pub(crate) async fn no_such_path(uri: Uri) -> ApiError {
     let message = format!("there is no {}: see /v1/models, /v1/chat/completions and /v1/completions", uri.path());
     ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
@@ -117,4 +134,38 @@ pub(crate) async fn no_such_path(uri: Uri) -> ApiError {
 pub(crate) async fn no_such_method() -> ApiError {
     let message = "this path is not asked that way: completions by POST, models by GET";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::routing::get;
+
+    #[tokio::test]
+    async fn who_asked_what_panics_is_told() {
+        async fn panics() {
+            panic!("a handler");
+        }
+        let app = Router::new().route("/", get(panics)).layer(axum::middleware::from_fn(catch_panic));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let served = tokio::spawn(async { axum::serve(listener, app).await });
+        let ask = || {
+            let mut response = ureq::get(url).config().http_status_as_error(false).build().call().expect("an answer");
+            (response.status().as_u16(), response.body_mut().read_json::<serde_json::Value>().unwrap())
+        };
+        let (status, body) = tokio::task::spawn_blocking(ask).await.unwrap();
+        assert_eq!((status, &body["error"]["type"]), (500, &"server_error".into()));
+        served.abort();
+    }
+
+    #[test]
+    fn a_panic_of_the_engine_is_a_fault_of_the_server() {
+        for (error, status) in
+            [(EngineError::Panicked, 500), (EngineError::Broken, 503), (EngineError::EmptyPrompt, 400)]
+        {
+            assert_eq!(ApiError::from(error).status.as_u16(), status);
+        }
+    }
 }

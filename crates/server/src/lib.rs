@@ -19,6 +19,7 @@
 
 mod answering;
 mod error;
+mod health;
 mod key;
 mod openai;
 mod state;
@@ -58,10 +59,11 @@ fn router(state: Arc<State>) -> Router {
         .layer(axum::middleware::from_fn_with_state(state.clone(), key::check));
     Router::new()
         .merge(api)
-        .route("/health/live", get(|| async { "live" }))
-        .route("/health/ready", get(|| async { "ready" }))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(state.options.max_body_bytes))
+        .layer(axum::middleware::from_fn(error::catch_panic))
         .with_state(state)
 }
