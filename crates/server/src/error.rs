@@ -12,13 +12,15 @@ use serde::Serialize;
 use std::panic::AssertUnwindSafe;
 
 /// An error, and the status it goes with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
     body: Body,
+    /// Whether metrics have it already.
+    counted: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Body {
     message: String,
     #[serde(rename = "type")]
@@ -30,7 +32,7 @@ struct Body {
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, body: Body { message: message.into(), kind, param: None, code: None } }
+        Self { status, body: Body { message: message.into(), kind, param: None, code: None }, counted: false }
     }
 
     /// A request that can never be answered.
@@ -48,7 +50,7 @@ impl ApiError {
 
     /// No key, or another.
     pub fn wrong_key() -> Self {
-        let message = "the API key is missing or wrong: send it as `Authorization: Bearer KEY`";
+        let message = "the API key is missing or wrong: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`";
         let error = Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message);
         Self { body: Body { code: Some("invalid_api_key"), ..error.body }, ..error }
     }
@@ -69,6 +71,23 @@ impl ApiError {
     /// The service is gone.
     pub fn gone() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the engine ended before the answer did")
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Of all kinds the narrowest that it has a name for.
+    pub fn kind(&self) -> &'static str {
+        self.body.code.unwrap_or(self.body.kind)
+    }
+
+    pub fn is_counted(&self) -> bool {
+        self.counted
+    }
+
+    pub fn counted(self) -> Self {
+        Self { counted: true, ..self }
     }
 
     /// As a line of an event stream has it.
@@ -117,6 +136,8 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::TOO_MANY_REQUESTS {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        // For those outside, who count it or say it otherwise.
+        response.extensions_mut().insert(self);
         response
     }
 }
