@@ -30,6 +30,7 @@ use std::path::PathBuf;
 pub use bench::*;
 pub use bench_kernel::BenchKernel;
 pub use chat::Chat;
+pub use choices::LogFormat;
 pub use eval::{EvalCommand, EvalPerplexity, EvalRetrieval};
 pub use eval_everyday::EvalEveryday;
 pub use eval_prompts::EvalPrompts;

@@ -176,6 +176,16 @@ pub enum EngineError {
         /// Where it begins.
         finding: Finding,
     },
+    /// A fault of ours.
+    #[error(
+        "the engine panicked at this request: please report what stands on standard error; other requests are answered"
+    )]
+    Panicked,
+    /// Nothing can be answered any more.
+    #[error(
+        "the engine panicked before and does not compute what it did: start it again, and report what stands on standard error"
+    )]
+    Broken,
     /// Nobody knows how long a step takes here.
     #[error(
         "a time budget needs to know this machine: run `sparse-accelerate calibrate`, and give what it measured (`Engine::set_costs`)"

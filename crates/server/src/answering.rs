@@ -1,6 +1,7 @@
 //! An answer on its way to a client.
 
 use crate::error::ApiError;
+use crate::observed::Observed;
 use crate::state::State;
 use runtime::engine::service::{Heard, Ticket};
 use runtime::request::{Event, Generation, Request};
@@ -26,10 +27,16 @@ impl Answering {
     /// Asks for it.
     pub fn ask(state: &State, place: OwnedSemaphorePermit, prompt: Vec<u32>, request: Request) -> Self {
         let (sender, said) = unbounded_channel();
+        let mut observed = Observed::new(state.metrics.clone(), &request);
         let ticket = state.service.submit(prompt, request, move |heard| {
+            observed.hears(&heard);
             let said = match heard {
                 Heard::Event(Event::Text(piece)) => Said::Text(piece.into()),
-                Heard::Ended(ended) => Said::Ended(Box::new(ended.map_err(ApiError::from))),
+                Heard::Ended(ended) => {
+                    let ended = ended.map_err(|error| ApiError::from(error).counted());
+                    observed.ends(&ended);
+                    Said::Ended(Box::new(ended))
+                }
                 Heard::Began { .. } | Heard::Event(_) => return ControlFlow::Continue(()),
             };
             match sender.send(said) {

@@ -1,20 +1,26 @@
 //! What a client is told when it gets no answer, in the bodies of OpenAI's API.
 
 use axum::Json;
+use axum::extract::Request;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use runtime::engine::EngineError;
 use serde::Serialize;
+use std::panic::AssertUnwindSafe;
 
 /// An error, and the status it goes with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
     body: Body,
+    /// Whether metrics have it already.
+    counted: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Body {
     message: String,
     #[serde(rename = "type")]
@@ -26,7 +32,7 @@ struct Body {
 
 impl ApiError {
     fn new(status: StatusCode, kind: &'static str, message: impl Into<String>) -> Self {
-        Self { status, body: Body { message: message.into(), kind, param: None, code: None } }
+        Self { status, body: Body { message: message.into(), kind, param: None, code: None }, counted: false }
     }
 
     /// A request that can never be answered.
@@ -44,7 +50,7 @@ impl ApiError {
 
     /// No key, or another.
     pub fn wrong_key() -> Self {
-        let message = "the API key is missing or wrong: send it as `Authorization: Bearer KEY`";
+        let message = "the API key is missing or wrong: send it as `Authorization: Bearer KEY` or `x-api-key: KEY`";
         let error = Self::new(StatusCode::UNAUTHORIZED, "invalid_request_error", message);
         Self { body: Body { code: Some("invalid_api_key"), ..error.body }, ..error }
     }
@@ -56,9 +62,32 @@ impl ApiError {
         Self { body: Body { code: Some("rate_limit_exceeded"), ..error.body }, ..error }
     }
 
+    /// A fault of ours in this request.
+    pub fn panicked() -> Self {
+        let message = "the server panicked at this request: please report what stands on its standard error";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    }
+
     /// The service is gone.
     pub fn gone() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the engine ended before the answer did")
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Of all kinds the narrowest that it has a name for.
+    pub fn kind(&self) -> &'static str {
+        self.body.code.unwrap_or(self.body.kind)
+    }
+
+    pub fn is_counted(&self) -> bool {
+        self.counted
+    }
+
+    pub fn counted(self) -> Self {
+        Self { counted: true, ..self }
     }
 
     /// As a line of an event stream has it.
@@ -87,7 +116,9 @@ impl From<EngineError> for ApiError {
             | EngineError::TimeBudgetUnknown { .. }
             | EngineError::TimeBudget { .. }
             | EngineError::Budget { .. } => Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message),
-            EngineError::Memory { .. } => Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message),
+            EngineError::Memory { .. } | EngineError::Broken => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
+            }
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message),
         }
     }
@@ -105,8 +136,15 @@ impl IntoResponse for ApiError {
         if self.status == StatusCode::TOO_MANY_REQUESTS {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        // For those outside, who count it or say it otherwise.
+        response.extensions_mut().insert(self);
         response
     }
+}
+
+/// A panic of a handler is an answer, too: without one, its client would see no more than an end of the connection.
+pub(crate) async fn catch_panic(request: Request, next: Next) -> Response {
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| ApiError::panicked().into_response())
 }
 
 pub(crate) async fn no_such_path(uri: Uri) -> ApiError {
@@ -117,4 +155,38 @@ pub(crate) async fn no_such_path(uri: Uri) -> ApiError {
 pub(crate) async fn no_such_method() -> ApiError {
     let message = "this path is not asked that way: completions by POST, models by GET";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::routing::get;
+
+    #[tokio::test]
+    async fn who_asked_what_panics_is_told() {
+        async fn panics() {
+            panic!("a handler");
+        }
+        let app = Router::new().route("/", get(panics)).layer(axum::middleware::from_fn(catch_panic));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let served = tokio::spawn(async { axum::serve(listener, app).await });
+        let ask = || {
+            let mut response = ureq::get(url).config().http_status_as_error(false).build().call().expect("an answer");
+            (response.status().as_u16(), response.body_mut().read_json::<serde_json::Value>().unwrap())
+        };
+        let (status, body) = tokio::task::spawn_blocking(ask).await.unwrap();
+        assert_eq!((status, &body["error"]["type"]), (500, &"server_error".into()));
+        served.abort();
+    }
+
+    #[test]
+    fn a_panic_of_the_engine_is_a_fault_of_the_server() {
+        for (error, status) in
+            [(EngineError::Panicked, 500), (EngineError::Broken, 503), (EngineError::EmptyPrompt, 400)]
+        {
+            assert_eq!(ApiError::from(error).status.as_u16(), status);
+        }
+    }
 }

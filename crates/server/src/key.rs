@@ -3,7 +3,7 @@
 use crate::error::ApiError;
 use crate::state::State;
 use axum::extract::{Request, State as Shared};
-use axum::http::header;
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::sync::Arc;
@@ -16,8 +16,10 @@ pub(crate) async fn check(
     next: Next,
 ) -> Result<Response, ApiError> {
     if let Some(key) = &state.options.api_key {
-        let sent = request.headers().get(header::AUTHORIZATION);
-        let sent = sent.and_then(|value| value.as_bytes().strip_prefix(b"Bearer ")).unwrap_or_default();
+        let headers = request.headers();
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        // As Anthropic's clients send it.
+        let sent = bearer.or(headers.get("x-api-key").map(HeaderValue::as_bytes)).unwrap_or_default();
         if !bool::from(key.as_bytes().ct_eq(sent)) {
             return Err(ApiError::wrong_key());
         }

@@ -5,9 +5,14 @@
 
 mod answering;
 mod error;
+mod health;
 mod key;
+mod metrics;
+mod observed;
 mod openai;
+mod request_id;
 mod state;
+mod tokens;
 
 pub use state::ServerOptions;
 
@@ -41,14 +46,20 @@ fn router(state: Arc<State>) -> Router {
         .route("/v1/completions", post(openai::completions::complete))
         .route("/v1/models", get(openai::models::list))
         .route("/v1/models/{*id}", get(openai::models::one))
+        .route("/tokenize", post(tokens::tokenize))
+        .route("/detokenize", post(tokens::detokenize))
+        .route("/metrics", get(metrics::show))
         .layer(axum::middleware::from_fn_with_state(state.clone(), key::check));
     Router::new()
         .merge(api)
-        .route("/health/live", get(|| async { "live" }))
-        .route("/health/ready", get(|| async { "ready" }))
+        .route("/health", get(health::ready))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(state.options.max_body_bytes))
+        .layer(axum::middleware::from_fn(error::catch_panic))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), request_id::name))
         .with_state(state)
 }
 

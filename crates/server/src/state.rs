@@ -1,7 +1,9 @@
 //! What all requests share.
 
-use runtime::engine::Engine;
+use crate::error::ApiError;
+use crate::metrics::Metrics;
 use runtime::engine::service::Service;
+use runtime::engine::{Engine, EngineError};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -9,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// What requests must carry as `Authorization: Bearer KEY`; nothing lets everybody in who reaches the address.
+    /// What requests must carry as `Authorization: Bearer KEY` or `x-api-key: KEY`; nothing lets everybody in who reaches the address.
     pub api_key: Option<String>,
     /// Requests that are answered or wait at a time; more are told to come again (429).
     pub max_requests: usize,
@@ -27,6 +29,7 @@ impl Default for ServerOptions {
 pub(crate) struct State {
     pub service: Service,
     pub options: ServerOptions,
+    pub metrics: Arc<Metrics>,
     places: Arc<Semaphore>,
     /// Seconds since 1970.
     pub started: u64,
@@ -35,7 +38,7 @@ pub(crate) struct State {
 impl State {
     pub fn new(service: Service, options: ServerOptions) -> Self {
         let places = Arc::new(Semaphore::new(options.max_requests));
-        Self { service, places, options, started: now() }
+        Self { service, places, options, metrics: Arc::new(Metrics::new()), started: now() }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -45,6 +48,16 @@ impl State {
     /// A place for a request, while it lives.
     pub fn place(&self) -> Option<OwnedSemaphorePermit> {
         self.places.clone().try_acquire_owned().ok()
+    }
+
+    /// Tokens of a text. A long one takes its time, so not here: whoever asks has a [place](Self::place).
+    pub async fn encode(
+        self: &Arc<Self>,
+        encode: impl FnOnce(&Engine) -> Result<Vec<u32>, EngineError> + Send + 'static,
+    ) -> Result<Vec<u32>, ApiError> {
+        let state = self.clone();
+        let tokens = tokio::task::spawn_blocking(move || encode(state.engine()));
+        Ok(tokens.await.map_err(|_| ApiError::panicked())??)
     }
 }
 

@@ -48,6 +48,16 @@ const RANDOM_WEIGHTS: [Choice<RandomWeights>; 2] =
 const MATCHES: [Choice<Match>; 2] =
     [("contains", "a right answer stands in it", Match::Contains), ("exact", "it is a right answer", Match::Exact)];
 
+/// How lines of a log are written.
+#[derive(Clone, Copy)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+const LOG_FORMATS: [Choice<LogFormat>; 2] =
+    [("text", "to read", LogFormat::Text), ("json", "an object a line", LogFormat::Json)];
+
 const POOLS: [Choice<Pool>; 2] =
     [("max", "the largest: single keys stay visible", Pool::Max), ("mean", "the mean", Pool::Mean)];
 
@@ -126,6 +136,10 @@ pub fn random_weights() -> impl TypedValueParser<Value = RandomWeights> {
 
 pub fn matching() -> impl TypedValueParser<Value = Match> {
     parser(&MATCHES)
+}
+
+pub fn log_format() -> impl TypedValueParser<Value = LogFormat> {
+    parser(&LOG_FORMATS)
 }
 
 pub fn pool() -> impl TypedValueParser<Value = Pool> {

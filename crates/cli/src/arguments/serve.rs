@@ -1,6 +1,7 @@
 //! Flags of `serve`.
 
 use super::ModelArguments;
+use super::choices::{LogFormat, log_format};
 use super::numbers::{at_least_one, bytes};
 use clap::Args;
 use std::net::SocketAddr;
@@ -39,4 +40,7 @@ pub struct Serve {
     /// Bytes of a request, like 16M
     #[arg(long, default_value = "16M", value_name = "BYTES", value_parser = bytes, help_heading = "Server")]
     pub max_body: u64,
+    /// Log requests and answers to standard error, without their texts
+    #[arg(long, value_name = "FORMAT", value_parser = log_format(), help_heading = "Server")]
+    pub log: Option<LogFormat>,
 }

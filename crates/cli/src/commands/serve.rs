@@ -1,6 +1,6 @@
 //! A model over HTTP.
 
-use crate::arguments::Serve;
+use crate::arguments::{LogFormat, Serve};
 use crate::{note, progress};
 use anyhow::{Context, ensure};
 use runtime::engine::service::{Service, ServiceOptions};
@@ -8,6 +8,8 @@ use server::{ServerOptions, serve};
 use std::path::Path;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::filter::LevelFilter;
 
 const KEY: &str = "SPARSE_ACCELERATE_API_KEY";
 /// A prompt holds others up for so many tokens at a time.
@@ -15,7 +17,8 @@ const CHUNK_TOKENS_CPU: usize = 1024;
 const CHUNK_TOKENS_GPU: usize = 8192;
 
 pub fn run(arguments: Serve) -> anyhow::Result<()> {
-    let Serve { model, listen, api_key_file, max_running, max_requests, max_kept, max_body } = arguments;
+    let Serve { model, listen, api_key_file, max_running, max_requests, max_kept, max_body, log } = arguments;
+    let _written_at_the_end = log.map(begin_log);
     let options = ServerOptions {
         api_key: api_key(api_key_file.as_deref())?,
         max_requests,
@@ -57,6 +60,18 @@ pub fn run(arguments: Serve) -> anyhow::Result<()> {
         note(&format!("{name} on {device} answers at http://{at}/v1"));
         serve(listener, service, options, shutdown).await.context("cannot go on listening")
     })
+}
+
+/// Logs to standard error from here on. Lines are written by a thread of their own, and left out where nobody reads them: the engine
+/// does not wait.
+fn begin_log(format: LogFormat) -> WorkerGuard {
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let log = tracing_subscriber::fmt().with_max_level(LevelFilter::INFO).with_writer(writer).with_target(false);
+    match format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).with_span_list(false).init(),
+    }
+    guard
 }
 
 /// What requests must carry.

@@ -3,20 +3,25 @@
 //! A *step* is a chunk of one prompt, or one token of every answer. So a long prompt holds others up for a chunk at most
 //! ([`EngineOptions::chunk_tokens`](super::EngineOptions::chunk_tokens)), prompts take turns, and answers get half of the time. What answered requests left is
 //! kept for prompts that begin alike, as the turns of a chat do (`prefixes`). Rows of several answers are not multiplied together
-//! yet: each is as fast as its turns let it be.
+//! yet: each is as fast as its turns let it be. A panic is the error of the request that it came from: others go on, once the engine has
+//! shown that it computes what it did before (`soundness`).
 
 mod job;
+#[cfg(test)]
+mod panic_tests;
 mod prefixes;
+mod soundness;
 
 use super::answer::Answer;
 use super::{Engine, EngineError};
 use crate::policy::{AttentionPolicy, PrefillAttention};
-use crate::request::Request;
+use crate::request::{AttentionMode, Generation, Request};
 use crate::sampling::Sampler;
 use attention::search::Search;
 use job::Job;
 pub use job::{Heard, Ticket};
 use prefixes::{Attended, Prefixes};
+use soundness::{Soundness, isolated};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -71,6 +76,8 @@ pub struct Service {
     owner: Option<JoinHandle<()>>,
     /// Whether what is under way shall end.
     stopped: Arc<AtomicBool>,
+    /// Whether the engine is known to compute wrongly, or not known to compute rightly.
+    broken: Arc<AtomicBool>,
 }
 
 impl Service {
@@ -81,12 +88,20 @@ impl Service {
     pub fn start(engine: Engine, options: ServiceOptions) -> Self {
         let (jobs, received) = channel();
         let stopped = Arc::new(AtomicBool::new(false));
-        let (engine, seen) = (Arc::new(engine), stopped.clone());
-        let its = engine.clone();
+        let broken = Arc::new(AtomicBool::new(false));
+        let engine = Arc::new(engine);
+        let its = (engine.clone(), stopped.clone(), broken.clone());
         let owner = thread::Builder::new().name("engine".into()).spawn(move || {
-            Owner::new(&its, options, received, &seen).run();
+            let (engine, stopped, broken) = its;
+            Owner::new(&engine, options, received, &stopped, &broken).run();
         });
-        Self { engine, jobs: Some(jobs), owner: Some(owner.expect("a thread for the engine")), stopped }
+        Self { engine, jobs: Some(jobs), owner: Some(owner.expect("a thread for the engine")), stopped, broken }
+    }
+
+    /// Whether it can answer. Once it cannot, every request ends with [`EngineError::Broken`], and only a new engine helps.
+    pub fn is_sound(&self) -> bool {
+        let runs = self.owner.as_ref().is_some_and(|owner| !owner.is_finished());
+        runs && !self.broken.load(Ordering::Relaxed)
     }
 
     /// The engine, for its tokenizer, template and properties.
@@ -139,9 +154,13 @@ struct Owner<'e> {
     options: ServiceOptions,
     jobs: Receiver<Job>,
     stopped: &'e AtomicBool,
+    broken: &'e AtomicBool,
     waiting: VecDeque<Job>,
     running: Vec<Running<'e>>,
     kept: Prefixes<'e>,
+    soundness: Soundness,
+    /// Whether work panicked since the engine was last seen sound.
+    in_doubt: bool,
 }
 
 /// A request that is worked on.
@@ -161,9 +180,16 @@ struct Begun<'e> {
 }
 
 impl<'e> Owner<'e> {
-    fn new(engine: &'e Engine, options: ServiceOptions, jobs: Receiver<Job>, stopped: &'e AtomicBool) -> Self {
-        let kept = Prefixes::new(options.max_kept);
-        Self { engine, options, jobs, stopped, waiting: VecDeque::new(), running: Vec::new(), kept }
+    fn new(
+        engine: &'e Engine,
+        options: ServiceOptions,
+        jobs: Receiver<Job>,
+        stopped: &'e AtomicBool,
+        broken: &'e AtomicBool,
+    ) -> Self {
+        let (kept, soundness) = (Prefixes::new(options.max_kept), Soundness::of(engine));
+        let (waiting, running) = (VecDeque::new(), Vec::new());
+        Self { engine, options, jobs, stopped, broken, waiting, running, kept, soundness, in_doubt: false }
     }
 
     /// Until nobody can ask any more and everything is answered.
@@ -177,6 +203,30 @@ impl<'e> Owner<'e> {
             let began = Instant::now();
             self.read();
             read_for = began.elapsed();
+            if self.in_doubt {
+                self.settle_doubt();
+            }
+        }
+    }
+
+    /// Goes on without what is kept where the engine still computes what it did; otherwise nothing is answered any more.
+    fn settle_doubt(&mut self) {
+        let kept = std::mem::replace(&mut self.kept, Prefixes::new(self.options.max_kept));
+        let forgotten = isolated(|| {
+            drop(kept);
+            Ok(())
+        });
+        self.in_doubt = false;
+        if forgotten.is_err() || !self.soundness.holds(self.engine) {
+            self.broken.store(true, Ordering::Relaxed);
+            for Running { job, begun } in self.running.drain(..) {
+                // The error is the same, whatever comes of this.
+                let _ = isolated(|| {
+                    drop(begun);
+                    Ok(())
+                });
+                job.ends(Err(EngineError::Broken));
+            }
         }
     }
 
@@ -196,6 +246,9 @@ impl<'e> Owner<'e> {
         if self.stopped.load(Ordering::Relaxed) {
             self.waiting.iter().chain(self.running.iter().map(|running| &running.job)).for_each(Job::cancel);
         }
+        if self.broken.load(Ordering::Relaxed) {
+            self.waiting.drain(..).for_each(|job| job.ends(Err(EngineError::Broken)));
+        }
         true
     }
 
@@ -204,17 +257,22 @@ impl<'e> Owner<'e> {
         let (cancelled, waiting): (VecDeque<_>, _) = self.waiting.drain(..).partition(Job::is_cancelled);
         self.waiting = waiting;
         cancelled.into_iter().for_each(Job::ends_unanswered);
-        while self.running.len() < self.options.max_running.max(1) {
+        while !self.in_doubt && self.running.len() < self.options.max_running.max(1) {
             let Some(mut job) = self.waiting.pop_front() else { return };
-            match self.begin(&job) {
+            match isolated(|| self.begin(&job)) {
                 Ok(Some(begun)) => {
                     job.begins(begun.answer.cached_tokens());
                     self.running.push(Running { job, begun });
                 }
                 Ok(None) => return self.waiting.push_front(job),
-                Err(error) => job.ends(Err(error)),
+                Err(error) => self.end(job, Err(error)),
             }
         }
+    }
+
+    fn end(&mut self, job: Job, ended: Result<Generation, EngineError>) {
+        self.in_doubt |= matches!(ended, Err(EngineError::Panicked));
+        job.ends(ended);
     }
 
     /// The answer to a request, no step of it done; nothing where others must end first.
@@ -285,6 +343,9 @@ impl<'e> Owner<'e> {
 
     /// The next step of a request; whether there will be another.
     fn step(&mut self, at: usize) -> bool {
+        if self.in_doubt {
+            return false;
+        }
         let engine = self.engine;
         let Running { job, begun: Begun { search, answer, .. } } = &mut self.running[at];
         if job.is_cancelled() {
@@ -292,27 +353,39 @@ impl<'e> Owner<'e> {
         }
         let attention = attention(&job.request, search.as_ref());
         let reads = answer.is_reading();
-        let stepped = engine.pool.install(|| {
-            let flow = answer.step(attention, &mut |event| job.hear(event))?;
-            // The next chunk may be another's.
-            if reads {
-                answer.account()?;
-            }
-            Ok(flow)
+        let stepped = isolated(|| {
+            engine.pool.install(|| {
+                let flow = answer.step(attention, &mut |event| job.hear(event))?;
+                // The next chunk may be another's.
+                if reads {
+                    answer.account()?;
+                }
+                Ok(flow)
+            })
         });
         if matches!(stepped, Ok(ControlFlow::Continue(()))) {
             return true;
         }
         let Running { job, begun } = self.running.remove(at);
-        let Begun { answer, capacity, attended, cache_bytes, .. } = begun;
-        let ended = stepped.map(|_| {
-            let (generation, run) = answer.finish();
-            let held = [job.prompt.as_slice(), &generation.tokens].concat();
-            self.kept.put(run, held, capacity, attended, cache_bytes);
-            generation
-        });
-        job.ends(ended);
+        let ended = isolated(|| self.finish(&job, begun, stepped.map(drop)));
+        self.end(job, ended);
         false
+    }
+
+    /// The answer behind the last step; its keys and values are kept.
+    fn finish(
+        &mut self,
+        job: &Job,
+        begun: Begun<'e>,
+        stepped: Result<(), EngineError>,
+    ) -> Result<Generation, EngineError> {
+        let Begun { search, answer, attended, capacity, cache_bytes } = begun;
+        stepped?;
+        let (mut generation, run) = answer.finish();
+        generation.stats.search_left_out = job.request.attention == AttentionMode::Auto && search.is_none();
+        let held = [job.prompt.as_slice(), &generation.tokens].concat();
+        self.kept.put(run, held, capacity, attended, cache_bytes);
+        Ok(generation)
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn answer<A: Api>(
     let encoding = state.clone();
     // A long text takes its time.
     let prompt = tokio::task::spawn_blocking(move || encode(encoding.engine()));
-    let prompt = prompt.await.map_err(|_| ApiError::gone())??;
+    let prompt = prompt.await.map_err(|_| ApiError::panicked())??;
     let request = parameters.request(state.engine(), prompt.len(), A::DEFAULT_TOKENS)?;
     let answering = Answering::ask(&state, place, prompt, request);
     let answer = Answer {

@@ -3,6 +3,7 @@
 use crate::engine::EngineError;
 use crate::request::{Event, FinishReason, Generation, Request, RunStats};
 use std::ops::ControlFlow;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -60,22 +61,26 @@ impl Job {
     }
 
     pub fn begins(&mut self, cached_tokens: usize) {
-        if (self.hear)(Heard::Began { cached_tokens }).is_break() {
-            self.cancel();
-        }
+        self.tell(Heard::Began { cached_tokens });
     }
 
     /// Whether to go on.
     pub fn hear(&mut self, event: Event) -> ControlFlow<()> {
-        if (self.hear)(Heard::Event(event)).is_break() {
-            self.cancel();
-        }
+        self.tell(Heard::Event(event));
         if self.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     pub fn ends(mut self, ended: Result<Generation, EngineError>) {
-        // There is nothing left to go on with.
-        let _ = (self.hear)(Heard::Ended(ended));
+        self.tell(Heard::Ended(ended));
+    }
+
+    /// Who panics has heard enough: it is no matter of the engine.
+    fn tell(&mut self, heard: Heard) {
+        let hear = &mut self.hear;
+        let told = panic::catch_unwind(AssertUnwindSafe(|| hear(heard)));
+        if told.unwrap_or(ControlFlow::Break(())).is_break() {
+            self.cancel();
+        }
     }
 
     /// It was cancelled while it waited.
