@@ -2,6 +2,7 @@
 
 mod answer;
 mod budget;
+mod choice;
 mod conversation;
 mod not_a_number;
 mod opened;
@@ -11,6 +12,7 @@ mod telling;
 
 use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
 use crate::config::{ConfigError, ModelConfig, StretchContext};
+use crate::constraint::{ConstraintError, Vocabulary};
 use crate::cpu::Cpu;
 use crate::decoder::Decoder;
 use crate::footprint::{MemoryNeed, WeightsNeed};
@@ -25,7 +27,7 @@ use crate::precision::Products;
 use crate::precision::Quantization;
 use crate::prefill::{OnChunk, chunk_len, prefill};
 use crate::request::{AttentionMode, Device, Events, Generation, Goal, Request, RunStats};
-use crate::sampling::{Sampler, SamplingError};
+use crate::sampling::SamplingError;
 use crate::tokenizer::{Marks, TokenText, Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, RandomWeights};
 use answer::{Answer, Spent};
@@ -35,6 +37,7 @@ use attention::shape::{QueryRange, Tiles};
 use attention::simd::Simd;
 use attention::threads;
 use budget::Fit;
+use choice::Choice;
 pub use conversation::Conversation;
 use not_a_number::are_numbers;
 pub use not_a_number::{Finding, Origin};
@@ -42,6 +45,7 @@ pub(crate) use opened::Opened;
 use rayon::ThreadPool;
 pub(crate) use room::Room;
 use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 /// How to load a model.
@@ -124,6 +128,9 @@ pub enum EngineError {
     /// Sampling parameters.
     #[error(transparent)]
     Sampling(#[from] SamplingError),
+    /// What the answer must look like.
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
     /// Attention parameters.
     #[error(transparent)]
     Attention(#[from] attention::Error),
@@ -229,6 +236,8 @@ pub enum EngineError {
 pub struct Engine {
     model: Box<dyn Model>,
     tokenizer: Tokenizer,
+    /// Its tokens by their bytes, once a constraint was asked for.
+    vocabulary: OnceLock<Arc<Vocabulary>>,
     template: Option<TemplateSource>,
     pool: ThreadPool,
     options: EngineOptions,
@@ -290,6 +299,7 @@ impl Engine {
             chunk_tokens,
             model,
             tokenizer,
+            vocabulary: OnceLock::new(),
             template,
             pool,
             options,
@@ -452,12 +462,12 @@ impl Engine {
         let accepted = Instant::now();
         let attention: PrefillAttention = attention.into();
         let attention = PrefillAttention { receipt: attention.receipt.or(request.receipt), ..attention };
-        let sampler = Sampler::new(request.sampling)?.with_repetition_penalty(request.repetition_penalty, prompt)?;
+        let choice = Choice::new(self, request, prompt)?;
         self.check_prompt(prompt, request.max_tokens, attention)?;
         let tokens = tokens_in_context(prompt, request.max_tokens);
         self.pool.install(|| {
             let run = self.model.start(prompt.len(), tokens)?;
-            let mut answer = Answer::new(self, run, tokens, prompt, request, sampler, accepted);
+            let mut answer = Answer::new(self, run, tokens, prompt, request, choice, accepted);
             while answer.step(attention, events)?.is_continue() {}
             Ok(answer.finish().0)
         })

@@ -10,6 +10,7 @@
 
 pub mod chat_template;
 pub mod config;
+pub mod constraint;
 pub mod cpu;
 pub mod decoder;
 pub mod dry_run;

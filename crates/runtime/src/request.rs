@@ -1,5 +1,6 @@
 //! What a caller asks of the engine, and what it gets back.
 
+use crate::constraint::CompiledConstraint;
 use crate::receipt::Receipt;
 use crate::sampling::Sampling;
 use attention::search::StageTimes;
@@ -147,6 +148,9 @@ pub struct Request {
     /// Stop where one of these texts begins in the answer, which is then without it; empty ones stop nothing. The text of a
     /// special token, which answers never hold, stops at that token.
     pub stop: Vec<String>,
+    /// What the answer must look like ([`Engine::constrain`](crate::engine::Engine::constrain)); it then ends where it is whole,
+    /// and at end tokens only where it may be.
+    pub constraint: Option<CompiledConstraint>,
 }
 
 impl Default for Request {
@@ -161,6 +165,7 @@ impl Default for Request {
             repetition_penalty: 1.0,
             stop_at_eos: true,
             stop: Vec::new(),
+            constraint: None,
         }
     }
 }

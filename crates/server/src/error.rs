@@ -110,6 +110,7 @@ impl From<EngineError> for ApiError {
             | EngineError::Template(_)
             | EngineError::NoTemplate
             | EngineError::Sampling(_)
+            | EngineError::Constraint(_)
             | EngineError::Attention(_)
             | EngineError::ReceiptOnGpu
             | EngineError::TimeBudgetNeedsCalibration

@@ -1,6 +1,6 @@
 //! A prompt and its answer, a step at a time: a chunk of the prompt, then a token of the answer each.
 
-use super::not_a_number::are_numbers;
+use super::choice::{Choice, Chosen};
 use super::telling::Telling;
 use super::{Engine, EngineError, is_sparse, ms};
 use crate::model::Run;
@@ -8,7 +8,6 @@ use crate::ops::{AttentionReport, DeviceTimes, sum_of_stages};
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::prefill::prefill_chunk;
 use crate::request::{Event, Events, FinishReason, Generation, Request, RunStats, StagesMs};
-use crate::sampling::Sampler;
 use crate::stop_texts::StopTexts;
 use crate::tokenizer::TextStream;
 use std::ops::ControlFlow;
@@ -53,7 +52,7 @@ pub(super) struct Answer<'a> {
     capacity: usize,
     prompt: Vec<u32>,
     request: Request,
-    sampler: Sampler,
+    choice: Choice,
     accepted: Instant,
     spent: Spent,
     stats: RunStats,
@@ -75,7 +74,7 @@ impl<'a> Answer<'a> {
         capacity: usize,
         prompt: &[u32],
         request: &Request,
-        sampler: Sampler,
+        choice: Choice,
         accepted: Instant,
     ) -> Self {
         let tokenizer = &engine.tokenizer;
@@ -83,14 +82,15 @@ impl<'a> Answer<'a> {
         Self {
             stop_ids: ids_of_stops.filter(|id| tokenizer.has_no_text(*id)).collect(),
             stops: StopTexts::new(&request.stop),
-            stream: tokenizer.stream(),
+            // By a constraint, what is written is the text, its first space too.
+            stream: if choice.is_constrained() { tokenizer.stream_within() } else { tokenizer.stream() },
             stats: RunStats { cached_tokens: run.tokens_done(), ..RunStats::default() },
             engine,
             run: Some(run),
             capacity,
             prompt: prompt.to_vec(),
             request: request.clone(),
-            sampler,
+            choice,
             accepted,
             spent: Spent::default(),
             text: String::new(),
@@ -205,18 +205,23 @@ impl<'a> Answer<'a> {
         }
         let run = self.run.as_mut().expect("there is no step behind an error");
         let logits = run.logits(run.chunk_len() - 1)?;
-        let Some(next) = self.sampler.sample(&logits).filter(|_| are_numbers(&logits)) else {
-            let position = run.tokens_done();
-            // What looks for the place needs the room.
-            self.run = None;
-            return Err(self.engine.no_number(position, &self.prompt, &self.tokens, policy));
+        let next = match self.choice.next(logits)? {
+            Chosen::Token(next) => next,
+            Chosen::End => return Ok(Some(self.end(FinishReason::End, events))),
+            Chosen::NoNumber => {
+                let position = run.tokens_done();
+                // What looks for the place needs the room.
+                self.run = None;
+                return Err(self.engine.no_number(position, &self.prompt, &self.tokens, policy));
+            }
         };
         let first_at = *self.first_at.get_or_insert_with(Instant::now);
         self.stats.ttft_ms.get_or_insert((first_at - self.accepted).as_secs_f64() * 1e3);
         if self.stop_ids.contains(&next) {
             return Ok(Some(FinishReason::Stop));
         }
-        if self.request.stop_at_eos && self.engine.tokenizer.eos_ids().contains(&next) {
+        let ends = self.request.stop_at_eos || self.choice.is_constrained();
+        if ends && self.engine.tokenizer.eos_ids().contains(&next) {
             return Ok(Some(self.end(FinishReason::End, events)));
         }
         self.tokens.push(next);
@@ -229,6 +234,9 @@ impl<'a> Answer<'a> {
             if goes_on.is_break() {
                 return Ok(Some(FinishReason::Cancelled));
             }
+        }
+        if self.choice.take(next)? {
+            return Ok(Some(self.end(FinishReason::End, events)));
         }
         if self.tokens.len() < self.request.max_tokens {
             run.forward_one(next)?;

@@ -1,11 +1,11 @@
 //! A prompt that grows, as the turns of a chat do: what is cached of it is not read again.
 
 use super::answer::Answer;
+use super::choice::Choice;
 use super::{Engine, EngineError};
 use crate::model::Run;
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::request::{Events, Generation, Request};
-use crate::sampling::Sampler;
 use std::time::Instant;
 
 /// Fewer tokens are no conversation.
@@ -83,7 +83,7 @@ impl Conversation<'_> {
     ) -> Result<Generation, EngineError> {
         let accepted = Instant::now();
         let Self { engine, capacity, .. } = *self;
-        let sampler = Sampler::new(request.sampling)?.with_repetition_penalty(request.repetition_penalty, prompt)?;
+        let choice = Choice::new(engine, request, prompt)?;
         engine.check_tokens(prompt, request.max_tokens, capacity)?;
         // The logits behind the last token are computed in any case.
         let common = self.cached.iter().zip(&prompt[..prompt.len() - 1]).take_while(|(a, b)| a == b).count();
@@ -102,7 +102,7 @@ impl Conversation<'_> {
         let held = self.run.take();
         let (generation, run) = engine.pool.install(|| -> Result<_, EngineError> {
             let run = held.map_or_else(|| engine.model.start(prompt.len(), capacity), Ok)?;
-            let mut answer = Answer::new(engine, run, capacity, prompt, request, sampler, accepted);
+            let mut answer = Answer::new(engine, run, capacity, prompt, request, choice, accepted);
             while answer.step(attention, events)?.is_continue() {}
             Ok(answer.finish())
         })?;

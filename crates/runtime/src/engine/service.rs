@@ -13,10 +13,10 @@ mod prefixes;
 mod soundness;
 
 use super::answer::Answer;
+use super::choice::Choice;
 use super::{Engine, EngineError};
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::request::{AttentionMode, Generation, Request};
-use crate::sampling::Sampler;
 use attention::search::Search;
 use job::Job;
 pub use job::{Heard, Ticket};
@@ -279,13 +279,13 @@ impl<'e> Owner<'e> {
     fn begin(&mut self, job: &Job) -> Result<Option<Begun<'e>>, EngineError> {
         let engine = self.engine;
         let Job { prompt, request, accepted, .. } = job;
-        let sampler = Sampler::new(request.sampling)?.with_repetition_penalty(request.repetition_penalty, prompt)?;
+        let choice = Choice::new(engine, request, prompt)?;
         let context = engine.config().max_context;
         let tokens = engine.check_tokens(prompt, request.max_tokens, context)?;
         let attended = Attended::by(request);
-        let begun = |search, run, sampler, capacity| Begun {
+        let begun = |search, run, choice, capacity| Begun {
             search,
-            answer: Answer::new(engine, run, capacity, prompt, request, sampler, *accepted),
+            answer: Answer::new(engine, run, capacity, prompt, request, choice, *accepted),
             attended,
             capacity,
             cache_bytes: engine.predicted_memory(capacity, false).kv_cache_bytes,
@@ -293,7 +293,7 @@ impl<'e> Owner<'e> {
         if let Some((run, capacity)) = self.kept.take(prompt, tokens, attended) {
             let search = engine.search_behind(run.tokens_done(), request, prompt.len())?;
             engine.check_attention(attention(request, search.as_ref()))?;
-            return Ok(Some(begun(search, run, sampler, capacity)));
+            return Ok(Some(begun(search, run, choice, capacity)));
         }
         let search = engine.search_with_room(request, prompt.len(), tokens)?;
         engine.check_attention(attention(request, search.as_ref()))?;
@@ -301,7 +301,7 @@ impl<'e> Owner<'e> {
         for capacity in [(2 * tokens).min(context), tokens] {
             if self.has_room(capacity, search.is_some(), capacity == tokens)? {
                 let run = engine.pool.install(|| engine.model.start(prompt.len(), capacity))?;
-                return Ok(Some(begun(search, run, sampler, capacity)));
+                return Ok(Some(begun(search, run, choice, capacity)));
             }
         }
         Ok(None)

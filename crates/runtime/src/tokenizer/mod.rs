@@ -141,6 +141,21 @@ impl Tokenizer {
         TextStream::new(&self.bytes)
     }
 
+    /// As [`stream`](Self::stream), of a text that goes on: a space at its beginning is its own.
+    pub(crate) fn stream_within(&self) -> TextStream<'_> {
+        TextStream::within(&self.bytes)
+    }
+
+    /// Bytes of one token; none for special tokens and for ids beyond the vocabulary.
+    pub(crate) fn token_bytes(&self, id: u32) -> &[u8] {
+        self.bytes.get(id)
+    }
+
+    /// All tokens have ids below it.
+    pub(crate) fn token_count(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Tokens that end a text.
     pub fn eos_ids(&self) -> &[u32] {
         &self.eos_ids

@@ -19,6 +19,11 @@ impl<'a> TextStream<'a> {
         Self { tokens, pending: Vec::new(), strip_space: tokens.strips_leading_space }
     }
 
+    /// Of a text that goes on behind another.
+    pub(super) fn within(tokens: &'a TokenBytes) -> Self {
+        Self { strip_space: false, ..Self::new(tokens) }
+    }
+
     /// Adds a token; returns the text that is certain now, `None` when there is none.
     ///
     /// Special tokens and ids beyond the vocabulary have no text. Bytes that can never be UTF-8 become U+FFFD.

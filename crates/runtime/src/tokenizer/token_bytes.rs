@@ -58,6 +58,11 @@ impl TokenBytes {
         Ok(Self { bytes, ends, strips_leading_space })
     }
 
+    /// One more than the largest id.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// Bytes of a token; none for special tokens and for ids beyond the vocabulary (models pad their output layer).
     pub(super) fn get(&self, id: u32) -> &[u8] {
         let id = id as usize;

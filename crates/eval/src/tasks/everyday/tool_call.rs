@@ -112,8 +112,12 @@ fn tool(deed: &str, object: &str, random: &mut Random) -> Tool {
         properties.insert(name.into(), json!({"type": kind, "description": words}));
         arguments.insert(name.into(), value);
     }
+    // By name, whatever order JSON objects keep: the same seed asks the same.
+    properties.sort_keys();
+    arguments.sort_keys();
     let required: Vec<&String> = properties.keys().collect();
-    let parameters = json!({"type": "object", "properties": properties, "required": required});
+    let mut parameters = json!({"type": "object", "properties": properties, "required": required});
+    parameters.sort_all_objects();
     Tool {
         schema: format!(
             "{{\"name\": \"{name}\", \"description\": \"To {deed} one {object}.\", \"parameters\": {parameters}}}"

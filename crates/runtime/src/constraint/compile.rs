@@ -1,0 +1,94 @@
+//! From a constraint to a parser, within limits: whoever sent it may mean no good.
+
+use super::{CompiledConstraint, Constraint, ConstraintError, Vocabulary, first_words};
+use crate::library_panics;
+use llguidance::Matcher;
+use llguidance::api::{StopReason, TopLevelGrammar};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+/// The largest schema that is compiled; those of large programming interfaces have some hundred kilobytes.
+const MOST_SCHEMA_BYTES: usize = 256 << 10;
+/// The largest grammar or expression.
+const MOST_GRAMMAR_BYTES: usize = 64 << 10;
+/// A real one takes milliseconds. What takes longer ends by itself: the library counts its steps.
+const MOST_TIME: Duration = Duration::from_secs(5);
+/// References are followed by recursion: a kilobyte for every byte of a schema, and a reference has 25. It is addresses: memory only
+/// for what nests so deep.
+const STACK_BYTES: usize = 1024 * MOST_SCHEMA_BYTES;
+/// Between the parts of JSON: a line break and an indentation, but no more, or a weak model would write nothing else.
+const JSON_SPACE: &str = r"[ \t\r\n]{1,32}";
+
+impl CompiledConstraint {
+    /// # Errors
+    /// When it is no constraint, or would take too much.
+    pub(crate) fn new(vocabulary: &Arc<Vocabulary>, constraint: &Constraint) -> Result<Self, ConstraintError> {
+        let what = constraint.name();
+        let problem = |problem: String| match first_words(&problem) {
+            nothing if nothing == StopReason::NoExtensionBias.to_string() => {
+                ConstraintError::Compile { what, problem: "no text matches it".into() }
+            }
+            problem => ConstraintError::Compile { what, problem },
+        };
+        let (bytes, most) = match constraint {
+            Constraint::JsonObject => (0, MOST_SCHEMA_BYTES),
+            Constraint::JsonSchema(schema) => (schema.to_string().len(), MOST_SCHEMA_BYTES),
+            Constraint::Regex(text) | Constraint::Grammar(text) => (text.len(), MOST_GRAMMAR_BYTES),
+        };
+        if bytes > most {
+            return Err(ConstraintError::Size { what, bytes, most });
+        }
+        let (source, tokens) = (Arc::new(constraint.clone()), vocabulary.clone());
+        let its = source.clone();
+        let compiled = in_time(move || {
+            let parser = tokens.factory.create_parser(grammar(&its));
+            let mut matcher = Matcher::new(parser);
+            // What no text matches is an error here, not within the first answer.
+            matcher.compute_mask_or_eos().map(|_| matcher).map_err(|error| error.to_string())
+        });
+        match compiled {
+            Some(Ok(Ok(start))) => Ok(Self { source, vocabulary: vocabulary.clone(), start: Arc::new(start) }),
+            Some(Ok(Err(error)) | Err(error)) => Err(problem(error)),
+            None => Err(ConstraintError::Slow { what, seconds: MOST_TIME.as_secs() }),
+        }
+    }
+}
+
+fn grammar(constraint: &Constraint) -> TopLevelGrammar {
+    match constraint {
+        Constraint::JsonObject => TopLevelGrammar::from_json_schema(with_bounded_space(json!({ "type": "object" }))),
+        Constraint::JsonSchema(schema) => TopLevelGrammar::from_json_schema(with_bounded_space(schema.clone())),
+        Constraint::Regex(text) => TopLevelGrammar::from_regex(text),
+        Constraint::Grammar(text) => TopLevelGrammar::from_lark(text.clone()),
+    }
+}
+
+/// A schema whose answers have no more space than people write, unless it says what space it wants.
+pub(crate) fn with_bounded_space(mut schema: Value) -> Value {
+    // `true` allows everything, as an object without fields does.
+    if schema == Value::Bool(true) {
+        schema = json!({});
+    }
+    if let Some(fields) = schema.as_object_mut() {
+        fields.entry("x-guidance").or_insert_with(|| json!({ "whitespace_pattern": JSON_SPACE }));
+    }
+    schema
+}
+
+/// Does `work` on a thread with a deep stack; nothing where it takes too long, a message where it panics.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<Result<T, String>> {
+    let (send, receive) = mpsc::sync_channel(1);
+    let guarded = move || drop(send.send(library_panics::guarded(work)));
+    let thread = thread::Builder::new().name("constraint".into()).stack_size(STACK_BYTES).spawn(guarded);
+    if let Err(error) = thread {
+        return Some(Err(format!("no thread for it: {error}")));
+    }
+    match receive.recv_timeout(MOST_TIME) {
+        Ok(result) => Some(result),
+        Err(RecvTimeoutError::Timeout) => None,
+        Err(RecvTimeoutError::Disconnected) => Some(Err("its thread is gone".into())),
+    }
+}

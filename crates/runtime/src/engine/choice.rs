@@ -1,0 +1,79 @@
+//! The next token of an answer: by what the model computed, within what the request allows.
+
+use super::not_a_number::are_numbers;
+use super::{Engine, EngineError};
+use crate::constraint::{Allowed, CompiledConstraint, Constraint, Guide, Vocabulary};
+use crate::request::Request;
+use crate::sampling::Sampler;
+
+/// How the tokens of one answer are chosen.
+pub(super) struct Choice {
+    sampler: Sampler,
+    guide: Option<Guide>,
+}
+
+/// What was chosen.
+pub(super) enum Chosen {
+    /// A token.
+    Token(u32),
+    /// Nothing: the answer is whole by its constraint.
+    End,
+    /// Nothing: the model says nothing.
+    NoNumber,
+}
+
+impl Choice {
+    /// # Errors
+    /// When a parameter is out of its range, or the constraint is another model's.
+    pub fn new(engine: &Engine, request: &Request, prompt: &[u32]) -> Result<Self, EngineError> {
+        let sampler = Sampler::new(request.sampling)?.with_repetition_penalty(request.repetition_penalty, prompt)?;
+        let constraint = request.constraint.as_ref();
+        let guide = constraint.map(|constraint| Guide::new(constraint, engine.vocabulary.get())).transpose()?;
+        Ok(Self { sampler, guide })
+    }
+
+    /// Whether a constraint says where the answer may end.
+    pub fn is_constrained(&self) -> bool {
+        self.guide.is_some()
+    }
+
+    /// # Errors
+    /// When the constraint cannot be followed any further.
+    pub fn next(&mut self, mut logits: Vec<f32>) -> Result<Chosen, EngineError> {
+        if !are_numbers(&logits) {
+            return Ok(Chosen::NoNumber);
+        }
+        if let Some(guide) = &mut self.guide
+            && guide.narrow(&mut logits)? == Allowed::End
+        {
+            return Ok(Chosen::End);
+        }
+        Ok(self.sampler.sample(&logits).map_or(Chosen::NoNumber, Chosen::Token))
+    }
+
+    /// Goes on behind a token of the answer; whether it is whole with it.
+    ///
+    /// # Errors
+    /// When the constraint cannot be followed any further.
+    pub fn take(&mut self, token: u32) -> Result<bool, EngineError> {
+        Ok(self.guide.as_mut().map_or(Ok(false), |guide| guide.take(token))?)
+    }
+}
+
+impl Engine {
+    /// Compiles what answers of this model must look like ([`Request::constraint`]); by the thread that asks, and a while where it is
+    /// the first.
+    ///
+    /// # Errors
+    /// When it is no constraint, one that is not known, or one that takes too much.
+    pub fn constrain(&self, constraint: &Constraint) -> Result<CompiledConstraint, EngineError> {
+        let vocabulary = match self.vocabulary.get() {
+            Some(vocabulary) => vocabulary,
+            None => {
+                let vocabulary = Vocabulary::new(&self.tokenizer)?;
+                self.vocabulary.get_or_init(|| vocabulary)
+            }
+        };
+        Ok(CompiledConstraint::new(vocabulary, constraint)?)
+    }
+}
