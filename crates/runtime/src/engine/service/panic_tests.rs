@@ -4,7 +4,7 @@ use super::*;
 use crate::config::ModelConfig;
 use crate::decoder::Part;
 use crate::engine::EngineOptions;
-use crate::memory::MemoryNeed;
+use crate::footprint::MemoryNeed;
 use crate::model::{Model, Run};
 use crate::ops::{AttentionReport, DeviceTimes, OpsError};
 use crate::request::{Device, Event};
