@@ -77,6 +77,10 @@ impl ApiError {
         self.status
     }
 
+    pub fn message(&self) -> &str {
+        &self.body.message
+    }
+
     /// Of all kinds the narrowest that it has a name for.
     pub fn kind(&self) -> &'static str {
         self.body.code.unwrap_or(self.body.kind)
@@ -149,12 +153,15 @@ pub(crate) async fn catch_panic(request: Request, next: Next) -> Response {
 }
 
 pub(crate) async fn no_such_path(uri: Uri) -> ApiError {
-    let message = format!("there is no {}: see /v1/models, /v1/chat/completions and /v1/completions", uri.path());
+    let message = format!(
+        "there is no {}: see /v1/models, /v1/chat/completions, /v1/responses, /v1/completions and /v1/messages",
+        uri.path()
+    );
     ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
 }
 
 pub(crate) async fn no_such_method() -> ApiError {
-    let message = "this path is not asked that way: completions by POST, models by GET";
+    let message = "this path is not asked that way: answers by POST, models by GET";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "invalid_request_error", message)
 }
 

@@ -1,16 +1,22 @@
-//! A model over HTTP, as the tools of people speak to it: OpenAI's chat completions, completions and models.
+//! A model over HTTP, as the tools of people speak to it: OpenAI's chat completions, responses, completions and models, and Anthropic's
+//! messages.
 //!
 //! Requests run by [`runtime::engine::service`], several at once. What a client does not wait for is cancelled; what cannot be done is
 //! said in the bodies that OpenAI's clients read.
 
 mod answering;
+mod anthropic;
 mod error;
+mod goal;
 mod health;
 mod key;
 mod metrics;
+mod named_events;
 mod observed;
 mod openai;
 mod request_id;
+mod sampling;
+mod sparse_attention;
 mod state;
 mod tokens;
 
@@ -41,17 +47,25 @@ pub async fn serve(
 }
 
 fn router(state: Arc<State>) -> Router {
+    let key = || axum::middleware::from_fn_with_state(state.clone(), key::check);
     let api = Router::new()
         .route("/v1/chat/completions", post(openai::chat::complete))
         .route("/v1/completions", post(openai::completions::complete))
+        .route("/v1/responses", post(openai::responses::answer))
         .route("/v1/models", get(openai::models::list))
         .route("/v1/models/{*id}", get(openai::models::one))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/metrics", get(metrics::show))
-        .layer(axum::middleware::from_fn_with_state(state.clone(), key::check));
+        .layer(key());
+    let anthropic = Router::new()
+        .route("/v1/messages", post(anthropic::messages::answer))
+        .route("/v1/messages/count_tokens", post(anthropic::messages::count_tokens))
+        .layer(key())
+        .layer(axum::middleware::from_fn(anthropic::error::in_its_form));
     Router::new()
         .merge(api)
+        .merge(anthropic)
         .route("/health", get(health::ready))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 
 #[derive(Args)]
 #[command(
-    after_long_help = "It speaks OpenAI's API: /v1/chat/completions and /v1/completions, streamed or whole, and /v1/models. A request may also say
-`attention` (auto, dense, sparse), `recall` (0.98) or `budget` (\"density=0.1\"); `usage` says what attention computed and kept.
+    after_long_help = "It speaks OpenAI's API (/v1/chat/completions, /v1/responses, /v1/completions, /v1/models) and Anthropic's (/v1/messages and its
+count_tokens), streamed or whole. A request may also say `attention` (auto, dense, sparse), `recall` (0.98) or `budget`
+(\"density=0.1\"); `sparse_attention` beside or in `usage` says what attention computed and kept. For those who run it:
+/health/live, /health/ready, /metrics (Prometheus), /tokenize, /detokenize.
 
 Examples:
   sparse-accelerate serve --model model.gguf

@@ -5,5 +5,6 @@ pub mod chat;
 pub mod completions;
 pub mod models;
 mod parameters;
+pub mod responses;
 mod stream;
 mod usage;

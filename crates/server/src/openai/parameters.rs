@@ -1,8 +1,9 @@
 //! What chat completions and completions have in common: how to answer.
 
 use crate::error::ApiError;
+use crate::goal::goal;
 use runtime::engine::Engine;
-use runtime::request::{AttentionMode, Goal, Request};
+use runtime::request::{AttentionMode, Request};
 use runtime::sampling::Sampling;
 use serde::Deserialize;
 use serde_json::Value;
@@ -67,13 +68,6 @@ impl Parameters {
         self.check_known()?;
         let room = engine.room_for_new_tokens(prompt_tokens);
         let max_tokens = self.max_completion_tokens.or(self.max_tokens).or(default_tokens).unwrap_or(room);
-        let recall = self.recall.map(Goal::Recall);
-        let budget = self.budget.as_ref().map(|budget| budget.parse::<Goal>()).transpose();
-        let budget = budget.map_err(|problem| ApiError::invalid("budget", problem))?;
-        let goal = match (recall, budget) {
-            (Some(_), Some(_)) => return Err(ApiError::invalid("budget", "give a recall or a budget, not both")),
-            (goal, other) => goal.or(other).unwrap_or_default(),
-        };
         let stop = match self.stop.clone() {
             None => Vec::new(),
             Some(Stop::One(stop)) => vec![stop],
@@ -82,7 +76,7 @@ impl Parameters {
         Ok(Request {
             max_tokens,
             attention: self.attention.unwrap_or_default(),
-            goal,
+            goal: goal(self.recall, self.budget.as_deref())?,
             sampling: self.sampling(),
             repetition_penalty: self.repetition_penalty.unwrap_or(1.0),
             stop,

@@ -1,5 +1,6 @@
 //! What an answer took, as OpenAI's API says it and with what attention did.
 
+use crate::sparse_attention::SparseAttention;
 use runtime::request::{FinishReason, Generation, RunStats};
 use serde::Serialize;
 
@@ -17,27 +18,16 @@ struct PromptTokensDetails {
     cached_tokens: usize,
 }
 
-/// What the prompt's attention did; times in milliseconds.
-#[derive(Serialize)]
-struct SparseAttention {
-    density: f64,
-    recall: Option<f64>,
-    search_ms: f64,
-    prefill_ms: f64,
-    ttft_ms: Option<f64>,
-}
-
 impl Usage {
     pub fn of(generation: &Generation) -> Self {
-        let RunStats { prompt_tokens, cached_tokens, density, recall, search_ms, prefill_ms, ttft_ms, .. } =
-            generation.stats;
+        let RunStats { prompt_tokens, cached_tokens, .. } = generation.stats;
         let completion_tokens = generation.tokens.len();
         Self {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens + completion_tokens,
             prompt_tokens_details: PromptTokensDetails { cached_tokens },
-            sparse_attention: SparseAttention { density, recall, search_ms, prefill_ms, ttft_ms },
+            sparse_attention: SparseAttention::of(&generation.stats),
         }
     }
 }

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Load on a server that runs: concurrent prompts, with and without a shared beginning.
+
+Asks /v1/completions of `sparse-accelerate serve` (or of another server of OpenAI's API that has /tokenize) from this process over
+HTTP, streamed, and writes medians and 99th percentiles of the time to first text and between two pieces of it, and throughput. Every
+prompt is new: nothing is cached but the shared beginning, which one request reads before the clock starts.
+
+    sparse-accelerate serve --model model.gguf &
+    bench/server_load.py --url http://127.0.0.1:8080 --concurrency 1,8 --json server.json
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import statistics
+import threading
+import time
+import urllib.parse
+
+WORDS = "the panda sleeps in a tree while rain falls on bamboo and rivers carry leaves to the sea at night".split()
+
+
+class Server:
+    def __init__(self, url):
+        parts = urllib.parse.urlsplit(url)
+        self.host, self.port = parts.hostname, parts.port or 80
+
+    def ask(self, method, path, body=None):
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=900)
+        headers = {"content-type": "application/json"}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        response = connection.getresponse()
+        if response.status != 200:
+            raise SystemExit(f"{path} answers {response.status}: {response.read().decode()}")
+        return response
+
+    def json(self, method, path, body=None):
+        return json.load(self.ask(method, path, body))
+
+    def text_of(self, tokens, seed):
+        """A text of about so many tokens, another for every seed."""
+        words = random.Random(seed)
+        text = " ".join(words.choice(WORDS) for _ in range(2 * tokens))
+        ids = self.json("POST", "/tokenize", {"prompt": text})["tokens"]
+        return self.json("POST", "/detokenize", {"tokens": ids[:tokens]})["prompt"]
+
+    def complete(self, prompt, max_tokens):
+        """Seconds to first text, between pieces of it, and what the server says it took."""
+        body = {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "stream": True}
+        body["stream_options"] = {"include_usage": True}
+        last = began = time.monotonic()
+        first, between, usage = None, [], None
+        for line in self.ask("POST", "/v1/completions", body):
+            if not line.startswith(b"data: {"):
+                continue
+            part = json.loads(line[6:])
+            if "error" in part:
+                raise SystemExit(f"a stream ended with {part['error']}")
+            usage = part.get("usage") or usage
+            if any(choice["text"] for choice in part["choices"]):
+                now = time.monotonic()
+                if first is None:
+                    first = now - began
+                else:
+                    between.append(now - last)
+                last = now
+        return first, between, usage
+
+
+def cpu_model():
+    with open("/proc/cpuinfo") as file:
+        names = (line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+        return next(names, "unknown")
+
+
+def percentile(values, share):
+    """The value that this share of all is not above."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def spread_ms(seconds):
+    return {
+        "p50_ms": round(1e3 * statistics.median(seconds), 1),
+        "p99_ms": round(1e3 * percentile(seconds, 0.99), 1),
+        "count": len(seconds),
+    }
+
+
+def load(server, prompts, concurrency, max_tokens):
+    """Answers to all prompts, so many at a time."""
+    left, answers, lock = list(prompts), [], threading.Lock()
+
+    def client():
+        while True:
+            with lock:
+                if not left:
+                    return
+                prompt = left.pop()
+            answer = server.complete(prompt, max_tokens)
+            with lock:
+                answers.append(answer)
+
+    threads = [threading.Thread(target=client) for _ in range(concurrency)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wall = time.monotonic() - began
+    if len(answers) != len(prompts):
+        raise SystemExit(f"{len(prompts) - len(answers)} of {len(prompts)} prompts got no answer")
+    usages = [usage for _, _, usage in answers]
+    tokens = sum(usage["completion_tokens"] for usage in usages)
+    prompt_tokens = sum(usage["prompt_tokens"] for usage in usages)
+    return {
+        "concurrency": concurrency,
+        "requests": len(answers),
+        "wall_s": round(wall, 2),
+        "prompt_tokens": prompt_tokens,
+        "cached_tokens": sum(usage["prompt_tokens_details"]["cached_tokens"] for usage in usages),
+        "prompt_tokens_per_s": round(prompt_tokens / wall, 1),
+        "new_tokens_per_s": round(tokens / wall, 1),
+        "first_token": spread_ms([first for first, _, _ in answers if first is not None]),
+        "between_tokens": spread_ms([gap for _, gaps, _ in answers for gap in gaps]),
+    }
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--url", default="http://127.0.0.1:8080")
+    arguments.add_argument("--concurrency", default="1,8", help="prompts at a time, one run each")
+    arguments.add_argument("--requests", type=int, default=16, help="prompts of a run")
+    arguments.add_argument("--prompt-tokens", type=int, default=512)
+    arguments.add_argument("--shared-tokens", type=int, default=384, help="of these, the beginning that prompts share")
+    arguments.add_argument("--max-tokens", type=int, default=32)
+    arguments.add_argument("--commit", default="", help="of the server")
+    arguments.add_argument("--note", default="", help="what else the machine did")
+    arguments.add_argument("--json", required=True, help="file for the results")
+    given = arguments.parse_args()
+
+    server = Server(given.url)
+    model = server.json("GET", "/v1/models")["data"][0]["id"]
+    began, load_average = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), os.getloadavg()[0]
+    runs, seed = [], 0
+    for shared in (False, True):
+        for concurrency in map(int, given.concurrency.split(",")):
+            seed += 1
+            beginning = server.text_of(given.shared_tokens, f"shared {seed}") if shared else ""
+            own = given.prompt_tokens - (given.shared_tokens if shared else 0)
+            prompts = [beginning + " " + server.text_of(own, f"{seed} {n}") for n in range(given.requests)]
+            # The first of a run reads what is shared, or wakes up what sleeps.
+            server.complete(beginning + " " + server.text_of(own, f"{seed} first"), 1)
+            run = {"shared_prefix": shared} | load(server, prompts, concurrency, given.max_tokens)
+            print(json.dumps(run))
+            runs.append(run)
+    meta = {
+        "date": began,
+        "model": model,
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "load_average_before": round(load_average, 2),
+        "commit": given.commit,
+        "note": given.note,
+        "prompt_tokens": given.prompt_tokens,
+        "shared_tokens": given.shared_tokens,
+        "max_tokens": given.max_tokens,
+    }
+    result = {"meta": meta, "rows": runs}
+    with open(given.json, "w") as file:
+        json.dump(result, file, indent=2)
+        file.write("\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+//! `/v1/messages` and `/v1/messages/count_tokens`.
+
+use super::request::MessagesRequest;
+use super::response::Answer;
+use crate::answering::Answering;
+use crate::error::ApiError;
+use crate::named_events;
+use crate::openai::models;
+use crate::state::State;
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::extract::rejection::JsonRejection;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::sync::Arc;
+
+pub(crate) async fn answer(
+    Shared(state): Shared<Arc<State>>,
+    body: Result<Json<MessagesRequest>, JsonRejection>,
+) -> Result<Response, ApiError> {
+    let Json(mut asked) = body?;
+    models::check(&state, &asked.model)?;
+    let chat = asked.take_chat()?;
+    let max_tokens = asked.max_tokens()?;
+    let place = state.place().ok_or_else(|| ApiError::busy(state.options.max_requests))?;
+    let prompt = state.encode(move |engine| chat.encode(engine)).await?;
+    let prompt_tokens = prompt.len();
+    let request = asked.request(state.engine(), prompt_tokens)?;
+    let stop_sequences = request.stop.clone();
+    let answering = Answering::ask(&state, place, prompt, request);
+    let answer = Answer { state, prompt_tokens, max_tokens, stop_sequences };
+    if asked.stream {
+        return Ok(named_events::response(answering, answer));
+    }
+    let generation = answering.end().await?;
+    Ok(Json(answer.whole(&generation)).into_response())
+}
+
+#[derive(Serialize)]
+pub(crate) struct Count {
+    input_tokens: usize,
+}
+
+pub(crate) async fn count_tokens(
+    Shared(state): Shared<Arc<State>>,
+    body: Result<Json<MessagesRequest>, JsonRejection>,
+) -> Result<Json<Count>, ApiError> {
+    let Json(mut asked) = body?;
+    models::check(&state, &asked.model)?;
+    let chat = asked.take_chat()?;
+    let _place = state.place().ok_or_else(|| ApiError::busy(state.options.max_requests))?;
+    let tokens = state.encode(move |engine| chat.encode(engine)).await?;
+    Ok(Json(Count { input_tokens: tokens.len() }))
+}

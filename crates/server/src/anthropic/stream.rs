@@ -1,0 +1,34 @@
+//! The events of a streamed message.
+
+use super::error::as_json;
+use super::response::Answer;
+use crate::error::ApiError;
+use crate::named_events::Tell;
+use runtime::request::Generation;
+use serde_json::{Value, json};
+
+impl Tell for Answer {
+    fn begin(&mut self) -> Vec<Value> {
+        vec![
+            json!({ "type": "message_start", "message": self.begun() }),
+            json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } }),
+            json!({ "type": "ping" }),
+        ]
+    }
+
+    fn text(&mut self, piece: &str) -> Value {
+        let delta = json!({ "type": "text_delta", "text": piece });
+        json!({ "type": "content_block_delta", "index": 0, "delta": delta })
+    }
+
+    fn end(&mut self, ended: Result<Generation, ApiError>) -> Vec<Value> {
+        match ended {
+            Ok(generation) => vec![
+                json!({ "type": "content_block_stop", "index": 0 }),
+                self.ended(&generation),
+                json!({ "type": "message_stop" }),
+            ],
+            Err(error) => vec![as_json(&error)],
+        }
+    }
+}
