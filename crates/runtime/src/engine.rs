@@ -2,6 +2,7 @@
 
 mod answer;
 mod budget;
+mod chat;
 mod choice;
 mod conversation;
 mod not_a_number;
@@ -10,7 +11,7 @@ mod room;
 pub mod service;
 mod telling;
 
-use crate::chat_template::{ChatTemplate, Message, TemplateError, TemplateSource};
+use crate::chat_template::{TemplateError, TemplateSource};
 use crate::config::{ConfigError, ModelConfig, StretchContext};
 use crate::constraint::{ConstraintError, Vocabulary};
 use crate::cpu::Cpu;
@@ -24,7 +25,7 @@ use crate::policy::{AttentionPolicy, AttentionPrecision, PrefillAttention};
 use crate::prefill::{OnChunk, chunk_len, prefill};
 use crate::request::{AttentionMode, Device, Events, Generation, Goal, Request, RunStats};
 use crate::sampling::SamplingError;
-use crate::tokenizer::{Marks, TokenText, Tokenizer, TokenizerError};
+use crate::tokenizer::{TokenText, Tokenizer, TokenizerError};
 use crate::weights::{LoadError, ModelWeights, Quantization, RandomWeights};
 use answer::{Answer, Spent};
 use attention::calibration::GpuKernel;
@@ -359,41 +360,6 @@ impl Engine {
     /// Text of tokens; see [`Tokenizer::decode`].
     pub fn decode(&self, tokens: &[u32]) -> String {
         self.tokenizer.decode(tokens)
-    }
-
-    /// The chat as the model's template writes it, ready for the assistant's turn.
-    ///
-    /// # Errors
-    /// When the model has no template, one that does not compile, or one that refuses the messages.
-    pub fn render_chat(&self, messages: &[Message]) -> Result<String, EngineError> {
-        let source = self.template.as_ref().ok_or(EngineError::NoTemplate)?;
-        Ok(ChatTemplate::new(&source.text, &source.bos, &source.eos)?.render(messages, true)?)
-    }
-
-    /// Token ids of a chat, ready for the assistant's turn. Control tokens are those that the template writes: spelt out in a
-    /// message (`<|im_end|>`) they stay text.
-    ///
-    /// # Errors
-    /// As [`render_chat`](Self::render_chat), and when the tokenizer cannot represent the chat.
-    pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
-        self.encode_opened_chat(messages, "")
-    }
-
-    /// As [`encode_chat`](Self::encode_chat), of a chat whose assistant has written `opening` already and goes on from there.
-    ///
-    /// # Errors
-    /// As `encode_chat`.
-    pub fn encode_opened_chat(&self, messages: &[Message], opening: &str) -> Result<Vec<u32>, EngineError> {
-        let texts = messages.iter().map(|message| message.content.as_str()).chain([opening]);
-        let marks = Marks::new(&self.tokenizer, texts);
-        let marked = |message: &Message| Message { content: marks.put_into(&message.content), ..message.clone() };
-        let chat = self.render_chat(&messages.iter().map(marked).collect::<Vec<_>>())?;
-        Ok(self.tokenizer.encode_marked(&(chat + &marks.put_into(opening)), &marks)?)
-    }
-
-    /// Whether the model has a chat template.
-    pub fn has_chat_template(&self) -> bool {
-        self.template.is_some()
     }
 
     /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included; with `sparse`, what finds and

@@ -31,4 +31,5 @@ pub mod request;
 pub mod sampling;
 mod stop_texts;
 pub mod tokenizer;
+pub mod tool_calls;
 pub mod weights;

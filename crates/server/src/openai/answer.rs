@@ -3,19 +3,20 @@
 use super::models;
 use super::parameters::Parameters;
 use super::stream;
-use super::usage::{Usage, finish_reason};
+use super::usage::Usage;
 use crate::answering::Answering;
 use crate::error::ApiError;
 use crate::state::{State, now};
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use runtime::engine::{Engine, EngineError};
-use runtime::request::Generation;
+use runtime::constraint::{CompiledConstraint, Constraint};
+use runtime::engine::Engine;
+use runtime::request::{FinishReason, Generation, Request};
 use serde_json::{Value, json};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-/// How an API writes answers.
+/// How an API writes the choices of one answer.
 pub(super) trait Api: Send + 'static {
     /// What the names of its answers begin with.
     const ID: &'static str;
@@ -24,14 +25,33 @@ pub(super) trait Api: Send + 'static {
     /// New tokens where a request does not say how many; nothing for what the context leaves.
     const DEFAULT_TOKENS: Option<usize>;
 
-    /// The choice of a whole answer.
-    fn whole(generation: &Generation) -> Value;
-    /// The choice of the part before the first text, where there is one.
-    fn begin() -> Option<Value>;
-    /// The choice of a part with more text.
-    fn text(piece: &str) -> Value;
-    /// The choice of the last part.
-    fn end(finish_reason: &str) -> Value;
+    /// That of a whole answer.
+    fn whole(self, generation: &Generation) -> Value;
+    /// That of the part before the first text, where there is one.
+    fn begin(&mut self) -> Option<Value>;
+    /// Those of the parts that more text makes.
+    fn text(&mut self, piece: &str) -> Vec<Value>;
+    /// Those of the last parts.
+    fn end(&mut self, finish_reason: FinishReason) -> Vec<Value>;
+}
+
+/// A request, in tokens.
+pub(super) struct Asked {
+    prompt: Vec<u32>,
+    constraint: Option<CompiledConstraint>,
+}
+
+impl Asked {
+    /// `param` is the field that the constraint comes from.
+    pub fn new(
+        engine: &Engine,
+        prompt: Vec<u32>,
+        constraint: Option<&Constraint>,
+        param: &'static str,
+    ) -> Result<Self, ApiError> {
+        let compile = |constraint| engine.constrain(constraint).map_err(|error| ApiError::from(error).about(param));
+        Ok(Self { prompt, constraint: constraint.map(compile).transpose()? })
+    }
 }
 
 /// What is said of an answer beside its text.
@@ -43,21 +63,23 @@ pub(super) struct Answer {
     usage: bool,
 }
 
-/// Answers the prompt that `encode` makes of a request.
+/// Answers what `encode` makes of a request.
 pub(super) async fn answer<A: Api>(
     state: Arc<State>,
     parameters: Parameters,
-    encode: impl FnOnce(&Engine) -> Result<Vec<u32>, EngineError> + Send + 'static,
+    api: A,
+    encode: impl FnOnce(&Engine) -> Result<Asked, ApiError> + Send + 'static,
 ) -> Result<Response, ApiError> {
     if let Some(asked) = &parameters.model {
         models::check(&state, asked)?;
     }
     let place = state.place().ok_or_else(|| ApiError::busy(state.options.max_requests))?;
     let encoding = state.clone();
-    // A long text takes its time.
-    let prompt = tokio::task::spawn_blocking(move || encode(encoding.engine()));
-    let prompt = prompt.await.map_err(|_| ApiError::gone())??;
+    // A long text takes its time, and so does a constraint.
+    let asked = tokio::task::spawn_blocking(move || encode(encoding.engine()));
+    let Asked { prompt, constraint } = asked.await.map_err(|_| ApiError::gone())??;
     let request = parameters.request(state.engine(), prompt.len(), A::DEFAULT_TOKENS)?;
+    let request = Request { constraint, ..request };
     let answering = Answering::ask(&state, place, prompt, request);
     let answer = Answer {
         id: format!("{}-{:016x}", A::ID, RandomState::new().hash_one(A::ID)),
@@ -66,10 +88,10 @@ pub(super) async fn answer<A: Api>(
         usage: parameters.stream_options.include_usage,
     };
     if parameters.stream {
-        return Ok(stream::response::<A>(answering, answer));
+        return Ok(stream::response(answering, answer, api));
     }
     let generation = answering.end().await?;
-    let mut whole = answer.object(A::OBJECTS[0], Some(A::whole(&generation)));
+    let mut whole = answer.object(A::OBJECTS[0], Some(api.whole(&generation)));
     whole["usage"] = json!(Usage::of(&generation));
     Ok(Json(whole).into_response())
 }
@@ -81,8 +103,9 @@ impl Answer {
     }
 
     /// The last parts: how it ended, and what it took where that was asked for.
-    pub fn last_parts<A: Api>(&self, generation: &Generation) -> Vec<Value> {
-        let mut parts = vec![self.part::<A>(A::end(finish_reason(generation.finish_reason)))];
+    pub fn last_parts<A: Api>(&self, api: &mut A, generation: &Generation) -> Vec<Value> {
+        let choices = api.end(generation.finish_reason).into_iter();
+        let mut parts: Vec<Value> = choices.map(|choice| self.part::<A>(choice)).collect();
         if self.usage {
             let mut last = self.object(A::OBJECTS[1], None);
             last["usage"] = json!(Usage::of(generation));

@@ -1,91 +1,20 @@
 //! OpenAI's API over a tiny model, asked over a socket.
 
-#[path = "../../runtime/tests/small_model/mod.rs"]
+mod formats;
+mod python;
+mod real_model;
+mod server_under_test;
+#[path = "../../../runtime/tests/small_model/mod.rs"]
 mod small_model;
+mod tools;
 
-use runtime::engine::service::{Service, ServiceOptions};
-use runtime::engine::{Engine, EngineOptions};
-use runtime::request::Device;
 use serde_json::{Value, json};
-use server::{ServerOptions, serve};
+use server::ServerOptions;
+use server_under_test::{Server, agent};
 use std::io::Read;
 use std::net::TcpStream;
-use std::sync::mpsc::channel;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-
-/// A server that ends with it.
-struct Server {
-    url: String,
-    model: String,
-    shutdown: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Server {
-    fn start(options: ServerOptions, max_running: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        small_model::write_with(folder.path(), json!({ "max_position_embeddings": 8192 }));
-        let template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>";
-        std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
-        let options_of_engine =
-            EngineOptions { device: Device::Cpu, threads: 1, chunk_tokens: Some(64), ..EngineOptions::default() };
-        let engine = Engine::load(folder.path().to_str().unwrap(), &options_of_engine, &mut |_| {}).unwrap();
-        let model = engine.model_name().to_owned();
-        let service = Service::start(engine, ServiceOptions { max_running, ..ServiceOptions::default() });
-        let ((shutdown, ended), (tell, told)) = (oneshot::channel(), channel());
-        let thread = thread::spawn(move || {
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(
-                async move {
-                    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                    tell.send(listener.local_addr().unwrap()).unwrap();
-                    serve(listener, service, options, async { drop(ended.await) }).await.unwrap();
-                },
-            )
-        });
-        let url = format!("http://{}", told.recv().unwrap());
-        Self { url, model, shutdown: Some(shutdown), thread: Some(thread) }
-    }
-
-    /// Status and body of a request.
-    fn post(&self, path: &str, body: Value) -> (u16, String) {
-        self.post_with_key(path, body, None)
-    }
-
-    fn post_with_key(&self, path: &str, body: Value, key: Option<&str>) -> (u16, String) {
-        let request = agent().post(format!("{}{path}", self.url));
-        let request = match key {
-            Some(key) => request.header("authorization", format!("Bearer {key}")),
-            None => request,
-        };
-        let mut response = request.send_json(body).unwrap();
-        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
-    }
-
-    fn post_json(&self, path: &str, body: Value) -> (u16, Value) {
-        let (status, text) = self.post(path, body);
-        (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}")))
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        let mut response = agent().get(format!("{}{path}", self.url)).call().unwrap();
-        (response.status().as_u16(), response.body_mut().read_to_string().unwrap())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.shutdown.take());
-        self.thread.take().unwrap().join().unwrap();
-    }
-}
-
-fn agent() -> ureq::Agent {
-    let timeout = Some(Duration::from_secs(60));
-    ureq::Agent::config_builder().http_status_as_error(false).timeout_global(timeout).build().into()
-}
 
 /// The data of an event stream, the mark of its end checked and left out.
 fn events(body: &str) -> Vec<Value> {
@@ -158,9 +87,17 @@ fn what_cannot_be_done_is_said_in_the_bodies_that_clients_read() {
         asked
     };
     for (asked, status, says) in [
-        (with("tools", json!([{ "type": "function" }])), 400, "`tools` is not supported yet"),
+        (
+            with("tools", json!([{ "type": "function" }])),
+            400,
+            "`tools` are no list of functions: missing field `function`",
+        ),
         (with("n", json!(2)), 400, "`n` is not supported yet"),
-        (with("response_format", json!({ "type": "json_object" })), 400, "`response_format`"),
+        (
+            with("response_format", json!({ "type": "yaml" })),
+            400,
+            "`response_format.type` is \"yaml\": expected `text`",
+        ),
         (with("recall", json!(1.5)), 400, "recall"),
         (with("budget", json!("half")), 400, "a budget is density=0.1"),
         (with("temperature", json!(-1)), 400, "temperature"),
