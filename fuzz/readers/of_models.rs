@@ -20,7 +20,7 @@ const TEXT: &str = "The  quick\n\tfox 12345 <end> \u{e9}\u{4e2d}\u{1f600}\u{301}
 pub fn chat_template(bytes: &[u8]) -> bool {
     let Ok(source) = std::str::from_utf8(bytes) else { return false };
     let Ok(template) = ChatTemplate::new(source, "<s>", "</s>") else { return false };
-    let message = |role: &str, content: &str| Message { role: role.into(), content: content.into() };
+    let message = |role: &str, content: &str| Message::new(role, content);
     let chat = [
         message("system", "You are terse."),
         message("user", TEXT),

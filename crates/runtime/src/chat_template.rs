@@ -7,42 +7,17 @@ mod generation_tag;
 mod guard;
 mod inputs;
 mod json;
+mod message;
 mod methods;
 mod python_text;
 mod spending;
 mod strictness;
 
 pub use inputs::ChatInputs;
+pub use message::{FunctionCall, Message, ToolCall, ToolKind};
 
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
-use serde::{Deserialize, Serialize};
-
-/// One message of a chat.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// `system`, `user` or `assistant`.
-    pub role: String,
-    /// Text.
-    pub content: String,
-}
-
-impl Message {
-    /// A message of the user.
-    pub fn user(content: impl Into<String>) -> Self {
-        Self { role: "user".into(), content: content.into() }
-    }
-
-    /// A message of the model.
-    pub fn assistant(content: impl Into<String>) -> Self {
-        Self { role: "assistant".into(), content: content.into() }
-    }
-
-    /// What the model is told about its part.
-    pub fn system(content: impl Into<String>) -> Self {
-        Self { role: "system".into(), content: content.into() }
-    }
-}
 
 /// Why a chat could not be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -107,7 +82,7 @@ impl ChatTemplate {
     /// # Errors
     /// As those of [`Self::render_inputs`].
     pub fn render(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, TemplateError> {
-        self.render_inputs(&ChatInputs::of_messages(messages, add_generation_prompt))
+        self.render_inputs(&ChatInputs::of_chat(messages, &[] as &[Message], add_generation_prompt))
     }
 
     /// A chat with tools, documents and whatever else the template asks for, as text.

@@ -9,6 +9,7 @@ mod compile;
 mod guide;
 mod vocabulary;
 
+pub(crate) use compile::with_bounded_space;
 pub(crate) use guide::{Allowed, Guide};
 use llguidance::Matcher;
 use serde_json::Value;

@@ -2,6 +2,7 @@
 
 mod answer;
 mod budget;
+mod chat;
 mod choice;
 mod conversation;
 mod error;
@@ -15,7 +16,7 @@ mod room;
 pub mod service;
 mod telling;
 
-use crate::chat_template::{ChatTemplate, Message, TemplateSource};
+use crate::chat_template::TemplateSource;
 use crate::config::ModelConfig;
 use crate::constraint::Vocabulary;
 use crate::footprint::MemoryNeed;
@@ -24,7 +25,7 @@ use crate::model_files::ModelFiles;
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::prefill::{OnChunk, prefill};
 use crate::request::{AttentionMode, Events, Generation, Request, RunStats};
-use crate::tokenizer::{Marks, Tokenizer};
+use crate::tokenizer::Tokenizer;
 use answer::{Answer, Spent};
 use attention::calibration::GpuKernel;
 use attention::search::CostModel;
@@ -133,41 +134,6 @@ impl Engine {
     /// Text of tokens; see [`Tokenizer::decode`].
     pub fn decode(&self, tokens: &[u32]) -> String {
         self.tokenizer.decode(tokens)
-    }
-
-    /// The chat as the model's template writes it, ready for the assistant's turn.
-    ///
-    /// # Errors
-    /// When the model has no template, one that does not compile, or one that refuses the messages.
-    pub fn render_chat(&self, messages: &[Message]) -> Result<String, EngineError> {
-        let source = self.template.as_ref().ok_or(EngineError::NoTemplate)?;
-        Ok(ChatTemplate::new(&source.text, &source.bos, &source.eos)?.render(messages, true)?)
-    }
-
-    /// Token ids of a chat, ready for the assistant's turn. Control tokens are those that the template writes: spelt out in a
-    /// message (`<|im_end|>`) they stay text.
-    ///
-    /// # Errors
-    /// As [`render_chat`](Self::render_chat), and when the tokenizer cannot represent the chat.
-    pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
-        self.encode_opened_chat(messages, "")
-    }
-
-    /// As [`encode_chat`](Self::encode_chat), of a chat whose assistant has written `opening` already and goes on from there.
-    ///
-    /// # Errors
-    /// As `encode_chat`.
-    pub fn encode_opened_chat(&self, messages: &[Message], opening: &str) -> Result<Vec<u32>, EngineError> {
-        let texts = messages.iter().map(|message| message.content.as_str()).chain([opening]);
-        let marks = Marks::new(&self.tokenizer, texts);
-        let marked = |message: &Message| Message { content: marks.put_into(&message.content), ..message.clone() };
-        let chat = self.render_chat(&messages.iter().map(marked).collect::<Vec<_>>())?;
-        Ok(self.tokenizer.encode_marked(&(chat + &marks.put_into(opening)), &marks)?)
-    }
-
-    /// Whether the model has a chat template.
-    pub fn has_chat_template(&self) -> bool {
-        self.template.is_some()
     }
 
     /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included; with `sparse`, what finds and

@@ -33,6 +33,7 @@ pub mod sampling;
 pub mod sequence;
 mod stop_texts;
 pub mod tokenizer;
+pub mod tool_calls;
 pub mod weights;
 
 /// The README's example is a test.

@@ -32,7 +32,7 @@ impl StopTexts {
 }
 
 /// How many bytes at the end of `text` are the beginning of `stop`, at most.
-fn begun(text: &str, stop: &str) -> usize {
+pub(crate) fn begun(text: &str, stop: &str) -> usize {
     let lengths = stop.char_indices().map(|(len, _)| len).rev();
     lengths.into_iter().find(|len| text.ends_with(&stop[..*len])).unwrap_or(0)
 }

@@ -126,7 +126,7 @@ fn what_is_no_constraint_is_said_and_what_takes_too_much_is_refused() {
         (Constraint::Grammar(format!("start: {deep}\"a\"{}", ")".repeat(5000))), "the grammar cannot be compiled"),
         (Constraint::Grammar(format!("start: a0\n{rules}")), "a1000"),
         (Constraint::Grammar("start: start".into()), "no text matches it"),
-        (Constraint::Grammar("start: \"a\"".repeat(10_000)), "bytes: expected 65536 at most"),
+        (Constraint::Grammar("start: \"a\"".repeat(30_000)), "bytes: expected 262144 at most"),
     ] {
         let since = Instant::now();
         let message = engine.constrain(&constraint).map(|_| ()).unwrap_err().to_string();

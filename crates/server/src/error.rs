@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use runtime::constraint::ConstraintError;
 use runtime::engine::EngineError;
 use serde::Serialize;
 use std::panic::AssertUnwindSafe;
@@ -39,6 +40,11 @@ impl ApiError {
     pub fn invalid(param: &'static str, message: impl Into<String>) -> Self {
         let error = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message);
         Self { body: Body { param: Some(param), ..error.body }, ..error }
+    }
+
+    /// The same, of this field of the request.
+    pub fn about(self, param: &'static str) -> Self {
+        Self { body: Body { param: Some(param), ..self.body }, ..self }
     }
 
     /// A model that is not this one.
@@ -107,6 +113,9 @@ impl From<EngineError> for ApiError {
             EngineError::Context { .. } => {
                 let error = Self::invalid("messages", message);
                 Self { body: Body { code: Some("context_length_exceeded"), ..error.body }, ..error }
+            }
+            EngineError::Constraint(ConstraintError::Vocabulary(_)) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
             }
             EngineError::EmptyPrompt
             | EngineError::Token { .. }

@@ -1,8 +1,10 @@
-//! Whether it runs, and whether it answers: what those ask who start it again, and those who send it requests.
+//! Whether it runs, whether it answers, and how: what those ask who start it again, send it requests, or watch it.
 
+use crate::error::ApiError;
 use crate::state::State;
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 
 /// The process answers at all.
@@ -20,6 +22,12 @@ fn said(sound: bool) -> (StatusCode, &'static str) {
         true => (StatusCode::OK, "ready"),
         false => (StatusCode::SERVICE_UNAVAILABLE, "the engine is broken: start the server again"),
     }
+}
+
+/// Counts and times.
+pub(crate) async fn metrics(Shared(state): Shared<Arc<State>>) -> Result<Response, ApiError> {
+    let text = state.metrics.text().map_err(|_| ApiError::panicked())?;
+    Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }
 
 #[cfg(test)]

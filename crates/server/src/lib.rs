@@ -56,7 +56,7 @@ fn router(state: Arc<State>) -> Router {
         .route("/v1/models/{*id}", get(openai::models::one))
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
-        .route("/metrics", get(metrics::show))
+        .route("/metrics", get(health::metrics))
         .layer(key());
     let anthropic = Router::new()
         .route("/v1/messages", post(anthropic::messages::answer))

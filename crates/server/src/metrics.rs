@@ -1,10 +1,6 @@
 //! What `/metrics` says, as Prometheus reads it.
 
 use crate::error::ApiError;
-use crate::state::State;
-use axum::extract::State as Shared;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,7 +8,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use runtime::request::RunStats;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Seconds: from a short prompt on a GPU to a long one on a CPU.
@@ -104,14 +99,10 @@ impl Metrics {
         self.errors.get_or_create(&Kind { kind: error.kind(), status: error.status().as_u16() }).inc();
     }
 
-    fn text(&self) -> Result<String, std::fmt::Error> {
+    /// As Prometheus reads it.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
         let mut all = String::new();
         text::encode(&mut all, &self.registry)?;
         Ok(all)
     }
-}
-
-pub(crate) async fn show(Shared(state): Shared<Arc<State>>) -> Result<Response, ApiError> {
-    let text = state.metrics.text().map_err(|_| ApiError::panicked())?;
-    Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }

@@ -1,11 +1,10 @@
 //! What a template is given.
 
-use super::Message;
 use super::allowance::ChatSize;
 use super::spending::too_much;
 use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Names under which the reasoning of a message is known, the common one first.
@@ -38,9 +37,11 @@ pub struct ChatInputs {
 }
 
 impl ChatInputs {
-    pub(super) fn of_messages(messages: &[Message], add_generation_prompt: bool) -> Self {
+    /// Of messages, and of tools where there are any.
+    pub(crate) fn of_chat(messages: &[impl Serialize], tools: &[impl Serialize], add_generation_prompt: bool) -> Self {
         let messages = messages.iter().map(Value::from_serialize).collect();
-        Self { messages, add_generation_prompt, ..Self::default() }
+        let tools = (!tools.is_empty()).then(|| tools.iter().map(Value::from_serialize).collect());
+        Self { messages, tools, add_generation_prompt, ..Self::default() }
     }
 
     pub(super) fn size(&self) -> Result<ChatSize, Error> {

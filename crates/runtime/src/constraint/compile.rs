@@ -10,15 +10,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-/// The largest schema that is compiled; those of large programming interfaces have some hundred kilobytes.
-const MOST_SCHEMA_BYTES: usize = 256 << 10;
-/// The largest grammar or expression.
-const MOST_GRAMMAR_BYTES: usize = 64 << 10;
+/// The largest that is compiled; schemas of large programming interfaces, or of many tools, have some hundred kilobytes.
+const MOST_BYTES: usize = 256 << 10;
 /// A real one takes milliseconds. What takes longer ends by itself: the library counts its steps.
 const MOST_TIME: Duration = Duration::from_secs(5);
 /// References are followed by recursion: a kilobyte for every byte of a schema, and a reference has 25. It is addresses: memory only
 /// for what nests so deep.
-const STACK_BYTES: usize = 1024 * MOST_SCHEMA_BYTES;
+const STACK_BYTES: usize = 1024 * MOST_BYTES;
 /// Between the parts of JSON: a line break and an indentation, but no more, or a weak model would write nothing else.
 const JSON_SPACE: &str = r"[ \t\r\n]{1,32}";
 
@@ -33,13 +31,13 @@ impl CompiledConstraint {
             }
             problem => ConstraintError::Compile { what, problem },
         };
-        let (bytes, most) = match constraint {
-            Constraint::JsonObject => (0, MOST_SCHEMA_BYTES),
-            Constraint::JsonSchema(schema) => (schema.to_string().len(), MOST_SCHEMA_BYTES),
-            Constraint::Regex(text) | Constraint::Grammar(text) => (text.len(), MOST_GRAMMAR_BYTES),
+        let bytes = match constraint {
+            Constraint::JsonObject => 0,
+            Constraint::JsonSchema(schema) => schema.to_string().len(),
+            Constraint::Regex(text) | Constraint::Grammar(text) => text.len(),
         };
-        if bytes > most {
-            return Err(ConstraintError::Size { what, bytes, most });
+        if bytes > MOST_BYTES {
+            return Err(ConstraintError::Size { what, bytes, most: MOST_BYTES });
         }
         let (source, tokens) = (Arc::new(constraint.clone()), vocabulary.clone());
         let its = source.clone();

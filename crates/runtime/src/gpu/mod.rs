@@ -250,15 +250,15 @@ impl Ops for Gpu {
     }
 
     fn matrix(&self, parts: &[Tensor], _: Stacking) -> Result<Matrix, OpsError> {
-        Ok(self.products.upload_layer(parts)?)
+        self.products.upload_layer(parts)
     }
 
     fn output_head(&self, table: &Tensor) -> Result<Matrix, OpsError> {
-        Ok(self.products.upload(std::slice::from_ref(table))?)
+        self.products.upload(std::slice::from_ref(table))
     }
 
     fn vector(&self, values: Vec<f32>) -> Result<Buffer<f32>, OpsError> {
-        Ok(self.device.upload(&values).map_err(OpsError::from)?)
+        self.device.upload(&values).map_err(OpsError::from)
     }
 
     fn embedding(&self, config: &ModelConfig, table: Tensor) -> Result<Matrix, OpsError> {

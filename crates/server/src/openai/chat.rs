@@ -1,7 +1,11 @@
 //! `/v1/chat/completions`.
 
-use super::answer::{Api, answer};
+use super::answer::{Asked, answer};
+use super::api::Api;
+use super::chat_message::ChatMessage;
 use super::parameters::Parameters;
+use super::response_format;
+use super::tools::{Calls, ToolParameters, message};
 use super::usage::finish_reason;
 use crate::error::ApiError;
 use crate::state::State;
@@ -10,7 +14,8 @@ use axum::extract::State as Shared;
 use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
 use runtime::chat_template::Message;
-use runtime::request::Generation;
+use runtime::request::{FinishReason, Generation};
+use runtime::tool_calls::CallForm;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -19,60 +24,53 @@ use std::sync::Arc;
 pub(crate) struct ChatRequest {
     messages: Vec<ChatMessage>,
     #[serde(flatten)]
+    tools: ToolParameters,
+    #[serde(flatten)]
     parameters: Parameters,
-}
-
-#[derive(Deserialize)]
-struct ChatMessage {
-    role: String,
-    content: Content,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Deserialize)]
-struct Part {
-    #[serde(rename = "type")]
-    kind: String,
-    text: Option<String>,
-}
-
-impl ChatMessage {
-    fn into_message(self) -> Result<Message, ApiError> {
-        // What newer clients call the system's part.
-        let role = if self.role == "developer" { "system".into() } else { self.role };
-        let content = match self.content {
-            Content::Text(text) => text,
-            Content::Parts(parts) => {
-                let text = |part: Part| match (part.kind.as_str(), part.text) {
-                    ("text", Some(text)) => Ok(text),
-                    (kind, _) => Err(ApiError::invalid("messages", format!("a part of type `{kind}`: send text"))),
-                };
-                parts.into_iter().map(text).collect::<Result<_, _>>()?
-            }
-        };
-        Ok(Message { role, content })
-    }
 }
 
 pub(crate) async fn complete(
     Shared(state): Shared<Arc<State>>,
     body: Result<Json<ChatRequest>, JsonRejection>,
 ) -> Result<Response, ApiError> {
-    let Json(ChatRequest { messages, parameters }) = body?;
-    let messages = messages.into_iter().map(ChatMessage::into_message).collect::<Result<Vec<_>, _>>()?;
-    answer::<Chat>(state, parameters, move |engine| engine.encode_chat(&messages)).await
+    let Json(ChatRequest { messages, tools, parameters }) = body?;
+    let messages: Vec<Message> = messages.into_iter().map(ChatMessage::into_message).collect::<Result<_, _>>()?;
+    let tools = tools.read(state.engine())?;
+    let format = parameters.response_format.as_ref().map(response_format::constraint).transpose()?.flatten();
+    if tools.is_some() && format.is_some() {
+        let message =
+            "an answer that may call tools cannot have a format as well yet: leave `tools` or `response_format` out";
+        return Err(ApiError::invalid("response_format", message));
+    }
+    let chat = Chat { form: tools.as_ref().map(|tools| tools.form), calls: None };
+    answer(state, parameters, chat, move |engine| {
+        let (tools, constraint, param) = match tools {
+            Some(tools) => (tools.tools, Some(tools.constraint), "tools"),
+            None => (Vec::new(), format, "response_format"),
+        };
+        Asked::new(engine, engine.encode_chat_with_tools(&messages, &tools)?, constraint.as_ref(), param)
+    })
+    .await
 }
 
-struct Chat;
+/// Answers as chat completions.
+struct Chat {
+    /// How tools are called, where they may be.
+    form: Option<CallForm>,
+    /// Those of a streamed answer.
+    calls: Option<Calls>,
+}
 
-fn delta(delta: Value, finish_reason: Option<&str>) -> Value {
+fn choice(delta: Value, finish_reason: Option<&str>) -> Value {
     json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason })
+}
+
+/// A call that was cut short is none to answer to.
+fn reason(reason: FinishReason, calls: bool) -> &'static str {
+    match (finish_reason(reason), calls) {
+        ("stop", true) => "tool_calls",
+        (reason, _) => reason,
+    }
 }
 
 impl Api for Chat {
@@ -80,24 +78,35 @@ impl Api for Chat {
     const OBJECTS: [&str; 2] = ["chat.completion", "chat.completion.chunk"];
     const DEFAULT_TOKENS: Option<usize> = None;
 
-    fn whole(generation: &Generation) -> Value {
-        json!({
-            "index": 0,
-            "message": { "role": "assistant", "content": generation.text, "refusal": null },
-            "logprobs": null,
-            "finish_reason": finish_reason(generation.finish_reason),
-        })
+    fn whole(self, generation: &Generation) -> Value {
+        let (deltas, any) = match self.form.map(Calls::new) {
+            Some(mut calls) => {
+                let mut deltas = calls.deltas(&generation.text);
+                deltas.extend(calls.last_delta());
+                (deltas, calls.any())
+            }
+            None => (vec![json!({ "content": generation.text })], false),
+        };
+        let finish_reason = reason(generation.finish_reason, any);
+        json!({ "index": 0, "message": message(&deltas), "logprobs": null, "finish_reason": finish_reason })
     }
 
-    fn begin() -> Option<Value> {
-        Some(delta(json!({ "role": "assistant", "content": "" }), None))
+    fn begin(&mut self) -> Option<Value> {
+        self.calls = self.form.map(Calls::new);
+        Some(choice(json!({ "role": "assistant", "content": "" }), None))
     }
 
-    fn text(piece: &str) -> Value {
-        delta(json!({ "content": piece }), None)
+    fn text(&mut self, piece: &str) -> Vec<Value> {
+        let deltas = match &mut self.calls {
+            Some(calls) => calls.deltas(piece),
+            None => vec![json!({ "content": piece })],
+        };
+        deltas.into_iter().map(|delta| choice(delta, None)).collect()
     }
 
-    fn end(finish_reason: &str) -> Value {
-        delta(json!({}), Some(finish_reason))
+    fn end(&mut self, finish: FinishReason) -> Vec<Value> {
+        let last = self.calls.as_mut().and_then(Calls::last_delta).map(|delta| choice(delta, None));
+        let any = self.calls.as_ref().is_some_and(Calls::any);
+        last.into_iter().chain([choice(json!({}), Some(reason(finish, any)))]).collect()
     }
 }

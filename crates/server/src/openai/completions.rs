@@ -1,7 +1,9 @@
 //! `/v1/completions`: a prompt as it stands, goes on.
 
-use super::answer::{Api, answer};
+use super::answer::{Asked, answer};
+use super::api::Api;
 use super::parameters::Parameters;
+use super::response_format;
 use super::usage::finish_reason;
 use crate::error::ApiError;
 use crate::state::State;
@@ -9,7 +11,7 @@ use axum::Json;
 use axum::extract::State as Shared;
 use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
-use runtime::request::Generation;
+use runtime::request::{FinishReason, Generation};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -34,13 +36,21 @@ pub(crate) async fn complete(
     body: Result<Json<CompletionRequest>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let Json(CompletionRequest { prompt, parameters }) = body?;
-    let text = match prompt {
-        Prompt::Tokens(ids) => return answer::<Completion>(state, parameters, move |_| Ok(ids)).await,
-        Prompt::Text(text) => text,
-        Prompt::Texts(mut texts) if texts.len() == 1 => texts.remove(0),
-        Prompt::Texts(_) => return Err(ApiError::invalid("prompt", "one prompt a request: send the others apart")),
-    };
-    answer::<Completion>(state, parameters, move |engine| engine.encode(&text)).await
+    if let Prompt::Texts(texts) = &prompt
+        && texts.len() != 1
+    {
+        return Err(ApiError::invalid("prompt", "one prompt a request: send the others apart"));
+    }
+    let format = parameters.response_format.as_ref().map(response_format::constraint).transpose()?.flatten();
+    answer(state, parameters, Completion, move |engine| {
+        let tokens = match prompt {
+            Prompt::Tokens(ids) => ids,
+            Prompt::Text(text) => engine.encode(&text)?,
+            Prompt::Texts(texts) => engine.encode(&texts.concat())?,
+        };
+        Asked::new(engine, tokens, format.as_ref(), "response_format")
+    })
+    .await
 }
 
 struct Completion;
@@ -55,19 +65,19 @@ impl Api for Completion {
     /// As OpenAI's API has it.
     const DEFAULT_TOKENS: Option<usize> = Some(16);
 
-    fn whole(generation: &Generation) -> Value {
+    fn whole(self, generation: &Generation) -> Value {
         choice(&generation.text, Some(finish_reason(generation.finish_reason)))
     }
 
-    fn begin() -> Option<Value> {
+    fn begin(&mut self) -> Option<Value> {
         None
     }
 
-    fn text(piece: &str) -> Value {
-        choice(piece, None)
+    fn text(&mut self, piece: &str) -> Vec<Value> {
+        vec![choice(piece, None)]
     }
 
-    fn end(finish_reason: &str) -> Value {
-        choice("", Some(finish_reason))
+    fn end(&mut self, finish: FinishReason) -> Vec<Value> {
+        vec![choice("", Some(finish_reason(finish)))]
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Parameters {
     tools: Option<Value>,
     tool_choice: Option<Value>,
     functions: Option<Value>,
-    response_format: Option<Value>,
+    pub response_format: Option<Value>,
     suffix: Option<Value>,
     echo: Option<bool>,
 }
@@ -98,7 +98,6 @@ impl Parameters {
     }
 
     fn check_known(&self) -> Result<(), ApiError> {
-        let is_text = |format: &Value| format["type"] == "text";
         let nothing = |value: &Value| value.is_null() || *value == Value::Bool(false) || *value == "none";
         let empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
         for (field, fine) in [
@@ -112,7 +111,6 @@ impl Parameters {
             ("tools", self.tools.as_ref().is_none_or(empty)),
             ("tool_choice", self.tool_choice.as_ref().is_none_or(nothing)),
             ("functions", self.functions.as_ref().is_none_or(empty)),
-            ("response_format", self.response_format.as_ref().is_none_or(is_text)),
             ("suffix", self.suffix.as_ref().is_none_or(Value::is_null)),
             ("echo", !self.echo.unwrap_or(false)),
         ] {

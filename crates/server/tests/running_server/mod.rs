@@ -2,18 +2,21 @@
 #![allow(dead_code)] // not every test asks in every way
 
 #[path = "../../../runtime/tests/small_model/mod.rs"]
-mod small_model;
+pub mod small_model;
 
 use runtime::engine::service::{Service, ServiceOptions};
 use runtime::engine::{Engine, EngineOptions};
 use runtime::request::Device;
 use serde_json::{Value, json};
 use server::{ServerOptions, serve};
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+
+const PLAIN: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>";
 
 /// A server that ends with it.
 pub struct Server {
@@ -28,11 +31,26 @@ impl Server {
     pub fn start(options: ServerOptions, max_running: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         small_model::write_with(folder.path(), json!({ "max_position_embeddings": 8192 }));
-        let template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>";
-        std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+        Self::of(folder.path(), PLAIN, options, max_running)
+    }
+
+    /// One whose template tells of tools.
+    pub fn with_template(template: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        small_model::write_with(folder.path(), json!({ "max_position_embeddings": 8192 }));
+        Self::of(folder.path(), template, ServerOptions::default(), 4)
+    }
+
+    fn of(folder: &Path, template: &str, options: ServerOptions, max_running: usize) -> Self {
+        std::fs::write(folder.join("chat_template.jinja"), template).unwrap();
         let options_of_engine =
             EngineOptions { device: Device::Cpu, threads: 1, chunk_tokens: Some(64), ..EngineOptions::default() };
-        let engine = Engine::load(folder.path().to_str().unwrap(), &options_of_engine, &mut |_| {}).unwrap();
+        let engine = Engine::load(folder.to_str().unwrap(), &options_of_engine, &mut |_| {}).unwrap();
+        Self::with_engine(engine, options, max_running)
+    }
+
+    /// One of an engine that is there.
+    pub fn with_engine(engine: Engine, options: ServerOptions, max_running: usize) -> Self {
         let model = engine.model_name().to_owned();
         let service = Service::start(engine, ServiceOptions { max_running, ..ServiceOptions::default() });
         let ((shutdown, ended), (tell, told)) = (oneshot::channel(), channel());

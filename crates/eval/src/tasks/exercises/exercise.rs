@@ -51,10 +51,9 @@ impl Exercise {
     }
 
     fn messages(&self) -> Vec<Message> {
-        let message = |role: &str, content: &String| Message { role: role.into(), content: content.clone() };
         let shown = self.shown.iter();
         shown
-            .flat_map(|(question, answer)| [message("user", question), message("assistant", answer)])
+            .flat_map(|(question, answer)| [Message::user(question), Message::assistant(answer)])
             .chain([Message::user(&self.question)])
             .collect()
     }

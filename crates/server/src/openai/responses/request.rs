@@ -88,7 +88,7 @@ impl Item {
                 parts.into_iter().map(text).collect::<Result<_, _>>()?
             }
         };
-        Ok(Message { role, content })
+        Ok(Message::new(role, content))
     }
 }
 

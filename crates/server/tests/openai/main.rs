@@ -1,6 +1,11 @@
 //! OpenAI's API over a tiny model, asked over a socket.
 
+mod formats;
+mod python;
+mod real_model;
+#[path = "../running_server/mod.rs"]
 mod running_server;
+mod tools;
 
 use running_server::{Server, agent};
 use serde_json::{Value, json};
@@ -81,9 +86,17 @@ fn what_cannot_be_done_is_said_in_the_bodies_that_clients_read() {
         asked
     };
     for (asked, status, says) in [
-        (with("tools", json!([{ "type": "function" }])), 400, "`tools` is not supported yet"),
+        (
+            with("tools", json!([{ "type": "function" }])),
+            400,
+            "`tools` are no list of functions: missing field `function`",
+        ),
         (with("n", json!(2)), 400, "`n` is not supported yet"),
-        (with("response_format", json!({ "type": "json_object" })), 400, "`response_format`"),
+        (
+            with("response_format", json!({ "type": "yaml" })),
+            400,
+            "`response_format.type` is \"yaml\": expected `text`",
+        ),
         (with("recall", json!(1.5)), 400, "recall"),
         (with("budget", json!("half")), 400, "a budget is density=0.1"),
         (with("temperature", json!(-1)), 400, "temperature"),

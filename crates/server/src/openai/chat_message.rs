@@ -1,0 +1,91 @@
+//! Messages of a chat as OpenAI's API has them.
+
+use crate::error::ApiError;
+use runtime::chat_template::{FunctionCall, Message, ToolCall, ToolKind};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+pub(super) struct ChatMessage {
+    role: String,
+    content: Option<Content>,
+    tool_calls: Option<Vec<Call>>,
+    tool_call_id: Option<String>,
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Deserialize)]
+struct Part {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Call {
+    id: String,
+    function: Function,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    name: String,
+    /// JSON in a text.
+    arguments: String,
+}
+
+fn invalid(problem: String) -> ApiError {
+    ApiError::invalid("messages", problem)
+}
+
+impl ChatMessage {
+    pub fn into_message(self) -> Result<Message, ApiError> {
+        // What newer clients call the system's part.
+        let role = if self.role == "developer" { "system".into() } else { self.role };
+        let calls = self.tool_calls.unwrap_or_default();
+        let tool_calls = calls.into_iter().map(Call::into_tool_call).collect::<Result<Vec<_>, _>>()?;
+        let content = match self.content {
+            Some(content) => content.into_text()?,
+            None if tool_calls.is_empty() => {
+                return Err(invalid(format!("a message of role `{role}` has no content: give a text")));
+            }
+            None => String::new(),
+        };
+        Ok(Message { role, content, tool_calls, tool_call_id: self.tool_call_id, name: self.name })
+    }
+}
+
+impl Content {
+    fn into_text(self) -> Result<String, ApiError> {
+        let parts = match self {
+            Self::Text(text) => return Ok(text),
+            Self::Parts(parts) => parts,
+        };
+        let text = |part: Part| match (part.kind.as_str(), part.text) {
+            ("text", Some(text)) => Ok(text),
+            (kind, _) => Err(invalid(format!("a part of type `{kind}`: send text"))),
+        };
+        parts.into_iter().map(text).collect()
+    }
+}
+
+impl Call {
+    fn into_tool_call(self) -> Result<ToolCall, ApiError> {
+        let Self { id, function: Function { name, arguments } } = self;
+        // Some clients write no arguments so.
+        let text = if arguments.trim().is_empty() { "{}" } else { &arguments };
+        let wrong = |error| {
+            invalid(format!(
+                "the arguments of call `{id}` are no JSON object ({error}): send those that the answer had"
+            ))
+        };
+        let arguments = serde_json::from_str(text).map_err(wrong)?;
+        Ok(ToolCall { id, kind: ToolKind::Function, function: FunctionCall { name, arguments } })
+    }
+}
