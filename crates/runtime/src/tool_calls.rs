@@ -56,7 +56,7 @@ pub enum ToolChoice {
 /// What a call looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallForm {
-    /// `<tool_call>`, a line of JSON with `name` and `arguments`, `</tool_call>`, behind text or not: Hermes, Qwen2.5, Qwen3.
+    /// `<tool_call>`, a line of JSON with `name` and `arguments`, `</tool_call>`, behind text or not, or the JSON alone where the tag was forgotten: Hermes, Qwen2.5, Qwen3.
     Tagged,
     /// JSON with `name` and `parameters` and nothing else: Llama 3.
     Bare,

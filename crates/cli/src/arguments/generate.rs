@@ -87,6 +87,9 @@ pub struct Generate {
         help_heading = "Output"
     )]
     pub stop: Vec<String>,
+    /// Answer with JSON that the schema of this file allows
+    #[arg(long, value_name = "FILE", hide_short_help = true, help_heading = "Output")]
+    pub json_schema: Option<PathBuf>,
     /// Go on past the model's end tokens, up to --max-tokens or a stop text
     #[arg(long, hide_short_help = true, help_heading = "Output")]
     pub ignore_eos: bool,

@@ -9,6 +9,7 @@ use crate::summary::summary;
 use anyhow::Context;
 use attention::static_patterns::StaticPatterns;
 use runtime::chat_template::Message;
+use runtime::constraint::Constraint;
 use runtime::model_files::ModelFiles;
 use runtime::policy::AttentionPolicy;
 use runtime::request::{Event, FinishReason, Goal, Request, RunStats};
@@ -42,6 +43,7 @@ struct Answer<'a> {
 pub fn run(arguments: Generate) -> anyhow::Result<()> {
     let prompt = read_prompt(&arguments)?;
     let patterns = arguments.patterns.as_deref().map(read_patterns).transpose()?;
+    let schema = arguments.json_schema.as_deref().map(read_schema).transpose()?;
     let mut engine = progress::load(&arguments.model)?;
     if let Some(patterns) = &patterns {
         let config = engine.config();
@@ -65,6 +67,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
         repetition_penalty: arguments.sampling.repetition_penalty,
         stop_at_eos: !arguments.ignore_eos,
         stop: arguments.stop,
+        constraint: schema.map(|schema| engine.constrain(&schema)).transpose()?,
     };
 
     let interruption = Interruption::listen().context("cannot listen for signals")?;
@@ -134,6 +137,12 @@ fn read_prompt(arguments: &Generate) -> anyhow::Result<Prompt> {
         true => Prompt::Chat(system.chain([Message::user(text)]).collect()),
         false => Prompt::Text(text),
     })
+}
+
+fn read_schema(path: &Path) -> anyhow::Result<Constraint> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let schema = serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))?;
+    Ok(Constraint::JsonSchema(schema))
 }
 
 fn read_patterns(path: &Path) -> anyhow::Result<StaticPatterns> {

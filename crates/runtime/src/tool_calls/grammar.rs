@@ -32,7 +32,7 @@ pub fn constraint(
         _ if chosen.is_empty() => return Err(ToolError::None),
         _ => {}
     }
-    let mut grammar = start(form, *choice == ToolChoice::Auto);
+    let mut grammar = start(form, *choice == ToolChoice::Auto, &chosen);
     let calls: Vec<String> = (0..chosen.len()).map(|n| format!("call_{n}")).collect();
     rule(&mut grammar, "call", &calls.join(" | "));
     if form == CallForm::Tagged {
@@ -49,15 +49,22 @@ pub fn constraint(
     Ok(Constraint::Grammar(grammar))
 }
 
-/// From where it starts: text goes on to the opening of the first call, and nothing else may follow that.
-fn start(form: CallForm, text: bool) -> String {
-    let tags = format!("NEXT: {}\nCLOSE: {}\n", quoted(&format!("\n{OPENING}\n")), quoted(&format!("\n{CLOSING}")),);
+/// From where it starts. Text goes on to the opening of the first call, and nothing else may follow that. What begins as a call without
+/// its tag is one as well: small models forget the tag.
+fn start(form: CallForm, text: bool, tools: &[&Tool]) -> String {
+    let tags = format!("NEXT: {}\nCLOSE: {}\n", quoted(&format!("\n{OPENING}\n")), quoted(&format!("\n{CLOSING}")));
+    let [before, between, _] = form.around();
+    let names: Vec<&str> = tools.iter().map(|tool| tool.function.name.as_str()).collect();
+    // Names and what stands around them have no letter that means something in an expression but `{`.
+    let head = format!("{before}({}){between}", names.join("|")).replace('{', "\\{");
     match (form, text) {
         (CallForm::Tagged, true) => format!(
-            "start: TEXT? | open \"\\n\" calls\nTEXT: /(?s:.+)/ & ~/(?s:.*{OPENING}.*)/\nopen[lazy]: /(?s:.*){OPENING}/\n{tags}"
+            "start: TEXT? | call | open \"\\n\" calls\n\
+             TEXT: /(?s:.+)/ & ~/(?s:.*{OPENING}.*)/ & ~/(?s:{head}.*)/\n\
+             open[lazy]: OPEN\nOPEN: /(?s:.*){OPENING}/ & ~/(?s:{head}.*)/\n{tags}"
         ),
         (CallForm::Tagged, false) => format!("start: {} calls\n{tags}", quoted(&format!("{OPENING}\n"))),
-        (CallForm::Bare, true) => "start: TEXT? | call\nTEXT: /(?s:.+)/ & ~/(?s:\\{\"name\": \".*)/\n".into(),
+        (CallForm::Bare, true) => format!("start: TEXT? | call\nTEXT: /(?s:.+)/ & ~/(?s:{head}.*)/\n"),
         (CallForm::Bare, false) => "start: call\n".into(),
     }
 }

@@ -1,6 +1,6 @@
 //! Calls and text of an answer, told apart while it comes.
 
-use super::{CLOSING, CallForm, OPENING};
+use super::{CLOSING, CallForm, OPENING, Tool};
 use crate::stop_texts::begun;
 use std::mem;
 
@@ -18,6 +18,8 @@ pub enum Written {
 /// Reads an answer that follows the [constraint](super::constraint) of its tools.
 pub struct CallReader {
     form: CallForm,
+    /// What an answer begins with that is a call without a tag.
+    heads: Vec<String>,
     at: At,
     held: String,
 }
@@ -46,9 +48,11 @@ struct Json {
 }
 
 impl CallReader {
-    /// Of an answer from its beginning.
-    pub fn new(form: CallForm) -> Self {
-        Self { form, at: At::Beginning, held: String::new() }
+    /// Of an answer that may call these tools, from its beginning.
+    pub fn new(form: CallForm, tools: &[Tool]) -> Self {
+        let [before, between, _] = form.around();
+        let heads = tools.iter().map(|tool| format!("{before}{}{between}", tool.function.name)).collect();
+        Self { form, heads, at: At::Beginning, held: String::new() }
     }
 
     /// Adds a piece; what is certain now.
@@ -77,12 +81,11 @@ impl CallReader {
     }
 
     fn begin(&mut self) -> bool {
-        let [before, ..] = self.form.around();
-        self.at = match self.form {
-            CallForm::Tagged => At::Text,
-            CallForm::Bare if self.held.starts_with(before) => At::Head,
-            CallForm::Bare if before.starts_with(&self.held) => return false,
-            CallForm::Bare => At::Text,
+        let held = self.held.as_str();
+        self.at = match &self.heads {
+            heads if heads.iter().any(|head| held.starts_with(head)) => At::Head,
+            heads if heads.iter().any(|head| head.starts_with(held)) => return false,
+            _ => At::Text,
         };
         true
     }

@@ -42,7 +42,7 @@ fn follow(form: CallForm, choice: &ToolChoice, parallel: bool, text: &str) -> (S
 
 /// All that was written, in pieces of so many characters.
 fn read(form: CallForm, text: &str, characters: usize) -> (String, Vec<(String, String)>) {
-    let mut reader = CallReader::new(form);
+    let mut reader = CallReader::new(form, &tools());
     let characters_of: Vec<char> = text.chars().collect();
     let pieces = characters_of.chunks(characters).map(|piece| piece.iter().collect::<String>());
     let mut written: Vec<Written> = pieces.flat_map(|piece| reader.push(&piece)).collect();
@@ -83,7 +83,11 @@ fn calls_and_text_are_allowed_where_they_may_be() {
         (Bare, &auto, true, "Fine. {\"name\": \"x\"}".into(), 19, true),
         (Bare, &auto, true, "{\"names\": 1}".into(), 12, true),
         (Bare, &auto, true, BARE.into(), BARE.len(), true),
-        (Bare, &auto, true, "{\"name\": \"nobody\"".into(), 12, false),
+        (Bare, &auto, true, "{\"name\": \"nobody\"}".into(), 18, true),
+        (Bare, &auto, true, format!("{BARE} Done."), BARE.len(), true),
+        (Tagged, &auto, true, "{\"name\": \"now\", \"arguments\": {}}".into(), 32, true),
+        (Tagged, &auto, true, "{\"name\": \"now\", \"arguments\": 7}".into(), 29, false),
+        (Tagged, &auto, true, "{\"name\": \"now\"}".into(), 15, true),
         (Bare, &required, true, BARE.into(), BARE.len(), true),
         (Bare, &named, true, "{\"name\": \"now\"".into(), 10, false),
     ] {
@@ -110,6 +114,8 @@ fn calls_are_read_back_in_whatever_pieces_they_come() {
         (CallForm::Bare, BARE.into(), "", vec![call("{\"place\":\"Ulm\"}")]),
         (CallForm::Bare, format!("So: {BARE}"), &format!("So: {BARE}"), vec![]),
         (CallForm::Bare, "{\"na".into(), "{\"na", vec![]),
+        (CallForm::Tagged, "{\"name\": \"Bob\"}".into(), "{\"name\": \"Bob\"}", vec![]),
+        (CallForm::Tagged, BARE.replace("parameters", "arguments"), "", vec![call("{\"place\":\"Ulm\"}")]),
     ] {
         for characters in [1, 2, 7, 1000] {
             assert_eq!(read(form, &text, characters), (said.to_owned(), calls.clone()), "{text}");

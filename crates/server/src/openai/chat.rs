@@ -15,7 +15,6 @@ use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
 use runtime::chat_template::Message;
 use runtime::request::{FinishReason, Generation};
-use runtime::tool_calls::CallForm;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -42,7 +41,7 @@ pub(crate) async fn complete(
             "an answer that may call tools cannot have a format as well yet: leave `tools` or `response_format` out";
         return Err(ApiError::invalid("response_format", message));
     }
-    let chat = Chat { form: tools.as_ref().map(|tools| tools.form), calls: None };
+    let chat = Chat { calls: tools.as_ref().map(|tools| Calls::new(tools.form, &tools.tools)) };
     answer(state, parameters, chat, move |engine| {
         let (tools, constraint, param) = match tools {
             Some(tools) => (tools.tools, Some(tools.constraint), "tools"),
@@ -55,9 +54,7 @@ pub(crate) async fn complete(
 
 /// Answers as chat completions.
 struct Chat {
-    /// How tools are called, where they may be.
-    form: Option<CallForm>,
-    /// Those of a streamed answer.
+    /// Where tools may be called.
     calls: Option<Calls>,
 }
 
@@ -79,7 +76,7 @@ impl Api for Chat {
     const DEFAULT_TOKENS: Option<usize> = None;
 
     fn whole(self, generation: &Generation) -> Value {
-        let (deltas, any) = match self.form.map(Calls::new) {
+        let (deltas, any) = match self.calls {
             Some(mut calls) => {
                 let mut deltas = calls.deltas(&generation.text);
                 deltas.extend(calls.last_delta());
@@ -92,7 +89,6 @@ impl Api for Chat {
     }
 
     fn begin(&mut self) -> Option<Value> {
-        self.calls = self.form.map(Calls::new);
         Some(choice(json!({ "role": "assistant", "content": "" }), None))
     }
 

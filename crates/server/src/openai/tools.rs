@@ -72,8 +72,8 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub fn new(form: CallForm) -> Self {
-        Self { reader: CallReader::new(form), count: 0 }
+    pub fn new(form: CallForm, tools: &[Tool]) -> Self {
+        Self { reader: CallReader::new(form, tools), count: 0 }
     }
 
     /// Whether there is one.
