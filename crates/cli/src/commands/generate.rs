@@ -57,7 +57,6 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
     // A prompt that leaves none is refused by the engine, which says why.
     let max_tokens = arguments.max_tokens.unwrap_or_else(|| Request::default().max_tokens.min(room).max(1));
     let request = Request {
-        constraint: None,
         max_tokens,
         attention: arguments.attention,
         goal: arguments.goal.goal(),
