@@ -136,7 +136,7 @@ impl MessagesRequest {
             max_tokens: self.max_tokens()?.min(room),
             attention: self.attention.unwrap_or_default(),
             goal: goal(self.recall, self.budget.as_deref())?,
-            sampling: Draw { temperature, top_p, top_k, seed }.into(),
+            sampling: Draw { temperature, top_p, top_k, seed, ..Draw::default() }.into(),
             stop: self.stop_sequences.clone().unwrap_or_default(),
             ..Request::default()
         })

@@ -2,12 +2,12 @@
 
 use crate::error::ApiError;
 use crate::goal::goal;
+use crate::sampling::Draw;
 use runtime::engine::Engine;
 use runtime::request::{AttentionMode, Request};
 use runtime::sampling::Sampling;
 use serde::Deserialize;
 use serde_json::Value;
-use std::hash::{BuildHasher, RandomState};
 
 /// Fields of a request. Those that would change the answer and are not here yet are refused, not passed over.
 #[derive(Deserialize)]
@@ -85,16 +85,8 @@ impl Parameters {
     }
 
     fn sampling(&self) -> Sampling {
-        match self.temperature.unwrap_or(1.0) {
-            0.0 => Sampling::Greedy,
-            temperature => Sampling::Random {
-                temperature,
-                top_k: self.top_k.unwrap_or(0),
-                top_p: self.top_p.unwrap_or(1.0),
-                min_p: self.min_p.unwrap_or(0.0),
-                seed: self.seed.unwrap_or_else(|| RandomState::new().hash_one("a seed of nobody's choice")),
-            },
-        }
+        let &Self { temperature, top_p, top_k, min_p, seed, .. } = self;
+        Draw { temperature, top_p, top_k, min_p, seed }.into()
     }
 
     fn check_known(&self) -> Result<(), ApiError> {

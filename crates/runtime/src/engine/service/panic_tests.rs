@@ -3,14 +3,17 @@
 use super::*;
 use crate::config::ModelConfig;
 use crate::decoder::Part;
-use crate::engine::EngineOptions;
+use crate::engine::{EngineError, EngineOptions};
 use crate::footprint::MemoryNeed;
 use crate::model::{Model, Run};
 use crate::ops::{AttentionReport, DeviceTimes, OpsError};
-use crate::request::{Device, Event};
+use crate::policy::{AttentionPolicy, PrefillAttention};
+use crate::request::{Device, Event, Generation};
 use crate::weights::RandomWeights;
 use ::attention::calibration::GpuKernel;
 use ::attention::search::CostModel;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 /// The token that it panics at.
 const FATAL: u32 = 13;

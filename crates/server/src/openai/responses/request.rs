@@ -114,7 +114,7 @@ impl ResponsesRequest {
             max_tokens: self.max_output_tokens.unwrap_or_else(|| engine.room_for_new_tokens(prompt_tokens)),
             attention: self.attention.unwrap_or_default(),
             goal: goal(self.recall, self.budget.as_deref())?,
-            sampling: Draw { temperature, top_p, top_k, seed }.into(),
+            sampling: Draw { temperature, top_p, top_k, seed, ..Draw::default() }.into(),
             ..Request::default()
         })
     }
