@@ -92,7 +92,7 @@ impl Service {
         Self { engine, jobs: Some(jobs), owner: Some(owner.expect("a thread for the engine")), stopped, broken }
     }
 
-    /// Whether it can answer. Once it cannot, every request ends with [`EngineError::Broken`], and only a new engine helps.
+    /// Whether it can answer. Once it cannot, every request ends with [`EngineError::Broken`](super::EngineError::Broken), and only a new engine helps.
     pub fn is_sound(&self) -> bool {
         let runs = self.owner.as_ref().is_some_and(|owner| !owner.is_finished());
         runs && !self.broken.load(Ordering::Relaxed)
