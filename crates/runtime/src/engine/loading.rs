@@ -42,7 +42,8 @@ impl Engine {
         match &gpu {
             Some(gpu) => check_room_for_weights(gpu, &weights, &options, &name)?,
             None => {
-                let cpu = Cpu::with_products(Simd::detect(), options.products);
+                // What is faster is measured later, by the threads of the pool: here it would start a pool of its own.
+                let cpu = Cpu::with_products(Simd::detect(), Products::Bf16);
                 check_room_for_weights(&cpu, &weights, &options, &name)?;
                 check_room_for_loading(&cpu, &weights, &name)?;
             }

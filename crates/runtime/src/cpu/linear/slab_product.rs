@@ -32,7 +32,12 @@ thread_local! {
 /// 16 codes.
 pub(in crate::cpu) fn room_bytes(cols: usize) -> usize {
     let slab = SLAB_ROWS * cols + SLAB_ROWS * cols.div_ceil(16) * 2 * size_of::<f32>();
-    rayon::current_num_threads() * (GROUP_BYTES + slab)
+    // Whoever asks outside of a pool must not start one.
+    let threads = match rayon::current_thread_index() {
+        Some(_) => rayon::current_num_threads(),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    threads * (GROUP_BYTES + slab)
 }
 
 impl SlabProduct<'_> {
