@@ -6,14 +6,16 @@
 
 mod answering;
 mod anthropic;
+mod content;
 mod error;
+mod events;
 mod goal;
 mod health;
 mod key;
 mod metrics;
-mod named_events;
 mod observed;
 mod openai;
+mod random;
 mod request_id;
 mod sampling;
 mod sparse_attention;

@@ -1,12 +1,12 @@
 //! The id of a request, in headers and logs; what is logged of every request.
 
 use crate::error::ApiError;
+use crate::random;
 use crate::state::State;
 use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::Instrument;
@@ -26,7 +26,7 @@ impl RequestId {
             !sent.is_empty() && sent.len() <= LONGEST && sent.as_bytes().iter().all(u8::is_ascii_graphic)
         };
         let new = || {
-            let id = format!("req_{:016x}", RandomState::new().hash_one(LONGEST));
+            let id = random::name("req_");
             HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("req_unnamed"))
         };
         Self(request.headers().get(HEADER).filter(fits).cloned().unwrap_or_else(new))

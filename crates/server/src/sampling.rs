@@ -1,7 +1,7 @@
 //! How the next token is drawn, in APIs that say it by these fields.
 
+use crate::random;
 use runtime::sampling::Sampling;
-use std::hash::{BuildHasher, RandomState};
 
 /// Fields that may be there; without any, what the model says is drawn as it says it.
 #[derive(Default)]
@@ -22,7 +22,7 @@ impl From<Draw> for Sampling {
                 top_k: top_k.unwrap_or(0),
                 top_p: top_p.unwrap_or(1.0),
                 min_p: min_p.unwrap_or(0.0),
-                seed: seed.unwrap_or_else(|| RandomState::new().hash_one("a seed of nobody's choice")),
+                seed: seed.unwrap_or_else(random::number),
             },
         }
     }

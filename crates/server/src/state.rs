@@ -2,8 +2,8 @@
 
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use runtime::engine::Engine;
 use runtime::engine::service::Service;
-use runtime::engine::{Engine, EngineError};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -50,14 +50,15 @@ impl State {
         self.places.clone().try_acquire_owned().ok()
     }
 
-    /// Tokens of a text. A long one takes its time, so not here: whoever asks has a [place](Self::place).
-    pub async fn encode(
+    /// What `work` makes of a request: tokens of a long text take their time, as does a constraint, so not here. Whoever asks has a
+    /// [place](Self::place).
+    pub async fn prepare<T: Send + 'static, E: Into<ApiError> + Send + 'static>(
         self: &Arc<Self>,
-        encode: impl FnOnce(&Engine) -> Result<Vec<u32>, EngineError> + Send + 'static,
-    ) -> Result<Vec<u32>, ApiError> {
+        work: impl FnOnce(&Engine) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let state = self.clone();
-        let tokens = tokio::task::spawn_blocking(move || encode(state.engine()));
-        Ok(tokens.await.map_err(|_| ApiError::panicked())??)
+        let prepared = tokio::task::spawn_blocking(move || work(state.engine())).await;
+        prepared.map_err(|_| ApiError::panicked())?.map_err(Into::into)
     }
 }
 

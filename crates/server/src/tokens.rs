@@ -34,7 +34,7 @@ pub(crate) async fn tokenize(
     model.map_or(Ok(()), |asked| models::check(&state, &asked))?;
     let _place = state.place().ok_or_else(|| ApiError::busy(state.options.max_requests))?;
     let max_model_len = state.engine().config().max_context;
-    let tokens = state.encode(move |engine| engine.encode(&prompt)).await?;
+    let tokens = state.prepare(move |engine| engine.encode(&prompt)).await?;
     Ok(Json(Tokens { count: tokens.len(), tokens, max_model_len }))
 }
 

@@ -5,9 +5,7 @@ use cuda::bench::{Kernel, What};
 use eval::inspect::Pool;
 use eval::tasks::Match;
 use eval::tasks::{everyday, ruler};
-use runtime::precision::AttentionPrecision;
-use runtime::precision::Products;
-use runtime::precision::Quantization;
+use runtime::precision::{AttentionPrecision, Products, Quantization};
 use runtime::request::{AttentionMode, Device};
 use runtime::weights::RandomWeights;
 

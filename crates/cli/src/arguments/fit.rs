@@ -6,8 +6,7 @@ use clap::Args;
 use runtime::config::StretchContext;
 use runtime::dry_run::Place;
 use runtime::engine::EngineOptions;
-use runtime::precision::AttentionPrecision;
-use runtime::precision::Quantization;
+use runtime::precision::{AttentionPrecision, Quantization};
 use runtime::request::AttentionMode;
 use runtime::weights::RandomWeights;
 

@@ -3,8 +3,7 @@
 use super::experts::Mixture;
 use super::linear::{Matrix, room_bytes};
 use crate::config::ModelConfig;
-use crate::footprint::Footprint;
-use crate::footprint::{MemoryNeed, WeightsNeed};
+use crate::footprint::{Footprint, MemoryNeed, WeightsNeed};
 use crate::formats::TensorInfo;
 use ::attention::kv::KvPages;
 use ::attention::{BLOCK_M, BLOCK_N};

@@ -2,8 +2,7 @@
 
 use super::{DryRun, Place, Prediction, Sizes};
 use crate::engine::EngineError;
-use crate::precision::AttentionPrecision;
-use crate::precision::Quantization;
+use crate::precision::{AttentionPrecision, Quantization};
 use crate::request::AttentionMode;
 use crate::weights::{ModelWeights, RandomWeights};
 

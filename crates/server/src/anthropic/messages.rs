@@ -4,7 +4,7 @@ use super::request::MessagesRequest;
 use super::response::Answer;
 use crate::answering::Answering;
 use crate::error::ApiError;
-use crate::named_events;
+use crate::events;
 use crate::openai::models;
 use crate::state::State;
 use axum::Json;
@@ -23,14 +23,14 @@ pub(crate) async fn answer(
     let chat = asked.take_chat()?;
     let max_tokens = asked.max_tokens()?;
     let place = state.place().ok_or_else(|| ApiError::busy(state.options.max_requests))?;
-    let prompt = state.encode(move |engine| chat.encode(engine)).await?;
+    let prompt = state.prepare(move |engine| chat.encode(engine)).await?;
     let prompt_tokens = prompt.len();
     let request = asked.request(state.engine(), prompt_tokens)?;
     let stop_sequences = request.stop.clone();
     let answering = Answering::ask(&state, place, prompt, request);
     let answer = Answer { state, prompt_tokens, max_tokens, stop_sequences };
     if asked.stream {
-        return Ok(named_events::response(answering, answer));
+        return Ok(events::response(answering, answer));
     }
     let generation = answering.end().await?;
     Ok(Json(answer.whole(&generation)).into_response())
@@ -49,6 +49,6 @@ pub(crate) async fn count_tokens(
     models::check(&state, &asked.model)?;
     let chat = asked.take_chat()?;
     let _place = state.place().ok_or_else(|| ApiError::busy(state.options.max_requests))?;
-    let tokens = state.encode(move |engine| chat.encode(engine)).await?;
+    let tokens = state.prepare(move |engine| chat.encode(engine)).await?;
     Ok(Json(Count { input_tokens: tokens.len() }))
 }

@@ -1,5 +1,6 @@
 //! What a client sends.
 
+use crate::content::Content;
 use crate::error::ApiError;
 use crate::goal::goal;
 use crate::sampling::Draw;
@@ -53,20 +54,6 @@ enum Role {
     System,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Blocks(Vec<Block>),
-}
-
-#[derive(Deserialize)]
-struct Block {
-    #[serde(rename = "type")]
-    kind: String,
-    text: Option<String>,
-}
-
 /// A chat for the model's template, and how the assistant begins its answer.
 pub(super) struct Chat {
     messages: Vec<Message>,
@@ -79,19 +66,11 @@ impl Chat {
     }
 }
 
-impl Content {
-    fn into_text(self, param: &'static str) -> Result<String, ApiError> {
-        let text = |block: Block| match (block.kind.as_str(), block.text) {
-            ("text", Some(text)) => Ok(text),
-            (kind, _) => {
-                Err(ApiError::invalid(param, format!("a block of type `{kind}` is not supported yet: send text")))
-            }
-        };
-        match self {
-            Content::Text(text) => Ok(text),
-            Content::Blocks(blocks) => blocks.into_iter().map(text).collect(),
-        }
-    }
+/// The text of a message or of what the model is told, `param`.
+fn text_of(content: Content, param: &'static str) -> Result<String, ApiError> {
+    content.into_text(&["text"], |kind| {
+        ApiError::invalid(param, format!("a block of type `{kind}` is not supported yet: send text"))
+    })
 }
 
 impl MessagesRequest {
@@ -100,7 +79,7 @@ impl MessagesRequest {
         self.check_known()?;
         let mut turns: Vec<(Role, String)> = Vec::new();
         for Turn { role, content } in std::mem::take(&mut self.messages) {
-            let text = content.into_text("messages")?;
+            let text = text_of(content, "messages")?;
             match turns.last_mut().filter(|(last, _)| *last == role) {
                 Some((_, before)) => before.extend([BETWEEN_MESSAGES, &text]),
                 None => turns.push((role, text)),
@@ -110,7 +89,7 @@ impl MessagesRequest {
         if turns.iter().all(|(role, _)| *role == Role::System) {
             return Err(ApiError::invalid("messages", "there is no message of a user to answer: send one"));
         }
-        let system = self.system.take().map(|system| system.into_text("system")).transpose()?;
+        let system = self.system.take().map(|system| text_of(system, "system")).transpose()?;
         let system = system.filter(|text| !text.is_empty()).map(Message::system);
         let message = |(role, text)| match role {
             Role::User => Message::user(text),

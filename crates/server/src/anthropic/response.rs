@@ -1,10 +1,10 @@
 //! What a client gets.
 
+use crate::random;
 use crate::sparse_attention::SparseAttention;
 use crate::state::State;
 use runtime::request::{FinishReason, Generation};
 use serde_json::{Value, json};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 /// What is said of an answer beside its text.
@@ -44,7 +44,7 @@ impl Answer {
 
     fn message(&self, content: Value, stop_reason: Value, stop_sequence: Value, usage: Value) -> Value {
         json!({
-            "id": format!("msg_{:016x}", RandomState::new().hash_one("msg")),
+            "id": random::name("msg_"),
             "type": "message",
             "role": "assistant",
             "model": self.state.engine().model_name(),

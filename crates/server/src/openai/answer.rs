@@ -3,10 +3,11 @@
 use super::api::{Answer, Api};
 use super::models;
 use super::parameters::Parameters;
-use super::stream;
+use super::stream::Telling;
 use super::usage::Usage;
 use crate::answering::Answering;
 use crate::error::ApiError;
+use crate::events;
 use crate::state::State;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
@@ -46,16 +47,13 @@ pub(super) async fn answer<A: Api>(
         models::check(&state, asked)?;
     }
     let place = state.place().ok_or_else(|| ApiError::busy(state.options.max_requests))?;
-    let encoding = state.clone();
-    // A long text takes its time, and so does a constraint.
-    let asked = tokio::task::spawn_blocking(move || encode(encoding.engine()));
-    let Asked { prompt, constraint } = asked.await.map_err(|_| ApiError::panicked())??;
+    let Asked { prompt, constraint } = state.prepare(encode).await?;
     let request = parameters.request(state.engine(), prompt.len(), A::DEFAULT_TOKENS)?;
     let request = Request { constraint, ..request };
     let answering = Answering::ask(&state, place, prompt, request);
     let answer = Answer::new::<A>(state.engine().model_name(), parameters.stream_options.include_usage);
     if parameters.stream {
-        return Ok(stream::response(answering, answer, api));
+        return Ok(events::response(answering, Telling { api, answer }));
     }
     let generation = answering.end().await?;
     let mut whole = answer.object(A::OBJECTS[0], Some(api.whole(&generation)));

@@ -1,10 +1,10 @@
 //! How answers are written, whatever the API calls their parts.
 
 use super::usage::Usage;
+use crate::random;
 use crate::state::now;
 use runtime::request::{FinishReason, Generation};
 use serde_json::{Value, json};
-use std::hash::{BuildHasher, RandomState};
 
 /// How an API writes the choices of one answer.
 pub(super) trait Api: Send + 'static {
@@ -37,7 +37,7 @@ pub(super) struct Answer {
 impl Answer {
     /// One that begins now; `usage`: a stream ends with what it took.
     pub fn new<A: Api>(model: &str, usage: bool) -> Self {
-        let id = format!("{}-{:016x}", A::ID, RandomState::new().hash_one(A::ID));
+        let id = random::name(&format!("{}-", A::ID));
         Self { id, created: now(), model: model.into(), usage }
     }
 

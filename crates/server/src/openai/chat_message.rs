@@ -1,5 +1,6 @@
 //! Messages of a chat as OpenAI's API has them.
 
+use crate::content::Content;
 use crate::error::ApiError;
 use runtime::chat_template::{FunctionCall, Message, ToolCall, ToolKind};
 use serde::Deserialize;
@@ -11,20 +12,6 @@ pub(super) struct ChatMessage {
     tool_calls: Option<Vec<Call>>,
     tool_call_id: Option<String>,
     name: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Deserialize)]
-struct Part {
-    #[serde(rename = "type")]
-    kind: String,
-    text: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -51,27 +38,15 @@ impl ChatMessage {
         let calls = self.tool_calls.unwrap_or_default();
         let tool_calls = calls.into_iter().map(Call::into_tool_call).collect::<Result<Vec<_>, _>>()?;
         let content = match self.content {
-            Some(content) => content.into_text()?,
+            Some(content) => {
+                content.into_text(&["text"], |kind| invalid(format!("a part of type `{kind}`: send text")))?
+            }
             None if tool_calls.is_empty() => {
                 return Err(invalid(format!("a message of role `{role}` has no content: give a text")));
             }
             None => String::new(),
         };
         Ok(Message { role, content, tool_calls, tool_call_id: self.tool_call_id, name: self.name })
-    }
-}
-
-impl Content {
-    fn into_text(self) -> Result<String, ApiError> {
-        let parts = match self {
-            Self::Text(text) => return Ok(text),
-            Self::Parts(parts) => parts,
-        };
-        let text = |part: Part| match (part.kind.as_str(), part.text) {
-            ("text", Some(text)) => Ok(text),
-            (kind, _) => Err(invalid(format!("a part of type `{kind}`: send text"))),
-        };
-        parts.into_iter().map(text).collect()
     }
 }
 

@@ -1,12 +1,12 @@
 //! What a request says of tools, and calls of them as answers have them.
 
 use crate::error::ApiError;
+use crate::random;
 use runtime::constraint::Constraint;
 use runtime::engine::Engine;
 use runtime::tool_calls::{self, CallForm, CallReader, Tool, ToolChoice, Written};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::hash::{BuildHasher, RandomState};
 
 /// Fields of a request.
 #[derive(Default, Deserialize)]
@@ -98,7 +98,7 @@ impl Calls {
             Written::Text(text) => return json!({ "content": text }),
             Written::Call(name) => {
                 self.count += 1;
-                let id = format!("call_{:016x}", RandomState::new().hash_one(&name));
+                let id = random::name("call_");
                 json!({ "index": self.count - 1, "id": id, "type": "function", "function": { "name": name, "arguments": "" } })
             }
             // Arguments come behind a call only.

@@ -6,7 +6,7 @@ mod stream;
 
 use crate::answering::Answering;
 use crate::error::ApiError;
-use crate::named_events;
+use crate::events;
 use crate::openai::models;
 use crate::state::State;
 use axum::Json;
@@ -27,12 +27,12 @@ pub(crate) async fn answer(
     }
     let messages = asked.take_messages()?;
     let place = state.place().ok_or_else(|| ApiError::busy(state.options.max_requests))?;
-    let prompt = state.encode(move |engine| engine.encode_chat(&messages)).await?;
+    let prompt = state.prepare(move |engine| engine.encode_chat(&messages)).await?;
     let request = asked.request(state.engine(), prompt.len())?;
     let answering = Answering::ask(&state, place, prompt, request);
     let answer = Answer::new(state.engine().model_name(), &asked);
     if asked.stream {
-        return Ok(named_events::response(answering, stream::Telling::of(answer)));
+        return Ok(events::response(answering, stream::Telling::of(answer)));
     }
     Ok(Json(answer.whole(&answering.end().await?)).into_response())
 }

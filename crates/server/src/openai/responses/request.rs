@@ -1,5 +1,6 @@
 //! What a client sends.
 
+use crate::content::Content;
 use crate::error::ApiError;
 use crate::goal::goal;
 use crate::sampling::Draw;
@@ -51,20 +52,6 @@ struct Item {
     content: Option<Content>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Deserialize)]
-struct Part {
-    #[serde(rename = "type")]
-    kind: String,
-    text: Option<String>,
-}
-
 impl Item {
     fn into_message(self) -> Result<Message, ApiError> {
         let wrong = |what: String| Err(ApiError::invalid("input", what));
@@ -78,16 +65,8 @@ impl Item {
             return wrong(format!("an item of type `{kind}` is not supported yet: send messages"));
         }
         let role = if role == "developer" { "system".into() } else { role };
-        let content = match content {
-            Content::Text(text) => text,
-            Content::Parts(parts) => {
-                let text = |part: Part| match (part.kind.as_str(), part.text) {
-                    ("input_text" | "output_text" | "text", Some(text)) => Ok(text),
-                    (kind, _) => Err(ApiError::invalid("input", format!("a part of type `{kind}`: send text"))),
-                };
-                parts.into_iter().map(text).collect::<Result<_, _>>()?
-            }
-        };
+        let refuse = |kind: &str| ApiError::invalid("input", format!("a part of type `{kind}`: send text"));
+        let content = content.into_text(&["input_text", "output_text", "text"], refuse)?;
         Ok(Message::new(role, content))
     }
 }

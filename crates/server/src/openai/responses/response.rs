@@ -2,11 +2,11 @@
 
 use super::request::ResponsesRequest;
 use crate::error::ApiError;
+use crate::random;
 use crate::sparse_attention::SparseAttention;
 use crate::state::now;
 use runtime::request::{FinishReason, Generation};
 use serde_json::{Value, json};
-use std::hash::{BuildHasher, RandomState};
 
 /// What is said of an answer beside its text.
 pub(super) struct Answer {
@@ -18,9 +18,8 @@ pub(super) struct Answer {
 
 impl Answer {
     pub fn new(model: &str, asked: &ResponsesRequest) -> Self {
-        let id = |kind: &str| format!("{kind}_{:016x}", RandomState::new().hash_one(kind));
         let begun = json!({
-            "id": id("resp"),
+            "id": random::name("resp_"),
             "object": "response",
             "created_at": now(),
             "status": "in_progress",
@@ -42,7 +41,7 @@ impl Answer {
             "usage": null,
             "metadata": {},
         });
-        Self { item_id: id("msg"), begun }
+        Self { item_id: random::name("msg_"), begun }
     }
 
     /// The response before there is anything of it.

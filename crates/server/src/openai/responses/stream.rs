@@ -2,7 +2,8 @@
 
 use super::response::{Answer, content, status};
 use crate::error::ApiError;
-use crate::named_events::Tell;
+use crate::events::{Tell, named};
+use axum::response::sse::Event;
 use runtime::request::Generation;
 use serde_json::{Value, json};
 
@@ -17,10 +18,10 @@ impl Telling {
         Self { answer, told: 0 }
     }
 
-    fn numbered(&mut self, mut event: Value) -> Value {
+    fn numbered(&mut self, mut event: Value) -> Event {
         event["sequence_number"] = json!(self.told);
         self.told += 1;
-        event
+        named(&event)
     }
 
     /// An event of the one part of the one message.
@@ -40,7 +41,7 @@ impl Telling {
 }
 
 impl Tell for Telling {
-    fn begin(&mut self) -> Vec<Value> {
+    fn begin(&mut self) -> Vec<Event> {
         let begun = self.answer.begun();
         let item = self.answer.item("in_progress", json!([]));
         let events = [
@@ -52,12 +53,12 @@ impl Tell for Telling {
         events.map(|event| self.numbered(event)).into()
     }
 
-    fn text(&mut self, piece: &str) -> Value {
+    fn text(&mut self, piece: &str) -> Vec<Event> {
         let event = self.of_text("response.output_text.delta", "delta", piece);
-        self.numbered(event)
+        vec![self.numbered(event)]
     }
 
-    fn end(&mut self, ended: Result<Generation, ApiError>) -> Vec<Value> {
+    fn end(&mut self, ended: Result<Generation, ApiError>) -> Vec<Event> {
         let events = match ended {
             Ok(generation) => {
                 let (status, whole) = (status(&generation), self.answer.whole(&generation));
