@@ -7,6 +7,11 @@ use std::thread::available_parallelism;
 /// More than the cores of any machine; each has a stack, and work is divided among all.
 pub const MAX_THREADS: usize = 4096;
 
+/// Worker threads of a [`pool`] of `threads`: one for each core where that is 0.
+pub fn count(threads: usize) -> usize {
+    if threads == 0 { available_parallelism().map_or(1, usize::from).min(MAX_THREADS) } else { threads }
+}
+
 /// A pool of `threads` worker threads, or of one for each core where that is 0. What is installed in it starts no others. The
 /// variable `RAYON_NUM_THREADS` is not read: rayon would start as many as it says, a million too.
 ///
@@ -16,7 +21,7 @@ pub fn pool(threads: usize) -> Result<ThreadPool, Error> {
     if threads > MAX_THREADS {
         return Err(Error::TooManyThreads(threads));
     }
-    let count = if threads == 0 { available_parallelism().map_or(1, usize::from).min(MAX_THREADS) } else { threads };
+    let count = count(threads);
     ThreadPoolBuilder::new().num_threads(count).build().map_err(|error| Error::Threads(count, error.to_string()))
 }
 

@@ -12,6 +12,7 @@ use crate::model_files::HubProgress;
 use crate::ops::OpsError;
 use crate::request::AttentionMode;
 use crate::weights::ModelWeights;
+use attention::threads;
 pub use way::{Way, WayOut};
 
 /// Where the model is supposed to run.
@@ -63,7 +64,7 @@ impl Sizes {
         let footprint: Box<dyn Footprint> = match place {
             Place::Cpu => {
                 cpu_has(options)?;
-                Box::new(CpuFootprint)
+                Box::new(CpuFootprint { threads: threads::count(options.threads) })
             }
             Place::Gpu { memory_bytes } => {
                 gpu_has(options)?;

@@ -15,7 +15,10 @@ const CODE_BYTES: usize = 16 << 20;
 const TOKENIZER_BYTES_PER_TOKEN: usize = 600;
 
 /// Of any CPU: kernels of all instruction sets work on the same buffers.
-pub struct CpuFootprint;
+pub struct CpuFootprint {
+    /// Worker threads, each of which has room of its own.
+    pub threads: usize,
+}
 
 impl Footprint for CpuFootprint {
     fn chunk_tokens(&self, _: &ModelConfig) -> usize {
@@ -54,12 +57,13 @@ impl Footprint for CpuFootprint {
         let gathered = 4 * heads.padded_dim() * (1024 + blocks);
         let levels_and_plan = tiles * blocks * 5;
         let search = if sparse { heads.num_q_heads() * (probes + gathered + levels_and_plan) } else { 0 };
+        let rooms = room_bytes(config.hidden_size.max(config.dense_mlp_size()), self.threads);
         MemoryNeed {
             weights_bytes: weights.stored_bytes,
             kv_cache_bytes: KvPages::page_bytes(heads) * (config.num_layers * blocks) as u64,
             activations_bytes: activations as u64,
             search_bytes: search as u64,
-            workspace_bytes: weights.room_bytes + room_bytes(config.hidden_size.max(config.dense_mlp_size())) as u64,
+            workspace_bytes: weights.room_bytes + rooms as u64,
             program_bytes: (CODE_BYTES + TOKENIZER_BYTES_PER_TOKEN * config.vocab_size) as u64,
         }
     }

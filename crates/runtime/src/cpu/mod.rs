@@ -19,6 +19,7 @@ use ::attention::kv::KvPages;
 use ::attention::search::CostModel;
 use ::attention::shape::HeadShape;
 use ::attention::simd::{LANES, Simd, packed_len};
+use ::attention::threads;
 use ::attention::{Aligned, BLOCK_M};
 use experts::Mixture;
 use half::bf16;
@@ -34,6 +35,7 @@ pub use linear::Matrix;
 pub struct Cpu {
     simd: Simd,
     products: Arithmetic,
+    footprint: CpuFootprint,
 }
 
 /// f32 activations `[panel][features, padded to 16][16]`, in room of their own or of others.
@@ -113,12 +115,12 @@ impl<P> Operand<P> {
 impl Cpu {
     /// The CPU with the given instruction set; see [`Simd::detect`]. Products are the fastest that lose nothing.
     pub fn new(simd: Simd) -> Self {
-        Self::with_products(simd, Products::Auto)
+        Self::with_products(simd, Products::Auto, threads::count(0))
     }
 
-    /// The CPU with the given instruction set, which multiplies many tokens as `products` says.
-    pub fn with_products(simd: Simd, products: Products) -> Self {
-        Self { simd, products: products.on(simd) }
+    /// The CPU with the given instruction set, which multiplies many tokens as `products` says, in pools of so many threads.
+    pub fn with_products(simd: Simd, products: Products, threads: usize) -> Self {
+        Self { simd, products: products.on(simd), footprint: CpuFootprint { threads } }
     }
 }
 
@@ -146,7 +148,7 @@ impl Ops for Cpu {
     }
 
     fn footprint(&self) -> &dyn Footprint {
-        &CpuFootprint
+        &self.footprint
     }
 
     fn available_bytes(&self) -> Option<u64> {

@@ -43,7 +43,7 @@ impl Engine {
             Some(gpu) => check_room_for_weights(gpu, &weights, &options, &name)?,
             None => {
                 // What is faster is measured later, by the threads of the pool: here it would start a pool of its own.
-                let cpu = Cpu::with_products(Simd::detect(), Products::Bf16);
+                let cpu = Cpu::with_products(Simd::detect(), Products::Bf16, threads::count(options.threads));
                 check_room_for_weights(&cpu, &weights, &options, &name)?;
                 check_room_for_loading(&cpu, &weights, &name)?;
             }
@@ -53,7 +53,7 @@ impl Engine {
         let model: Box<dyn Model> = pool.install(|| match gpu {
             Some(gpu) => load_on(gpu, weights, &options, &name, progress),
             None => {
-                let cpu = Cpu::with_products(Simd::detect(), options.products);
+                let cpu = Cpu::with_products(Simd::detect(), options.products, threads::count(options.threads));
                 load_on(cpu, weights, &options, &name, progress)
             }
         })?;

@@ -92,7 +92,7 @@ mod tests {
             std::fs::write(&path, format!("{config}{more}}}")).unwrap();
             let config = crate::config::ModelConfig::from_json(&path).unwrap();
             let weights = ModelWeights::random(config, crate::weights::RandomWeights::Bf16);
-            WeightsNeed::of(&crate::cpu::CpuFootprint, &weights).unwrap().stored_bytes
+            WeightsNeed::of(&crate::cpu::CpuFootprint { threads: 1 }, &weights).unwrap().stored_bytes
         };
         let (mlp, experts, router) = (2 * 3 * 64 * 128, 5 * 2 * 3 * 64 * 32, 4 * 5 * 64);
         let all_routed = bytes_of("");

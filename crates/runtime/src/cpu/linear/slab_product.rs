@@ -28,15 +28,10 @@ thread_local! {
     static ROOM: Cell<Option<Box<Room>>> = Cell::default();
 }
 
-/// What [`Room`]s of matrices with at most so many columns hold in all threads: inputs, a byte for each code, and two numbers for
+/// What [`Room`]s of matrices with at most so many columns hold in so many threads: inputs, a byte for each code, and two numbers for
 /// 16 codes.
-pub(in crate::cpu) fn room_bytes(cols: usize) -> usize {
+pub(in crate::cpu) fn room_bytes(cols: usize, threads: usize) -> usize {
     let slab = SLAB_ROWS * cols + SLAB_ROWS * cols.div_ceil(16) * 2 * size_of::<f32>();
-    // Whoever asks outside of a pool must not start one.
-    let threads = match rayon::current_thread_index() {
-        Some(_) => rayon::current_num_threads(),
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-    };
     threads * (GROUP_BYTES + slab)
 }
 
