@@ -118,8 +118,8 @@ async function answer(asked, attention, parent, signal) {
       }
       if (event.usage) {
         draw(article.querySelector("figure"), event.usage);
-        const rate = (1000 * (event.usage.completion_tokens - 1)) / (performance.now() - began - first);
-        if (first !== null && event.usage.completion_tokens > 1) clock.textContent += `, then ${rate.toFixed(1)} tokens/s`;
+        const [more, took] = [event.usage.completion_tokens - 1, performance.now() - began - first];
+        if (first !== null && took > 100) clock.textContent += `, then ${((1000 * more) / took).toFixed(1)} tokens/s`;
       }
     }
     return text.textContent;
@@ -146,8 +146,9 @@ async function ask() {
   [send.disabled, stop.disabled] = [true, false];
   const parent = turn.querySelector(".answers");
   let said = null;
-  // One after the other: beside each other, neither time would be its own.
-  for (const attention of chosenAttention === "both" ? ["dense", "sparse"] : [chosenAttention]) {
+  // One after the other: beside each other, neither time would be its own. Dense last: what was read sparsely does not serve it, but
+  // what was read densely would serve both.
+  for (const attention of chosenAttention === "both" ? ["sparse", "dense"] : [chosenAttention]) {
     if (!abort.signal.aborted) said = await answer(asked, attention, parent, abort.signal);
   }
   abort = null;

@@ -50,13 +50,13 @@ with sync_playwright() as playwright:
     expect(question).to_have_value("")
     expect(page.locator("#chosen li")).to_have_count(0)
 
-    # The turn before is known; dense and sparse stand beside each other.
-    page.get_by_label("dense beside sparse").check()
+    # The turn before is known; sparse and dense stand beside each other.
+    page.get_by_label("sparse beside dense").check()
     question.fill("And green?")
     question.press("Enter")
     expect(answers).to_have_count(3, timeout=60_000)
     expect(answers.nth(2).locator("figcaption")).to_be_visible(timeout=60_000)
-    assert [answers.nth(at).locator("h2").inner_text() for at in (1, 2)] == ["dense", "sparse"]
+    assert [answers.nth(at).locator("h2").inner_text() for at in (1, 2)] == ["sparse", "dense"]
     shot(page, "light")
 
     # Escape stops.
