@@ -9,6 +9,8 @@
 //! out[i][row] += V^T[i][key] p[key][row]        multiply: the page's values times packed p
 //! ```
 //!
+//! Where `vdpbf16ps` is slow, both products are of 15-bit integers (`integers`): the first that reads a block rounds it for all.
+//!
 //! Tiles of a plan are one or more units, which share its list of blocks.
 //!
 //! All panels of the unit take each of the three steps together. A pair at a time would fit the first-level cache better,
@@ -16,6 +18,7 @@
 
 mod batch;
 mod extras;
+mod integers;
 mod softmax;
 
 use crate::kv::KvView;
@@ -26,8 +29,10 @@ use crate::simd::{LANES, Rows, Simd, multiply};
 use crate::{Aligned, BLOCK_M, BLOCK_N, Error};
 use extras::Extras;
 use half::bf16;
+use integers::{IntegerGroup, IntegerQueries};
 use rayon::prelude::*;
 use softmax::RowState;
+use std::sync::OnceLock;
 
 pub use batch::{Sequence, attend_batch};
 
@@ -117,11 +122,12 @@ pub(crate) fn attend_heads(
 
     let gathered: Vec<Option<Extras>> = (plan.heads.par_iter().enumerate())
         .map(|(head, plan)| match plan {
-            HeadPlan::Sparse(plan) if wanted(head) => Extras::gather(kv, heads.kv_head(head), plan),
+            HeadPlan::Sparse(plan) if wanted(head) => Extras::gather(simd, kv, heads.kv_head(head), plan),
             _ => None,
         })
         .collect();
 
+    let rounded = integers::rooms(simd, heads.num_kv_heads() * kv.num_blocks());
     let panels = output.num_panels();
     let unit_panels = BLOCK_M / LANES;
     let rows = Tiles::units(range);
@@ -135,7 +141,9 @@ pub(crate) fn attend_heads(
             },
         );
     units.filter(|(head, ..)| wanted(*head)).for_each(|(head, unit, o, lse)| {
-        let unit = Unit { simd, queries, kv, rows, head, unit };
+        let of_head = heads.kv_head(head) * kv.num_blocks();
+        let rounded = rounded.get(of_head..of_head + kv.num_blocks());
+        let unit = Unit { simd, queries, kv, rounded, rows, head, unit };
         unit.run(&plan.heads[head], gathered[head].as_ref(), o, lse);
     });
     Ok(())
@@ -146,6 +154,8 @@ struct Unit<'a> {
     simd: Simd,
     queries: &'a Queries,
     kv: &'a KvView<'a>,
+    /// The blocks in integers, where those are multiplied.
+    rounded: Option<&'a [OnceLock<IntegerGroup>]>,
     rows: Tiles,
     head: usize,
     /// Which of `rows`.
@@ -156,13 +166,19 @@ struct Unit<'a> {
 #[repr(C, align(64))]
 struct Scratch {
     scores: [f32; BLOCK_M * BLOCK_N],
-    p: [bf16; BLOCK_M * BLOCK_N],
+    /// Pairs of bf16 or of integers, which are worth `steps`.
+    p: [[u32; LANES]; BLOCK_M / LANES * BLOCK_N / 2],
+    steps: [[f32; LANES]; BLOCK_M / LANES],
+    /// Where integers are multiplied.
+    queries: Option<IntegerQueries>,
 }
 
 /// 64 keys and their values, and what hides some of them.
 struct Group<'a> {
     keys: &'a [bf16],
     values: &'a [bf16],
+    /// Both in integers, where those are multiplied, once somebody asked.
+    rounded: Option<&'a OnceLock<IntegerGroup>>,
     /// Added to the base-2 logits of each key: 0, -inf or the weight of a centre.
     bias: Option<&'a [f32; BLOCK_N]>,
     /// Position of the first key, where the diagonal cuts the group.
@@ -174,7 +190,14 @@ struct Group<'a> {
 impl Unit<'_> {
     fn run(&self, plan: &HeadPlan, extras: Option<&Extras>, o: &mut [f32], lse: &mut [f32]) {
         o.fill(0.0);
-        let mut scratch = Scratch { scores: [0.0; BLOCK_M * BLOCK_N], p: [bf16::ZERO; BLOCK_M * BLOCK_N] };
+        let stride = self.kv.heads().padded_dim() * LANES;
+        let q = self.queries.panels(self.head, self.unit * (BLOCK_M / LANES), o.len() / stride);
+        let mut scratch = Scratch {
+            scores: [0.0; BLOCK_M * BLOCK_N],
+            p: [[0; LANES]; BLOCK_M / LANES * BLOCK_N / 2],
+            steps: [[0.0; LANES]; BLOCK_M / LANES],
+            queries: self.rounded.map(|_| IntegerQueries::round(self.simd, q, o.len() / stride)),
+        };
         let mut rows = [const { RowState::new() }; BLOCK_M / LANES];
         match plan {
             HeadPlan::Dense => {
@@ -192,7 +215,6 @@ impl Unit<'_> {
             }
             HeadPlan::Sparse(plan) => self.absorb_tile(plan, extras, &mut rows, &mut scratch, o),
         }
-        let stride = self.kv.heads().padded_dim() * LANES;
         for ((o, lse), rows) in o.chunks_exact_mut(stride).zip(lse.chunks_exact_mut(LANES)).zip(&rows) {
             softmax::finish(self.simd, rows, o, lse);
         }
@@ -217,8 +239,7 @@ impl Unit<'_> {
         let bias = extras.bias_of_tile(blocks, plan.tiles().full_blocks(tile));
         for (group, bias) in bias.iter().enumerate() {
             if bias.iter().any(|bias| *bias > f32::NEG_INFINITY) {
-                let (keys, values) = extras.group(group);
-                let group = Group { keys, values, bias: Some(bias), diagonal: None, window: None };
+                let group = Group { bias: Some(bias), ..extras.group(group) };
                 self.absorb(&group, rows, scratch, o);
             }
         }
@@ -236,42 +257,63 @@ impl Unit<'_> {
         let (keys, values) = (self.kv.keys(block, kv_head), self.kv.values(block, kv_head));
         let diagonal = (block >= self.rows.full_blocks(self.unit)).then_some(block * BLOCK_N);
         let window = window.map(|window| (block * BLOCK_N, window));
+        let rounded = self.rounded.map(|rounded| &rounded[block]);
         let filled = self.kv.kv_len() - block * BLOCK_N;
+        let group = |keys, values| Group { keys, values, rounded, bias: None, diagonal, window };
         if filled < BLOCK_N {
             // The rest of the page may hold anything, NaN too, and 0 * NaN is NaN: work on a clean copy.
             let (keys, values) = clean_copy(keys, values, filled);
-            self.absorb(&Group { keys: &keys, values: &values, bias: None, diagonal, window }, rows, scratch, o);
+            self.absorb(&group(&keys, &values), rows, scratch, o);
         } else {
-            self.absorb(&Group { keys, values, bias: None, diagonal, window }, rows, scratch, o);
+            self.absorb(&group(keys, values), rows, scratch, o);
         }
     }
 
     fn absorb(&self, group: &Group, rows: &mut [RowState], scratch: &mut Scratch, o: &mut [f32]) {
         let dim = self.kv.heads().padded_dim();
-        let keys = Rows::row_major(group.keys, BLOCK_N, dim, dim);
-        let values = Rows::row_major(group.values, dim, BLOCK_N, BLOCK_N);
-        let first_panel = self.unit * (BLOCK_M / LANES);
-        let unit_start = self.rows.positions(self.unit).start;
         let panels = o.len() / (dim * LANES);
-        let q = self.queries.panels(self.head, first_panel, panels);
-        multiply(self.simd, keys, q, panels, &mut scratch.scores, BLOCK_N * LANES, false);
-        for (panel, (rows, o)) in rows.iter_mut().zip(o.chunks_exact_mut(dim * LANES)).enumerate() {
-            let scores = &mut scratch.scores[panel * BLOCK_N * LANES..][..BLOCK_N * LANES];
-            if let Some(bias) = group.bias {
-                softmax::add_bias(self.simd, bias, scores);
+        const OF_PANEL: usize = BLOCK_N * LANES;
+        let rounded = group.rounded.map(|room| room.get_or_init(|| IntegerGroup::round(self.simd, group)));
+        let Scratch { scores, p, steps, queries } = scratch;
+        match (rounded, queries.as_ref()) {
+            (Some(group), Some(queries)) => group.score(self.simd, queries, scores),
+            _ => {
+                let keys = Rows::row_major(group.keys, BLOCK_N, dim, dim);
+                let q = self.queries.panels(self.head, self.unit * (BLOCK_M / LANES), panels);
+                multiply(self.simd, keys, q, panels, scores, OF_PANEL, false);
             }
-            if let Some(first_key) = group.diagonal {
-                let first_row = unit_start + panel * LANES;
-                softmax::hide_future(self.simd, first_row as i32, first_key as i32, scores);
-            }
-            if let Some((first_key, window)) = group.window {
-                let oldest = (unit_start + panel * LANES + 1) as i32 - window as i32;
-                softmax::hide_past(self.simd, oldest, first_key as i32, scores);
-            }
-            let p = &mut scratch.p[panel * BLOCK_N * LANES..][..BLOCK_N * LANES];
-            softmax::absorb(self.simd, scores, rows, o, bytemuck::cast_slice_mut(p));
         }
-        multiply(self.simd, values, &scratch.p, panels, o, dim * LANES, true);
+        for (panel, (rows, o)) in rows.iter_mut().zip(o.chunks_exact_mut(dim * LANES)).enumerate() {
+            let scores = &mut scores[panel * OF_PANEL..][..OF_PANEL];
+            self.hide(group, panel, scores);
+            let p = &mut p[panel * BLOCK_N / 2..][..BLOCK_N / 2];
+            match rounded {
+                Some(_) => softmax::absorb_in_integers(self.simd, scores, rows, o, p, &mut steps[panel]),
+                None => softmax::absorb(self.simd, scores, rows, o, p.as_flattened_mut()),
+            }
+        }
+        match rounded {
+            Some(group) => group.add_values(self.simd, &p[..panels * BLOCK_N / 2], &steps[..panels], o),
+            None => {
+                let values = Rows::row_major(group.values, dim, BLOCK_N, BLOCK_N);
+                multiply(self.simd, values, bytemuck::cast_slice(&p[..]), panels, o, dim * LANES, true);
+            }
+        }
+    }
+
+    /// Adds to the scores of a panel what hides or weighs keys of the group.
+    fn hide(&self, group: &Group, panel: usize, scores: &mut [f32]) {
+        let first_row = self.rows.positions(self.unit).start + panel * LANES;
+        if let Some(bias) = group.bias {
+            softmax::add_bias(self.simd, bias, scores);
+        }
+        if let Some(first_key) = group.diagonal {
+            softmax::hide_future(self.simd, first_row as i32, first_key as i32, scores);
+        }
+        if let Some((first_key, window)) = group.window {
+            let oldest = (first_row + 1) as i32 - window as i32;
+            softmax::hide_past(self.simd, oldest, first_key as i32, scores);
+        }
     }
 }
 

@@ -34,7 +34,7 @@ impl Products {
 
 /// Whether integers of two bytes are faster than bf16. Measured once: what processors do in a cycle is not told by what they have.
 fn integers_are_faster(simd: Simd) -> bool {
-    static FASTER: [OnceLock<bool>; 4] = [const { OnceLock::new() }; 4];
+    static FASTER: [OnceLock<bool>; 5] = [const { OnceLock::new() }; 5];
     *FASTER[simd as usize].get_or_init(|| {
         let (in_bf16, in_integers) = race(simd);
         in_bf16.as_secs_f64() >= CLEARLY * in_integers.as_secs_f64()
