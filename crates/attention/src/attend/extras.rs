@@ -1,10 +1,9 @@
 //! Columns and centres of a head, gathered into groups of 64 that look like blocks.
 
-use super::Group;
 use super::integers::{self, IntegerGroup};
+use super::unit::Group;
 use crate::kv::KvView;
 use crate::plan::SparsePlan;
-use crate::simd::Simd;
 use crate::{Aligned, BLOCK_N};
 use half::bf16;
 use std::sync::OnceLock;
@@ -27,8 +26,8 @@ pub(super) struct Extras {
 }
 
 impl Extras {
-    /// `None` when the plan has neither columns nor centres.
-    pub(super) fn gather(simd: Simd, kv: &KvView, kv_head: usize, plan: &SparsePlan) -> Option<Self> {
+    /// Rounded where `integers` are multiplied. `None` when the plan has neither columns nor centres.
+    pub(super) fn gather(integers: bool, kv: &KvView, kv_head: usize, plan: &SparsePlan) -> Option<Self> {
         let columns = plan.columns();
         // A block that is not full is always on the diagonal, so it never needs a centre.
         let num_centres = if plan.centres() { kv.kv_len() / BLOCK_N } else { 0 };
@@ -42,7 +41,7 @@ impl Extras {
             dim,
             keys: Aligned::zeroed(num_groups * BLOCK_N * dim),
             values: Aligned::zeroed(num_groups * BLOCK_N * dim),
-            rounded: integers::rooms(simd, num_groups),
+            rounded: integers::rooms(integers, num_groups),
             first_column: Vec::with_capacity(kv.num_blocks() + 1),
             centres: plan.centres().then_some(centres_at),
             num_groups,

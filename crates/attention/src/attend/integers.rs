@@ -1,6 +1,6 @@
 //! What units multiply where products are of 15-bit integers.
 
-use super::Group;
+use super::unit::Group;
 use crate::simd::integers::{IntegerRows, PanelsOfIntegers, multiply, round_panels};
 use crate::simd::{LANES, Simd};
 use crate::{Aligned, BLOCK_N};
@@ -13,9 +13,14 @@ pub(super) struct IntegerGroup {
     values: IntegerRows,
 }
 
-/// Rooms for so many groups; none where `simd` multiplies bf16.
-pub(super) fn rooms(simd: Simd, groups: usize) -> Vec<OnceLock<IntegerGroup>> {
-    let groups = if simd.attends_in_integers() { groups } else { 0 };
+/// Whether that many queries multiply integers. Those of one panel, as in decoding, take about as long as rounding what they read.
+pub(super) fn pay(simd: Simd, queries: usize) -> bool {
+    simd.attends_in_integers() && queries > LANES
+}
+
+/// Rooms for so many groups; none where integers do not pay.
+pub(super) fn rooms(pay: bool, groups: usize) -> Vec<OnceLock<IntegerGroup>> {
+    let groups = if pay { groups } else { 0 };
     (0..groups).map(|_| OnceLock::new()).collect()
 }
 

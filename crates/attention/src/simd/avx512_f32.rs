@@ -104,3 +104,33 @@ unsafe fn block<const P: usize>(
         }
     }
 }
+
+/// All rows of a tile take a step together, so that packed weights stream from memory in the order they lie. Even and odd features are
+/// summed apart: both operands hold them in the same halves of words.
+///
+/// # Safety
+/// AVX-512 F must be present; `x` holds `a.k` elements, `out` `a.rows`.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn multiply_vector(a: Rows, x: &[bf16], out: &mut [f32]) {
+    let high = _mm512_set1_epi32(0xffff_0000u32 as i32);
+    for (tile, out) in out[..a.rows].chunks_exact_mut(ROW_TILE).enumerate() {
+        let mut sums = [_mm512_setzero_ps(); ROW_TILE];
+        for step in 0..a.k / K_STEP {
+            // SAFETY: `Rows::new` bounds every row of the step, the caller's assertion the step of `x`.
+            unsafe {
+                let w = a.data.as_ptr().add(tile * a.tile_stride + step * a.step_stride);
+                let x = _mm512_loadu_si512(x.as_ptr().add(step * K_STEP) as *const __m512i);
+                let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(x));
+                let odd = _mm512_castsi512_ps(_mm512_and_si512(x, high));
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    let w = _mm512_loadu_si512(w.add(row * a.row_stride) as *const __m512i);
+                    *sum = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(w)), even, *sum);
+                    *sum = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_and_si512(w, high)), odd, *sum);
+                }
+            }
+        }
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = _mm512_reduce_add_ps(sum);
+        }
+    }
+}

@@ -177,6 +177,9 @@ pub fn multiply_vector(simd: Simd, a: Rows, x: &[bf16], out: &mut [f32]) {
         // SAFETY: as in `multiply`.
         #[cfg(target_arch = "x86_64")]
         Simd::Avx512Bf16 | Simd::Amx => unsafe { avx512::multiply_vector(a, x, out) },
+        // SAFETY: as in `multiply`.
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx512Vnni => unsafe { avx512_f32::multiply_vector(a, x, out) },
         _ => {
             let x: Vec<f32> = x[..a.k].iter().map(|x| x.to_f32()).collect();
             dot_rows(simd, a, &x, out)

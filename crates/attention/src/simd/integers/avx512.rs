@@ -4,37 +4,56 @@ use super::{IntegerRows, PanelsOfIntegers};
 use crate::simd::LANES;
 use std::arch::x86_64::*;
 
-/// Rows of a register block: 8 rows x 2 panels are sixteen accumulators, enough to cover the latency.
-const MR: usize = 8;
-
 /// # Safety
 /// AVX-512 F and VNNI must be present; the caller's assertions bound every address.
 #[target_feature(enable = "avx512f,avx512vnni")]
 pub(super) unsafe fn multiply(a: &IntegerRows, b: PanelsOfIntegers, c: &mut [f32], c_stride: usize, accumulate: bool) {
+    // Sixteen accumulators cover the latency; four panels share what is loaded best.
+    let fours = b.steps.len() / 4 * 4;
+    let twos = b.steps.len() / 2 * 2;
+    for panel in (0..fours).step_by(4) {
+        // SAFETY: there are four panels from here on.
+        unsafe { panels::<4, 4>(a, b, panel, c, c_stride, accumulate) }
+    }
+    for panel in (fours..twos).step_by(2) {
+        // SAFETY: there are two panels from here on.
+        unsafe { panels::<8, 2>(a, b, panel, c, c_stride, accumulate) }
+    }
+    if twos < b.steps.len() {
+        // SAFETY: there is one panel left.
+        unsafe { panels::<8, 1>(a, b, twos, c, c_stride, accumulate) }
+    }
+}
+
+/// All rows, `MR` at a time, times `P` panels from `panel` on.
+///
+/// # Safety
+/// As [`multiply`]; there are so many panels, and `MR` divides 16.
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn panels<const MR: usize, const P: usize>(
+    a: &IntegerRows,
+    b: PanelsOfIntegers,
+    panel: usize,
+    c: &mut [f32],
+    c_stride: usize,
+    accumulate: bool,
+) {
     let pairs = a.k / 2;
+    let numbers = b.numbers[panel * pairs..][..P * pairs].as_ptr();
+    let b_steps: [&[f32; LANES]; P] = std::array::from_fn(|p| &b.steps[panel + p]);
     for (block, a_steps) in a.steps.chunks_exact(MR).enumerate() {
         let rows = a.numbers[block * MR * a.k..][..MR * a.k].as_ptr();
-        for (at, b_steps) in b.steps.chunks(2).enumerate() {
-            let panels = b.numbers[2 * at * pairs..].as_ptr();
-            let c = c[2 * at * c_stride + block * MR * LANES..].as_mut_ptr();
-            // SAFETY: `rows` are eight of `k` numbers, behind `panels` lie as many panels as there are steps, and the caller's
-            // assertions hold a panel of `c` for each.
-            unsafe {
-                match b_steps {
-                    [one, two] => run::<2>(rows, pairs, a_steps, panels, [one, two], c, c_stride, accumulate),
-                    [one] => run::<1>(rows, pairs, a_steps, panels, [one], c, c_stride, accumulate),
-                    _ => unreachable!("chunks of two"),
-                }
-            }
-        }
+        let c = c[panel * c_stride + block * MR * LANES..].as_mut_ptr();
+        // SAFETY: `rows` are `MR` of `k` numbers, `numbers` `P` panels, and the caller's assertions hold a panel of `c` for each.
+        unsafe { run::<MR, P>(rows, pairs, a_steps, numbers, b_steps, c, c_stride, accumulate) }
     }
 }
 
 /// # Safety
-/// `rows` are eight of `pairs` pairs, behind `panels` lie `P` of as many, behind `c` eight rows of `P` panels, `c_stride` apart.
+/// `rows` are `MR` of `pairs` pairs, behind `panels` lie `P` of as many, behind `c` `MR` rows of `P` panels, `c_stride` apart.
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[allow(clippy::too_many_arguments)]
-unsafe fn run<const P: usize>(
+unsafe fn run<const MR: usize, const P: usize>(
     rows: *const i16,
     pairs: usize,
     a_steps: &[f32],
