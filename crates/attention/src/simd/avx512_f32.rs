@@ -82,17 +82,21 @@ unsafe fn block<const P: usize>(
         }
         let high = _mm512_set1_epi32(0xffff_0000u32 as i32);
         for k in (0..depth).step_by(2) {
-            let mut x = [[_mm512_setzero_ps(); 2]; P];
-            for (p, x) in x.iter_mut().enumerate() {
-                let pairs = _mm512_loadu_si512(b.add(p * b_stride + k * LANES) as *const __m512i);
-                x[0] = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
-                x[1] = _mm512_castsi512_ps(_mm512_and_si512(pairs, high));
+            let mut pairs = [_mm512_setzero_si512(); P];
+            for (p, pairs) in pairs.iter_mut().enumerate() {
+                *pairs = _mm512_loadu_si512(b.add(p * b_stride + k * LANES) as *const __m512i);
+            }
+            let mut even = [_mm512_setzero_ps(); P];
+            let mut odd = even;
+            for ((even, odd), &pairs) in even.iter_mut().zip(&mut odd).zip(&pairs) {
+                *even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
+                *odd = _mm512_castsi512_ps(_mm512_and_si512(pairs, high));
             }
             for (r, sum) in sum.iter_mut().enumerate() {
-                for of_pair in 0..2 {
+                for (of_pair, x) in [even, odd].iter().enumerate() {
                     let w = _mm512_set1_ps(*rows.0.as_ptr().add(r * DEPTH + k + of_pair));
                     for p in 0..P {
-                        sum[p] = _mm512_fmadd_ps(w, x[p][of_pair], sum[p]);
+                        sum[p] = _mm512_fmadd_ps(w, x[p], sum[p]);
                     }
                 }
             }

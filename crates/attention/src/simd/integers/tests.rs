@@ -65,7 +65,7 @@ proptest! {
 fn the_largest_sums_do_not_wrap_around() {
     for simd in Simd::available().into_iter().filter(|simd| *simd == Simd::Avx512Vnni) {
         for filled in [1, 64] {
-            let mut row = vec![bf16::ZERO; 64];
+            let mut row = [bf16::ZERO; 64];
             row[..filled].fill(bf16::from_f32(-3.0));
             let a = IntegerRows::round(simd, &row.repeat(16), 64);
             let whole = vec![[0x2000_2000u32; LANES]; 32];
