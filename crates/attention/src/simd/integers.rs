@@ -121,8 +121,7 @@ pub(crate) fn pair_of(low: f32, high: f32) -> u32 {
 /// `c[p][r][lane] (+)= sum over k of a[r][k] * b[p][k][lane]`, as [`multiply`](super::multiply).
 ///
 /// # Panics
-/// When the operands are not of as many features, `c` is too short, panels of `c` overlap, or `simd` is not
-/// [`Simd::Avx512Vnni`] on a processor that has it.
+/// When the operands are not of as many features, `c` is too short, panels of `c` overlap, or the processor does not have `simd`.
 pub(crate) fn multiply(
     simd: Simd,
     a: &IntegerRows,
@@ -140,7 +139,24 @@ pub(crate) fn multiply(
         // SAFETY: `assert_available` found the set on this machine; the assertions above bound every address.
         #[cfg(target_arch = "x86_64")]
         Simd::Avx512Vnni => unsafe { avx512::multiply(a, b, c, c_stride, accumulate) },
-        _ => panic!("{} has no products of 15-bit integers", simd.name()),
+        _ => portable(a, b, c, c_stride, accumulate),
+    }
+}
+
+/// What the others are compared with; no set that is taken for attention ends here.
+fn portable(a: &IntegerRows, b: PanelsOfIntegers, c: &mut [f32], c_stride: usize, accumulate: bool) {
+    let panels = b.numbers.chunks_exact(a.k / 2).zip(b.steps).zip(c.chunks_mut(c_stride));
+    for ((numbers, b_steps), c) in panels {
+        let rows = a.numbers.chunks_exact(a.k).zip(&a.steps).zip(c.as_chunks_mut::<LANES>().0);
+        for ((row, a_step), c) in rows {
+            for (lane, c) in c.iter_mut().enumerate() {
+                let pair = |(w, x): (&[i16], &[u32; LANES])| {
+                    i32::from(w[0]) * i32::from(x[lane] as i16) + i32::from(w[1]) * i32::from((x[lane] >> 16) as i16)
+                };
+                let sum: i32 = row.chunks_exact(2).zip(numbers).map(pair).sum();
+                *c = sum as f32 * (a_step * b_steps[lane]) + if accumulate { *c } else { 0.0 };
+            }
+        }
     }
 }
 
