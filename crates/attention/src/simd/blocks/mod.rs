@@ -149,7 +149,7 @@ impl Blocks {
             Simd::Avx2 => unsafe { avx2::multiply::<F>(scales, codes, x, out) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx512Bf16 | Simd::Amx => unsafe { avx512::multiply::<F>(scales, codes, x, out) },
+            Simd::Avx512Vnni | Simd::Avx512Bf16 | Simd::Amx => unsafe { avx512::multiply::<F>(scales, codes, x, out) },
             #[cfg(not(target_arch = "x86_64"))]
             _ => portable::multiply::<F>(scales, codes, x, out),
         })
