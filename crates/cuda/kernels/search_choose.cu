@@ -9,17 +9,13 @@ namespace {
 constexpr int threads = 32 * num_families * most_counts;
 
 // Sums over levels up to the lane's own.
-__device__ double running_sum(double x) {
+__device__ unsigned running_sum(unsigned x) {
     int lane = threadIdx.x % 32;
+#pragma unroll
     for (int lanes = 1; lanes < 32; lanes *= 2) {
-        double lower = __shfl_up_sync(~0u, x, lanes);
+        unsigned lower = __shfl_up_sync(~0u, x, lanes);
         if (lane >= lanes) x += lower;
     }
-    return x;
-}
-
-__device__ double sum_of_lanes(double x) {
-    for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(~0u, x, lanes);
     return x;
 }
 
@@ -35,22 +31,27 @@ __device__ double cost_of(const Search &s, const Costs &costs, double steps, int
 __device__ Candidate best(const Search &s, int head, int family, int n, const unsigned *steps) {
     int lane = threadIdx.x % 32, columns = s.counts[n];
     bool is_level = lane < num_levels;
-    double one = s.fixed_one();
     bool by_pairs = s.goal == goal_density;
     const Costs prices = by_pairs ? Costs{1.0, 0.0, 0.0, 0.0} : s.costs;
     double budget = s.share * (by_pairs ? s.dense_pairs_cost : s.dense_cost);
-    const unsigned *sums = s.sums + (size_t(head) * num_families + family) * num_kinds * num_levels;
-    unsigned of_all_columns = 0; // fixed point, like all sums
-    for (int kind = of_columns; kind < of_columns + n; ++kind)
-        if (is_level) of_all_columns += sums[kind * num_levels + lane];
-    double shares = is_level ? double(sums[of_blocks * num_levels + lane]) : 0.0;
-    double kept_steps = running_sum(is_level ? double(steps[lane]) : 0.0);
-    double base = s.always[head] + sum_of_lanes(double(of_all_columns));
-    double recall = (base + running_sum(shares - of_all_columns)) / (one * s.num_probes);
+    double kept_steps = running_sum(is_level ? steps[lane] : 0);
+    // In fixed point. Columns of a level may be rounded to more than its blocks: sums wrap, and come back.
+    unsigned kept = 0, least = ~0u;
+    for (int part = 0; part < s.num_parts(); ++part) {
+        const unsigned *sums = s.sums_of(head, part, family);
+        unsigned of_all_columns = 0;
+        for (int kind = of_columns; kind < of_columns + n; ++kind)
+            if (is_level) of_all_columns += sums[kind * num_levels + lane];
+        unsigned outside = is_level ? sums[of_blocks * num_levels + lane] - of_all_columns : 0;
+        unsigned of_part = s.always[head * s.num_parts() + part] + __reduce_add_sync(~0u, of_all_columns) + running_sum(outside);
+        kept += of_part;
+        least = min(least, of_part);
+    }
+    double one = s.fixed_one(), recall = kept / (one * s.num_probes);
     double cost = cost_of(s, s.costs, kept_steps, columns);
     int level = -1;
     if (s.goal == goal_recall) {
-        unsigned good = __ballot_sync(~0u, is_level && recall >= s.share);
+        unsigned good = __ballot_sync(~0u, is_level && recall >= s.share && least >= s.share_of_part * one * judges_of_part);
         level = good ? __ffs(good) - 1 : -1;
     } else {
         unsigned good = __ballot_sync(~0u, is_level && cost_of(s, prices, kept_steps, columns) <= budget);

@@ -3,16 +3,14 @@
 #include "search/level_sums.cuh"
 #include "search/rows_times_keys.cuh"
 
-constexpr int block_judges = 4; // blocks of threads that share the rows of one that multiplies
-
-// What the rows give blocks. Each warp takes some rows, each lane some blocks.
-template <typename Product> __device__ void judge_blocks(const Search &s, int head, int first_probe, int rows) {
+// What the rows of a part give blocks. Each warp takes some rows, each lane some blocks.
+template <typename Product> __device__ void judge_blocks(const Search &s, int head, int part) {
     int lane = threadIdx.x % 32;
     LevelSums sums(s, head);
     unsigned always = 0;
-    for (int i = threadIdx.x / 32; i < rows; i += Product::warps) {
-        int probe = first_probe + i;
-        if (probe >= s.num_probes) break;
+    if (part >= s.num_parts()) return;
+    for (int i = threadIdx.x / 32; i < judges_of_part; i += Product::warps) {
+        int probe = s.probe_by_position(part * judges_of_part + i);
         int tile = s.probes[probe] / s.block_m;
         if (s.sees_all(tile)) {
             if (lane == 0) always += unsigned(s.fixed_one());
@@ -37,17 +35,18 @@ template <typename Product> __device__ void judge_blocks(const Search &s, int he
         for (int block = full + lane; block < causal; block += 32) always += sums.fixed(shares[block]);
     }
     always = __reduce_add_sync(~0u, always);
-    if (lane == 0 && always) atomicAdd(&s.always[head], always);
-    sums.flush(of_blocks);
+    if (lane == 0 && always) atomicAdd(&s.always[head * s.num_parts() + part], always);
+    sums.flush(of_blocks, part);
 }
 
-// What the rows give 64 ranked columns, which are all in the same number of columns.
-template <typename Product> __device__ void judge_columns(const Search &s, int head, int first_probe, int first) {
+// What the rows give 64 ranked columns, which are all in the same number of columns. Each warp takes the rows of a part.
+template <typename Product> __device__ void judge_columns(const Search &s, int head, int first_part, int first) {
     constexpr int M_TILES = Product::m_tiles, n_tiles = Product::n_tiles;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, kv_head = s.kv_head(head);
     if (first >= s.columns_found[head]) return;
-    int warp_probe = first_probe + warp * Product::warp_rows;
-    auto probe_row = [&](int row) { return warp_probe + row < s.num_probes ? s.probes[warp_probe + row] : -1; };
+    int part = first_part + warp;
+    auto probe = [&](int row) { return s.probe_by_position(part * judges_of_part + row); };
+    auto probe_row = [&](int row) { return part < s.num_parts() ? s.probes[probe(row)] : -1; };
     __shared__ int columns[block_keys];
     if (threadIdx.x < block_keys) {
         bool there = first + threadIdx.x < s.columns_found[head];
@@ -76,7 +75,7 @@ template <typename Product> __device__ void judge_columns(const Search &s, int h
             int at = 16 * m + lane / 4 + 8 * r, row = probe_row(at);
             if (row < 0 || s.sees_all(row / s.block_m)) continue;
             int tile = row / s.block_m, full = s.full_blocks(tile);
-            float lse = s.probe_lse[head * s.num_probes + warp_probe + at];
+            float lse = s.probe_lse[head * s.num_probes + probe(at)];
             // Levels of all columns first, so that reads are under way together.
             LevelSums::Levels levels[2 * n_tiles];
             float shares[2 * n_tiles];
@@ -92,17 +91,18 @@ template <typename Product> __device__ void judge_columns(const Search &s, int h
         }
     int count = 1;
     while (count < s.num_counts - 1 && first >= s.counts[count]) ++count;
-    sums.flush(of_columns + count - 1);
+    if (part < s.num_parts()) sums.flush(of_columns + count - 1, part);
 }
 
-// Blocks of threads about the same rows: those that judge blocks, then one for each 64 columns that may be ranked.
+// Blocks of threads about the same rows: one that judges blocks for each part of them, then one for each 64 columns that may be
+// ranked.
 template <typename Product> __device__ void search_judge(const Search &s) {
-    int head = blockIdx.z, first_probe = blockIdx.y * Product::block_rows, part = blockIdx.x;
-    if (part < block_judges) {
-        constexpr int rows = Product::block_rows / block_judges;
-        judge_blocks<Product>(s, head, first_probe + part * rows, rows);
+    static_assert(Product::warp_rows == judges_of_part);
+    int head = blockIdx.z, first_part = blockIdx.y * Product::warps, work = blockIdx.x;
+    if (work < Product::warps) {
+        judge_blocks<Product>(s, head, first_part + work);
     } else {
-        judge_columns<Product>(s, head, first_probe, (part - block_judges) * block_keys);
+        judge_columns<Product>(s, head, first_part, (work - Product::warps) * block_keys);
     }
 }
 

@@ -8,7 +8,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::cut::{Cut, Cuts};
-use super::probe::{Panel, Probes};
+use super::probe::{JUDGES_OF_PART, Panel, Probes};
 use super::{CostModel, PatternFamily, Search, Target};
 use crate::BLOCK_N;
 use crate::pattern::BlockLevels;
@@ -76,7 +76,7 @@ impl<'a> Candidates<'a> {
             .collect();
         let columns = best_columns(simd, tiles, probes.proposing, &search.column_counts);
         let counts: Vec<usize> = search.column_counts.iter().copied().filter(|n| *n <= columns.len()).collect();
-        let judges = Judges::new(tiles, last_rows, probes.judging, &columns, &counts);
+        let judges = Judges::new(tiles, last_rows, probes, &columns, &counts);
         let sparse_tiles = (0..tiles.num_tiles()).filter(|&tile| !tiles.has_last_rows(tile, last_rows)).count();
         let centres = if search.centres { tiles.num_blocks() } else { 0 };
         let pairs = CostModel::pairs();
@@ -97,13 +97,15 @@ impl<'a> Candidates<'a> {
             let by_level = measured.by_level(|bin| levels.level_of_bin(bin));
             let steps = running_sums(&by_level.steps);
             for (n, &count) in counts.iter().enumerate() {
-                let of_family = Cuts { steps: steps.clone(), recall: judges.recall_by_level(&by_level, n) };
+                let of_family = judges.cuts(&by_level, steps.clone(), n);
                 let candidate = |cut: Cut| {
                     let cost = search.cost.sparse(tiles, cut.steps as u64, sparse_tiles, count, centres);
                     Candidate { family, cuts: cuts.len(), cut, columns: count, cost }
                 };
                 match search.target {
-                    Target::Recall(target) => found.extend(of_family.of_recall(target as f64).map(candidate)),
+                    Target::Recall(share) => {
+                        found.extend(of_family.of_recall(share as f64, Search::share_of_part(share)).map(candidate))
+                    }
                     Target::Density(_) | Target::Cost(_) => {
                         let left = budget - prices.sparse(tiles, 0, sparse_tiles, count, centres);
                         match of_family.of_steps(left, search.whole_levels) {
@@ -202,30 +204,41 @@ fn ceil_log2(n: usize) -> u8 {
     n.next_power_of_two().trailing_zeros() as u8
 }
 
-/// Sums over all tiles or judging probes, by bin or by level.
+/// Sums by bin or by level.
 struct Sums {
-    /// Block steps.
+    /// Block steps of all tiles.
     steps: Vec<f64>,
-    /// Attention of blocks.
-    shares: Vec<f64>,
-    /// Attention of the columns in the blocks, for each number of columns.
-    of_columns: Vec<Vec<f64>>,
+    /// What the judges of each part of the chunk attend to.
+    parts: Vec<Attended>,
+}
+
+/// Attention of some judges, by bin or by level.
+#[derive(Clone)]
+struct Attended {
+    /// To blocks.
+    blocks: Vec<f64>,
+    /// To the columns in the blocks, for each number of columns.
+    columns: Vec<Vec<f64>>,
 }
 
 impl Sums {
-    fn zeroed(len: usize, counts: usize) -> Self {
-        Self { steps: vec![0.0; len], shares: vec![0.0; len], of_columns: vec![vec![0.0; len]; counts] }
+    fn zeroed(len: usize, counts: usize, parts: usize) -> Self {
+        let attended = Attended { blocks: vec![0.0; len], columns: vec![vec![0.0; len]; counts] };
+        Self { steps: vec![0.0; len], parts: vec![attended; parts] }
     }
 
     fn by_level(&self, level_of_bin: impl Fn(usize) -> usize) -> Sums {
-        let mut levels = Self::zeroed(NUM_LEVELS, self.of_columns.len());
-        for bin in 0..self.steps.len() {
-            let level = level_of_bin(bin);
-            levels.steps[level] += self.steps[bin];
-            levels.shares[level] += self.shares[bin];
-            levels.of_columns.iter_mut().zip(&self.of_columns).for_each(|(levels, bins)| levels[level] += bins[bin]);
-        }
-        levels
+        let levels: Vec<usize> = (0..self.steps.len()).map(level_of_bin).collect();
+        let add_up = |bins: &[f64]| {
+            let mut sums = vec![0.0; NUM_LEVELS];
+            bins.iter().zip(&levels).for_each(|(value, level)| sums[*level] += value);
+            sums
+        };
+        let of_part = |part: &Attended| Attended {
+            blocks: add_up(&part.blocks),
+            columns: part.columns.iter().map(|bins| add_up(bins)).collect(),
+        };
+        Sums { steps: add_up(&self.steps), parts: self.parts.iter().map(of_part).collect() }
     }
 }
 
@@ -241,21 +254,22 @@ fn running_sums(values: &[f64]) -> Vec<f64> {
 struct Judges<'a> {
     tiles: Tiles,
     last_rows: usize,
-    panels: &'a [Panel<'a>],
+    probes: &'a Probes<'a>,
     /// For each number of columns and each panel, the attention of the columns in each block.
     column_shares: Vec<Vec<Vec<[f32; LANES]>>>,
-    /// Attention that every plan keeps: blocks on the diagonal, and all of the last rows'.
-    always: f64,
+    /// Attention of each part that every plan keeps: blocks on the diagonal, and all of the last rows'.
+    always: Vec<f64>,
 }
 
 impl<'a> Judges<'a> {
-    fn new(tiles: Tiles, last_rows: usize, panels: &'a [Panel<'a>], columns: &[u32], counts: &[usize]) -> Self {
+    fn new(tiles: Tiles, last_rows: usize, probes: &'a Probes<'a>, columns: &[u32], counts: &[usize]) -> Self {
+        let panels = probes.judging;
         let column_shares = counts.iter().map(|&count| column_shares(tiles, panels, &columns[..count])).collect();
-        let mut judges = Self { tiles, last_rows, panels, column_shares, always: 0.0 };
-        for panel in panels {
+        let mut always = vec![0.0; probes.num_parts()];
+        for (n, panel) in panels.iter().enumerate() {
             for lane in 0..LANES {
                 let tile = panel.tile(lane);
-                judges.always += match tiles.has_last_rows(tile, last_rows) {
+                always[probes.part(n, lane)] += match tiles.has_last_rows(tile, last_rows) {
                     true => 1.0,
                     false => {
                         let diagonal = tiles.full_blocks(tile)..tiles.causal_blocks(tile);
@@ -264,12 +278,12 @@ impl<'a> Judges<'a> {
                 };
             }
         }
-        judges
+        Self { tiles, last_rows, probes, column_shares, always }
     }
 
     fn measure(&self, bins: &Bins) -> Sums {
         let tiles = self.tiles;
-        let mut sums = Sums::zeroed(bins.number(tiles), self.column_shares.len());
+        let mut sums = Sums::zeroed(bins.number(tiles), self.column_shares.len(), self.always.len());
         let mut of_tile = vec![0; tiles.num_blocks()];
         for tile in 0..tiles.num_tiles() {
             let (full, causal) = (tiles.full_blocks(tile), tiles.causal_blocks(tile));
@@ -280,18 +294,19 @@ impl<'a> Judges<'a> {
                 bins.of_tile(tiles, tile, &mut of_tile).iter().for_each(|bin| sums.steps[*bin as usize] += 1.0);
             }
         }
-        for (n, panel) in self.panels.iter().enumerate() {
+        for (n, panel) in self.probes.judging.iter().enumerate() {
             for lane in 0..LANES {
                 let tile = panel.tile(lane);
                 if tiles.has_last_rows(tile, self.last_rows) {
                     continue;
                 }
+                let part = &mut sums.parts[self.probes.part(n, lane)];
                 let of_tile = bins.of_tile(tiles, tile, &mut of_tile);
                 let add = |sums: &mut [f64], shares: &[[f32; LANES]]| {
                     of_tile.iter().zip(shares).for_each(|(bin, shares)| sums[*bin as usize] += shares[lane] as f64);
                 };
-                add(&mut sums.shares, &panel.block_shares);
-                for (sums, shares) in sums.of_columns.iter_mut().zip(&self.column_shares) {
+                add(&mut part.blocks, &panel.block_shares);
+                for (sums, shares) in part.columns.iter_mut().zip(&self.column_shares) {
                     if !shares.is_empty() {
                         add(sums, &shares[n]);
                     }
@@ -301,13 +316,20 @@ impl<'a> Judges<'a> {
         sums
     }
 
-    /// Mean attention kept when levels `0 ..= n` and the columns are kept, for each `n`.
-    fn recall_by_level(&self, sums: &Sums, count: usize) -> Vec<f64> {
-        let of_columns = &sums.of_columns[count];
-        let outside: Vec<f64> = sums.shares.iter().zip(of_columns).map(|(share, columns)| share - columns).collect();
-        let base = self.always + of_columns.iter().sum::<f64>();
-        let probes = (self.panels.len() * LANES) as f64;
-        running_sums(&outside).into_iter().map(|kept| (base + kept) / probes).collect()
+    /// What is kept when levels `0 ..= n` and a number of columns are kept, for each `n`.
+    fn cuts(&self, sums: &Sums, steps: Vec<f64>, count: usize) -> Cuts {
+        let mut cuts = Cuts { recall: vec![0.0; NUM_LEVELS], least: vec![f64::INFINITY; NUM_LEVELS], steps };
+        for (part, always) in sums.parts.iter().zip(&self.always) {
+            let columns = &part.columns[count];
+            let outside: Vec<f64> = part.blocks.iter().zip(columns).map(|(blocks, columns)| blocks - columns).collect();
+            let base = always + columns.iter().sum::<f64>();
+            for (level, kept) in running_sums(&outside).into_iter().enumerate() {
+                let kept = (base + kept) / JUDGES_OF_PART as f64;
+                cuts.recall[level] += kept / sums.parts.len() as f64;
+                cuts.least[level] = cuts.least[level].min(kept);
+            }
+        }
+        cuts
     }
 }
 

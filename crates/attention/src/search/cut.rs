@@ -38,6 +38,8 @@ pub(super) struct Cuts {
     pub steps: Vec<f64>,
     /// Attention kept up to each level.
     pub recall: Vec<f64>,
+    /// The same of the part of the chunk that keeps least.
+    pub least: Vec<f64>,
 }
 
 impl Cuts {
@@ -46,9 +48,10 @@ impl Cuts {
         self.whole(0)
     }
 
-    /// The fewest levels that keep a share of the attention.
-    pub(super) fn of_recall(&self, share: f64) -> Option<Cut> {
-        (0..self.steps.len()).find(|&level| self.recall[level] >= share).map(|level| self.whole(level))
+    /// The fewest levels that keep a share of the attention, and of every part's another.
+    pub(super) fn of_recall(&self, share: f64, of_part: f64) -> Option<Cut> {
+        let keeps = |level: &usize| self.recall[*level] >= share && self.least[*level] >= of_part;
+        (0..self.steps.len()).find(keeps).map(|level| self.whole(level))
     }
 
     /// The most blocks, or levels, that take at most `steps`; nothing where the first level takes more.
@@ -73,7 +76,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn cuts() -> Cuts {
-        Cuts { steps: vec![10.0, 10.0, 25.0, 89.0], recall: vec![0.3, 0.3, 0.6, 1.0] }
+        let (recall, least) = (vec![0.3, 0.3, 0.6, 1.0], vec![0.0, 0.0, 0.4, 1.0]);
+        Cuts { steps: vec![10.0, 10.0, 25.0, 89.0], recall, least }
     }
 
     #[test]
@@ -88,8 +92,9 @@ mod tests {
 
     #[test]
     fn a_recall_takes_whole_levels() {
-        assert_eq!(cuts().of_recall(0.5), Some(cuts().whole(2)));
-        assert_eq!(cuts().of_recall(1.1), None);
+        assert_eq!(cuts().of_recall(0.5, 0.4), Some(cuts().whole(2)));
+        assert_eq!(cuts().of_recall(0.5, 0.5), Some(cuts().whole(3)), "a part keeps too little");
+        assert_eq!(cuts().of_recall(1.1, 0.0), None);
     }
 
     proptest! {

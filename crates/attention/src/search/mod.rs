@@ -7,8 +7,8 @@
 //!    slashes, all judge;
 //! 3. *candidates*: up to three families give every (tile, block) a level, and a candidate is a family, a cut through its levels
 //!    and a number of columns;
-//! 4. the candidate cheapest by [`CostModel`] whose recall on the probes meets the target wins; dense if none
-//!    is cheaper than dense.
+//! 4. the candidate cheapest by [`CostModel`] whose recall on the probes meets the target wins, if no part of the chunk loses
+//!    much more ([`Search::share_of_part`]); dense if none is cheaper than dense.
 //!
 //! # Chunks
 //!
@@ -41,13 +41,14 @@ pub use calibrate::calibrate;
 pub use cost::CostModel;
 pub(crate) use fixed::fixed_block_cluster;
 pub use least::Least;
-pub use probe::probe_rows;
+pub use probe::{JUDGES_OF_PART, probe_rows};
 pub use stages::StageTimes;
 
 /// What the search aims at, for every head of every chunk.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
-    /// The cheapest plan that keeps this share of the attention mass, on average over the queries.
+    /// The cheapest plan that keeps this share of the attention mass, on average over the queries, and of every part of them nearly
+    /// as much ([`Search::share_of_part`]).
     Recall(f32),
     /// The plan that keeps most among those that compute at most this share of all pairs; where none does, the sparsest
     /// ([`Search::least`]). Columns and centres count in whole groups of 64, so the density that is counted afterwards is below.
@@ -136,6 +137,13 @@ impl Search {
     /// The budget of a density target in the block steps that plans of these tiles are counted in.
     pub fn density_steps(share: f32, tiles: Tiles) -> f64 {
         least::steps_of_density(share as f64, tiles)
+    }
+
+    /// The share of its attention that every part of a chunk keeps at the least, where all together keep `share`: [`JUDGES_OF_PART`]
+    /// probe rows judge a part. A mean alone lets the queries of a quotation lose what they quote, if the chunk is long.
+    pub fn share_of_part(share: f32) -> f64 {
+        const LOSS: f64 = 1.5;
+        1.0 - LOSS * (1.0 - share as f64)
     }
 
     /// The target.

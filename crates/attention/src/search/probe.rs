@@ -11,6 +11,8 @@ use std::cell::RefCell;
 /// The exact softmax of rows spread over a chunk: one in every stratum of the rows, at a place inside it that looks
 /// random but is the same on every run. Every fourth row *proposes*, and all *judge*.
 ///
+/// Sixteen neighbouring strata are a *part* of the chunk, and judge it.
+///
 /// What a row proposes suits it better than others, so a choice judged by the rows that proposed it is flattered; and the cheapest
 /// of several choices is one that the judges happened to like. Three judges in four have proposed nothing, and four times as many
 /// judges as proposers leave little to chance: `docs/selectors.md` has what plans keep of what was estimated.
@@ -38,6 +40,9 @@ pub(crate) struct Panel<'a> {
 /// Judging panels for each that proposes.
 const JUDGING: usize = 4;
 
+/// Judges of each part of a chunk ([`Search::share_of_part`](super::Search::share_of_part)).
+pub const JUDGES_OF_PART: usize = LANES;
+
 /// Panels of probes in all: four, one of them proposing, for a chunk of up to 8192 rows. So the shortest chunk has 64 judges: of
 /// 32, other ones than those that propose, the heads of a text that keep a hundredth less than their goal are up to 10 in 100.
 /// What a mean of rows is off by depends on their number, not on how many rows it stands for; four times as long a chunk gets
@@ -53,6 +58,17 @@ thread_local! {
 }
 
 impl Probes<'_> {
+    /// Parts of the chunk.
+    pub(super) fn num_parts(&self) -> usize {
+        self.judging.len() * LANES / JUDGES_OF_PART
+    }
+
+    /// Which part a row of a judging panel is in: panels have every fourth stratum.
+    pub(super) fn part(&self, panel: usize, lane: usize) -> usize {
+        let stratum = (panel % self.proposing.len() * LANES + lane) * JUDGING + panel / self.proposing.len();
+        stratum / JUDGES_OF_PART
+    }
+
     /// Measures the probes of a head and hands them to `use_them`.
     pub(super) fn measure<R>(
         simd: Simd,

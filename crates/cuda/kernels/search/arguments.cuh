@@ -1,6 +1,7 @@
 // What the stages of the search are told: one layer of one sequence. Mirrors `src/search/arguments.rs`.
 //
-// *Tiles* are block_m queries, *blocks* 64 keys. Of the probe rows the first quarter *propose*, all *judge*. A *level*
+// *Tiles* are block_m queries, *blocks* 64 keys. Of the probe rows the first quarter *propose*, all *judge*; sixteen that are
+// neighbours by position judge a *part* of the queries. A *level*
 // says how early a family keeps a block: a plan keeps levels up to one. The sink (block 0) and the newest block that a
 // tile sees whole are always kept, the last rows see everything. All of this is `attention::search`'s, stage by stage.
 #pragma once
@@ -11,6 +12,7 @@
 constexpr int num_levels = 29; // as attention::pattern::BlockLevels has them
 constexpr int most_counts = 4; // numbers of columns to choose from, zero included
 constexpr int most_columns = 1024;
+constexpr int judges_of_part = 16;
 
 enum Family { block_cluster, interval_slash, triangular, num_families };
 
@@ -60,8 +62,8 @@ struct Search {
     unsigned *column_mass;     // [q_head][num_blocks * 64], fixed point
     int *ranked_columns;       // [q_head][most_columns]: most attended first
     int *columns_found;        // [q_head]
-    unsigned *sums;            // [q_head][num_families][num_kinds][num_levels]: attention on the probes, fixed point
-    unsigned *always;          // [q_head]: of what every plan keeps, fixed point
+    unsigned *sums;            // [q_head][part][num_families][num_kinds][num_levels]: attention on the probes, fixed point
+    unsigned *always;          // [q_head][part]: of what every plan keeps, fixed point
     Candidate *candidates;     // [q_head][num_families][num_counts]
     Choice *choices;           // [q_head]
     int *columns;              // [q_head][column_room]: of the choice, ascending
@@ -79,6 +81,7 @@ struct Search {
     double dense_cost;
     double margin;
     double share;      // the goal's
+    double share_of_part; // where that is a recall: what every part keeps at the least
     double dense_pairs_cost; // dense, where pairs are all that counts
     double causal_pairs; // of a head
     int goal;
@@ -109,6 +112,12 @@ struct Search {
     __device__ static bool always_kept(int block, int full) { return block == 0 || block == full - 1; }
     __device__ int distance(int tile, int block) const { return tile_start(tile) / block_keys - block; }
     __device__ int proposing() const { return num_probes / 4; }
+    __device__ int num_parts() const { return num_probes / judges_of_part; }
+    // Which probe is the `n`-th by position: every fourth proposes.
+    __device__ int probe_by_position(int n) const { return n % 4 * proposing() + n / 4; }
+    __device__ unsigned *sums_of(int head, int part, int family) const {
+        return sums + ((size_t(head) * num_parts() + part) * num_families + family) * num_kinds * num_levels;
+    }
     // Attention of one row in fixed point: the sum over all probe rows fits 31 bits.
     __device__ float fixed_one() const { return float((1u << 31) / num_probes); }
     // Blocks of one block of threads, of as many as a grid has in its first dimension.
@@ -121,7 +130,7 @@ struct Search {
 };
 
 // As `src/search/arguments.rs` has it.
-static_assert(sizeof(Search) == 456 && offsetof(Search, sm_scale) == 448);
+static_assert(sizeof(Search) == 464 && offsetof(Search, sm_scale) == 456);
 
 // Rank or distance to level: the base-2 logarithm, rounded up.
 __device__ inline int ceil_log2(int n) { return n <= 1 ? 0 : 32 - __clz(n - 1); }

@@ -45,14 +45,15 @@ struct LevelSums {
         for (int family = 0; family < num_families; ++family) sums[family][levels[family]][lane] = so_far[family] + more;
     }
 
-    __device__ void flush(int kind) {
+    // The rows of a warp are all of one part.
+    __device__ void flush(int kind, int part) {
         __syncwarp();
         int lane = threadIdx.x % 32;
         for (int i = lane; i < num_families * num_levels; i += 32) {
             int family = i / num_levels, level = i % num_levels;
             unsigned sum = 0;
             for (int other = 0; other < 32; ++other) sum += sums[family][level][(other + lane) % 32];
-            if (sum) atomicAdd(&s.sums[((size_t(head) * num_families + family) * num_kinds + kind) * num_levels + level], sum);
+            if (sum) atomicAdd(&s.sums_of(head, part, family)[kind * num_levels + level], sum);
         }
     }
 };

@@ -84,6 +84,7 @@ pub(super) struct Arguments {
     pub dense_cost: f64,
     pub margin: f64,
     pub share: f64,
+    pub share_of_part: f64,
     pub dense_pairs_cost: f64,
     pub causal_pairs: f64,
     pub goal: i32,
@@ -107,4 +108,4 @@ pub(super) struct Arguments {
 }
 
 // As `static_assert`ed in the kernels.
-const _: () = assert!(size_of::<Arguments>() == 456 && std::mem::offset_of!(Arguments, sm_scale) == 448);
+const _: () = assert!(size_of::<Arguments>() == 464 && std::mem::offset_of!(Arguments, sm_scale) == 456);

@@ -27,7 +27,7 @@ use crate::device::{Beside, Buffer, Device, Grid, Kernel, ViewMut};
 use crate::kv::KvPages;
 use crate::{Error, image};
 use arguments::{Arguments, MOST_COUNTS};
-use attention::search::{PatternFamily, Search, Target};
+use attention::search::{JUDGES_OF_PART, PatternFamily, Search, Target};
 use attention::shape::{HeadShape, Tiles};
 use half::bf16;
 
@@ -147,10 +147,6 @@ const THREADS: u32 = 32 * WARPS as u32;
 /// The least and most kv blocks that one block of threads of `search_probes` takes, and one of `search_column_mass`.
 const PROBE_SPANS: [usize; 2] = [4, 32];
 const COLUMN_SPANS: [usize; 2] = [4, 16];
-/// Blocks of threads of `search_judge` for the blocks that some rows attend to.
-const BLOCK_JUDGES: usize = 4;
-/// Rows of a warp there.
-const JUDGE_ROWS: usize = 16;
 /// Keys that the kernels of scores and probes have on the way.
 const BUFFERS: usize = 3;
 /// Likewise by products of warpgroups, and warpgroups of a block of threads there.
@@ -234,7 +230,7 @@ impl DeviceSearch {
                 false => of_warps(of_dim!("search_ranks", "search_column_mass", 2), 2),
             },
             rank: device.kernel(image!("search_ranks"), "search_rank", distances_bytes)?,
-            judge: RowsKernel::of_warps(of_dim!("search_judge", "search_judge", 1), suffix, 1, JUDGE_ROWS),
+            judge: RowsKernel::of_warps(of_dim!("search_judge", "search_judge", 1), suffix, 1, JUDGES_OF_PART),
             choose: device.kernel(image!("search_choose"), "search_choose", 0)?,
             lower: device.kernel(image!("search_lower"), "search_lower", 0)?,
             order: device.kernel(image!("search_lower"), "search_order", 0)?,
@@ -368,7 +364,7 @@ impl DeviceSearch {
         unsafe {
             begin(Stage::Judging)?;
             let by_rows = (arguments.num_probes as usize).div_ceil(judge.warps * judge.warp_rows);
-            let grid = judge.grid(BLOCK_JUDGES + most_columns(arguments).div_ceil(64), by_rows, heads as usize);
+            let grid = judge.grid(WARPS + most_columns(arguments).div_ceil(64), by_rows, heads as usize);
             judge.kernel.launch(grid, arguments)?;
             begin(Stage::Choice)?;
             self.choose.launch(wide(heads as usize, CHOOSE_THREADS), arguments)?;
@@ -482,6 +478,7 @@ impl DeviceSearch {
             dense_cost: search.cost.dense(tiles),
             margin: search.cost.margin,
             share: share as f64,
+            share_of_part: Search::share_of_part(share),
             dense_pairs_cost,
             causal_pairs: tiles.range().causal_pairs() as f64,
             totals: self.totals.pointer_shared(),

@@ -9,7 +9,7 @@ use attention::BLOCK_N;
 use attention::pattern::{BlockLevels, HeadPattern};
 use attention::plan::HeadPlan;
 use attention::planner::{HeadChoice, Planned};
-use attention::search::{Search, probe_rows};
+use attention::search::{JUDGES_OF_PART, Search, probe_rows};
 use attention::shape::{HeadShape, Tiles};
 
 /// Buffers of the search for chunks of one length, used again from layer to layer and from chunk to chunk; and the plan
@@ -33,7 +33,7 @@ pub struct SearchRoom {
     distance_levels: Buffer<u8>,
     column_mass: Buffer<u32>,
     ranked_columns: Buffer<i32>,
-    /// Level steps, sums, what is always kept, columns found: zeros when a search begins.
+    /// What [`counters_of_head`] counts: zeros when a search begins.
     counters: Buffer<u32>,
     candidates: Buffer<Candidate>,
     choices: Buffer<Choice>,
@@ -61,7 +61,7 @@ impl SearchRoom {
             distance_levels: device.room(q_heads * (blocks + 1))?,
             column_mass: device.room(q_heads * blocks * BLOCK_N)?,
             ranked_columns: device.room(q_heads * MOST_COLUMNS)?,
-            counters: device.zeros(q_heads * COUNTERS_OF_HEAD)?,
+            counters: device.zeros(q_heads * counters_of_head(num_probes))?,
             candidates: device.room(q_heads * NUM_FAMILIES * MOST_COUNTS)?,
             choices: device.room(q_heads)?,
             columns: device.room(q_heads * MOST_COLUMNS)?,
@@ -77,7 +77,7 @@ impl SearchRoom {
             + (blocks + 1)
             + blocks * BLOCK_N * size_of::<f32>()
             + 2 * MOST_COLUMNS * size_of::<i32>()
-            + COUNTERS_OF_HEAD * size_of::<u32>()
+            + counters_of_head(num_probes) * size_of::<u32>()
             + NUM_FAMILIES * MOST_COUNTS * size_of::<Candidate>()
             + size_of::<Choice>();
         DevicePlan::bytes(heads, tiles, MOST_COLUMNS)
@@ -133,6 +133,7 @@ impl SearchRoom {
         let q_heads = self.heads.num_q_heads();
         let counters = self.counters.pointer_mut();
         let at = |elements: usize| counters.offset(elements * q_heads);
+        let parts = num_parts(self.num_probes);
         let column_room = MOST_COLUMNS;
         Arguments {
             probes: self.probes.pointer(),
@@ -141,8 +142,8 @@ impl SearchRoom {
             levels: self.levels.pointer_mut(),
             level_steps: at(0),
             sums: at(NUM_LEVELS),
-            always: at(NUM_LEVELS + SUMS_OF_HEAD),
-            columns_found: at(NUM_LEVELS + SUMS_OF_HEAD + 1).cast(),
+            always: at(NUM_LEVELS + parts * SUMS_OF_PART),
+            columns_found: at(NUM_LEVELS + parts * (SUMS_OF_PART + 1)).cast(),
             shares: self.shares.pointer_mut(),
             probe_lse: self.probe_lse.pointer_mut(),
             distance_levels: self.distance_levels.pointer_mut(),
@@ -211,8 +212,17 @@ impl SearchRoom {
     }
 }
 
-const SUMS_OF_HEAD: usize = NUM_FAMILIES * NUM_KINDS * NUM_LEVELS;
-const COUNTERS_OF_HEAD: usize = NUM_LEVELS + SUMS_OF_HEAD + 2;
+const SUMS_OF_PART: usize = NUM_FAMILIES * NUM_KINDS * NUM_LEVELS;
+
+/// Parts of a chunk, which are judged each by itself.
+fn num_parts(num_probes: usize) -> usize {
+    num_probes / JUDGES_OF_PART
+}
+
+/// Level steps; sums and what is always kept, of each part; columns found.
+fn counters_of_head(num_probes: usize) -> usize {
+    NUM_LEVELS + num_parts(num_probes) * (SUMS_OF_PART + 1) + 1
+}
 
 fn pattern(family: usize, level: i32, columns: i32, distance_levels: &[u8]) -> HeadPattern {
     let (level, columns) = (level as u8, columns as usize);

@@ -40,9 +40,11 @@ pub struct Point {
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 280.0;
 const LEFT: f64 = 62.0;
-const RIGHT: f64 = 14.0;
+const RIGHT: f64 = 22.0;
 const TOP: f64 = 26.0;
 const BOTTOM: f64 = 44.0;
+/// Of a length below the axis, with a space.
+const LABEL_WIDTH: f64 = 44.0;
 
 /// From values to places along one axis.
 struct Axis {
@@ -130,8 +132,13 @@ impl LinePlot<'_> {
         let mut lengths: Vec<f64> = points().map(|point| point.x).collect();
         lengths.sort_by(f64::total_cmp);
         lengths.dedup();
-        let every = lengths.len().div_ceil(8);
-        for length in lengths.iter().rev().step_by(every) {
+        let mut free = f64::INFINITY;
+        for length in lengths.iter().rev() {
+            // Labels stand in the middle below their ticks, and not in each other.
+            if x.place(*length) > free {
+                continue;
+            }
+            free = x.place(*length) - LABEL_WIDTH;
             let (at, bottom) = (x.place(*length), HEIGHT - BOTTOM);
             add(format_args!(
                 "<path class=\"axis\" d=\"M{at:.1} {bottom}v4\"/><text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",

@@ -169,24 +169,29 @@ fn growth(file: Growth, document: &mut Document) {
         &["tokens", "attention", "ms for 1,000 more tokens (95%)", "over dense's (95%)", "exponent (95%)"],
         &cells,
     );
+    // A GPU tells stages apart where products are timed as well.
+    let staged = file.search.iter().any(|row| row.stages.is_some());
+    let stages: [(&str, fn(&StagesMs) -> f64); 4] = [
+        ("scores", |stages| stages.scores_ms),
+        ("probes", |stages| stages.probes_ms),
+        ("candidates", |stages| stages.candidates_ms),
+        ("lowering", |stages| stages.lowering_ms),
+    ];
+    let stages = if staged { &stages[..] } else { &[] };
     let cells: Vec<Vec<String>> = (file.search.iter())
         .map(|row| {
-            let share = |stage: fn(&StagesMs) -> f64| match row.stages {
-                Some(stages) if stages.total() > 0.0 => format!("{:.0} %", 100.0 * stage(&stages) / stages.total()),
+            let share = |(_, stage): &(&str, fn(&StagesMs) -> f64)| match row.stages {
+                Some(all) if all.total() > 0.0 => format!("{:.0} %", 100.0 * stage(&all) / all.total()),
                 _ => String::new(),
             };
-            vec![
-                row.length.to_string(),
-                seconds(row.search_ms),
-                format!("{:.1} %", 100.0 * row.share_of_prefill),
-                share(|stages| stages.scores_ms),
-                share(|stages| stages.probes_ms),
-                share(|stages| stages.candidates_ms),
-                share(|stages| stages.lowering_ms),
-            ]
+            let whole =
+                [row.length.to_string(), seconds(row.search_ms), format!("{:.1} %", 100.0 * row.share_of_prefill)];
+            whole.into_iter().chain(stages.iter().map(share)).collect()
         })
         .collect();
-    document.table(&["tokens", "search", "of prefill", "scores", "probes", "candidates", "lowering"], &cells);
+    let header: Vec<&str> =
+        ["tokens", "search", "of prefill"].into_iter().chain(stages.iter().map(|(name, _)| *name)).collect();
+    document.table(&header, &cells);
 }
 
 #[derive(Deserialize)]
