@@ -103,7 +103,7 @@ fn a_quotation_keeps_what_it_quotes() {
     let mut planted = Planted::new(LEN);
     let noise = |n: usize| (probe::scatter(n as u64) >> 40) as f32 / (1 << 23) as f32 - 1.0;
     // Of two neighbours opposite ones: scores of blocks see nothing.
-    let name = |row: usize, i: usize| 4.0 * noise(row / 2 * DIM + i) * if row % 2 == 0 { 1.0 } else { -1.0 };
+    let name = |row: usize, i: usize| 4.0 * noise(row / 2 * DIM + i) * if row.is_multiple_of(2) { 1.0 } else { -1.0 };
     let (mut k, v) = (vec![0.0; LEN * DIM], vec![0.5; LEN * DIM]);
     for row in 0..LEN {
         let angle = row as f32 / 150.0;
