@@ -16,6 +16,11 @@ impl Sequence {
         Self { prompt_len, ..Self::default() }
     }
 
+    /// A sequence that starts with a prompt of `prompt_len` tokens, of which full pages are there: they are shared, and not written.
+    pub fn behind(prompt_len: usize, pages: Vec<u32>) -> Self {
+        Self { len: pages.len() * BLOCK_N, table: pages, prompt_len }
+    }
+
     /// Tokens of the prompt.
     pub fn prompt_len(&self) -> usize {
         self.prompt_len
@@ -39,11 +44,6 @@ impl Sequence {
     /// Takes more pages, behind those it has.
     pub(crate) fn own(&mut self, pages: impl IntoIterator<Item = u32>) {
         self.table.extend(pages);
-    }
-
-    /// Its pages, for those who take them back.
-    pub(crate) fn into_table(self) -> Vec<u32> {
-        self.table
     }
 
     /// Forgets all but the first `len` tokens, for a prompt of `prompt_len` that begins with them. Its pages stay its own.

@@ -5,10 +5,11 @@ use crate::config::ModelConfig;
 use crate::decoder::Part;
 use crate::engine::{EngineError, EngineOptions};
 use crate::footprint::MemoryNeed;
-use crate::model::{Model, Run};
+use crate::model::{Model, Pool, Run};
 use crate::ops::{AttentionReport, DeviceTimes, OpsError};
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::request::{Device, Event, Generation};
+use crate::sequence::Sequence;
 use crate::weights::RandomWeights;
 use ::attention::calibration::GpuKernel;
 use ::attention::search::CostModel;
@@ -30,9 +31,17 @@ struct FaultyRun<'m> {
     run: Box<dyn Run + 'm>,
 }
 
+struct FaultyPool<'m> {
+    model: &'m Faulty,
+    pool: Box<dyn Pool<'m> + 'm>,
+}
+
 impl Model for Faulty {
     fn start(&self, prompt_len: usize, tokens: usize) -> Result<Box<dyn Run + '_>, OpsError> {
         Ok(Box::new(FaultyRun { model: self, run: self.model.start(prompt_len, tokens)? }))
+    }
+    fn pool(&self, tokens: usize) -> Result<Box<dyn Pool<'_> + '_>, OpsError> {
+        Ok(Box::new(FaultyPool { model: self, pool: self.model.pool(tokens)? }))
     }
 
     fn config(&self) -> &ModelConfig {
@@ -76,6 +85,31 @@ impl Model for Faulty {
     }
 }
 
+impl<'m> Pool<'m> for FaultyPool<'m> {
+    fn start(&self, prompt_len: usize, tokens: usize, prefix: &[u32]) -> Result<Box<dyn Run + 'm>, OpsError> {
+        Ok(Box::new(FaultyRun { model: self.model, run: self.pool.start(prompt_len, tokens, prefix)? }))
+    }
+
+    fn num_pages(&self) -> usize {
+        self.pool.num_pages()
+    }
+    fn step(&mut self, rows: &mut [(&mut dyn Run, u32)]) -> Result<Vec<Vec<f32>>, OpsError> {
+        self.pool.step(rows)
+    }
+    fn free_pages(&self) -> usize {
+        self.pool.free_pages()
+    }
+    fn share(&self, pages: &[u32]) {
+        self.pool.share(pages);
+    }
+    fn release(&self, pages: &[u32]) {
+        self.pool.release(pages);
+    }
+    fn owners(&self, page: u32) -> u32 {
+        self.pool.owners(page)
+    }
+}
+
 impl Run for FaultyRun<'_> {
     fn forward(&mut self, ids: &[u32], prefill: PrefillAttention, rows: usize) -> Result<AttentionReport, OpsError> {
         if ids.contains(&FATAL) {
@@ -92,8 +126,14 @@ impl Run for FaultyRun<'_> {
         Ok(logits)
     }
 
-    fn tokens_done(&self) -> usize {
-        self.run.tokens_done()
+    fn sequence(&self) -> &Sequence {
+        self.run.sequence()
+    }
+    fn sequence_mut(&mut self) -> &mut Sequence {
+        self.run.sequence_mut()
+    }
+    fn rest(&mut self) {
+        self.run.rest();
     }
     fn chunk_len(&self) -> usize {
         self.run.chunk_len()
