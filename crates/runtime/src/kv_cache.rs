@@ -1,6 +1,7 @@
 //! Keys and values of running sequences, in pages shared by all layers.
 
 use crate::ops::{Ops, OpsError};
+pub use crate::sequence::CacheFull;
 use crate::sequence::Sequence;
 use attention::BLOCK_N;
 use attention::shape::HeadShape;
@@ -16,16 +17,6 @@ pub struct KvCache<O: Ops> {
     free: Vec<u32>,
     /// Of each page.
     owners: Vec<u32>,
-}
-
-/// The cache has no room.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the kv cache has {free} free pages of {BLOCK_N} tokens, {needed} more are needed")]
-pub struct CacheFull {
-    /// Pages free.
-    pub free: usize,
-    /// Pages needed.
-    pub needed: usize,
 }
 
 impl<O: Ops> KvCache<O> {

@@ -2,6 +2,7 @@
 
 mod pages;
 mod running;
+mod shared_cache;
 
 use crate::config::ModelConfig;
 use crate::decoder::{Decoder, Part};

@@ -3,11 +3,10 @@
 use crate::config::{Activation, Experts, ModelConfig, RopePairing};
 use crate::footprint::Footprint;
 use crate::formats::Tensor;
-use crate::kv_cache::CacheFull;
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::precision::{AttentionPrecision, Products, Quantization};
 use crate::receipt::LayerDraws;
-use crate::sequence::Sequence;
+use crate::sequence::{CacheFull, Sequence};
 use attention::calibration::GpuKernel;
 use attention::planner::{HeadChoice, Planned};
 use attention::search::{CostModel, Search, StageTimes};

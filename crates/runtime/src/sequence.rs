@@ -10,6 +10,16 @@ pub struct Sequence {
     prompt_len: usize,
 }
 
+/// The cache has no room.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the kv cache has {free} free pages of {BLOCK_N} tokens, {needed} more are needed")]
+pub struct CacheFull {
+    /// Pages free.
+    pub free: usize,
+    /// Pages needed.
+    pub needed: usize,
+}
+
 impl Sequence {
     /// A sequence that starts with a prompt of `prompt_len` tokens. One RoPE scaling, dynamic NTK, needs to know.
     pub fn of_prompt(prompt_len: usize) -> Self {

@@ -1,14 +1,13 @@
 //! The pool of a model on a device.
 
 use super::running::Running;
+use super::shared_cache::SharedCache;
 use super::{Pool, Run};
 use crate::decoder::{Activations, Decoder};
-use crate::kv_cache::KvCache;
 use crate::ops::{Ops, OpsError};
 use crate::sequence::Sequence;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Pages and the model that fills them.
 pub(super) struct Pages<'m, O: Ops> {
@@ -26,29 +25,9 @@ struct StepRoom<O: Ops> {
     logits: O::LogitsRoom,
 }
 
-/// A cache that runs and their pool share.
-pub(super) struct SharedCache<O: Ops>(Arc<Mutex<KvCache<O>>>);
-
-impl<O: Ops> Clone for SharedCache<O> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<O: Ops> SharedCache<O> {
-    /// For one step. What panicked in the middle of one wrote to no page that others read.
-    pub fn lock(&self) -> MutexGuard<'_, KvCache<O>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl<'m, O: Ops> Pages<'m, O> {
     pub fn new(decoder: &'m Decoder<O>, tokens: usize) -> Result<Self, OpsError> {
-        Ok(Self {
-            decoder,
-            steps: BTreeMap::new(),
-            cache: SharedCache(Arc::new(Mutex::new(decoder.kv_cache(tokens)?))),
-        })
+        Ok(Self { decoder, steps: BTreeMap::new(), cache: SharedCache::new(decoder.kv_cache(tokens)?) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! A sequence in a pool of pages, on its way through a model.
 
 use super::Run;
-use super::pages::SharedCache;
+use super::shared_cache::SharedCache;
 use crate::decoder::{Activations, Decoder, Part};
 use crate::ops::{AttentionReport, DeviceTimes, Ops, OpsError};
 use crate::policy::PrefillAttention;

@@ -8,11 +8,11 @@ use super::{PagesInUse, ServiceOptions};
 use crate::engine::answer::Answer;
 use crate::engine::choice::Choice;
 use crate::engine::{Engine, EngineError};
-use crate::kv_cache::CacheFull;
 use crate::model::{Pool, Run};
 use crate::ops::OpsError;
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::request::{AttentionMode, Generation, Request};
+use crate::sequence::CacheFull;
 use attention::BLOCK_N;
 use attention::search::Search;
 

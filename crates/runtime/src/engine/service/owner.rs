@@ -29,6 +29,8 @@ pub(super) struct Owner<'e> {
     soundness: Soundness,
     /// Whether work panicked since the engine was last seen sound.
     in_doubt: bool,
+    /// Whether a step of several failed, so that each must show by itself that it was not at fault.
+    apart: bool,
 }
 
 /// A request that is worked on.
@@ -50,7 +52,20 @@ impl<'e> Owner<'e> {
     ) -> Self {
         let (admission, soundness) = (Admission::new(engine, options), Soundness::of(engine));
         let (waiting, running) = (VecDeque::new(), Vec::new());
-        Self { engine, options, jobs, stopped, broken, pages, waiting, running, admission, soundness, in_doubt: false }
+        Self {
+            engine,
+            options,
+            jobs,
+            stopped,
+            broken,
+            pages,
+            waiting,
+            running,
+            admission,
+            soundness,
+            in_doubt: false,
+            apart: false,
+        }
     }
 
     /// Until nobody can ask any more and everything is answered.
@@ -133,9 +148,9 @@ impl<'e> Owner<'e> {
             let others_run = !self.running.is_empty();
             match isolated(|| self.admission.begin(&job, others_run)) {
                 Ok(Some(begun)) => {
+                    self.tell_pages();
                     job.begins(begun.answer.cached_tokens());
                     self.running.push(Running { job, begun, next: None });
-                    self.tell_pages();
                 }
                 Ok(None) => return self.waiting.push_front(job),
                 Err(error) => self.end(job, Err(error)),
@@ -146,25 +161,27 @@ impl<'e> Owner<'e> {
     /// A token of every answer; whether there will be more.
     fn write(&mut self) -> bool {
         for at in (0..self.running.len()).rev() {
-            if !self.running[at].begun.answer.is_reading() {
+            // One that was chosen and did not get through yet is as good as before.
+            if !self.running[at].begun.answer.is_reading() && self.running[at].next.is_none() {
                 self.choose(at);
             }
         }
         let together = !self.engine.on_gpu || self.options.together_on_gpu;
         let writing = self.running.iter().filter(|running| running.next.is_some()).count();
-        if together && writing > 1 && !self.in_doubt {
+        if together && !self.apart && !self.in_doubt && writing > 1 {
             self.forward_together();
         }
-        let mut more = false;
         for at in (0..self.running.len()).rev() {
-            if let Some(next) = self.running[at].next.take() {
-                self.work(at, |engine, Running { begun, .. }| engine.pool.install(|| begun.answer.forward(next)));
+            if let Some(next) = self.running[at].next {
+                self.work(at, |engine, running| {
+                    engine.pool.install(|| running.begun.answer.forward(next))?;
+                    running.next = None;
+                    Ok(())
+                });
             }
         }
-        for running in &self.running {
-            more |= !running.begun.answer.is_reading();
-        }
-        more && !self.in_doubt
+        self.apart &= self.in_doubt;
+        !self.in_doubt && self.running.iter().any(|running| !running.begun.answer.is_reading())
     }
 
     /// The next token of an answer, which may be its end.
@@ -204,7 +221,10 @@ impl<'e> Owner<'e> {
                     *next = None;
                 }
             }
-            Err(error) => self.in_doubt |= matches!(error, EngineError::Panicked),
+            Err(error) => {
+                self.apart = true;
+                self.in_doubt |= matches!(error, EngineError::Panicked);
+            }
         }
     }
 

@@ -13,10 +13,11 @@ use crate::sequence::Sequence;
 use crate::weights::RandomWeights;
 use ::attention::calibration::GpuKernel;
 use ::attention::search::CostModel;
+use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-/// The token that it panics at.
+/// The token that it panics at in a prompt.
 const FATAL: u32 = 13;
 
 struct Faulty {
@@ -24,6 +25,17 @@ struct Faulty {
     /// Whether it computes otherwise once it panicked.
     takes_damage: bool,
     panicked: AtomicBool,
+    /// The token that it panics at in an answer.
+    fatal: Arc<AtomicU32>,
+}
+
+impl Faulty {
+    fn check(&self, id: u32) {
+        if id == self.fatal.load(Ordering::Relaxed) {
+            self.panicked.store(true, Ordering::Relaxed);
+            panic!("token {id} of an answer");
+        }
+    }
 }
 
 struct FaultyRun<'m> {
@@ -94,6 +106,7 @@ impl<'m> Pool<'m> for FaultyPool<'m> {
         self.pool.num_pages()
     }
     fn step(&mut self, rows: &mut [(&mut dyn Run, u32)]) -> Result<Vec<Vec<f32>>, OpsError> {
+        rows.iter().for_each(|(_, id)| self.model.check(*id));
         self.pool.step(rows)
     }
     fn free_pages(&self) -> usize {
@@ -150,6 +163,7 @@ impl Run for FaultyRun<'_> {
         self.run.rewind(len, prompt_len);
     }
     fn forward_one(&mut self, id: u32) -> Result<(), OpsError> {
+        self.model.check(id);
         self.run.forward_one(id)
     }
     fn times(&self) -> Result<DeviceTimes, OpsError> {
@@ -158,6 +172,10 @@ impl Run for FaultyRun<'_> {
 }
 
 fn engine(takes_damage: bool) -> Engine {
+    engine_that_fails_at(takes_damage, Arc::new(AtomicU32::new(u32::MAX)))
+}
+
+fn engine_that_fails_at(takes_damage: bool, fatal: Arc<AtomicU32>) -> Engine {
     let folder = tempfile::tempdir().unwrap();
     let config = serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 64,
@@ -173,7 +191,7 @@ fn engine(takes_damage: bool) -> Engine {
         ..EngineOptions::default()
     };
     let engine = Engine::load(folder.path().to_str().unwrap(), &options, &mut |_| {}).unwrap();
-    let faulty = Faulty { model: engine.model, takes_damage, panicked: AtomicBool::new(false) };
+    let faulty = Faulty { model: engine.model, takes_damage, panicked: AtomicBool::new(false), fatal };
     Engine { model: Box::new(faulty), ..engine }
 }
 
@@ -207,6 +225,24 @@ fn a_panic_ends_its_request_and_no_other() {
     // What was kept before is not trusted any more, what is kept since then is.
     assert!(service.is_sound());
     assert!(end(&submit(&service, vec![7; 200])).unwrap().stats.cached_tokens > 0);
+}
+
+#[test]
+fn a_panic_of_a_step_of_several_is_told_to_whose_it_is() {
+    let fatal = Arc::new(AtomicU32::new(u32::MAX));
+    let service = Service::start(engine_that_fails_at(false, fatal.clone()), ServiceOptions::default());
+    let prompt = |n: u32| (0..70).map(|i| (i * 37 + n * 11 + i * i * n) % 256).filter(|id| *id != FATAL).collect();
+    let prompts: Vec<Vec<u32>> = (0..3).map(prompt).collect();
+    let alone: Vec<_> = prompts.iter().map(|prompt| end(&submit(&service, prompt.clone())).unwrap().tokens).collect();
+    let only = |token: &&u32| !alone[0].contains(token) && !alone[2].contains(token);
+    fatal.store(*alone[1].iter().find(only).expect("answers differ"), Ordering::Relaxed);
+    let said: Vec<_> = prompts.iter().map(|prompt| submit(&service, prompt.clone())).collect();
+    assert_eq!(end(&said[0]).unwrap().tokens, alone[0]);
+    let told = end(&said[1]);
+    assert!(matches!(told, Err(EngineError::Panicked)), "{told:?}");
+    assert_eq!(end(&said[2]).unwrap().tokens, alone[2]);
+    assert!(service.is_sound());
+    assert_eq!(service.pages().of_requests, 0);
 }
 
 #[test]

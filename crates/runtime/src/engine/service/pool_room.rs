@@ -8,7 +8,6 @@ pub(super) struct PoolRoom<'e> {
     engine: &'e Engine,
     room: Room,
     pages: usize,
-    page_bytes: u64,
 }
 
 impl<'e> PoolRoom<'e> {
@@ -17,7 +16,9 @@ impl<'e> PoolRoom<'e> {
     pub fn measure(engine: &'e Engine, max_running: usize) -> Self {
         let room = engine.room();
         let of_context = engine.config().max_context.div_ceil(BLOCK_N);
-        let most = max_running.max(1).saturating_mul(of_context);
+        // Kernels count keys over all heads in 31 bits.
+        let countable = i32::MAX as usize / (BLOCK_N * engine.config().num_kv_heads);
+        let most = max_running.max(1).saturating_mul(of_context).min(countable);
         let fitting = |sparse: bool| {
             let fits = |pages: usize| {
                 let longest = pages.min(of_context) * BLOCK_N;
@@ -33,7 +34,7 @@ impl<'e> PoolRoom<'e> {
         };
         let sparse = fitting(true);
         let pages = if sparse >= of_context { sparse } else { fitting(false) };
-        Self { engine, room, pages, page_bytes: page_bytes(engine, true) }
+        Self { engine, room, pages }
     }
 
     /// All pages.
@@ -49,7 +50,8 @@ impl<'e> PoolRoom<'e> {
     pub fn check(&self, others: usize, tokens: usize, sparse: bool) -> Result<(), EngineError> {
         let own = tokens.div_ceil(BLOCK_N);
         let others = if self.engine.on_gpu { self.pages.saturating_sub(own) } else { others };
-        self.engine.check_room_in(&self.room, self.page_bytes * others as u64, tokens, sparse)
+        let others_bytes = page_bytes(self.engine, sparse) * others as u64;
+        self.engine.check_room_in(&self.room, others_bytes, tokens, sparse)
     }
 }
 
