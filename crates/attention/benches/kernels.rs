@@ -43,6 +43,7 @@ fn main() {
             kernels(simd, 2048, 8192, 64);
             kernels(simd, 2048, 2048, 64);
             kernels(simd, 2048, 8192, 128);
+            decoding(simd);
         }
     });
 }
@@ -97,6 +98,22 @@ fn integer_products(simd: Simd) {
             );
         }
     }
+}
+
+/// One token after 8,192, by the heads of SmolLM2-135M.
+fn decoding(simd: Simd) {
+    let heads = HeadShape::new(9, 3, 64).expect("heads");
+    let range = QueryRange::new(1, 8192).expect("a range");
+    let table: Vec<u32> = (0..range.num_blocks() as u32).collect();
+    let mut pages = KvPages::new(heads, table.len());
+    pages.append_rows(&table, 0, &random(8192 * 3 * 64), &random(8192 * 3 * 64)).expect("room");
+    let queries = Queries::from_rows(simd, heads, &random(9 * 64)).expect("whole rows");
+    let (view, mut output) = (pages.view(&table, 8192).expect("a table"), Output::new(heads, 1));
+    let us = median_us(|| {
+        attend(simd, &queries, &view, range, &Plan::dense(9), &mut output).expect("a plan of this range");
+    });
+    let bytes = (8192 * 3 * 64 * 2 * size_of::<half::bf16>()) as f64;
+    println!("attend 1 of 8192, 9 heads on 3: {us:.0} us, {:.1} GB/s of keys and values", bytes / us / 1e3);
 }
 
 fn kernels(simd: Simd, q_len: usize, kv_len: usize, head_dim: usize) {

@@ -101,6 +101,8 @@ pub enum Command {
     Inspect(Inspect),
     /// Answer the paper's experiments and open questions for a model on this machine: a report, and every number behind it
     Reproduce(Reproduce),
+    /// Lay reproductions of several devices, goals or versions side by side
+    Compare(Compare),
     /// Find one pattern for each head on sample prompts, to run without searching; done on the host, slow on a GPU
     Search(Search),
     /// Measure what the parts of attention and search cost on this machine's CPU

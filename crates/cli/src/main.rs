@@ -68,6 +68,7 @@ fn run(arguments: arguments::Arguments) -> anyhow::Result<()> {
         Command::Explain(explain) => commands::explain::run(explain),
         Command::Inspect(inspect) => commands::inspect::run(inspect),
         Command::Reproduce(reproduce) => commands::reproduce::run(reproduce),
+        Command::Compare(compare) => commands::compare::run(compare),
         Command::Demo(demo) => commands::demo::run(demo),
         Command::Doctor(doctor) => commands::doctor::run(doctor),
         Command::Man { folder } => commands::man::run(&folder),

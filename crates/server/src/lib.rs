@@ -1,5 +1,5 @@
 //! A model over HTTP, as the tools of people speak to it: OpenAI's chat completions, responses, completions and models, and Anthropic's
-//! messages.
+//! messages; and a page to chat on.
 //!
 //! Requests run by [`runtime::engine::service`], several at once. What a client does not wait for is cancelled; what cannot be done is
 //! said in the bodies that OpenAI's clients read.
@@ -15,6 +15,7 @@ mod key;
 mod metrics;
 mod observed;
 mod openai;
+mod page;
 mod random;
 mod request_id;
 mod sampling;
@@ -68,6 +69,9 @@ fn router(state: Arc<State>) -> Router {
     Router::new()
         .merge(api)
         .merge(anthropic)
+        .route("/", get(page::page))
+        .route("/page.css", get(page::style))
+        .route("/page.js", get(page::script))
         .route("/health", get(health::ready))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

@@ -1,9 +1,12 @@
 //! Columns and centres of a head, gathered into groups of 64 that look like blocks.
 
+use super::integers::{self, IntegerGroup};
+use super::unit::Group;
 use crate::kv::KvView;
 use crate::plan::SparsePlan;
 use crate::{Aligned, BLOCK_N};
 use half::bf16;
+use std::sync::OnceLock;
 
 /// Gathered once a head. Which of them a tile uses is a bias on their logits: 0 for a column outside the tile's blocks,
 /// `log2(n)` for the centre of a left-out block, -inf for the others.
@@ -13,6 +16,8 @@ pub(super) struct Extras {
     keys: Aligned<bf16>,
     /// `[group][dim][64]`.
     values: Aligned<bf16>,
+    /// Both in integers, where those are multiplied.
+    rounded: Vec<OnceLock<IntegerGroup>>,
     /// For each block, where its columns start among the columns; one entry more than blocks.
     first_column: Vec<u32>,
     /// Slot of the centre of block 0, when there are centres.
@@ -21,8 +26,8 @@ pub(super) struct Extras {
 }
 
 impl Extras {
-    /// `None` when the plan has neither columns nor centres.
-    pub(super) fn gather(kv: &KvView, kv_head: usize, plan: &SparsePlan) -> Option<Self> {
+    /// Rounded where `integers` are multiplied. `None` when the plan has neither columns nor centres.
+    pub(super) fn gather(integers: bool, kv: &KvView, kv_head: usize, plan: &SparsePlan) -> Option<Self> {
         let columns = plan.columns();
         // A block that is not full is always on the diagonal, so it never needs a centre.
         let num_centres = if plan.centres() { kv.kv_len() / BLOCK_N } else { 0 };
@@ -36,6 +41,7 @@ impl Extras {
             dim,
             keys: Aligned::zeroed(num_groups * BLOCK_N * dim),
             values: Aligned::zeroed(num_groups * BLOCK_N * dim),
+            rounded: integers::rooms(integers, num_groups),
             first_column: Vec::with_capacity(kv.num_blocks() + 1),
             centres: plan.centres().then_some(centres_at),
             num_groups,
@@ -88,9 +94,10 @@ impl Extras {
     }
 
     /// Keys `[64][dim]` and values `[dim][64]` of a group.
-    pub(super) fn group(&self, group: usize) -> (&[bf16], &[bf16]) {
-        let len = BLOCK_N * self.dim;
-        (&self.keys[group * len..][..len], &self.values[group * len..][..len])
+    pub(super) fn group(&self, group: usize) -> Group<'_> {
+        let of_group = group * BLOCK_N * self.dim..(group + 1) * BLOCK_N * self.dim;
+        let (keys, values) = (&self.keys[of_group.clone()], &self.values[of_group]);
+        Group { keys, values, rounded: self.rounded.get(group), bias: None, diagonal: None, window: None }
     }
 
     /// For each group the bias of its 64 keys in a tile that computes `blocks` and sees the first `full` blocks whole.

@@ -9,6 +9,8 @@
 //! out[i][row] += V^T[i][key] p[key][row]        multiply: the page's values times packed p
 //! ```
 //!
+//! Where `vdpbf16ps` is slow, both products are of 15-bit integers (`integers`): the first that reads a block rounds it for all.
+//!
 //! Tiles of a plan are one or more units, which share its list of blocks.
 //!
 //! All panels of the unit take each of the three steps together. A pair at a time would fit the first-level cache better,
@@ -16,18 +18,19 @@
 
 mod batch;
 mod extras;
+mod integers;
 mod softmax;
+mod unit;
 
 use crate::kv::KvView;
-use crate::plan::{HeadPlan, Plan, SparsePlan};
+use crate::plan::{HeadPlan, Plan};
 use crate::queries::Queries;
 use crate::shape::{HeadShape, QueryRange, Tiles};
-use crate::simd::{LANES, Rows, Simd, multiply};
-use crate::{Aligned, BLOCK_M, BLOCK_N, Error};
+use crate::simd::{LANES, Simd};
+use crate::{Aligned, BLOCK_M, Error};
 use extras::Extras;
-use half::bf16;
 use rayon::prelude::*;
-use softmax::RowState;
+use unit::Unit;
 
 pub use batch::{Sequence, attend_batch};
 
@@ -115,13 +118,15 @@ pub(crate) fn attend_heads(
     Error::check_len("keys", range.kv_len(), kv.kv_len())?;
     plan.check(heads.num_q_heads(), range)?;
 
+    let in_integers = integers::pay(simd, range.q_len());
     let gathered: Vec<Option<Extras>> = (plan.heads.par_iter().enumerate())
         .map(|(head, plan)| match plan {
-            HeadPlan::Sparse(plan) if wanted(head) => Extras::gather(kv, heads.kv_head(head), plan),
+            HeadPlan::Sparse(plan) if wanted(head) => Extras::gather(in_integers, kv, heads.kv_head(head), plan),
             _ => None,
         })
         .collect();
 
+    let rounded = integers::rooms(in_integers, heads.num_kv_heads() * kv.num_blocks());
     let panels = output.num_panels();
     let unit_panels = BLOCK_M / LANES;
     let rows = Tiles::units(range);
@@ -135,155 +140,12 @@ pub(crate) fn attend_heads(
             },
         );
     units.filter(|(head, ..)| wanted(*head)).for_each(|(head, unit, o, lse)| {
-        let unit = Unit { simd, queries, kv, rows, head, unit };
+        let of_head = heads.kv_head(head) * kv.num_blocks();
+        let rounded = in_integers.then(|| &rounded[of_head..of_head + kv.num_blocks()]);
+        let unit = Unit { simd, queries, kv, rounded, rows, head, unit };
         unit.run(&plan.heads[head], gathered[head].as_ref(), o, lse);
     });
     Ok(())
-}
-
-/// 64 query rows of one head.
-struct Unit<'a> {
-    simd: Simd,
-    queries: &'a Queries,
-    kv: &'a KvView<'a>,
-    rows: Tiles,
-    head: usize,
-    /// Which of `rows`.
-    unit: usize,
-}
-
-/// What a unit works in for one group of keys.
-#[repr(C, align(64))]
-struct Scratch {
-    scores: [f32; BLOCK_M * BLOCK_N],
-    p: [bf16; BLOCK_M * BLOCK_N],
-}
-
-/// 64 keys and their values, and what hides some of them.
-struct Group<'a> {
-    keys: &'a [bf16],
-    values: &'a [bf16],
-    /// Added to the base-2 logits of each key: 0, -inf or the weight of a centre.
-    bias: Option<&'a [f32; BLOCK_N]>,
-    /// Position of the first key, where the diagonal cuts the group.
-    diagonal: Option<usize>,
-    /// Position of the first key and the window, where the old end of a sliding window cuts the group.
-    window: Option<(usize, usize)>,
-}
-
-impl Unit<'_> {
-    fn run(&self, plan: &HeadPlan, extras: Option<&Extras>, o: &mut [f32], lse: &mut [f32]) {
-        o.fill(0.0);
-        let mut scratch = Scratch { scores: [0.0; BLOCK_M * BLOCK_N], p: [bf16::ZERO; BLOCK_M * BLOCK_N] };
-        let mut rows = [const { RowState::new() }; BLOCK_M / LANES];
-        match plan {
-            HeadPlan::Dense => {
-                for block in 0..self.rows.causal_blocks(self.unit) {
-                    self.absorb_block(block, None, &mut rows, &mut scratch, o);
-                }
-            }
-            HeadPlan::Window(window) => {
-                let positions = self.rows.positions(self.unit);
-                let first = (positions.start + 1).saturating_sub(*window) / BLOCK_N;
-                for block in first..self.rows.causal_blocks(self.unit) {
-                    let cut = block * BLOCK_N + window < positions.end;
-                    self.absorb_block(block, cut.then_some(*window), &mut rows, &mut scratch, o);
-                }
-            }
-            HeadPlan::Sparse(plan) => self.absorb_tile(plan, extras, &mut rows, &mut scratch, o),
-        }
-        let stride = self.kv.heads().padded_dim() * LANES;
-        for ((o, lse), rows) in o.chunks_exact_mut(stride).zip(lse.chunks_exact_mut(LANES)).zip(&rows) {
-            softmax::finish(self.simd, rows, o, lse);
-        }
-    }
-
-    /// What the tile of the plan lists that is not in the unit's future.
-    fn absorb_tile(
-        &self,
-        plan: &SparsePlan,
-        extras: Option<&Extras>,
-        rows: &mut [RowState],
-        scratch: &mut Scratch,
-        o: &mut [f32],
-    ) {
-        let tile = self.unit * BLOCK_M / plan.tiles().block_m();
-        let (blocks, seen) = (plan.blocks(tile), self.rows.causal_blocks(self.unit));
-        for block in blocks.iter().map(|block| *block as usize).take_while(|block| *block < seen) {
-            self.absorb_block(block, None, rows, scratch, o);
-        }
-        let Some(extras) = extras else { return };
-        // By the tile, not the unit: blocks that only some of its units see whole are listed.
-        let bias = extras.bias_of_tile(blocks, plan.tiles().full_blocks(tile));
-        for (group, bias) in bias.iter().enumerate() {
-            if bias.iter().any(|bias| *bias > f32::NEG_INFINITY) {
-                let (keys, values) = extras.group(group);
-                let group = Group { keys, values, bias: Some(bias), diagonal: None, window: None };
-                self.absorb(&group, rows, scratch, o);
-            }
-        }
-    }
-
-    fn absorb_block(
-        &self,
-        block: usize,
-        window: Option<usize>,
-        rows: &mut [RowState],
-        scratch: &mut Scratch,
-        o: &mut [f32],
-    ) {
-        let kv_head = self.kv.heads().kv_head(self.head);
-        let (keys, values) = (self.kv.keys(block, kv_head), self.kv.values(block, kv_head));
-        let diagonal = (block >= self.rows.full_blocks(self.unit)).then_some(block * BLOCK_N);
-        let window = window.map(|window| (block * BLOCK_N, window));
-        let filled = self.kv.kv_len() - block * BLOCK_N;
-        if filled < BLOCK_N {
-            // The rest of the page may hold anything, NaN too, and 0 * NaN is NaN: work on a clean copy.
-            let (keys, values) = clean_copy(keys, values, filled);
-            self.absorb(&Group { keys: &keys, values: &values, bias: None, diagonal, window }, rows, scratch, o);
-        } else {
-            self.absorb(&Group { keys, values, bias: None, diagonal, window }, rows, scratch, o);
-        }
-    }
-
-    fn absorb(&self, group: &Group, rows: &mut [RowState], scratch: &mut Scratch, o: &mut [f32]) {
-        let dim = self.kv.heads().padded_dim();
-        let keys = Rows::row_major(group.keys, BLOCK_N, dim, dim);
-        let values = Rows::row_major(group.values, dim, BLOCK_N, BLOCK_N);
-        let first_panel = self.unit * (BLOCK_M / LANES);
-        let unit_start = self.rows.positions(self.unit).start;
-        let panels = o.len() / (dim * LANES);
-        let q = self.queries.panels(self.head, first_panel, panels);
-        multiply(self.simd, keys, q, panels, &mut scratch.scores, BLOCK_N * LANES, false);
-        for (panel, (rows, o)) in rows.iter_mut().zip(o.chunks_exact_mut(dim * LANES)).enumerate() {
-            let scores = &mut scratch.scores[panel * BLOCK_N * LANES..][..BLOCK_N * LANES];
-            if let Some(bias) = group.bias {
-                softmax::add_bias(self.simd, bias, scores);
-            }
-            if let Some(first_key) = group.diagonal {
-                let first_row = unit_start + panel * LANES;
-                softmax::hide_future(self.simd, first_row as i32, first_key as i32, scores);
-            }
-            if let Some((first_key, window)) = group.window {
-                let oldest = (unit_start + panel * LANES + 1) as i32 - window as i32;
-                softmax::hide_past(self.simd, oldest, first_key as i32, scores);
-            }
-            let p = &mut scratch.p[panel * BLOCK_N * LANES..][..BLOCK_N * LANES];
-            softmax::absorb(self.simd, scores, rows, o, bytemuck::cast_slice_mut(p));
-        }
-        multiply(self.simd, values, &scratch.p, panels, o, dim * LANES, true);
-    }
-}
-
-fn clean_copy(keys: &[bf16], values: &[bf16], filled: usize) -> (Aligned<bf16>, Aligned<bf16>) {
-    let mut clean_keys = Aligned::zeroed(keys.len());
-    let mut clean_values = Aligned::zeroed(values.len());
-    let dim = keys.len() / BLOCK_N;
-    clean_keys[..filled * dim].copy_from_slice(&keys[..filled * dim]);
-    for (clean, row) in clean_values.chunks_exact_mut(BLOCK_N).zip(values.chunks_exact(BLOCK_N)) {
-        clean[..filled].copy_from_slice(&row[..filled]);
-    }
-    (clean_keys, clean_values)
 }
 
 #[cfg(test)]

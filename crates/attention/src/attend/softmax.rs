@@ -1,5 +1,7 @@
 //! Online softmax in base 2, vertical: lane = row, so no shuffle and no horizontal reduction.
 
+use crate::BLOCK_N;
+use crate::simd::integers::{LARGEST_NORM, pair_of};
 use crate::simd::{LANES, each_lane, exp2};
 use std::f32::consts::LN_2;
 
@@ -53,33 +55,42 @@ crate::multiversion! {
     }
 }
 
+/// The largest scores of a group `[64][16]`. Where one is far above the rows' reference, that follows, and `o` (`[dim][16]`) and the
+/// sums with it.
+#[inline(always)]
+#[allow(clippy::needless_range_loop)]
+fn follow<const FMA: bool>(scores: &[f32], rows: &mut RowState, o: &mut [f32]) -> [f32; LANES] {
+    let mut top = [f32::NEG_INFINITY; LANES];
+    for scores in scores.chunks_exact(LANES) {
+        for lane in 0..LANES {
+            top[lane] = if scores[lane] > top[lane] { scores[lane] } else { top[lane] };
+        }
+    }
+    let mut grew = false;
+    for lane in 0..LANES {
+        grew |= top[lane] > rows.m[lane] + SLACK;
+    }
+    if grew {
+        let mut factor = [1f32; LANES];
+        for lane in 0..LANES {
+            let m = if top[lane] > rows.m[lane] { top[lane] } else { rows.m[lane] };
+            // A row that has seen no key has m = -inf twice: nothing to rescale.
+            factor[lane] = if m == rows.m[lane] { 1.0 } else { exp2::<FMA>(rows.m[lane] - m) };
+            rows.m[lane] = m;
+            rows.l[lane] *= factor[lane];
+        }
+        for o in o.as_chunks_mut().0 {
+            *o = each_lane(|lane| o[lane] * factor[lane]);
+        }
+    }
+    top
+}
+
 crate::multiversion! {
     /// Takes the scores of a group `[64][16]` into the running state, rescales `o` (`[dim][16]`) where a maximum grew,
     /// and leaves `p` packed `[32][16]` pairs of bf16 as the right operand of the values' product.
     pub(super) fn absorb(scores: &[f32], rows: &mut RowState, o: &mut [f32], p: &mut [u32]) {
-        let mut top = [f32::NEG_INFINITY; LANES];
-        for scores in scores.chunks_exact(LANES) {
-            for lane in 0..LANES {
-                top[lane] = if scores[lane] > top[lane] { scores[lane] } else { top[lane] };
-            }
-        }
-        let mut grew = false;
-        for lane in 0..LANES {
-            grew |= top[lane] > rows.m[lane] + SLACK;
-        }
-        if grew {
-            let mut factor = [1f32; LANES];
-            for lane in 0..LANES {
-                let m = if top[lane] > rows.m[lane] { top[lane] } else { rows.m[lane] };
-                // A row that has seen no key has m = -inf twice: nothing to rescale.
-                factor[lane] = if m == rows.m[lane] { 1.0 } else { exp2::<FMA>(rows.m[lane] - m) };
-                rows.m[lane] = m;
-                rows.l[lane] *= factor[lane];
-            }
-            for o in o.as_chunks_mut().0 {
-                *o = each_lane(|lane| o[lane] * factor[lane]);
-            }
-        }
+        follow::<FMA>(scores, rows, o);
         let mut m = [0f32; LANES];
         for lane in 0..LANES {
             m[lane] = if rows.m[lane] == f32::NEG_INFINITY { 0.0 } else { rows.m[lane] };
@@ -96,6 +107,40 @@ crate::multiversion! {
             }
         }
         rows.l = l;
+    }
+}
+
+/// The largest weight of a row in a group is 2 to this power. The other weights are as fine beside it: beside the row's largest weight
+/// of all groups, those of a group far below would be rounded away together.
+const WEIGHT_BITS: i32 = 13;
+// The weights of a group are a right operand of integers.
+const _: () = assert!(BLOCK_N << (2 * WEIGHT_BITS) <= LARGEST_NORM * LARGEST_NORM);
+
+crate::multiversion! {
+    /// As [`absorb`], but `p` is pairs of integers, which are worth `steps`.
+    pub(super) fn absorb_in_integers(
+        scores: &[f32], rows: &mut RowState, o: &mut [f32], p: &mut [[u32; LANES]], steps: &mut [f32; LANES],
+    ) {
+        let top = follow::<FMA>(scores, rows, o);
+        let mut base = [0f32; LANES];
+        for lane in 0..LANES {
+            // Where the row sees nothing of the group, all its weights are 0, whatever they are worth.
+            let seen = top[lane] > f32::NEG_INFINITY;
+            base[lane] = if seen { top[lane] - WEIGHT_BITS as f32 } else { 0.0 };
+            steps[lane] = if seen { exp2::<FMA>(base[lane] - rows.m[lane]) } else { 0.0 };
+        }
+        let mut sum = [0f32; LANES];
+        for (scores, p) in scores.chunks_exact(2 * LANES).zip(p) {
+            for lane in 0..LANES {
+                let low = exp2::<FMA>(scores[lane] - base[lane]);
+                let high = exp2::<FMA>(scores[LANES + lane] - base[lane]);
+                sum[lane] += low + high;
+                p[lane] = pair_of(low, high);
+            }
+        }
+        for lane in 0..LANES {
+            rows.l[lane] += sum[lane] * steps[lane];
+        }
     }
 }
 

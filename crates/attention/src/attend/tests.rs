@@ -1,10 +1,15 @@
 use super::*;
+use crate::BLOCK_N;
 use crate::kv::KvPages;
 use crate::oracle;
 use crate::plan::SparsePlan;
+use half::bf16;
 use proptest::prelude::*;
 
+mod precision;
+
 /// Pseudo-random numbers in [-1, 1), the same on every machine.
+#[derive(Clone)]
 struct Numbers(u64);
 
 impl Numbers {
@@ -26,6 +31,7 @@ impl Numbers {
     }
 }
 
+#[derive(Clone)]
 struct Case {
     heads: HeadShape,
     range: QueryRange,

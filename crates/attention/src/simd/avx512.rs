@@ -4,6 +4,7 @@
 use super::{K_STEP, LANES, ROW_TILE, Rows};
 use half::bf16;
 use std::arch::x86_64::*;
+use std::time::Instant;
 
 /// Rows of a register block: 8 rows x 2 panels are sixteen accumulators, enough to cover the latency twice over.
 const MR: usize = 8;
@@ -107,4 +108,52 @@ pub(super) unsafe fn multiply_vector(a: Rows, x: &[bf16], out: &mut [f32]) {
 fn bf16x32(x: __m512i) -> __m512bh {
     // SAFETY: both are 64 bytes of plain bits.
     unsafe { std::mem::transmute(x) }
+}
+
+/// Whether integers multiply clearly faster than bf16: the least of a few times of each instruction.
+///
+/// # Safety
+/// AVX-512 F, VNNI and BF16 must be present.
+#[target_feature(enable = "avx512f,avx512bf16,avx512vnni")]
+pub(super) unsafe fn integers_are_faster() -> bool {
+    /// Processors either take as long for both, or several times as long for bf16.
+    const CLEARLY: f64 = 1.7;
+    const RUNS: usize = 16;
+    const TIMES: usize = 500;
+    let one = std::hint::black_box(_mm512_set1_epi32(0x1_0001));
+    let least = |run: &dyn Fn()| {
+        let time = |_| {
+            let started = Instant::now();
+            run();
+            started.elapsed()
+        };
+        (0..RUNS).map(time).min().unwrap_or_default().as_secs_f64()
+    };
+    let in_bf16 = least(&|| chains_of_bf16(one, TIMES));
+    let in_integers = least(&|| chains_of_integers(one, TIMES));
+    in_bf16 >= CLEARLY * in_integers
+}
+
+/// Sixteen sums that do not wait for each other.
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn chains_of_bf16(x: __m512i, times: usize) {
+    let mut sums = [_mm512_setzero_ps(); 16];
+    for _ in 0..times {
+        for sum in &mut sums {
+            *sum = _mm512_dpbf16_ps(*sum, bf16x32(x), bf16x32(x));
+        }
+    }
+    std::hint::black_box(sums);
+}
+
+/// Likewise.
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn chains_of_integers(x: __m512i, times: usize) {
+    let mut sums = [_mm512_setzero_si512(); 16];
+    for _ in 0..times {
+        for sum in &mut sums {
+            *sum = _mm512_dpwssd_epi32(*sum, x, x);
+        }
+    }
+    std::hint::black_box(sums);
 }

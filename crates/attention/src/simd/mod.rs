@@ -18,16 +18,20 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_f32;
 pub mod blocks;
 mod exp2;
+mod instruction_set;
+pub(crate) mod integers;
 mod multiversion;
 mod pack;
 mod portable;
 
 use half::bf16;
-use std::sync::OnceLock;
 
 pub use exp2::{exp2, log2};
+pub use instruction_set::Simd;
 pub use pack::{bf16_bits, pack, packed_len};
 
 /// Tokens in a panel.
@@ -36,88 +40,6 @@ pub const LANES: usize = 16;
 pub const ROW_TILE: usize = 16;
 /// The inner dimension is handled in steps of this many elements.
 pub const K_STEP: usize = 32;
-
-/// Instruction set of the CPU kernels, slowest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Simd {
-    /// Plain Rust; any machine.
-    Portable,
-    /// AVX2, FMA and F16C, bf16 widened to f32.
-    Avx2,
-    /// AVX-512 with `vdpbf16ps` and `vpdpbusd`.
-    Avx512Bf16,
-    /// AVX-512 for vectors, AMX bf16 tiles for products.
-    Amx,
-}
-
-impl Simd {
-    /// The fastest set this machine and its operating system offer, or the one that `SPARSE_ACCELERATE_SIMD` names (as
-    /// [`name`](Self::name) spells it) if it runs here. Looked up once.
-    pub fn detect() -> Simd {
-        static CHOSEN: OnceLock<Simd> = OnceLock::new();
-        *CHOSEN.get_or_init(|| {
-            let available = Simd::available();
-            let wanted = std::env::var("SPARSE_ACCELERATE_SIMD").ok();
-            let named = available.iter().find(|simd| wanted.as_deref() == Some(simd.name()));
-            named.or(available.last()).copied().unwrap_or(Simd::Portable)
-        })
-    }
-
-    /// Every set that runs here, slowest first; [`Simd::Portable`] is always among them. Looked up once.
-    pub fn available() -> Vec<Simd> {
-        found().to_vec()
-    }
-
-    /// Panics unless this set runs here. Anyone can name a variant; what runs its instructions asks first, since an
-    /// instruction that the processor does not have ends the process.
-    #[doc(hidden)] // for `multiversion!`, which expands anywhere
-    #[inline]
-    pub fn assert_available(self) {
-        let available = self == Simd::Portable || found().contains(&self);
-        assert!(available, "{} does not run on this processor: use one of `Simd::available()`", self.name());
-    }
-
-    /// Name as printed by `doctor` and stored in results.
-    pub fn name(self) -> &'static str {
-        match self {
-            Simd::Portable => "portable",
-            Simd::Avx2 => "avx2+fma",
-            Simd::Avx512Bf16 => "avx512-bf16",
-            Simd::Amx => "amx-bf16",
-        }
-    }
-}
-
-fn found() -> &'static [Simd] {
-    static FOUND: OnceLock<Vec<Simd>> = OnceLock::new();
-    FOUND.get_or_init(|| {
-        #[allow(unused_mut)]
-        let mut found = vec![Simd::Portable];
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
-                found.push(Simd::Avx2);
-            }
-            let avx512 = is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512bf16")
-                && is_x86_feature_detected!("avx512vnni")
-                && is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma");
-            if avx512 {
-                found.push(Simd::Avx512Bf16);
-            }
-            // With AMX as well, one-token products are those of AVX-512.
-            if avx512 && amx::request_permission() {
-                found.push(Simd::Amx);
-            }
-        }
-        found
-    })
-}
 
 /// Left operand of [`multiply`]: `rows x k` bf16, addressed by strides so that row-major matrices, pages of keys and
 /// packed weights are all read in place.
@@ -228,6 +150,9 @@ pub fn multiply(simd: Simd, a: Rows, b: &[bf16], panels: usize, c: &mut [f32], c
         Simd::Avx2 => unsafe { avx2::multiply(a, b, panels, c, c_stride, accumulate) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
+        Simd::Avx512Vnni => unsafe { avx512_f32::multiply(a, b, panels, c, c_stride, accumulate) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
         Simd::Avx512Bf16 => unsafe { avx512::multiply(a, b, panels, c, c_stride, accumulate) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
@@ -252,6 +177,9 @@ pub fn multiply_vector(simd: Simd, a: Rows, x: &[bf16], out: &mut [f32]) {
         // SAFETY: as in `multiply`.
         #[cfg(target_arch = "x86_64")]
         Simd::Avx512Bf16 | Simd::Amx => unsafe { avx512::multiply_vector(a, x, out) },
+        // SAFETY: as in `multiply`.
+        #[cfg(target_arch = "x86_64")]
+        Simd::Avx512Vnni => unsafe { avx512_f32::multiply_vector(a, x, out) },
         _ => {
             let x: Vec<f32> = x[..a.k].iter().map(|x| x.to_f32()).collect();
             dot_rows(simd, a, &x, out)

@@ -142,6 +142,12 @@ impl GoalArguments {
     pub fn goal(&self) -> Goal {
         self.budget.or(self.recall.map(Goal::Recall)).unwrap_or_default()
     }
+
+    /// The flag and its value as they were given, for a command line of this program; none where neither was.
+    pub fn as_flag(&self) -> Option<(&'static str, String)> {
+        let recall = self.recall.map(|share| ("--recall", share.to_string()));
+        recall.or(self.budget.map(|budget| ("--budget", budget.to_string())))
+    }
 }
 
 /// What sparse prefill aims at, once for each goal.

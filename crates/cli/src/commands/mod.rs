@@ -10,6 +10,7 @@ pub mod bench_selectors;
 pub mod bench_ttft;
 pub mod calibrate;
 pub mod chat;
+pub mod compare;
 pub mod completions;
 pub mod demo;
 pub mod doctor;

@@ -7,24 +7,13 @@ use crate::arguments::Reproduce;
 use crate::child;
 use anyhow::Context;
 use eval::origin::Origin;
-use eval::reproduction::{self, Step};
+use eval::reproduction::{self, Report, Reproduction, Step};
 use eval::results;
 use runtime::engine::{Engine, EngineOptions};
-use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
-
-/// What was asked for, and how far it is.
-#[derive(Serialize, Deserialize)]
-struct Progress {
-    model: String,
-    /// What the steps that are done hold for; nothing known in files of versions that did not look.
-    #[serde(default)]
-    origin: Origin,
-    steps: Vec<Step>,
-}
 
 pub fn run(arguments: Reproduce) -> anyhow::Result<()> {
     let out = &arguments.out;
@@ -35,7 +24,7 @@ pub fn run(arguments: Reproduce) -> anyhow::Result<()> {
     let origin = look()?;
     let planned = steps::plan(&arguments, context)?;
     let steps = resume(out, planned.iter().map(|planned| planned.step.clone()), &origin)?;
-    let mut progress = Progress { steps, model, origin };
+    let mut progress = Reproduction { model, goal: arguments.goal.to_string(), origin, steps };
     // What is measured from here on is of this origin, and nothing else counts as done.
     save(out, &progress)?;
     let count = progress.steps.len();
@@ -85,7 +74,7 @@ fn look_at(arguments: &Reproduce) -> anyhow::Result<Model> {
 }
 
 fn progress_file(out: &Path) -> PathBuf {
-    out.join("reproduce.json")
+    out.join(Reproduction::FILE)
 }
 
 /// The steps, those of an earlier run of the same origin with the same command and a result file as done.
@@ -93,7 +82,7 @@ fn resume(out: &Path, steps: impl Iterator<Item = Step>, origin: &Origin) -> any
     let path = progress_file(out);
     let earlier = match std::fs::read_to_string(&path) {
         Ok(text) => {
-            let progress: Progress = serde_json::from_str(&text).with_context(|| {
+            let progress: Reproduction = serde_json::from_str(&text).with_context(|| {
                 format!("{} is not of a reproduction: give another --out, or delete it", path.display())
             })?;
             match origin.changed_since(&progress.origin) {
@@ -128,14 +117,17 @@ fn execute(step: &Step) -> anyhow::Result<()> {
 }
 
 /// Writes how far it is, and then the report of what is there: a report can be made again, a step of hours cannot.
-fn save(out: &Path, progress: &Progress) -> anyhow::Result<()> {
-    let cannot = |path: &Path| format!("cannot write {}", path.display());
+fn save(out: &Path, progress: &Reproduction) -> anyhow::Result<()> {
     let path = progress_file(out);
-    results::write(&path, progress).with_context(|| cannot(&path))?;
-    let report = reproduction::report(&progress.model, out, &progress.steps)?;
+    results::write(&path, progress).with_context(|| format!("cannot write {}", path.display()))?;
+    write(out, &reproduction::report(progress, out)?)
+}
+
+/// Writes both forms of a report into a folder.
+pub(super) fn write(out: &Path, report: &Report) -> anyhow::Result<()> {
     for (name, text) in [("index.html", &report.html), ("report.md", &report.markdown)] {
         let path = out.join(name);
-        results::write_text(&path, text).with_context(|| cannot(&path))?;
+        results::write_text(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -164,8 +156,9 @@ mod tests {
         let fresh = |steps: &[Step]| resume(folder.path(), steps.iter().cloned(), &origin).unwrap();
         assert_eq!(fresh(&[step("a", "x")]), [step("a", "x")]);
         let done = |name: &str, flag: &str| Step { seconds: Some(3.0), ..step(name, flag) };
-        let progress = Progress {
+        let progress = Reproduction {
             model: "m".into(),
+            goal: "g".into(),
             origin: origin.clone(),
             steps: vec![done("a", "x"), done("b", "x"), done("c", "x")],
         };

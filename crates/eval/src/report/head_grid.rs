@@ -1,6 +1,6 @@
 //! Every head of a model at a glance: layers down, heads across.
 
-use super::palette::of_pattern;
+use super::palette::colour_of;
 use super::{Svg, escape};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -36,7 +36,7 @@ impl HeadGrid<'_> {
             let name = escape(&pattern.replace('_', "-"));
             format!(
                 "<span class=\"entry\"><span class=\"key\" style=\"background:{}\"></span> {name} ({heads})</span>",
-                of_pattern(pattern)
+                colour_of(pattern)
             )
         };
         format!("<p>{}</p>\n", count.into_iter().map(entry).collect::<Vec<_>>().join(" &nbsp; "))
@@ -51,7 +51,7 @@ impl HeadGrid<'_> {
         for HeadCell { layer, head, pattern, density, label } in self.0 {
             let (x, y, side) = (MARGIN + head * CELL, MARGIN + layer * CELL, CELL - 2);
             let filled = side as f64 * density.clamp(0.0, 1.0);
-            let (top, label, pattern) = ((y + side) as f64 - filled, escape(label), of_pattern(pattern));
+            let (top, label, pattern) = ((y + side) as f64 - filled, escape(label), colour_of(pattern));
             add(format_args!(
                 "<g><title>{label}</title><rect class=\"cell\" x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\"/>\
                  <rect x=\"{x}\" y=\"{top:.2}\" width=\"{side}\" height=\"{filled:.2}\" style=\"fill:{pattern}\"/></g>"

@@ -1,5 +1,6 @@
 //! Measurements over a length, as lines with intervals.
 
+use super::palette::colour_of;
 use super::{Svg, escape};
 use std::fmt::Write;
 
@@ -19,7 +20,7 @@ pub struct LinePlot<'a> {
 /// One line.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Name, which a page's style has a colour for: `dense`, `sparse` or `auto`.
+    /// Name. A page's style has colours for `dense`, `sparse` and `auto`; others have the text's, and differ by dashes.
     pub name: String,
     /// Points by ascending `x`.
     pub points: Vec<Point>,
@@ -146,7 +147,7 @@ impl LinePlot<'_> {
             escape(self.y_label)
         ));
         for (n, (name, points)) in lines.iter().enumerate() {
-            let (name, colour) = (escape(name), format!("var(--{})", escape(name)));
+            let (name, colour) = (escape(name), colour_of(name));
             // In grey, lines differ too.
             let class = ["solid", "dashed", "dotted"][n % 3];
             let place = |point: &Point| (x.place(point.x), y.place(point.y));

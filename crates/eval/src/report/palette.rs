@@ -28,8 +28,8 @@ pub(super) fn variables() -> String {
     format!(":root {{{light} }}\n@media screen and (prefers-color-scheme: dark) {{ :root {{{dark} }} }}\n")
 }
 
-/// The style's colour of a pattern; that of text where it has none.
-pub(super) fn of_pattern(name: &str) -> String {
+/// The style's colour of a pattern or a line; that of text where it has none.
+pub(super) fn colour_of(name: &str) -> String {
     format!("var(--{}, var(--ink))", super::escape(name))
 }
 

@@ -4,14 +4,42 @@
 //! Each step of a reproduction is a command of the program that writes one result file; the report reads the files that are
 //! there, and says which are not. It comes as a self-contained page and as Markdown.
 
+mod beside;
 mod document;
 mod sections;
 
 use crate::EvalError;
+use crate::origin::Origin;
 use crate::report::Word;
+pub use beside::beside;
 use document::Document;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+
+/// What was asked for, and how far it is: `reproduce.json` of a folder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Reproduction {
+    /// Name of the model.
+    pub model: String,
+    /// What sparse prefill aimed at, in words.
+    #[serde(default = "default_goal")]
+    pub goal: String,
+    /// What the steps that are done hold for; nothing known in files of versions that did not look.
+    #[serde(default)]
+    pub origin: Origin,
+    /// Its steps, in the order of the report.
+    pub steps: Vec<Step>,
+}
+
+/// The one goal of versions that did not write it.
+fn default_goal() -> String {
+    "a recall of 0.98".into()
+}
+
+impl Reproduction {
+    /// Name of the file that holds it, in the folder of its results.
+    pub const FILE: &str = "reproduce.json";
+}
 
 /// One step: a command, and where its results are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,17 +90,16 @@ const WORDS: [Word; 14] = [
 ///
 /// # Errors
 /// When a result file that is there cannot be read.
-pub fn report(model: &str, folder: &Path, steps: &[Step]) -> Result<Report, EvalError> {
+pub fn report(reproduction: &Reproduction, folder: &Path) -> Result<Report, EvalError> {
+    let Reproduction { model, goal, steps, .. } = reproduction;
     let mut document = Document::new(&format!("{model}: sparse prefill, measured"));
-    document.paragraph(
+    document.paragraph(&format!(
         "The experiments and open questions of SparseAccelerate (arXiv 2412.06198), answered on this machine. Dense and sparse \
-         attention saw the same prompts. Every section names the command that made its numbers; the numbers themselves are in \
-         the file beside it.",
-    );
-    if let Some(origin) =
-        steps.iter().filter(|step| step.seconds.is_some()).find_map(|step| origin(&folder.join(step.file())))
-    {
-        document.paragraph(&origin);
+         attention saw the same prompts; sparse aims at {goal}. Every section names the command that made its numbers; the numbers \
+         themselves are in the file beside it.",
+    ));
+    if let Some(made) = made(folder, steps) {
+        document.paragraph(&format!("Measured on {}, with {}, from {} on.", made.on, made.with, made.date));
     }
     for step in steps {
         let path = folder.join(step.file());
@@ -94,8 +121,18 @@ pub fn report(model: &str, folder: &Path, steps: &[Step]) -> Result<Report, Eval
     Ok(document.finish())
 }
 
-/// What a result file says of the machine, the program and the day; nothing where it cannot be read.
-fn origin(path: &Path) -> Option<String> {
+/// Where results came from.
+struct Made {
+    /// The device, and the processor beside it.
+    on: String,
+    /// The program.
+    with: String,
+    /// The day, and its time.
+    date: String,
+}
+
+/// What the first result file that can be read says of the machine, the program and the day.
+fn made(folder: &Path, steps: &[Step]) -> Option<Made> {
     #[derive(Deserialize)]
     struct File {
         meta: Meta,
@@ -108,11 +145,15 @@ fn origin(path: &Path) -> Option<String> {
         version: String,
         date: String,
     }
-    let File { meta } = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
-    let cpu = meta.cpu.map_or(String::new(), |cpu| format!(", {cpu}"));
-    let commit =
-        meta.commit.map_or(String::new(), |commit| format!(", commit {}", commit.get(..12).unwrap_or(&commit)));
-    Some(format!("Measured on {}{cpu}, with version {}{commit}, from {} on.", meta.device, meta.version, meta.date))
+    let meta = |step: &Step| {
+        let text = std::fs::read_to_string(folder.join(step.file())).ok()?;
+        Some(serde_json::from_str::<File>(&text).ok()?.meta)
+    };
+    let Meta { device, cpu, commit, version, date } =
+        steps.iter().filter(|step| step.seconds.is_some()).find_map(meta)?;
+    let cpu = cpu.map_or(String::new(), |cpu| format!(", {cpu}"));
+    let commit = commit.map_or(String::new(), |commit| format!(", commit {}", commit.get(..12).unwrap_or(&commit)));
+    Some(Made { on: format!("{device}{cpu}"), with: format!("version {version}{commit}"), date })
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What each result file says, in tables and pictures.
 
+mod compared;
+
 use super::document::Document;
 use crate::bench::{crossover, growth, memory, overhead, search_cost, ttft};
 use crate::report::{Line, LinePlot, Point};
@@ -8,6 +10,8 @@ use crate::tasks::retrieval;
 use runtime::memory::Bytes;
 use runtime::request::{AttentionMode, StagesMs};
 use serde::Deserialize;
+
+pub(super) use compared::{Cell, cells, compared};
 
 /// Heading of a step, and the question that it answers.
 pub(super) fn title(step: &str) -> (&'static str, &'static str) {

@@ -14,7 +14,7 @@ const CODE_BYTES: usize = 16 << 20;
 /// Texts, ids, merges and maps of the tokenizer, likewise.
 const TOKENIZER_BYTES_PER_TOKEN: usize = 600;
 
-/// Of any CPU: kernels of all instruction sets work on the same buffers.
+/// Of any CPU: counted as if its instruction set were the one that takes most.
 pub struct CpuFootprint {
     /// Worker threads, each of which has room of its own.
     pub threads: usize,
@@ -50,7 +50,9 @@ impl Footprint for CpuFootprint {
         let f32_features = config.hidden_size + branch + qkv + q_width + config.ropes.len() * config.rotary_dim;
         let bf16_features = config.hidden_size + 2 * q_width + config.dense_mlp_size();
         let mixture = config.experts.as_ref().map_or(0, |experts| Mixture::bytes(config, experts, chunk));
-        let activations = chunk * (4 * f32_features + 2 * bf16_features) + mixture + 4 * config.vocab_size;
+        // Where attention multiplies integers, one layer's keys and values once more.
+        let rounded = KvPages::page_bytes(heads) as usize * tokens.div_ceil(BLOCK_N);
+        let activations = chunk * (4 * f32_features + 2 * bf16_features) + mixture + 4 * config.vocab_size + rounded;
 
         let (blocks, tiles) = (tokens.div_ceil(BLOCK_N), chunk.div_ceil(BLOCK_M));
         let probes = 16 * 4 * tokens * (2 * tiles.div_ceil(32));

@@ -5,8 +5,21 @@ use super::vector::QuantisedVector;
 use crate::simd::{K_STEP, ROW_TILE};
 use std::arch::x86_64::*;
 
+/// Evaluates a block for four steps, one behind the other: which nibbles and bits are theirs is known to the compiler.
+macro_rules! four_steps {
+    ($first:expr, $step:ident => $body:block) => {
+        four_steps!(@ $first, $step, [0, 1, 2, 3], $body)
+    };
+    (@ $first:expr, $step:ident, [$($n:literal),*], $body:block) => {
+        $({
+            let $step = $first + $n;
+            $body
+        })*
+    };
+}
+
 /// Products of each of `N` inputs, `stride` numbers apart. A register of codes is made once for all of them; what happens to an input
-/// does not depend on how many there are.
+/// does not depend on how many there are. More than four would not stay in registers.
 ///
 /// # Safety
 /// AVX-512 F, BW and VNNI must be present, the inputs of one length.
@@ -34,20 +47,22 @@ pub(super) unsafe fn multiply<F: Format, const N: usize>(
                         x_sums[i] = x[i].sum(block, group, F::GROUP);
                         products[i] = _mm512_set1_epi32(-F::ZERO * x_sums[i]);
                     }
-                    for step in group * F::GROUP / 4..(group + 1) * F::GROUP / 4 {
-                        // SAFETY: `codes` are the `CODE_BYTES` of a block, of which there are eight steps; the inputs are of as many
-                        // blocks, of 32 bytes each, high and low.
-                        unsafe {
-                            let four = |x: &[i8]| {
-                                let at = x.as_ptr().add(block * K_STEP + 4 * step);
-                                _mm512_set1_epi32((at as *const i32).read_unaligned())
-                            };
-                            let codes = step_codes::<F>(codes.as_ptr(), step);
-                            for i in 0..N {
-                                uppers[i] = _mm512_dpbusd_epi32(uppers[i], codes, four(&x[i].high));
-                                products[i] = _mm512_dpbusd_epi32(products[i], codes, four(&x[i].low));
+                    for half in 0..F::GROUP / 16 {
+                        four_steps!(group * F::GROUP / 4 + 4 * half, step => {
+                            // SAFETY: `codes` are the `CODE_BYTES` of a block, of which there are eight steps; the inputs are of as
+                            // many blocks, of 32 bytes each, high and low.
+                            unsafe {
+                                let four = |x: &[i8]| {
+                                    let at = x.as_ptr().add(block * K_STEP + 4 * step);
+                                    _mm512_set1_epi32((at as *const i32).read_unaligned())
+                                };
+                                let codes = step_codes::<F>(codes.as_ptr(), step);
+                                for i in 0..N {
+                                    uppers[i] = _mm512_dpbusd_epi32(uppers[i], codes, four(&x[i].high));
+                                    products[i] = _mm512_dpbusd_epi32(products[i], codes, four(&x[i].low));
+                                }
                             }
-                        }
+                        });
                     }
                     // SAFETY: the scales are `SCALE_BYTES`.
                     let (scale, minimum) = unsafe { group_scales::<F>(scales, b * K_STEP / F::GROUP + group) };

@@ -154,7 +154,7 @@ impl Blocks {
         }
         match simd {
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx512Bf16 | Simd::Amx => with_format!(self.format, F => {
+            Simd::Avx512Vnni | Simd::Avx512Bf16 | Simd::Amx => with_format!(self.format, F => {
                 // SAFETY: `assert_available` found the set on this machine, and the lengths are those.
                 unsafe { self.multiply_avx512::<F>(tiles, x, out) }
             }),
@@ -188,10 +188,7 @@ impl Blocks {
         while let [first, ..] = x {
             // SAFETY: as above.
             let done = unsafe {
-                if let Some(x) = x.first_chunk::<8>() {
-                    avx512::multiply::<F, 8>(scales, codes, x.each_ref(), out, height);
-                    8
-                } else if let Some(x) = x.first_chunk::<4>() {
+                if let Some(x) = x.first_chunk::<4>() {
                     avx512::multiply::<F, 4>(scales, codes, x.each_ref(), out, height);
                     4
                 } else if let Some(x) = x.first_chunk::<2>() {
@@ -217,7 +214,7 @@ impl Blocks {
         simd.assert_available();
         match simd {
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx512Bf16 | Simd::Amx => with_format!(self.format, F => {
+            Simd::Avx512Vnni | Simd::Avx512Bf16 | Simd::Amx => with_format!(self.format, F => {
                 // SAFETY: `assert_available` found the set on this machine; AMX is taken only where AVX-512 BF16 is, too.
                 unsafe { avx512::decode_tile::<F>(scales, codes, out) }
             }),

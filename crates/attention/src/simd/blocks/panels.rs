@@ -77,10 +77,14 @@ impl QuantisedPanels {
         match (simd, width) {
             // SAFETY: `assert_available` found the set on this machine.
             #[cfg(target_arch = "x86_64")]
-            (Simd::Avx512Bf16 | Simd::Amx, InputWidth::OneByte) => unsafe { avx512::quantise::<1>(x, out, numbers) },
+            (Simd::Avx512Vnni | Simd::Avx512Bf16 | Simd::Amx, InputWidth::OneByte) => unsafe {
+                avx512::quantise::<1>(x, out, numbers)
+            },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            (Simd::Avx512Bf16 | Simd::Amx, InputWidth::TwoBytes) => unsafe { avx512::quantise::<2>(x, out, numbers) },
+            (Simd::Avx512Vnni | Simd::Avx512Bf16 | Simd::Amx, InputWidth::TwoBytes) => unsafe {
+                avx512::quantise::<2>(x, out, numbers)
+            },
             (_, InputWidth::OneByte) => one_byte(simd, x, out, numbers),
             (_, InputWidth::TwoBytes) => two_bytes(simd, x, out, numbers),
         }

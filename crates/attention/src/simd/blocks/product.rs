@@ -36,7 +36,9 @@ pub fn multiply_integers(simd: Simd, a: &Slab, x: &QuantisedPanels, c: &mut [f32
         match simd {
             // SAFETY: `assert_available` found the set on this machine; the assertions above bound every address.
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx512Bf16 | Simd::Amx => unsafe { avx512::multiply(a, x, steps, c, c_stride, accumulate) },
+            Simd::Avx512Vnni | Simd::Avx512Bf16 | Simd::Amx => unsafe {
+                avx512::multiply(a, x, steps, c, c_stride, accumulate)
+            },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Simd::Avx2 => unsafe { avx2::multiply(a, x, steps, c, c_stride, accumulate) },

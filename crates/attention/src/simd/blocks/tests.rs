@@ -213,8 +213,9 @@ fn operands_that_do_not_belong_together_are_refused() {
     assert!(panics(&|| blocks.multiply_vector(simd, 1..2, &x(256), &mut [0.0; 16])));
     assert!(panics(&|| blocks.decode_tile(simd, 0, &mut [bf16::ZERO; 16])));
     assert!(panics(&|| blocks.read_row(16, &mut [0.0; 256])));
-    let missing =
-        [Simd::Avx2, Simd::Avx512Bf16, Simd::Amx].into_iter().filter(|simd| !Simd::available().contains(simd));
+    let missing = [Simd::Avx2, Simd::Avx512Vnni, Simd::Avx512Bf16, Simd::Amx]
+        .into_iter()
+        .filter(|simd| !Simd::available().contains(simd));
     for missing in missing {
         assert!(panics(&|| blocks.multiply_vector(missing, 0..1, &x(256), &mut [0.0; 16])));
     }

@@ -92,7 +92,10 @@ impl Steps<'_> {
             ("--threads", threads.to_string()),
             ("--json", utf8(&file)?),
         ];
-        let flags = flags.iter().chain(&common).flat_map(|(flag, value)| [flag.to_string(), value.clone()]);
+        // Studies of patterns try goals of their own.
+        let goal = if ["ablation", "selectors"].contains(&name) { None } else { self.arguments.goal.as_flag() };
+        let flags =
+            flags.iter().chain(&common).chain(&goal).flat_map(|(flag, value)| [flag.to_string(), value.clone()]);
         let command = command.iter().map(|word| word.to_string()).chain(flags).collect();
         self.planned.push(Planned { step: Step { name: name.into(), command, seconds: None }, weight });
         Ok(())
@@ -124,6 +127,8 @@ mod tests {
         for more in [
             &["--texts", "a.txt,b.txt"][..],
             &["--quick"],
+            &["--recall", "0.9", "--texts", "a.txt"],
+            &["--budget", "density=0.1"],
             &["--quick", "--to", "700", "--texts", "a.txt"],
             &["--to", "3"],
         ] {

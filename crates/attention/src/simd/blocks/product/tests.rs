@@ -153,7 +153,10 @@ fn operands_that_do_not_belong_together_are_refused() {
     let quantise = |features, len| QuantisedPanels::default().quantise(simd, WIDTHS[0], features, &vector(len, 1));
     assert!(panics(&|| quantise(31, 31 * 16)) && panics(&|| quantise(32, 33 * 16)) && panics(&|| quantise(0, 0)));
     assert!(panics(&|| Slab::default().fill(simd, &blocks, 1..3)));
-    for missing in [Simd::Avx2, Simd::Avx512Bf16, Simd::Amx].into_iter().filter(|s| !Simd::available().contains(s)) {
+    for missing in [Simd::Avx2, Simd::Avx512Vnni, Simd::Avx512Bf16, Simd::Amx]
+        .into_iter()
+        .filter(|s| !Simd::available().contains(s))
+    {
         assert!(panics(&|| multiply_integers(missing, &a, &x(&one), &mut [0.0; 512], 512, false)));
     }
 }
