@@ -1,5 +1,7 @@
 //! Paged keys and values, with the summaries that selectors read.
 
+mod page_table;
+
 use crate::shape::HeadShape;
 use crate::simd::LANES;
 use crate::{Aligned, BLOCK_N, Error};
@@ -95,7 +97,7 @@ impl KvPages {
             }
         }
         let blocks = start / BLOCK_N..(start + len).div_ceil(BLOCK_N);
-        self.check_table(table, blocks.end)?;
+        page_table::check(table, blocks.end, self.num_pages)?;
         let mut written: Vec<(u32, usize)> = blocks.clone().map(|block| (table[block], block)).collect();
         written.sort_unstable();
         let pages = written.iter().map(|(page, _)| *page as usize);
@@ -160,27 +162,8 @@ impl KvPages {
     /// # Errors
     /// When the table does not reach `kv_len`, names a page twice or one that is not there.
     pub fn view<'a>(&'a self, table: &'a [u32], kv_len: usize) -> Result<KvView<'a>, Error> {
-        self.check_table(table, kv_len.div_ceil(BLOCK_N))?;
+        page_table::check(table, kv_len.div_ceil(BLOCK_N), self.num_pages)?;
         Ok(KvView { pages: self, table, kv_len })
-    }
-
-    /// Looks at no more pages than these blocks have: the others are of other sequences, and may be many.
-    fn check_table(&self, table: &[u32], blocks: usize) -> Result<(), Error> {
-        let Some(pages) = table.get(..blocks) else {
-            return Err(Error::PageTable(format!(
-                "{blocks} blocks need as many pages of {BLOCK_N} positions, the table lists {}",
-                table.len()
-            )));
-        };
-        let mut sorted = pages.to_vec();
-        sorted.sort_unstable();
-        if let Some(page) = sorted.last().filter(|page| **page as usize >= self.num_pages) {
-            return Err(Error::PageTable(format!("page {page} of {} pages", self.num_pages)));
-        }
-        match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(Error::PageTable(format!("page {} listed twice", pair[0]))),
-            None => Ok(()),
-        }
     }
 
     /// NaN in every element of every slot; only the padding of the head dimension keeps its zeros.

@@ -38,29 +38,22 @@ pub(super) unsafe fn multiply<F: Format, const N: usize>(
         let supers = scales.chunks_exact(F::SCALE_BYTES).zip(codes.chunks_exact(F::SUPER / K_STEP * F::CODE_BYTES));
         for (n, (scales, codes)) in supers.enumerate() {
             for (b, codes) in codes.chunks_exact(F::CODE_BYTES).enumerate() {
-                let block = n * (F::SUPER / K_STEP) + b;
+                let x = x.map(|x| &x.groups[n * (F::SUPER / K_STEP) + b]);
                 for group in 0..K_STEP / F::GROUP {
                     let mut x_sums = [0; N];
                     let mut uppers = [_mm512_setzero_si512(); N];
                     let mut products = [_mm512_setzero_si512(); N];
                     for i in 0..N {
-                        x_sums[i] = x[i].sum(block, group, F::GROUP);
+                        x_sums[i] = x[i].sum(group, F::GROUP);
                         products[i] = _mm512_set1_epi32(-F::ZERO * x_sums[i]);
                     }
                     for half in 0..F::GROUP / 16 {
                         four_steps!(group * F::GROUP / 4 + 4 * half, step => {
-                            // SAFETY: `codes` are the `CODE_BYTES` of a block, of which there are eight steps; the inputs are of as
-                            // many blocks, of 32 bytes each, high and low.
-                            unsafe {
-                                let four = |x: &[i8]| {
-                                    let at = x.as_ptr().add(block * K_STEP + 4 * step);
-                                    _mm512_set1_epi32((at as *const i32).read_unaligned())
-                                };
-                                let codes = step_codes::<F>(codes.as_ptr(), step);
-                                for i in 0..N {
-                                    uppers[i] = _mm512_dpbusd_epi32(uppers[i], codes, four(&x[i].high));
-                                    products[i] = _mm512_dpbusd_epi32(products[i], codes, four(&x[i].low));
-                                }
+                            // SAFETY: `codes` are the `CODE_BYTES` of a block, of which there are eight steps.
+                            let codes = unsafe { step_codes::<F>(codes.as_ptr(), step) };
+                            for i in 0..N {
+                                uppers[i] = _mm512_dpbusd_epi32(uppers[i], codes, _mm512_set1_epi32(x[i].high[step]));
+                                products[i] = _mm512_dpbusd_epi32(products[i], codes, _mm512_set1_epi32(x[i].low[step]));
                             }
                         });
                     }
@@ -68,11 +61,11 @@ pub(super) unsafe fn multiply<F: Format, const N: usize>(
                     let (scale, minimum) = unsafe { group_scales::<F>(scales, b * K_STEP / F::GROUP + group) };
                     for i in 0..N {
                         let product = _mm512_add_epi32(products[i], _mm512_slli_epi32::<7>(uppers[i]));
-                        let x_scale = x[i].scales[block];
-                        let scale = _mm512_mul_ps(scale, _mm512_set1_ps(x_scale));
+                        let scale = _mm512_mul_ps(scale, _mm512_set1_ps(x[i].scale));
                         sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), scale, sums[i]);
                         if F::MINIMA {
-                            sums[i] = _mm512_fnmadd_ps(minimum, _mm512_set1_ps(x_scale * x_sums[i] as f32), sums[i]);
+                            let lowered = _mm512_set1_ps(x[i].scale * x_sums[i] as f32);
+                            sums[i] = _mm512_fnmadd_ps(minimum, lowered, sums[i]);
                         }
                     }
                 }
