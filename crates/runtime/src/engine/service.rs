@@ -19,6 +19,8 @@ mod owner;
 #[cfg(test)]
 mod panic_tests;
 mod pool_room;
+#[cfg(test)]
+mod pool_tests;
 mod prefixes;
 mod soundness;
 
@@ -90,7 +92,7 @@ pub struct Service {
 /// Pages of keys and values, of [`BLOCK_N`](attention::BLOCK_N) tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PagesInUse {
-    /// All of them; none before the first request.
+    /// All of them; none before the first request. On a GPU they become more where one asks for more and nobody runs.
     pub all: usize,
     /// Of those, what requests have that are worked on.
     pub of_requests: usize,

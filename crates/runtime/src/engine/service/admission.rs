@@ -21,8 +21,10 @@ pub(super) struct Admission<'e> {
     engine: &'e Engine,
     room: PoolRoom<'e>,
     prefixes: Prefixes,
-    /// Made for the first request.
+    /// Made for the first request, and again where nobody runs and one needs more.
     pool: Option<Box<dyn Pool<'e> + 'e>>,
+    /// As many pages as requests asked for together so far.
+    together: usize,
 }
 
 /// What it takes to answer a request.
@@ -35,9 +37,9 @@ pub(super) struct Begun<'e> {
 
 impl<'e> Admission<'e> {
     pub fn new(engine: &'e Engine, options: ServiceOptions) -> Self {
-        let room = PoolRoom::measure(engine, options.max_running);
-        let kept = options.max_kept_tokens.map_or(room.pages(), |tokens| tokens / BLOCK_N);
-        Self { engine, room, prefixes: Prefixes::new(kept), pool: None }
+        let room = PoolRoom::measure(engine, options);
+        let kept = options.max_kept_tokens.map_or(room.most(), |tokens| tokens / BLOCK_N);
+        Self { engine, room, prefixes: Prefixes::new(kept), pool: None, together: 0 }
     }
 
     /// The answer to a request, no step of it done; nothing where others must end first. What is kept makes room where there is
@@ -51,6 +53,11 @@ impl<'e> Admission<'e> {
         let choice = Choice::new(engine, request, prompt)?;
         let tokens = engine.check_tokens(prompt, request.max_tokens, engine.config().max_context)?;
         let (attended, least_alike) = (Attended::by(request), engine.config().least_alike(prompt.len()));
+        if !others_run {
+            let sparse = request.attention != AttentionMode::Dense && room.check(0, tokens, true).is_ok();
+            self.renew_pool(tokens, sparse);
+        }
+        let room = &self.room;
         let prefix = self.prefixes.longest(prompt, least_alike, attended);
         let mut search = engine.search_behind(prefix.len() * BLOCK_N, request, prompt.len())?;
         // Nobody else at all.
@@ -62,14 +69,17 @@ impl<'e> Admission<'e> {
 
         let pool = match &self.pool {
             Some(pool) => pool,
-            None => self.pool.insert(engine.model.pool(room.pages() * BLOCK_N)?),
+            None => {
+                let pages = room.pages_for(tokens, self.together, search.is_some());
+                self.pool.insert(engine.model.pool(pages * BLOCK_N)?)
+            }
         };
         // What it begins with is somebody's from here on: it does not go.
         pool.share(&prefix);
         let own = tokens.div_ceil(BLOCK_N) - prefix.len();
         let checked = || {
-            let (free, in_use) = (pool.free_pages(), pool.num_pages() - pool.free_pages());
-            room.check(in_use - prefix.len(), tokens, search.is_some())?;
+            room.check_in(&**pool, prefix.len(), tokens, search.is_some())?;
+            let free = pool.free_pages();
             if own > free { Err(OpsError::from(CacheFull { free, needed: own }).into()) } else { Ok(()) }
         };
         let mut fits = checked();
@@ -78,7 +88,10 @@ impl<'e> Admission<'e> {
         }
         let run = match fits {
             Ok(()) => pool.start(prompt.len(), tokens, &prefix).map(Some).map_err(EngineError::from),
-            Err(_) if others_run => Ok(None),
+            Err(_) if others_run => {
+                self.together = self.together.max(pool.num_pages() - pool.free_pages() + own);
+                Ok(None)
+            }
             Err(error) => Err(error),
         };
         pool.release(&prefix);
@@ -86,6 +99,17 @@ impl<'e> Admission<'e> {
             let answer = Answer::new(engine, run, tokens, prompt, request, choice, *accepted);
             Begun { search, answer, attended, least_alike }
         }))
+    }
+
+    /// Lets go of a pool that nobody runs in where a GPU has too few pages for a request, or for those that were asked for together,
+    /// or so many that no room is left beside them. What is kept goes with it.
+    fn renew_pool(&mut self, tokens: usize, sparse: bool) {
+        let Some(pool) = &self.pool else { return };
+        let grows = self.room.pages_for(tokens, self.together, sparse) > pool.num_pages();
+        if self.engine.on_gpu && (grows || self.room.check_in(&**pool, 0, tokens, sparse).is_err()) {
+            self.forget_prefixes();
+            self.pool = None;
+        }
     }
 
     /// Takes the next token of several answers through the model together; see [`Pool::step`].

@@ -171,7 +171,7 @@ impl Run for FaultyRun<'_> {
     }
 }
 
-fn engine(takes_damage: bool) -> Engine {
+pub(super) fn engine(takes_damage: bool) -> Engine {
     engine_that_fails_at(takes_damage, Arc::new(AtomicU32::new(u32::MAX)))
 }
 
@@ -196,7 +196,7 @@ fn engine_that_fails_at(takes_damage: bool, fatal: Arc<AtomicU32>) -> Engine {
 }
 
 /// Submits a prompt; where the answer's end arrives.
-fn submit(service: &Service, prompt: Vec<u32>) -> Receiver<Result<Generation, EngineError>> {
+pub(super) fn submit(service: &Service, prompt: Vec<u32>) -> Receiver<Result<Generation, EngineError>> {
     let (sender, receiver) = channel();
     let request = Request { max_tokens: 100, stop_at_eos: false, ..Request::default() };
     service.submit(prompt, request, move |heard| {
@@ -208,7 +208,7 @@ fn submit(service: &Service, prompt: Vec<u32>) -> Receiver<Result<Generation, En
     receiver
 }
 
-fn end(receiver: &Receiver<Result<Generation, EngineError>>) -> Result<Generation, EngineError> {
+pub(super) fn end(receiver: &Receiver<Result<Generation, EngineError>>) -> Result<Generation, EngineError> {
     receiver.recv_timeout(Duration::from_secs(60)).expect("an end")
 }
 
