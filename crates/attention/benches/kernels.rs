@@ -11,7 +11,9 @@ use attention::planner::{Planner, Scene};
 use attention::queries::Queries;
 use attention::search::{Search, Target};
 use attention::shape::{HeadShape, QueryRange};
-use attention::simd::blocks::{BlockFormat, Blocks, InputWidth, QuantisedPanels, Slab, multiply_integers};
+use attention::simd::blocks::{
+    BlockFormat, Blocks, InputWidth, QuantisedPanels, QuantisedVector, Slab, multiply_integers,
+};
 use attention::simd::{LANES, ROW_TILE, Rows, Simd, multiply};
 use attention::{Aligned, BLOCK_M, BLOCK_N};
 use std::time::Instant;
@@ -40,6 +42,7 @@ fn main() {
             println!("== {}", simd.name());
             products(simd);
             integer_products(simd);
+            few_rows(simd);
             kernels(simd, 2048, 8192, 64);
             kernels(simd, 2048, 2048, 64);
             kernels(simd, 2048, 8192, 128);
@@ -70,13 +73,7 @@ fn products(simd: Simd) {
 fn integer_products(simd: Simd) {
     let (rows, panels, times) = (32, 10, 100);
     for (format, k) in [(BlockFormat::Q4_1, 576), (BlockFormat::Q5_0, 896), (BlockFormat::Q6_K, 4864)] {
-        let blocks = Blocks::fill(format, rows, k, |row, out| {
-            out.codes.iter_mut().enumerate().for_each(|(k, code)| *code = ((row * 7 + k) % 16) as u8);
-            out.factors.fill([half::f16::ONE; 2]);
-            out.nested.fill([1; 2]);
-            true
-        });
-        let blocks = blocks.expect("room for a slab");
+        let blocks = blocks(format, rows, k);
         let x: Vec<half::bf16> = random(panels * k * LANES).into_iter().map(half::bf16::from_f32).collect();
         let mut c = Aligned::<f32>::zeroed(panels * rows * LANES);
         let (mut slab, mut integers) = (Slab::default(), QuantisedPanels::default());
@@ -97,6 +94,46 @@ fn integer_products(simd: Simd) {
                 quantise * 1e3 / (panels * k * LANES * times / 10) as f64,
             );
         }
+    }
+}
+
+fn blocks(format: BlockFormat, rows: usize, k: usize) -> Blocks {
+    let blocks = Blocks::fill(format, rows, k, |row, out| {
+        out.codes.iter_mut().enumerate().for_each(|(k, code)| *code = ((row * 7 + k) % 16) as u8);
+        out.factors.fill([half::f16::ONE; 2]);
+        out.nested.fill([1; 2]);
+        true
+    });
+    blocks.expect("room for weights")
+}
+
+/// One token, and one token of each of several sequences, four tiles of weights at a time as a model takes them.
+fn few_rows(simd: Simd) {
+    let counts = [1, 2, 4, 8, 16];
+    for (format, rows, k) in [
+        (BlockFormat::Q4_0, 1536, 576),
+        (BlockFormat::Q8_0, 1536, 576),
+        (BlockFormat::Q5_0, 4864, 896),
+        (BlockFormat::Q4_K, 8192, 2048),
+        (BlockFormat::Q6_K, 8192, 2048),
+    ] {
+        let weights = blocks(format, rows, k);
+        let input: Vec<half::bf16> = random(k).into_iter().map(half::bf16::from_f32).collect();
+        let inputs: Vec<QuantisedVector> = (0..16).map(|_| QuantisedVector::new(simd, &input)).collect();
+        let mut out = vec![0.0; 16 * 4 * ROW_TILE];
+        let times = (1 << 24) / (rows * k) + 1;
+        let us = counts.map(|count| {
+            median_us(|| {
+                for tile in (0..times).flat_map(|_| (0..rows / ROW_TILE).step_by(4)) {
+                    let out = &mut out[..count * 4 * ROW_TILE];
+                    weights.multiply_vectors(simd, tile..tile + 4, &inputs[..count], out);
+                }
+            })
+        });
+        let one = us[0] * 1e3 / (times * rows * k) as f64;
+        let more: Vec<String> =
+            counts.iter().zip(us).skip(1).map(|(count, of)| format!("{count}: {:.2}", of / us[0])).collect();
+        println!("row of {rows} x {k}, {format:?}: {one:.4} ns a weight; so many rows by one: {}", more.join(", "));
     }
 }
 

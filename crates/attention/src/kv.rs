@@ -1,5 +1,7 @@
 //! Paged keys and values, with the summaries that selectors read.
 
+mod page_table;
+
 use crate::shape::HeadShape;
 use crate::simd::LANES;
 use crate::{Aligned, BLOCK_N, Error};
@@ -14,7 +16,7 @@ use rayon::prelude::*;
 /// * the largest distance of a key from the mean key, for bounds on what is left out.
 ///
 /// Pages are numbered; a *page table* lists the pages of a sequence in order, so block `b` of the sequence is page
-/// `table[b]`. Which page belongs to whom is the owner's business.
+/// `table[b]`. Which page belongs to whom is the owner's business; work on a sequence touches its pages only, however many there are.
 pub struct KvPages {
     heads: HeadShape,
     num_pages: usize,
@@ -94,23 +96,19 @@ impl KvPages {
                 return Err(Error::Length { what, expected: needed, found: panels.len() });
             }
         }
-        self.check_table(table, start + len)?;
-
-        let first = start / BLOCK_N;
-        let mut block_of = vec![usize::MAX; self.num_pages];
-        for (block, &page) in table.iter().enumerate().take((start + len).div_ceil(BLOCK_N)).skip(first) {
-            block_of[page as usize] = block;
-        }
+        let blocks = start / BLOCK_N..(start + len).div_ceil(BLOCK_N);
+        page_table::check(table, blocks.end, self.num_pages)?;
+        let mut written: Vec<(u32, usize)> = blocks.clone().map(|block| (table[block], block)).collect();
+        written.sort_unstable();
+        let pages = written.iter().map(|(page, _)| *page as usize);
         let page_rows = kv_heads * dp;
-        self.keys
-            .par_chunks_exact_mut(page_rows * BLOCK_N)
-            .zip(self.values.par_chunks_exact_mut(page_rows * BLOCK_N))
-            .zip(self.key_means.par_chunks_exact_mut(page_rows))
-            .zip(self.value_means.par_chunks_exact_mut(page_rows))
-            .zip(self.key_radii.par_chunks_exact_mut(kv_heads))
-            .zip(block_of.par_iter())
-            .filter(|(_, block)| **block != usize::MAX)
-            .for_each(|(((((page_keys, page_values), key_means), value_means), key_radii), &block)| {
+        each_page(&mut self.keys, page_rows * BLOCK_N, pages.clone())
+            .zip(each_page(&mut self.values, page_rows * BLOCK_N, pages.clone()))
+            .zip(each_page(&mut self.key_means, page_rows, pages.clone()))
+            .zip(each_page(&mut self.value_means, page_rows, pages.clone()))
+            .zip(each_page(&mut self.key_radii, kv_heads, pages))
+            .zip(written.par_iter())
+            .for_each(|(((((page_keys, page_values), key_means), value_means), key_radii), &(_, block))| {
                 let from = start.max(block * BLOCK_N);
                 let to = (start + len).min((block + 1) * BLOCK_N);
                 for head in 0..kv_heads {
@@ -164,27 +162,8 @@ impl KvPages {
     /// # Errors
     /// When the table does not reach `kv_len`, names a page twice or one that is not there.
     pub fn view<'a>(&'a self, table: &'a [u32], kv_len: usize) -> Result<KvView<'a>, Error> {
-        self.check_table(table, kv_len)?;
+        page_table::check(table, kv_len.div_ceil(BLOCK_N), self.num_pages)?;
         Ok(KvView { pages: self, table, kv_len })
-    }
-
-    fn check_table(&self, table: &[u32], kv_len: usize) -> Result<(), Error> {
-        let blocks = kv_len.div_ceil(BLOCK_N);
-        if table.len() < blocks {
-            return Err(Error::PageTable(format!(
-                "{kv_len} positions need {blocks} pages of {BLOCK_N}, the table lists {}",
-                table.len()
-            )));
-        }
-        let mut seen = vec![false; self.num_pages];
-        for &page in &table[..blocks] {
-            match seen.get_mut(page as usize) {
-                None => return Err(Error::PageTable(format!("page {page} of {} pages", self.num_pages))),
-                Some(seen) if *seen => return Err(Error::PageTable(format!("page {page} listed twice"))),
-                Some(seen) => *seen = true,
-            }
-        }
-        Ok(())
     }
 
     /// NaN in every element of every slot; only the padding of the head dimension keeps its zeros.
@@ -197,6 +176,22 @@ impl KvPages {
         self.value_means.fill(f32::NAN);
         self.key_radii.fill(f32::NAN);
     }
+}
+
+/// The elements of some pages of `len` each, whose numbers ascend.
+fn each_page<T: Send>(
+    elements: &mut [T],
+    len: usize,
+    pages: impl Iterator<Item = usize>,
+) -> rayon::vec::IntoIter<&mut [T]> {
+    let (mut rest, mut behind) = (elements, 0);
+    let mut take = |page: usize| {
+        let (_, from) = std::mem::take(&mut rest).split_at_mut((page - behind) * len);
+        let (own, others) = from.split_at_mut(len);
+        (rest, behind) = (others, page + 1);
+        own
+    };
+    pages.map(&mut take).collect::<Vec<_>>().into_par_iter()
 }
 
 fn mean_of_rows(rows: &[bf16], filled: usize, mean: &mut [f32]) {

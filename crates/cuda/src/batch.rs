@@ -153,6 +153,70 @@ impl Batch {
         })
     }
 
+    /// Room for one query of each of `num_sequences` sequences of up to `pages_each` pages, all below `num_pages`:
+    /// [`replace`](Self::replace) says of which. Until then each is one key in the first page.
+    ///
+    /// # Errors
+    /// When there is no sequence or page, or there are too many for 31 bits.
+    pub fn of_single_queries(
+        device: &Device,
+        num_sequences: usize,
+        block_m: usize,
+        page_size: usize,
+        pages_each: usize,
+        num_pages: usize,
+    ) -> Result<Self, Error> {
+        if pages_each == 0 || num_pages == 0 {
+            let (expected, found) = ("at least one".into(), format!("{pages_each} of {num_pages}"));
+            return Err(Error::Unsupported { what: "pages of a sequence", expected, found });
+        }
+        let pages = vec![0; pages_each];
+        let one = SequencePages { range: QueryRange::new(1, 1)?, pages: &pages };
+        let batch = Self::new(device, &vec![one; num_sequences], block_m, page_size)?;
+        Ok(Self { pages_needed: num_pages, ..batch })
+    }
+
+    /// Makes a batch of [`of_single_queries`](Self::of_single_queries) stand for these sequences, as many as before. Everything stays
+    /// where it is on the device, so that what was recorded of the batch holds for them.
+    ///
+    /// # Errors
+    /// When there are others in number, one has not one query, or pages that are too few, too many, or not there.
+    pub fn replace(&mut self, sequences: &[SequencePages]) -> Result<(), Error> {
+        Error::check_len("sequences of a batch", self.num_sequences, sequences.len())?;
+        let pages_each = self.pages.len() / self.num_sequences;
+        let (mut rows, mut positions, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+        let mut page_table = self.pages.clone();
+        for (index, SequencePages { range, pages }) in sequences.iter().enumerate() {
+            Error::check_len("queries of a sequence", 1, range.q_len())?;
+            let needed = range.kv_len().div_ceil(self.page_size);
+            let used = pages.get(..needed).filter(|_| needed <= pages_each).ok_or_else(|| {
+                let found = pages.len().min(pages_each);
+                attention::Error::PageTable(format!("{} keys need {needed} pages, found {found}", range.kv_len()))
+            })?;
+            if let Some(page) = used.iter().find(|page| **page as usize >= self.pages_needed) {
+                let message = format!("names page {page}, there are {}", self.pages_needed);
+                return Err(attention::Error::PageTable(message).into());
+            }
+            page_table[index * pages_each..][..needed].copy_from_slice(used);
+            rows.push(SequenceRow {
+                q_begin: index as i32,
+                q_len: 1,
+                kv_len: range.kv_len() as i32,
+                table_begin: (index * pages_each) as i32,
+            });
+            positions.push(range.q_start() as i32);
+            slots.push(slot(used, self.page_size, range.q_start())?);
+        }
+        self.sequences.write(&rows)?;
+        self.page_table.write(&page_table)?;
+        self.positions.write(&positions)?;
+        self.slots.write(&slots)?;
+        self.pages = page_table;
+        self.ranges = sequences.iter().map(|sequence| sequence.range).collect();
+        self.max_kv_len = self.ranges.iter().map(|range| range.kv_len()).max().unwrap_or(0);
+        Ok(())
+    }
+
     /// Moves a batch of one sequence on to `range`, of as many queries as before, over the pages it was made with: `pages`
     /// are the same, as far as the keys reach.
     ///

@@ -3,7 +3,7 @@
 use crate::config::ModelConfig;
 use crate::footprint::WeightsNeed;
 use crate::kv_cache::KvCache;
-use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
+use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking, Together};
 use crate::policy::PrefillAttention;
 use crate::sequence::Sequence;
 use crate::weights::{ExpertPart, LayerPart, LoadError, ModelWeights, TensorName};
@@ -204,15 +204,29 @@ impl<O: Ops> Decoder<O> {
     /// # Errors
     /// When the device has none.
     pub fn activations(&self, sequence: &Sequence, len: usize) -> Result<Activations<O>, OpsError> {
+        self.activations_of(Together::Chunk(len), self.ops.chunk(&self.config, sequence, len)?)
+    }
+
+    /// Room for steps of `rows` sequences of a cache, at least one, used again from step to step.
+    ///
+    /// # Errors
+    /// When the device has none.
+    pub fn step_activations(&self, rows: usize, cache: &mut KvCache<O>) -> Result<Activations<O>, OpsError> {
+        let chunk = self.ops.step_chunk(&self.config, rows, cache.layer_mut(0))?;
+        self.activations_of(Together::Step(rows), chunk)
+    }
+
+    fn activations_of(&self, together: Together, chunk: O::Chunk) -> Result<Activations<O>, OpsError> {
         let Self { ops, config, heads, .. } = self;
+        let len = together.rows();
         Ok(Activations {
             x: ops.tokens(config.hidden_size, len)?,
             branch: config.output_norms.then(|| ops.tokens(config.hidden_size, len)).transpose()?,
-            normed: ops.operand(config.hidden_size, len)?,
+            normed: ops.operand(config.hidden_size, together)?,
             qkv: ops.heads(*heads, len)?,
-            attended: ops.operand(config.num_q_heads * config.head_dim, len)?,
-            mlp: ops.mlp_room(config, len)?,
-            chunk: ops.chunk(config, sequence, len)?,
+            attended: ops.operand(config.num_q_heads * config.head_dim, together)?,
+            mlp: ops.mlp_room(config, together)?,
+            chunk,
             len,
         })
     }
@@ -251,7 +265,7 @@ impl<O: Ops> Decoder<O> {
     ) -> Result<AttentionReport, OpsError> {
         assert_eq!(ids.len(), activations.len, "activations are for chunks of one length");
         self.ops.advance(&self.config, sequence, ids, &mut activations.chunk)?;
-        let (report, flow) = self.layers(activations, cache, sequence, (prefill, last_rows), watch)?;
+        let (report, flow) = self.layers(activations, cache, &[sequence], (prefill, last_rows), watch)?;
         if flow.is_continue() {
             sequence.advance(ids.len());
         }
@@ -270,9 +284,32 @@ impl<O: Ops> Decoder<O> {
     ) -> Result<(), OpsError> {
         self.ops.advance(&self.config, sequence, &[id], &mut activations.chunk)?;
         let attention = (PrefillAttention::default(), 0);
-        let mut layers = || self.layers(activations, cache, sequence, attention, |_, _| Ok(())).map(drop);
+        let mut layers = || self.layers(activations, cache, &[sequence], attention, |_, _| Ok(())).map(drop);
         self.ops.replay(recording, &mut layers)?;
         sequence.advance(1);
+        Ok(())
+    }
+
+    /// As [`forward_one`](Self::forward_one) for the next token of each of several sequences that rotate alike, as many as the
+    /// activations are for: one pass over the weights for all of them.
+    ///
+    /// On a CPU each comes out as it does alone, bit for bit. On a GPU products of several rows add up in another order than those of
+    /// one.
+    pub(crate) fn step(
+        &self,
+        ids: &[u32],
+        recording: &mut O::Recording,
+        activations: &mut Activations<O>,
+        cache: &mut KvCache<O>,
+        sequences: &mut [&mut Sequence],
+    ) -> Result<(), OpsError> {
+        let at: Vec<&Sequence> = sequences.iter().map(|sequence| &**sequence).collect();
+        assert!(ids.len() == activations.len && at.len() == activations.len, "activations are for steps of one width");
+        self.ops.advance_step(&self.config, &at, ids, &mut activations.chunk)?;
+        let attention = (PrefillAttention::default(), 0);
+        let mut layers = || self.layers(activations, cache, &at, attention, |_, _| Ok(())).map(drop);
+        self.ops.replay(recording, &mut layers)?;
+        sequences.iter_mut().for_each(|sequence| sequence.advance(1));
         Ok(())
     }
 
@@ -280,7 +317,7 @@ impl<O: Ops> Decoder<O> {
         &self,
         activations: &mut Activations<O>,
         cache: &mut KvCache<O>,
-        sequence: &Sequence,
+        sequences: &[&Sequence],
         (prefill, last_rows): (PrefillAttention, usize),
         mut watch: impl FnMut(Part, &O::Tokens) -> Result<(), OpsError>,
     ) -> Result<(AttentionReport, ControlFlow<()>), OpsError> {
@@ -302,7 +339,7 @@ impl<O: Ops> Decoder<O> {
                 last_rows,
             };
             let pages = cache.layer_mut(index);
-            report += ops.attention(spec, &layer.of_heads, qkv, chunk, pages, sequence, attended)?;
+            report += ops.attention(spec, &layer.of_heads, qkv, chunk, pages, sequences, attended)?;
             ops.linear_add(&layer.o, attended, branch.as_mut().unwrap_or(x))?;
             self.join(branch, &layer.attn_output_norm, x)?;
             watch(Part::Attention { layer: index }, x)?;
@@ -338,27 +375,27 @@ impl<O: Ops> Decoder<O> {
         }
     }
 
-    /// Room for logits, used again from token to token.
+    /// Room for logits of `rows` tokens, used again from step to step.
     ///
     /// # Errors
     /// When the device has none.
-    pub fn logits_room(&self) -> Result<O::LogitsRoom, OpsError> {
-        self.ops.logits_room(&self.config)
+    pub fn logits_room(&self, rows: usize) -> Result<O::LogitsRoom, OpsError> {
+        self.ops.logits_room(&self.config, rows)
     }
 
-    /// Logits `[vocab_size]` of the token after `token` of the chunk.
+    /// Logits `[vocab_size]` of the token after each of those from `first` of the chunk on, as many as there is room for.
     ///
     /// # Errors
     /// What the device says, of this and of everything asked for before.
     pub fn logits(
         &self,
         activations: &Activations<O>,
-        token: usize,
+        first: usize,
         room: &mut O::LogitsRoom,
-    ) -> Result<Vec<f32>, OpsError> {
+    ) -> Result<Vec<Vec<f32>>, OpsError> {
         let Self { ops, config, output_norm, output_head, .. } = self;
-        let mut logits = ops.logits(&activations.x, token, output_norm, config.rms_norm_eps, output_head, room)?;
-        config.scales.finish(&mut logits);
+        let mut logits = ops.logits(&activations.x, first, output_norm, config.rms_norm_eps, output_head, room)?;
+        logits.iter_mut().for_each(|logits| config.scales.finish(logits));
         Ok(logits)
     }
 }

@@ -260,18 +260,21 @@ impl Engine {
     }
 
     fn check_room(&self, tokens: usize, sparse: bool) -> Result<(), EngineError> {
-        self.check_room_beside(0, tokens, sparse)
+        self.check_room_in(&self.room(), 0, tokens, sparse)
     }
 
-    /// Room for a run beside caches of others that take so many bytes, whether they are filled yet or not.
-    fn check_room_beside(&self, others_bytes: u64, tokens: usize, sparse: bool) -> Result<(), EngineError> {
+    /// What may be held, as the machine is now.
+    fn room(&self) -> Room {
+        Room { limit: self.options.max_memory_bytes, left: self.model.available_bytes(), held: self.held_bytes }
+    }
+
+    /// Room for a run beside pages of others that take so many bytes, whether they are filled yet or not.
+    fn check_room_in(&self, room: &Room, others_bytes: u64, tokens: usize, sparse: bool) -> Result<(), EngineError> {
         let need = self.predicted_memory(tokens, sparse);
         let what = || match sparse {
             true => format!("a run of {tokens} tokens with sparse attention"),
             false => format!("a run of {tokens} tokens"),
         };
-        let room =
-            Room { limit: self.options.max_memory_bytes, left: self.model.available_bytes(), held: self.held_bytes };
         room.check(need.total_bytes() + others_bytes, what, || need.to_string())
     }
 }

@@ -1,25 +1,22 @@
 //! Keys and values of running sequences, in pages shared by all layers.
 
 use crate::ops::{Ops, OpsError};
+pub use crate::sequence::CacheFull;
 use crate::sequence::Sequence;
 use attention::BLOCK_N;
 use attention::shape::HeadShape;
 
-/// Pages of every layer and who owns them. A page number means the same 64 positions in each layer, so a sequence has
-/// one page table.
+/// A pool of pages of every layer, and how many have each. A page number means the same 64 positions in each layer, so a sequence
+/// has one page table.
+///
+/// A page that several have is full, and nobody writes to it: sequences that begin alike share the full pages of their beginning, and
+/// write to pages of their own behind it. So nothing is ever copied.
 pub struct KvCache<O: Ops> {
     layers: Vec<O::KvPages>,
+    /// The page given back last is taken first: those that were never written take no memory.
     free: Vec<u32>,
-}
-
-/// The cache has no room.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the kv cache has {free} free pages of {BLOCK_N} tokens, {needed} more are needed")]
-pub struct CacheFull {
-    /// Pages free.
-    pub free: usize,
-    /// Pages needed.
-    pub needed: usize,
+    /// Of each page.
+    owners: Vec<u32>,
 }
 
 impl<O: Ops> KvCache<O> {
@@ -32,7 +29,26 @@ impl<O: Ops> KvCache<O> {
         Ok(Self {
             layers: (0..num_layers).map(|_| ops.kv_pages(heads, pages)).collect::<Result<_, _>>()?,
             free: (0..pages as u32).rev().collect(),
+            owners: vec![0; pages],
         })
+    }
+
+    /// Pages that nobody has.
+    pub fn free_pages(&self) -> usize {
+        self.free.len()
+    }
+
+    /// All pages.
+    pub fn num_pages(&self) -> usize {
+        self.owners.len()
+    }
+
+    /// How many have a page.
+    ///
+    /// # Panics
+    /// When there is no such page.
+    pub fn owners(&self, page: u32) -> u32 {
+        self.owners[page as usize]
     }
 
     /// Makes room in `sequence` for `tokens` more tokens.
@@ -44,13 +60,41 @@ impl<O: Ops> KvCache<O> {
         if needed > self.free.len() {
             return Err(CacheFull { free: self.free.len(), needed });
         }
-        sequence.own(self.free.drain(self.free.len() - needed..).rev());
+        let pages = self.free.split_off(self.free.len() - needed);
+        pages.iter().for_each(|page| self.owners[*page as usize] = 1);
+        sequence.own(pages.into_iter().rev());
         Ok(())
     }
 
-    /// Takes the pages of a sequence back.
-    pub fn release(&mut self, sequence: Sequence) {
-        self.free.extend(sequence.into_table().into_iter().rev());
+    /// One more has these pages, which somebody has.
+    ///
+    /// # Panics
+    /// When nobody has one of them.
+    pub fn share(&mut self, pages: &[u32]) {
+        for page in pages {
+            let owners = &mut self.owners[*page as usize];
+            assert!(*owners > 0, "page {page} is nobody's: what is in it may be anybody's");
+            *owners += 1;
+        }
+    }
+
+    /// One fewer has these pages; those that nobody has any more are free.
+    ///
+    /// # Panics
+    /// When nobody had one of them.
+    pub fn release(&mut self, pages: &[u32]) {
+        for page in pages.iter().rev() {
+            let owners = &mut self.owners[*page as usize];
+            *owners = owners.checked_sub(1).expect("only what somebody has can be given back");
+            if *owners == 0 {
+                self.free.push(*page);
+            }
+        }
+    }
+
+    /// Whether others have pages that positions from `len` on of a sequence would be written to.
+    pub(crate) fn is_shared_behind(&self, sequence: &Sequence, len: usize) -> bool {
+        sequence.table()[len / BLOCK_N..].iter().any(|page| self.owners(*page) > 1)
     }
 
     /// Pages of one layer.
@@ -65,10 +109,14 @@ mod tests {
     use crate::cpu::Cpu;
     use attention::simd::Simd;
 
+    fn cache(pages: usize) -> KvCache<Cpu> {
+        let heads = HeadShape::new(2, 1, 32).unwrap();
+        KvCache::new(&Cpu::new(Simd::detect()), heads, 3, pages * BLOCK_N).unwrap()
+    }
+
     #[test]
     fn pages_are_owned_once_and_come_back() {
-        let heads = HeadShape::new(2, 1, 32).unwrap();
-        let mut cache = KvCache::new(&Cpu::new(Simd::detect()), heads, 3, 4 * BLOCK_N).unwrap();
+        let mut cache = cache(4);
         let (mut a, mut b) = (Sequence::default(), Sequence::default());
         cache.reserve(&mut a, 65).unwrap();
         cache.reserve(&mut b, 100).unwrap();
@@ -80,8 +128,31 @@ mod tests {
         a.advance(63);
         assert_eq!(cache.reserve(&mut a, 1), Err(CacheFull { free: 0, needed: 1 }));
         assert_eq!(a.table().len(), 2);
-        cache.release(b);
+        cache.release(b.table());
         cache.reserve(&mut a, 1).unwrap();
         assert_eq!(a.table().len(), 3);
+    }
+
+    #[test]
+    fn a_shared_page_is_free_once_its_last_owner_gives_it_back() {
+        let mut cache = cache(4);
+        let mut a = Sequence::default();
+        cache.reserve(&mut a, 130).unwrap();
+        a.advance(130);
+        let shared = a.table()[..2].to_vec();
+        cache.share(&shared);
+        let mut b = Sequence::behind(200, shared.clone());
+        assert_eq!((b.len(), b.prompt_len()), (128, 200));
+        assert_eq!(cache.reserve(&mut b, 72), Err(CacheFull { free: 1, needed: 2 }));
+        cache.reserve(&mut b, 64).unwrap();
+        assert!(a.table()[2] != b.table()[2], "what is written is one's own");
+        assert!(cache.is_shared_behind(&b, 127) && !cache.is_shared_behind(&b, 128));
+        cache.release(a.table());
+        assert_eq!(cache.free_pages(), 1);
+        cache.share(&shared[..1]);
+        cache.release(b.table());
+        assert_eq!((cache.free_pages(), cache.owners(shared[0])), (3, 1));
+        cache.release(&shared[..1]);
+        assert_eq!(cache.free_pages(), cache.num_pages());
     }
 }

@@ -1,14 +1,18 @@
-//! A model on whichever device, and one prompt in it.
+//! A model on whichever device, and prompts in it.
+
+mod pages;
+mod running;
+mod shared_cache;
 
 use crate::config::ModelConfig;
-use crate::decoder::{Activations, Decoder, Part};
+use crate::decoder::{Decoder, Part};
 use crate::footprint::MemoryNeed;
-use crate::kv_cache::KvCache;
 use crate::ops::{AttentionReport, DeviceTimes, Ops, OpsError};
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::sequence::Sequence;
 use attention::calibration::GpuKernel;
 use attention::search::CostModel;
+use pages::Pages;
 
 /// A loaded model.
 pub trait Model: Send + Sync {
@@ -58,6 +62,12 @@ pub trait Model: Send + Sync {
     /// When the device has no room.
     fn start(&self, prompt_len: usize, tokens: usize) -> Result<Box<dyn Run + '_>, OpsError>;
 
+    /// A pool of pages for so many tokens, that several sequences share. On a CPU memory is taken as pages are first written.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    fn pool(&self, tokens: usize) -> Result<Box<dyn Pool<'_> + '_>, OpsError>;
+
     /// Tokens of a prompt for [`warm_up`](Self::warm_up) that make the device ready; 0 where nothing is to be gained.
     fn warm_up_tokens(&self) -> usize;
 
@@ -85,10 +95,21 @@ const REPLAYED: usize = 3;
 /// One sequence on its way through a model.
 pub trait Run: Send {
     /// Tokens done.
-    fn tokens_done(&self) -> usize;
+    fn tokens_done(&self) -> usize {
+        self.sequence().len()
+    }
 
     /// Tokens of the last chunk.
     fn chunk_len(&self) -> usize;
+
+    /// Where it stands in the cache.
+    fn sequence(&self) -> &Sequence;
+
+    /// The same, for a [step](Pool::step).
+    fn sequence_mut(&mut self) -> &mut Sequence;
+
+    /// Lets go of the room for chunks; the next one makes its own. There are no logits until then.
+    fn rest(&mut self);
 
     /// Takes the next tokens through all layers; see [`Decoder::forward`].
     ///
@@ -115,6 +136,9 @@ pub trait Run: Send {
 
     /// Keeps the first `len` tokens, for a prompt of `prompt_len` that begins with them; none where such a prompt rotates its
     /// heads otherwise than the one before (dynamic NTK and LongRoPE look at its length).
+    ///
+    /// # Panics
+    /// When it holds fewer tokens, or others share pages that would be written again.
     fn rewind(&mut self, len: usize, prompt_len: usize);
 
     /// Takes one more token through all layers, with all its keys.
@@ -135,19 +159,8 @@ pub trait Run: Send {
     /// What the device says, of this and of everything asked for before.
     ///
     /// # Panics
-    /// When nothing went through yet.
+    /// When nothing went through since the run began or [rested](Self::rest).
     fn logits(&mut self, token: usize) -> Result<Vec<f32>, OpsError>;
-}
-
-struct Running<'a, O: Ops> {
-    decoder: &'a Decoder<O>,
-    /// Of one token through the activations and the cache below, which must outlive it: fields go in order.
-    recording: Option<O::Recording>,
-    cache: KvCache<O>,
-    sequence: Sequence,
-    /// For chunks of the length of the last one.
-    activations: Option<Activations<O>>,
-    logits: O::LogitsRoom,
 }
 
 impl<O: Ops> Model for Decoder<O> {
@@ -204,88 +217,53 @@ impl<O: Ops> Model for Decoder<O> {
     }
 
     fn start(&self, prompt_len: usize, tokens: usize) -> Result<Box<dyn Run + '_>, OpsError> {
-        let mut cache = self.kv_cache(tokens)?;
-        let mut sequence = Sequence::of_prompt(prompt_len);
-        cache.reserve(&mut sequence, tokens).expect("the cache was made for this sequence");
-        let logits = self.logits_room()?;
-        Ok(Box::new(Running { decoder: self, recording: None, cache, sequence, activations: None, logits }))
+        Pages::new(self, tokens)?.start(prompt_len, tokens, &[])
+    }
+
+    fn pool(&self, tokens: usize) -> Result<Box<dyn Pool<'_> + '_>, OpsError> {
+        Ok(Box::new(Pages::new(self, tokens)?))
     }
 }
 
-impl<O: Ops> Running<'_, O> {
-    /// Makes room for chunks of `len` tokens, unless that is what there is.
-    fn make_room(&mut self, len: usize) -> Result<(), OpsError> {
-        if self.chunk_len() != len {
-            // The old ones, and what was recorded of them, go before the new ones come.
-            self.recording = None;
-            self.activations = None;
-            self.activations = Some(self.decoder.activations(&self.sequence, len)?);
-        }
-        Ok(())
-    }
-}
+/// Pages of keys and values that several sequences share, each with runs and others that have it. All of one owner, who takes one step
+/// at a time.
+pub trait Pool<'m>: Send {
+    /// All pages, of [`attention::BLOCK_N`] tokens.
+    fn num_pages(&self) -> usize;
 
-impl<O: Ops> Run for Running<'_, O> {
-    fn tokens_done(&self) -> usize {
-        self.sequence.len()
-    }
+    /// Pages that nobody has.
+    fn free_pages(&self) -> usize;
 
-    fn chunk_len(&self) -> usize {
-        self.activations.as_ref().map_or(0, Activations::len)
-    }
+    /// Begins a sequence of `tokens` tokens in all, of which the first `prompt_len` are the prompt; the first of the prompt's are in
+    /// full pages that somebody has, which it shares. Its pages are given back when the run is dropped.
+    ///
+    /// # Errors
+    /// When there are not as many free pages, or the device has no room.
+    fn start(&self, prompt_len: usize, tokens: usize, prefix: &[u32]) -> Result<Box<dyn Run + 'm>, OpsError>;
 
-    fn forward(
-        &mut self,
-        ids: &[u32],
-        prefill: PrefillAttention,
-        last_rows: usize,
-    ) -> Result<AttentionReport, OpsError> {
-        self.make_room(ids.len())?;
-        let activations = self.activations.as_mut().expect("room was made");
-        self.decoder.forward(ids, activations, &mut self.cache, &mut self.sequence, prefill, last_rows)
-    }
+    /// Takes one more token of each of several runs of this pool through all layers together, with all its keys: the logits
+    /// `[vocab_size]` of the token after it. Weights are read once for all of them. On a CPU each run comes out as by
+    /// [`Run::forward_one`], bit for bit; on a GPU sums of several rows are made in another order.
+    ///
+    /// # Errors
+    /// When a run has no page reserved for its token, and what the device says.
+    fn step(&mut self, rows: &mut [(&mut dyn Run, u32)]) -> Result<Vec<Vec<f32>>, OpsError>;
 
-    fn forward_watched(
-        &mut self,
-        ids: &[u32],
-        prefill: PrefillAttention,
-        last_rows: usize,
-    ) -> Result<Option<(Part, usize)>, OpsError> {
-        self.make_room(ids.len())?;
-        let activations = self.activations.as_mut().expect("room was made");
-        let (ops, mut found) = (self.decoder.ops(), None);
-        let watch = |part, x: &O::Tokens| {
-            if found.is_none() {
-                found = ops.first_without_number(x, ids.len())?.map(|token| (part, token));
-            }
-            Ok(())
-        };
-        let (cache, sequence) = (&mut self.cache, &mut self.sequence);
-        self.decoder.forward_watched(ids, activations, cache, sequence, (prefill, last_rows), watch)?;
-        Ok(found)
-    }
+    /// One more has these pages, until they are [released](Self::release).
+    ///
+    /// # Panics
+    /// When nobody has one of them.
+    fn share(&self, pages: &[u32]);
 
-    fn rewind(&mut self, len: usize, prompt_len: usize) {
-        let config = self.decoder.config();
-        let same = config.rotations(self.sequence.prompt_len()).eq(config.rotations(prompt_len));
-        // They know of the positions and rotations that were.
-        (self.recording, self.activations) = (None, None);
-        self.sequence.rewind(if same { len } else { 0 }, prompt_len);
-    }
+    /// One fewer has these pages; those that nobody has any more are free.
+    ///
+    /// # Panics
+    /// When nobody had one of them.
+    fn release(&self, pages: &[u32]);
 
-    fn forward_one(&mut self, id: u32) -> Result<(), OpsError> {
-        self.make_room(1)?;
-        let activations = self.activations.as_mut().expect("room was made");
-        let recording = self.recording.get_or_insert_default();
-        self.decoder.forward_one(id, recording, activations, &mut self.cache, &mut self.sequence)
-    }
-
-    fn times(&self) -> Result<DeviceTimes, OpsError> {
-        self.decoder.ops().times()
-    }
-
-    fn logits(&mut self, token: usize) -> Result<Vec<f32>, OpsError> {
-        let activations = self.activations.as_ref().expect("some tokens went through");
-        self.decoder.logits(activations, token, &mut self.logits)
-    }
+    /// How many have a page.
+    ///
+    /// # Panics
+    /// When there is no such page.
+    fn owners(&self, page: u32) -> u32;
 }

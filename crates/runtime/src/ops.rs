@@ -6,7 +6,7 @@ use crate::formats::Tensor;
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::precision::{AttentionPrecision, Products, Quantization};
 use crate::receipt::LayerDraws;
-use crate::sequence::Sequence;
+use crate::sequence::{CacheFull, Sequence};
 use attention::calibration::GpuKernel;
 use attention::planner::{HeadChoice, Planned};
 use attention::search::{CostModel, Search, StageTimes};
@@ -30,6 +30,9 @@ pub enum OpsError {
     /// The GPU.
     #[error(transparent)]
     Cuda(#[from] cuda::Error),
+    /// The cache of keys and values.
+    #[error(transparent)]
+    CacheFull(#[from] CacheFull),
     /// A rounding of weights that only other devices have.
     #[error(
         "weights are quantised to {quantization:?} on GPUs only: run on one (`Device::Cuda`), or without `EngineOptions::quantization`"
@@ -52,6 +55,24 @@ pub enum OpsError {
         /// What was asked for.
         products: Products,
     },
+}
+
+/// Rows that go through the layers together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Together {
+    /// So many tokens of one sequence, one behind the other.
+    Chunk(usize),
+    /// The next token of each of so many sequences.
+    Step(usize),
+}
+
+impl Together {
+    /// How many there are.
+    pub fn rows(self) -> usize {
+        match self {
+            Together::Chunk(rows) | Together::Step(rows) => rows,
+        }
+    }
 }
 
 /// An MLP: `down * (activation(gate * x) . (up * x))`.
@@ -223,7 +244,7 @@ pub trait Ops: Send + Sync + 'static {
     type Chunk: Send;
     /// Operations that are asked for again and again.
     type Recording: Send + Default;
-    /// Room for the last norm and the logits of one token.
+    /// Room for the last norm and the logits of a few tokens.
     type LogitsRoom: Send;
     /// Keys and values of one layer.
     type KvPages: Send;
@@ -331,11 +352,11 @@ pub trait Ops: Send + Sync + 'static {
     /// When the device has none.
     fn tokens(&self, features: usize, len: usize) -> Result<Self::Tokens, OpsError>;
 
-    /// Room for an operand of `len` tokens.
+    /// Room for an operand.
     ///
     /// # Errors
     /// When the device has none.
-    fn operand(&self, features: usize, len: usize) -> Result<Self::Operand, OpsError>;
+    fn operand(&self, features: usize, together: Together) -> Result<Self::Operand, OpsError>;
 
     /// Room for Q, K and V of `len` tokens.
     ///
@@ -343,11 +364,11 @@ pub trait Ops: Send + Sync + 'static {
     /// When the device has none.
     fn heads(&self, heads: HeadShape, len: usize) -> Result<Self::Heads, OpsError>;
 
-    /// Room for the MLPs of `len` tokens, mixtures of experts included.
+    /// Room for the MLPs, mixtures of experts included.
     ///
     /// # Errors
     /// When the device has none.
-    fn mlp_room(&self, config: &ModelConfig, len: usize) -> Result<Self::MlpRoom, OpsError>;
+    fn mlp_room(&self, config: &ModelConfig, together: Together) -> Result<Self::MlpRoom, OpsError>;
 
     /// Room for chunks of `len` tokens of `sequence`.
     ///
@@ -363,6 +384,25 @@ pub trait Ops: Send + Sync + 'static {
         &self,
         config: &ModelConfig,
         sequence: &Sequence,
+        ids: &[u32],
+        chunk: &mut Self::Chunk,
+    ) -> Result<(), OpsError>;
+
+    /// Room for steps of `rows` sequences, at least one, whose pages are some of `pages`.
+    ///
+    /// # Errors
+    /// When the device has none.
+    fn step_chunk(&self, config: &ModelConfig, rows: usize, pages: &Self::KvPages) -> Result<Self::Chunk, OpsError>;
+
+    /// Makes a chunk of [`step_chunk`](Self::step_chunk) stand for the next token of each of as many sequences, which all
+    /// [rotate alike](ModelConfig::least_alike).
+    ///
+    /// # Errors
+    /// When a sequence has no page reserved for it.
+    fn advance_step(
+        &self,
+        config: &ModelConfig,
+        sequences: &[&Sequence],
         ids: &[u32],
         chunk: &mut Self::Chunk,
     ) -> Result<(), OpsError>;
@@ -402,10 +442,10 @@ pub trait Ops: Send + Sync + 'static {
     /// What the device says.
     fn project_heads(&self, matrix: &Self::Matrix, x: &Self::Operand, out: &mut Self::Heads) -> Result<(), OpsError>;
 
-    /// Adds biases to `qkv`, normalises and rotates Q and K, stores K and V of the chunk behind `sequence` in the cache,
-    /// plans and attends.
+    /// Adds biases to `qkv`, normalises and rotates Q and K, stores K and V of the chunk behind its sequence in the cache,
+    /// plans and attends; of a step behind each sequence, and with all of its keys.
     ///
-    /// `qkv` holds `[q heads | k heads | v heads]` of the tokens of `chunk`; the caller advances the sequence when all
+    /// `qkv` holds `[q heads | k heads | v heads]` of the tokens of `chunk`; the caller advances the sequences when all
     /// layers are done.
     ///
     /// # Errors
@@ -418,7 +458,7 @@ pub trait Ops: Send + Sync + 'static {
         qkv: &mut Self::Heads,
         chunk: &mut Self::Chunk,
         pages: &mut Self::KvPages,
-        sequence: &Sequence,
+        sequences: &[&Sequence],
         out: &mut Self::Operand,
     ) -> Result<AttentionReport, OpsError>;
 
@@ -497,13 +537,13 @@ pub trait Ops: Send + Sync + 'static {
         Ok(DeviceTimes::default())
     }
 
-    /// Room for logits.
+    /// Room for logits of `rows` tokens.
     ///
     /// # Errors
     /// When the device has none.
-    fn logits_room(&self, config: &ModelConfig) -> Result<Self::LogitsRoom, OpsError>;
+    fn logits_room(&self, config: &ModelConfig, rows: usize) -> Result<Self::LogitsRoom, OpsError>;
 
-    /// `matrix * norm(x[token])`, on the host.
+    /// `matrix * norm(x[token])` of tokens from `first` on, as many as there is room for, on the host.
     ///
     /// # Errors
     /// What the device says, of this and of everything asked for before.
@@ -511,10 +551,10 @@ pub trait Ops: Send + Sync + 'static {
     fn logits(
         &self,
         x: &Self::Tokens,
-        token: usize,
+        first: usize,
         norm: &Self::Vector,
         eps: f32,
         matrix: &Self::Matrix,
         room: &mut Self::LogitsRoom,
-    ) -> Result<Vec<f32>, OpsError>;
+    ) -> Result<Vec<Vec<f32>>, OpsError>;
 }

@@ -10,10 +10,25 @@ pub struct Sequence {
     prompt_len: usize,
 }
 
+/// The cache has no room.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the kv cache has {free} free pages of {BLOCK_N} tokens, {needed} more are needed")]
+pub struct CacheFull {
+    /// Pages free.
+    pub free: usize,
+    /// Pages needed.
+    pub needed: usize,
+}
+
 impl Sequence {
     /// A sequence that starts with a prompt of `prompt_len` tokens. One RoPE scaling, dynamic NTK, needs to know.
     pub fn of_prompt(prompt_len: usize) -> Self {
         Self { prompt_len, ..Self::default() }
+    }
+
+    /// A sequence that starts with a prompt of `prompt_len` tokens, of which full pages are there: they are shared, and not written.
+    pub fn behind(prompt_len: usize, pages: Vec<u32>) -> Self {
+        Self { len: pages.len() * BLOCK_N, table: pages, prompt_len }
     }
 
     /// Tokens of the prompt.
@@ -39,11 +54,6 @@ impl Sequence {
     /// Takes more pages, behind those it has.
     pub(crate) fn own(&mut self, pages: impl IntoIterator<Item = u32>) {
         self.table.extend(pages);
-    }
-
-    /// Its pages, for those who take them back.
-    pub(crate) fn into_table(self) -> Vec<u32> {
-        self.table
     }
 
     /// Forgets all but the first `len` tokens, for a prompt of `prompt_len` that begins with them. Its pages stay its own.

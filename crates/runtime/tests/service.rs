@@ -2,7 +2,7 @@
 
 mod small_model;
 
-use runtime::engine::service::{Heard, Service, ServiceOptions};
+use runtime::engine::service::{Heard, PagesInUse, Service, ServiceOptions};
 use runtime::engine::{Engine, EngineError, EngineOptions};
 use runtime::request::{AttentionMode, Device, Event, FinishReason, Generation, Request};
 use serde_json::json;
@@ -13,8 +13,12 @@ use std::time::Duration;
 const CHUNK: usize = 64;
 
 fn engine(device: Device) -> Option<Engine> {
+    engine_of_context(device, 2048)
+}
+
+fn engine_of_context(device: Device, context: usize) -> Option<Engine> {
     let folder = tempfile::tempdir().unwrap();
-    small_model::write_with(folder.path(), json!({ "max_position_embeddings": 2048 }));
+    small_model::write_with(folder.path(), json!({ "max_position_embeddings": context }));
     let options = EngineOptions { device, threads: 2, chunk_tokens: Some(CHUNK), ..EngineOptions::default() };
     match Engine::load(folder.path().to_str().expect("UTF-8"), &options, &mut |_| {}) {
         Ok(engine) => Some(engine),
@@ -94,7 +98,10 @@ fn answers_are_those_of_each_alone() {
         let go_on = &mut |_: Event| ControlFlow::Continue(());
         let wanted: Vec<_> = asked.iter().map(|(ids, request)| alone.generate(ids, request, go_on).unwrap()).collect();
         for max_running in [1, 3, 8] {
-            let service = Service::start(engine(device).unwrap(), ServiceOptions { max_running, max_kept: 2 });
+            let service = Service::start(
+                engine(device).unwrap(),
+                ServiceOptions { max_running, max_kept_tokens: Some(640), ..ServiceOptions::default() },
+            );
             let answers: Vec<_> = (asked.iter())
                 .map(|(ids, request)| {
                     let (hear, said) = listener();
@@ -137,7 +144,10 @@ fn a_long_prompt_holds_up_nobody() {
 
 #[test]
 fn what_is_cancelled_ends_and_others_do_not() {
-    let service = Service::start(engine(Device::Cpu).unwrap(), ServiceOptions { max_running: 1, max_kept: 0 });
+    let service = Service::start(
+        engine(Device::Cpu).unwrap(),
+        ServiceOptions { max_running: 1, max_kept_tokens: Some(0), ..ServiceOptions::default() },
+    );
     let (hear, first) = listener();
     let ticket = service.submit(prompt(1, 1900), request(AttentionMode::Dense, 100), hear);
     let (hear, waiting) = listener();
@@ -194,10 +204,10 @@ fn what_was_read_is_not_read_again() {
         // The next turn of a chat, and a prompt that shares its beginning.
         let next = [&first[..], &answered.tokens, &prompt(2, 70)].concat();
         let got = ask(&next, request(AttentionMode::Dense, 5));
-        assert_eq!(got.stats.cached_tokens, 604, "the last token of an answer was never fed back");
+        assert_eq!(got.stats.cached_tokens, 576, "nine full pages of 604 tokens");
         let branch = [&first[..300], &prompt(3, 200)].concat();
         let got_branch = ask(&branch, request(AttentionMode::Dense, 5));
-        assert_eq!(got_branch.stats.cached_tokens, 300);
+        assert_eq!(got_branch.stats.cached_tokens, 256);
         let go_on = &mut |_: Event| ControlFlow::Continue(());
         let dense = request(AttentionMode::Dense, 5);
         for (ids, got) in [(&next, &got), (&branch, &got_branch)] {
@@ -207,13 +217,14 @@ fn what_was_read_is_not_read_again() {
         let sparse = ask(&prompt(9, 400), request(AttentionMode::Sparse, 2));
         assert_eq!(sparse.stats.cached_tokens, 0);
         assert_eq!(ask(&prompt(9, 400), request(AttentionMode::Dense, 2)).stats.cached_tokens, 0);
-        assert_eq!(ask(&prompt(9, 400), request(AttentionMode::Sparse, 2)).stats.cached_tokens, 399);
+        assert_eq!(ask(&prompt(9, 400), request(AttentionMode::Sparse, 2)).stats.cached_tokens, 384);
     }
 }
 
 #[test]
 fn a_service_that_is_dropped_ends_what_it_does() {
-    let service = Service::start(engine(Device::Cpu).unwrap(), ServiceOptions { max_running: 1, max_kept: 1 });
+    let service =
+        Service::start(engine(Device::Cpu).unwrap(), ServiceOptions { max_running: 1, ..ServiceOptions::default() });
     let all: Vec<_> = (0..3)
         .map(|n| {
             let (hear, said) = listener();
@@ -225,4 +236,83 @@ fn a_service_that_is_dropped_ends_what_it_does() {
     for said in &all {
         assert_eq!(answer(said).finish_reason, FinishReason::Cancelled);
     }
+}
+
+/// Eight prompts of 1K to 8K tokens at once, with and without a beginning in common.
+#[test]
+fn long_prompts_together_are_answered_as_alone() {
+    for device in [Device::Cpu, Device::Cuda(0)] {
+        let Some(mut alone) = engine_of_context(device, 8192) else { continue };
+        let beginning = prompt(99, 900);
+        for shared in [&[][..], &beginning] {
+            let of_length = |n: u32| [shared, &prompt(n, 1024 * n as usize - 20 - shared.len())].concat();
+            let prompts: Vec<_> = (1..=8).map(of_length).collect();
+            let dense = request(AttentionMode::Dense, 12);
+            let go_on = &mut |_: Event| ControlFlow::Continue(());
+            let wanted: Vec<_> = prompts.iter().map(|ids| alone.generate(ids, &dense, go_on).unwrap().tokens).collect();
+            let service = Service::start(engine_of_context(device, 8192).unwrap(), ServiceOptions::default());
+            let submit = |ids: &Vec<u32>| {
+                let (hear, said) = listener();
+                service.submit(ids.clone(), dense.clone(), hear);
+                said
+            };
+            let said: Vec<_> = prompts.iter().map(submit).collect();
+            let answers: Vec<_> = said.iter().map(answer).collect();
+            for (n, (got, wanted)) in answers.iter().zip(&wanted).enumerate() {
+                assert_eq!(&got.tokens, wanted, "prompt {n} on {device}");
+            }
+            let used = service.pages();
+            assert!(used.of_requests == 0 && used.kept > 0, "{used:?}");
+            // Asked for again, all of it is there but the page with the last token.
+            for (ids, wanted) in prompts.iter().zip(&wanted) {
+                let again = answer(&submit(ids));
+                assert_eq!(again.stats.cached_tokens, (ids.len() - 1) / 64 * 64);
+                assert_eq!(&again.tokens, wanted);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_makes_room_and_what_ends_is_free() {
+    let service =
+        Service::start(engine(Device::Cpu).unwrap(), ServiceOptions { max_running: 1, ..ServiceOptions::default() });
+    let ask = |ids: Vec<u32>, max_tokens| {
+        let (hear, said) = listener();
+        (service.submit(ids, request(AttentionMode::Dense, max_tokens), hear), said)
+    };
+    answer(&ask(prompt(1, 1000), 4).1);
+    assert_eq!(service.pages(), PagesInUse { all: 32, of_requests: 0, kept: 15 });
+    // One that needs all pages: while it is read nothing is kept but what it has itself.
+    let (ticket, said) = ask(prompt(2, 1900), 149);
+    assert!(matches!(said.recv().unwrap(), Said::Began(0)));
+    assert_eq!(service.pages(), PagesInUse { all: 32, of_requests: 32, kept: 0 });
+    ticket.cancel();
+    assert_eq!(answer(&said).finish_reason, FinishReason::Cancelled);
+    assert_eq!(service.pages().of_requests, 0, "whoever hears of the end finds the pages free");
+    answer(&ask(prompt(3, 2040), 9).1);
+    assert_eq!(service.pages().kept, 32);
+}
+
+/// Two at a time whose beginning is the same share its pages: both have room where two of their own would not.
+#[test]
+fn a_beginning_is_shared_by_those_who_are_answered_at_once() {
+    let service =
+        Service::start(engine(Device::Cpu).unwrap(), ServiceOptions { max_running: 2, ..ServiceOptions::default() });
+    let beginning = prompt(1, 1536);
+    let ask = |seed, max_tokens| {
+        let (hear, said) = listener();
+        let ids = [&beginning[..], &prompt(seed, 64)].concat();
+        (service.submit(ids, request(AttentionMode::Dense, max_tokens), hear), said)
+    };
+    answer(&ask(2, 1).1);
+    let (first, second) = (ask(3, 400), ask(4, 400));
+    for (_, said) in [&first, &second] {
+        assert!(matches!(said.recv().unwrap(), Said::Began(1536)));
+    }
+    // 24 pages of both, and eight of each alone.
+    let used = service.pages();
+    assert_eq!((used.all, used.of_requests), (64, 24 + 2 * 8), "{used:?}");
+    assert_eq!(answer(&first.1).tokens.len(), 400);
+    assert_eq!(answer(&second.1).tokens.len(), 400);
 }

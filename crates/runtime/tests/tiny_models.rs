@@ -7,7 +7,7 @@ use runtime::cpu::Cpu;
 use runtime::decoder::Decoder;
 use runtime::formats::Encoding;
 use runtime::gpu::{Gpu, GpuOptions};
-use runtime::model::Model;
+use runtime::model::{Model, Run};
 use runtime::model_files::ModelFiles;
 use runtime::ops::{Ops, OpsError};
 use runtime::policy::PrefillAttention;
@@ -81,12 +81,12 @@ fn agrees_on(ops: impl Ops, weights: ModelWeights, vectors: &Vectors, what: &str
         for part in vectors.ids.chunks(chunk) {
             let first = sequence.len();
             let mut activations = decoder.activations(&sequence, part.len()).unwrap();
-            let mut room = decoder.logits_room().unwrap();
+            let mut room = decoder.logits_room(1).unwrap();
             decoder.forward(part, &mut activations, &mut cache, &mut sequence, PrefillAttention::default(), 0).unwrap();
             for (position, want) in [(vectors.middle, &vectors.middle_logits), (last, &vectors.last_logits)] {
                 if (first..first + part.len()).contains(&position) {
                     let what = format!("{what}, chunks of {chunk}, position {position}");
-                    close(&decoder.logits(&activations, position - first, &mut room).unwrap(), want, &what);
+                    close(&decoder.logits(&activations, position - first, &mut room).unwrap()[0], want, &what);
                 }
             }
         }
@@ -101,6 +101,55 @@ fn agrees_on(ops: impl Ops, weights: ModelWeights, vectors: &Vectors, what: &str
             }
         }
     }
+    steps_agree(&decoder, &vectors.ids, what);
+}
+
+/// Several sequences of a pool together come out as each alone, whoever begins or ends meanwhile; on a CPU to the last bit.
+fn steps_agree(model: &dyn Model, ids: &[u32], what: &str) {
+    const TOKENS: usize = 70;
+    let ids: Vec<u32> = ids.iter().copied().cycle().take(4 * TOKENS).collect();
+    // Where each begins, how long its prompt is, and how many tokens come behind it.
+    let asked = [(0, 1, 5), (3, 64, 8), (70, 37, TOKENS), (0, TOKENS, 3)];
+    let prompt = |(first, len, _): (usize, usize, usize)| &ids[first..first + len];
+    let behind = |(first, len, count): (usize, usize, usize)| ids[first + len..][..count].iter();
+    let alone = asked.map(|one| {
+        let run = model.start(prompt(one).len(), one.1 + one.2).unwrap();
+        let mut run = begun(run, prompt(one));
+        let logits = |id: &u32| {
+            run.forward_one(*id).unwrap();
+            run.logits(0).unwrap()
+        };
+        behind(one).map(logits).collect::<Vec<_>>()
+    });
+    let mut pool = model.pool(8 * TOKENS).unwrap();
+    let all = pool.free_pages();
+    let mut runs: Vec<_> = (asked.iter().enumerate())
+        .map(|(n, one)| (n, begun(pool.start(one.1, one.1 + one.2, &[]).unwrap(), prompt(*one))))
+        .collect();
+    let mut step = 0;
+    while !runs.is_empty() {
+        let next = |n: usize| *behind(asked[n]).nth(step).unwrap();
+        let mut rows: Vec<(&mut dyn Run, u32)> = Vec::new();
+        for (n, run) in &mut runs {
+            rows.push((&mut **run, next(*n)));
+        }
+        let logits = pool.step(&mut rows).unwrap();
+        for ((n, _), got) in runs.iter().zip(&logits) {
+            match model.gpu_kernel() {
+                None => assert!(*got == alone[*n][step], "{what}: step {step} of sequence {n} is not what it is alone"),
+                Some(_) => close(got, &alone[*n][step], &format!("{what}: step {step} of sequence {n}")),
+            }
+        }
+        step += 1;
+        runs.retain(|(n, _)| step < asked[*n].2);
+    }
+    drop(runs);
+    assert_eq!(pool.free_pages(), all);
+}
+
+fn begun<'m>(mut run: Box<dyn Run + 'm>, prompt: &[u32]) -> Box<dyn Run + 'm> {
+    run.forward(prompt, PrefillAttention::default(), 0).unwrap();
+    run
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn said(sound: bool) -> (StatusCode, &'static str) {
 
 /// Counts and times.
 pub(crate) async fn metrics(Shared(state): Shared<Arc<State>>) -> Result<Response, ApiError> {
+    state.metrics.pages(state.service.pages());
     let text = state.metrics.text().map_err(|_| ApiError::panicked())?;
     Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response())
 }

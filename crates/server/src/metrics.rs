@@ -7,6 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use runtime::engine::service::PagesInUse;
 use runtime::request::RunStats;
 use std::time::Duration;
 
@@ -30,6 +31,12 @@ pub(crate) struct Metrics {
     new_tokens: Counter,
     dense_fallbacks: Counter,
     errors: Family<Kind, Counter>,
+    pages: Family<PageUse, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PageUse {
+    used_for: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,6 +59,7 @@ impl Metrics {
             new_tokens: Counter::default(),
             dense_fallbacks: Counter::default(),
             errors: Family::default(),
+            pages: Family::default(),
         };
         metrics.register();
         metrics
@@ -74,6 +82,8 @@ impl Metrics {
         let help =
             "Prompts that were read densely though that was not asked for: short ones, and where memory was scarce";
         registry.register("dense_fallbacks", help, self.dense_fallbacks.clone());
+        let help = "Pages of 64 tokens for keys and values: of requests that are worked on, kept for prompts that begin alike, free";
+        registry.register("pages", help, self.pages.clone());
         registry.register("errors", "Requests that got an error instead of an answer", self.errors.clone());
     }
 
@@ -97,6 +107,13 @@ impl Metrics {
     /// A client was told of an error.
     pub fn failed(&self, error: &ApiError) {
         self.errors.get_or_create(&Kind { kind: error.kind(), status: error.status().as_u16() }).inc();
+    }
+
+    /// What pages are used for.
+    pub fn pages(&self, PagesInUse { all, of_requests, kept }: PagesInUse) {
+        for (used_for, pages) in [("requests", of_requests), ("kept", kept), ("free", all - of_requests - kept)] {
+            self.pages.get_or_create(&PageUse { used_for }).set(pages as i64);
+        }
     }
 
     /// As Prometheus reads it.

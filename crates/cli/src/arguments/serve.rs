@@ -30,15 +30,18 @@ pub struct Serve {
     /// File with the key that requests must carry; the default is the environment's SPARSE_ACCELERATE_API_KEY
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     pub api_key_file: Option<std::path::PathBuf>,
-    /// Requests that are worked on at a time, in turn
+    /// Requests that are worked on at a time
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = at_least_one, help_heading = "Server")]
     pub max_running: usize,
     /// Requests that are answered or wait; more are told to come again
     #[arg(long, default_value_t = 64, value_name = "N", value_parser = at_least_one, help_heading = "Server")]
     pub max_requests: usize,
-    /// Answered requests whose keys and values are kept for prompts that begin alike
-    #[arg(long, default_value_t = 4, value_name = "N", help_heading = "Server")]
-    pub max_kept: usize,
+    /// Tokens whose keys and values are kept for prompts that begin alike; the default is as many as there is room for
+    #[arg(long, value_name = "N", help_heading = "Server")]
+    pub max_kept_tokens: Option<usize>,
+    /// Write the tokens of several answers together on a GPU too, as on a CPU; not tried on a card yet
+    #[arg(long, help_heading = "Server")]
+    pub together_on_gpu: bool,
     /// Bytes of a request, like 16M
     #[arg(long, default_value = "16M", value_name = "BYTES", value_parser = bytes, help_heading = "Server")]
     pub max_body: u64,

@@ -224,6 +224,11 @@ impl ModelConfig {
         })
     }
 
+    /// Tokens of the shortest prompt that rotates as one of `prompt_len` does: prompts for which it is the same rotate alike.
+    pub fn least_alike(&self, prompt_len: usize) -> usize {
+        self.ropes.iter().map(|rope| rope.least_alike(prompt_len)).max().unwrap_or(0)
+    }
+
     /// Stretches the context, from what the model was trained for.
     ///
     /// # Errors

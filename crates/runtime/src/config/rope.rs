@@ -76,6 +76,15 @@ pub enum RopeScaling {
 }
 
 impl Rope {
+    /// Tokens of the shortest prompt that rotates as one of `prompt_len` does.
+    pub fn least_alike(&self, prompt_len: usize) -> usize {
+        match &self.scaling {
+            RopeScaling::Dynamic { original, .. } if prompt_len > *original => prompt_len,
+            RopeScaling::LongRope { original, .. } if prompt_len > *original => original + 1,
+            _ => 0,
+        }
+    }
+
     /// Radians a position of each pair, `[head_dim / 2]`, and the factor of cos and sin, for a prompt of `prompt_len`
     /// tokens.
     pub fn frequencies(&self, head_dim: usize, prompt_len: usize) -> (Vec<f64>, f64) {

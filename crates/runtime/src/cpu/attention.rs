@@ -2,7 +2,7 @@
 
 use super::{Operand, Tokens, elementwise};
 use crate::config::RopePairing;
-use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, PredictedCost};
+use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, OpsError, PredictedCost, Together};
 use crate::policy::{AttentionPolicy, LayerReport};
 use crate::receipt::LayerDraws;
 use crate::sequence::Sequence;
@@ -26,15 +26,16 @@ pub struct Rotations {
 }
 
 impl Rotations {
-    /// By these frequencies, and with this factor of cos and sin.
-    pub(super) fn new((frequency, factor): (Vec<f64>, f64), start: usize, len: usize) -> Self {
+    /// By these frequencies, and with this factor of cos and sin, at these positions.
+    pub(super) fn new((frequency, factor): (Vec<f64>, f64), positions: &[usize]) -> Self {
         let stride = frequency.len() * LANES;
-        let mut cos = vec![0.0; len.div_ceil(LANES) * stride];
+        let mut cos = vec![0.0; positions.len().div_ceil(LANES) * stride];
         let mut sin = cos.clone();
-        (cos.par_chunks_mut(stride).zip(sin.par_chunks_mut(stride)).enumerate()).for_each(|(panel, (cos, sin))| {
+        let panels = cos.par_chunks_mut(stride).zip(sin.par_chunks_mut(stride)).zip(positions.par_chunks(LANES));
+        panels.for_each(|((cos, sin), positions)| {
             for (i, frequency) in frequency.iter().enumerate() {
-                for lane in 0..LANES {
-                    let angle = (start + panel * LANES + lane) as f64 * frequency;
+                for (lane, position) in positions.iter().enumerate() {
+                    let angle = *position as f64 * frequency;
                     cos[i * LANES + lane] = (factor * angle.cos()) as f32;
                     sin[i * LANES + lane] = (factor * angle.sin()) as f32;
                 }
@@ -52,6 +53,61 @@ pub(super) fn run(
     sequence: &Sequence,
     out: &mut Operand,
 ) -> Result<AttentionReport, Error> {
+    store(spec, qkv, pages, sequence)?;
+    attend_stored(simd, spec, qkv, pages, sequence, out)
+}
+
+/// The next token of each sequence: all keys and values are stored, then each row is attended as it is alone.
+pub(super) fn step(
+    simd: Simd,
+    spec: AttentionSpec,
+    qkv: &Tokens,
+    pages: &mut KvPages,
+    sequences: &[&Sequence],
+    out: &mut Operand,
+) -> Result<AttentionReport, OpsError> {
+    let rows = (0..sequences.len()).map(|row| {
+        let mut alone = Tokens::new(qkv.features, 1)?;
+        alone.copy_row(0, qkv, row);
+        Ok(alone)
+    });
+    let rows: Vec<Tokens> = rows.collect::<Result<_, OpsError>>()?;
+    for (row, sequence) in rows.iter().zip(sequences) {
+        store(spec, row, pages, sequence)?;
+    }
+    let pages = &*pages;
+    let attended = rows.par_iter().zip(sequences).map(|(row, sequence)| {
+        let mut alone = Operand::new(out.features, Together::Step(1))?;
+        let report = attend_stored(simd, spec, row, pages, sequence, &mut alone)?;
+        Ok::<_, OpsError>((report, alone))
+    });
+    let attended: Vec<_> = attended.collect::<Result<_, _>>()?;
+    let mut sum = AttentionReport::default();
+    for (row, (report, alone)) in attended.into_iter().enumerate() {
+        sum += report;
+        out.copy_row(row, &alone);
+    }
+    Ok(sum)
+}
+
+/// Stores keys and values behind those of the sequence.
+fn store(spec: AttentionSpec, qkv: &Tokens, pages: &mut KvPages, sequence: &Sequence) -> Result<(), Error> {
+    let (heads, stride) = (spec.heads, qkv.stride());
+    let keys_at = heads.num_q_heads() * heads.head_dim() * LANES;
+    let values_at = keys_at + heads.num_kv_heads() * heads.head_dim() * LANES;
+    let (keys, values) = (&qkv.panels[keys_at..], &qkv.panels[values_at..]);
+    pages.append_panels(sequence.table(), sequence.len(), qkv.len, keys, values, stride)
+}
+
+/// Plans and attends queries whose keys and values are stored.
+fn attend_stored(
+    simd: Simd,
+    spec: AttentionSpec,
+    qkv: &Tokens,
+    pages: &KvPages,
+    sequence: &Sequence,
+    out: &mut Operand,
+) -> Result<AttentionReport, Error> {
     let heads = spec.heads;
     let (d, len) = (heads.head_dim(), qkv.len);
     let range = QueryRange::new(len, sequence.len() + len)?;
@@ -64,17 +120,6 @@ pub(super) fn run(
         let (head, panel) = (at / panels, at % panels);
         pack(simd, &qkv.panels[panel * stride + head * d * LANES..][..d * LANES], scale, packed);
     });
-    let keys_at = heads.num_q_heads() * d * LANES;
-    let values_at = keys_at + heads.num_kv_heads() * d * LANES;
-    pages.append_panels(
-        sequence.table(),
-        sequence.len(),
-        len,
-        &qkv.panels[keys_at..],
-        &qkv.panels[values_at..],
-        stride,
-    )?;
-
     let view = pages.view(sequence.table(), range.kv_len())?;
     let started = Instant::now();
     let AttentionSpec { layer, last_rows, prefill, .. } = spec;

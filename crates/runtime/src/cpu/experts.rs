@@ -7,7 +7,7 @@ use super::products::Arithmetic;
 use super::router::{self, Choice};
 use super::{Matrix, Operand, Tokens};
 use crate::config::{Activation, Experts, ModelConfig};
-use crate::ops::{GatedMlp, OpsError};
+use crate::ops::{GatedMlp, OpsError, Together};
 use attention::Aligned;
 use attention::simd::{LANES, Simd, packed_len};
 use half::bf16;
@@ -52,13 +52,18 @@ struct Job<'a> {
     products: &'a mut [f32],
 }
 
-fn wave_panels(experts: &Experts, len: usize) -> usize {
-    len.div_ceil(LANES).max((len * experts.per_token).min(LEAST_PANELS))
+fn wave_panels(experts: &Experts, together: Together) -> usize {
+    match together {
+        Together::Chunk(len) => len.div_ceil(LANES).max((len * experts.per_token).min(LEAST_PANELS)),
+        // All of them in one: what experts make of a row is added in the order in which it is added to one row alone.
+        Together::Step(rows) => rows * experts.per_token,
+    }
 }
 
 impl Mixture {
-    pub(super) fn new(config: &ModelConfig, experts: &Experts, len: usize) -> Result<Self, OpsError> {
-        let (panels, hidden, inner) = (wave_panels(experts, len), config.hidden_size, experts.intermediate_size);
+    pub(super) fn new(config: &ModelConfig, experts: &Experts, together: Together) -> Result<Self, OpsError> {
+        let len = together.rows();
+        let (panels, hidden, inner) = (wave_panels(experts, together), config.hidden_size, experts.intermediate_size);
         Ok(Self {
             per_token: experts.per_token,
             intermediate_size: inner,
@@ -76,7 +81,7 @@ impl Mixture {
         let of_panel = 2 * (packed_len(hidden) + packed_len(inner)) + 4 * Tokens::stride_of(hidden);
         let of_choice = size_of::<Choice>() + 2 * size_of::<u32>();
         let logits = 4 * len.next_multiple_of(LANES) * experts.count;
-        wave_panels(experts, len) * of_panel + len * experts.per_token * of_choice + logits
+        wave_panels(experts, Together::Chunk(len)) * of_panel + len * experts.per_token * of_choice + logits
     }
 
     pub(super) fn choose(&mut self, simd: Simd, experts: &Experts, router: &[f32], x: &Tokens, eps: f32) {
@@ -119,8 +124,9 @@ impl Mixture {
                 gather(x, job.choices, per_token, job.gathered);
                 let GatedMlp { gate_up, down } = &experts[job.expert];
                 let len = job.choices.len();
-                let x = Operand { features: x.features, len, panels: &*job.gathered };
-                let mut gated = Operand { features: inner, len, panels: job.gated };
+                let by_row = x.by_row || len == 1;
+                let x = Operand { features: x.features, len, by_row, panels: &*job.gathered };
+                let mut gated = Operand { features: inner, len, by_row, panels: job.gated };
                 gate_up.multiply_gated(how, activation, &x, &mut gated)?;
                 let mut products = Tokens { features: x.features, len, panels: job.products };
                 down.multiply(how, &gated, &mut products, false);

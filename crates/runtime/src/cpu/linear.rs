@@ -39,6 +39,8 @@ enum Weights {
 
 /// Weight rows that stay in the first-level cache while panels pass.
 const SLAB_ROWS: usize = 2 * ROW_TILE;
+/// Tiles that a thread takes at a time where rows are few.
+const TILES_AT_ONCE: usize = 4;
 /// Bytes of operand panels that stay in the second-level cache while weights pass.
 const GROUP_BYTES: usize = 768 << 10;
 /// Bytes of decoded weights that all panels pass before the next are decoded: more than a cache that threads share has room for
@@ -195,8 +197,8 @@ impl Matrix {
         accumulate: bool,
     ) {
         assert!(x.features == self.cols && x.len == out.len && out.features == self.rows);
-        if x.len == 1 {
-            return self.multiply_one(how.simd, x, out, accumulate);
+        if x.by_row {
+            return self.multiply_rows(how.simd, x, out, accumulate);
         }
         let stride = out.stride();
         self.each_slab(how, x, &mut out.panels, stride, SLAB_ROWS * LANES, |slab, out| {
@@ -237,39 +239,80 @@ impl Matrix {
         self.runs.iter().any(|run| matches!(run.weights, Weights::Blocks(_)))
     }
 
-    /// One token: every weight is read once, threads share the rows.
-    fn multiply_one(
+    /// Rows each as alone, bit for bit: every weight is read once for sixteen of them, threads share those of the matrix.
+    fn multiply_rows(
         &self,
         simd: Simd,
         x: &Operand<impl Deref<Target = [bf16]>>,
         out: &mut Tokens<impl DerefMut<Target = [f32]>>,
         accumulate: bool,
     ) {
-        const TILES: usize = 4;
+        let out_stride = out.stride();
+        let panels = x.panels.chunks(x.stride()).zip(out.panels.chunks_mut(out_stride));
+        for (first, (x_panel, out)) in (0..x.len).step_by(LANES).zip(panels) {
+            let lanes = LANES.min(x.len - first);
+            let vector =
+                |lane| x_panel.chunks_exact(2 * LANES).flat_map(move |pairs| [pairs[2 * lane], pairs[2 * lane + 1]]);
+            let vectors: Vec<Vec<bf16>> = (0..lanes).map(|lane| vector(lane).collect()).collect();
+            let of_blocks = if self.has_blocks() { &vectors[..] } else { &[] };
+            let quantised: Vec<_> = of_blocks.iter().map(|vector| QuantisedVector::new(simd, vector)).collect();
+            out.par_chunks_mut(TILES_AT_ONCE * ROW_TILE * LANES).enumerate().for_each(|(chunk, out)| {
+                let tiles = chunk * TILES_AT_ONCE..chunk * TILES_AT_ONCE + out.len() / (ROW_TILE * LANES);
+                // Clearing room for sixteen rows would be felt by one.
+                match lanes {
+                    1 => self.multiply_tiles(
+                        simd,
+                        tiles,
+                        &vectors,
+                        &quantised,
+                        &mut [0.0; TILES_AT_ONCE * ROW_TILE],
+                        out,
+                        accumulate,
+                    ),
+                    _ => {
+                        let product = &mut [0.0; LANES * TILES_AT_ONCE * ROW_TILE];
+                        self.multiply_tiles(simd, tiles, &vectors, &quantised, product, out, accumulate);
+                    }
+                }
+            });
+        }
+    }
+
+    /// The products of a few tiles with each vector, by way of `product`, to their lanes.
+    #[allow(clippy::too_many_arguments)] // operands, each of another kind
+    fn multiply_tiles(
+        &self,
+        simd: Simd,
+        tiles: Range<usize>,
+        vectors: &[Vec<bf16>],
+        quantised: &[QuantisedVector],
+        product: &mut [f32],
+        out: &mut [f32],
+        accumulate: bool,
+    ) {
         let k = self.padded_cols();
-        let vector: Vec<bf16> = x.panels.chunks_exact(2 * LANES).flat_map(|p| [p[0], p[1]]).collect();
-        let quantised = QuantisedVector::new(simd, if self.has_blocks() { &vector } else { &[] });
-        out.panels.par_chunks_mut(TILES * ROW_TILE * LANES).enumerate().for_each(|(chunk, out)| {
-            let mut product = [0f32; TILES * ROW_TILE];
-            let (mut tile, end) = (chunk * TILES, chunk * TILES + out.len() / (ROW_TILE * LANES));
-            while tile < end {
-                let run = self.run(tile);
-                let tiles = tile - run.tiles.start..end.min(run.tiles.end) - run.tiles.start;
-                let (rows, at) = (tiles.len() * ROW_TILE, (tile - chunk * TILES) * ROW_TILE);
-                tile += tiles.len();
-                let out = &mut product[at..at + rows];
-                match &run.weights {
-                    Weights::Blocks(blocks) => blocks.multiply_vector(simd, tiles, &quantised, out),
-                    Weights::Bf16(weights) => {
-                        let weights = &weights[tiles.start * ROW_TILE * k..tiles.end * ROW_TILE * k];
-                        multiply_vector(simd, Rows::packed(weights, rows, k), &vector, out);
+        let mut tile = tiles.start;
+        while tile < tiles.end {
+            let run = self.run(tile);
+            let of_run = tile - run.tiles.start..tiles.end.min(run.tiles.end) - run.tiles.start;
+            let (rows, at) = (of_run.len() * ROW_TILE, (tile - tiles.start) * ROW_TILE);
+            tile += of_run.len();
+            let product = &mut product[..vectors.len() * rows];
+            match &run.weights {
+                Weights::Blocks(blocks) => blocks.multiply_vectors(simd, of_run, quantised, product),
+                Weights::Bf16(weights) => {
+                    let weights = &weights[of_run.start * ROW_TILE * k..of_run.end * ROW_TILE * k];
+                    for (vector, product) in vectors.iter().zip(product.chunks_exact_mut(rows)) {
+                        multiply_vector(simd, Rows::packed(weights, rows, k), vector, product);
                     }
                 }
             }
-            for (lanes, x) in out.chunks_exact_mut(LANES).zip(product) {
-                lanes[0] = if accumulate { lanes[0] + x } else { x };
+            for (lane, product) in product.chunks_exact(rows).enumerate() {
+                for (lanes, x) in out[at * LANES..].chunks_exact_mut(LANES).zip(product) {
+                    lanes[lane] = if accumulate { lanes[lane] + x } else { *x };
+                }
             }
-        });
+        }
     }
 
     pub(super) fn multiply_gated(
@@ -281,8 +324,8 @@ impl Matrix {
     ) -> Result<(), OpsError> {
         assert!(x.features == self.cols && x.len == out.len);
         assert!(self.rows == 2 * out.features.next_multiple_of(ROW_TILE), "not a gate and an up projection");
-        if x.len == 1 {
-            return self.multiply_gated_one(how.simd, activation, x, out);
+        if x.by_row {
+            return self.multiply_gated_rows(how.simd, activation, x, out);
         }
         // 32 stacked rows are 16 features: packed, 16 x 16 elements.
         let (stride, slab_len) = (out.stride(), ROW_TILE * LANES);
@@ -302,19 +345,22 @@ impl Matrix {
         Ok(())
     }
 
-    fn multiply_gated_one(
+    fn multiply_gated_rows(
         &self,
         simd: Simd,
         activation: Activation,
         x: &Operand<impl Deref<Target = [bf16]>>,
         out: &mut Operand<impl DerefMut<Target = [bf16]>>,
     ) -> Result<(), OpsError> {
-        let mut product = Tokens::new(self.rows, 1)?;
-        self.multiply_one(simd, x, &mut product, false);
-        let tiles = product.panels.chunks_exact(SLAB_ROWS * LANES).zip(out.panels.chunks_exact_mut(ROW_TILE * LANES));
-        for (product, out) in tiles {
-            let (gate, up) = product.split_at(ROW_TILE * LANES);
-            elementwise::gate(simd, activation, gate, up, bytemuck::cast_slice_mut(out));
+        let mut product = Tokens::new(self.rows, x.len)?;
+        self.multiply_rows(simd, x, &mut product, false);
+        let (stride, product_stride) = (out.stride(), product.stride());
+        for (product, out) in product.panels.chunks_exact(product_stride).zip(out.panels.chunks_exact_mut(stride)) {
+            let tiles = product.chunks_exact(SLAB_ROWS * LANES).zip(out.chunks_exact_mut(ROW_TILE * LANES));
+            for (product, out) in tiles {
+                let (gate, up) = product.split_at(ROW_TILE * LANES);
+                elementwise::gate(simd, activation, gate, up, bytemuck::cast_slice_mut(out));
+            }
         }
         Ok(())
     }

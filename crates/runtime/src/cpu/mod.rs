@@ -12,7 +12,7 @@ use crate::config::{Activation, Experts, ModelConfig};
 use crate::footprint::Footprint;
 use crate::formats::Tensor;
 use crate::memory::{available_bytes, forget_peak_resident, peak_resident_bytes};
-use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
+use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking, Together};
 use crate::precision::Products;
 use crate::sequence::Sequence;
 use ::attention::kv::KvPages;
@@ -49,6 +49,8 @@ pub struct Tokens<P = Aligned<f32>> {
 pub struct Operand<P = Aligned<bf16>> {
     features: usize,
     len: usize,
+    /// Whether every row is multiplied as it is alone: with weights that are not rounded, and read once for all of a few rows.
+    by_row: bool,
     panels: P,
 }
 
@@ -65,14 +67,14 @@ pub struct Embedding {
     scale: f32,
 }
 
-/// Tokens and their rotations.
+/// Tokens and their rotations. Those of a step are at positions of their own.
 pub struct Chunk {
     ids: Vec<u32>,
     /// Of each of the model's ways to rotate.
     rotations: Vec<Rotations>,
 }
 
-/// One token on its way to logits.
+/// A few tokens on their way to logits.
 pub struct LogitsRoom {
     x: Tokens,
     normed: Operand,
@@ -99,10 +101,37 @@ impl<P> Tokens<P> {
     }
 }
 
+impl Tokens {
+    /// The features of a token.
+    fn row(&self, token: usize) -> impl Iterator<Item = f32> {
+        let panel = &self.panels[token / LANES * self.stride()..][..self.features * LANES];
+        panel.iter().skip(token % LANES).step_by(LANES).copied()
+    }
+
+    /// Makes one of its tokens one of the tokens of others.
+    fn copy_row(&mut self, to: usize, others: &Tokens, from: usize) {
+        let at = to / LANES * self.stride() + to % LANES;
+        self.panels[at..].iter_mut().step_by(LANES).zip(others.row(from)).for_each(|(to, x)| *to = x);
+    }
+}
+
 impl Operand {
-    fn new(features: usize, len: usize) -> Result<Self, OpsError> {
+    fn new(features: usize, together: Together) -> Result<Self, OpsError> {
+        let len = together.rows();
         let panels = Aligned::try_zeroed("operands", packed_len(features) * len.div_ceil(LANES))?;
-        Ok(Self { features, len, panels })
+        Ok(Self { features, len, by_row: len == 1 || matches!(together, Together::Step(_)), panels })
+    }
+}
+
+impl Operand {
+    /// Makes a token the only one of another operand.
+    fn copy_row(&mut self, to: usize, alone: &Operand) {
+        // A pair of features is packed as one number.
+        let at = to / LANES * (self.stride() / 2) + to % LANES;
+        let (to_pairs, from): (&mut [u32], &[u32]) =
+            (bytemuck::cast_slice_mut(&mut self.panels), bytemuck::cast_slice(&alone.panels));
+        let pairs = to_pairs[at..].iter_mut().step_by(LANES).zip(from.iter().step_by(LANES));
+        pairs.for_each(|(to, x)| *to = *x);
     }
 }
 
@@ -203,17 +232,17 @@ impl Ops for Cpu {
         Tokens::new(features, len)
     }
 
-    fn operand(&self, features: usize, len: usize) -> Result<Operand, OpsError> {
-        Operand::new(features, len)
+    fn operand(&self, features: usize, together: Together) -> Result<Operand, OpsError> {
+        Operand::new(features, together)
     }
 
     fn heads(&self, heads: HeadShape, len: usize) -> Result<Tokens, OpsError> {
         Tokens::new((heads.num_q_heads() + 2 * heads.num_kv_heads()) * heads.head_dim(), len)
     }
 
-    fn mlp_room(&self, config: &ModelConfig, len: usize) -> Result<MlpRoom, OpsError> {
-        let mixture = config.experts.as_ref().map(|experts| Mixture::new(config, experts, len));
-        Ok(MlpRoom { gated: Operand::new(config.dense_mlp_size(), len)?, mixture: mixture.transpose()? })
+    fn mlp_room(&self, config: &ModelConfig, together: Together) -> Result<MlpRoom, OpsError> {
+        let mixture = config.experts.as_ref().map(|experts| Mixture::new(config, experts, together));
+        Ok(MlpRoom { gated: Operand::new(config.dense_mlp_size(), together)?, mixture: mixture.transpose()? })
     }
 
     fn chunk(&self, _: &ModelConfig, _: &Sequence, len: usize) -> Result<Chunk, OpsError> {
@@ -229,8 +258,28 @@ impl Ops for Cpu {
     ) -> Result<(), OpsError> {
         chunk.ids.clear();
         chunk.ids.extend_from_slice(ids);
-        let of = |rotation| Rotations::new(rotation, sequence.len(), ids.len());
+        let positions: Vec<usize> = (sequence.len()..sequence.len() + ids.len()).collect();
+        let of = |rotation| Rotations::new(rotation, &positions);
         chunk.rotations = config.rotations(sequence.prompt_len()).map(of).collect();
+        Ok(())
+    }
+
+    fn step_chunk(&self, _: &ModelConfig, rows: usize, _: &KvPages) -> Result<Chunk, OpsError> {
+        Ok(Chunk { ids: Vec::with_capacity(rows), rotations: Vec::new() })
+    }
+
+    fn advance_step(
+        &self,
+        config: &ModelConfig,
+        sequences: &[&Sequence],
+        ids: &[u32],
+        chunk: &mut Chunk,
+    ) -> Result<(), OpsError> {
+        chunk.ids.clear();
+        chunk.ids.extend_from_slice(ids);
+        let positions: Vec<usize> = sequences.iter().map(|sequence| sequence.len()).collect();
+        let of = |rotation| Rotations::new(rotation, &positions);
+        chunk.rotations = config.rotations(sequences[0].prompt_len()).map(of).collect();
         Ok(())
     }
 
@@ -275,11 +324,14 @@ impl Ops for Cpu {
         qkv: &mut Tokens,
         chunk: &mut Chunk,
         pages: &mut KvPages,
-        sequence: &Sequence,
+        sequences: &[&Sequence],
         out: &mut Operand,
     ) -> Result<AttentionReport, OpsError> {
         attention::prepare(self.simd, spec, parameters, qkv, &chunk.rotations[spec.rope]);
-        Ok(attention::run(self.simd, spec, qkv, pages, sequence, out)?)
+        match sequences {
+            [sequence] => Ok(attention::run(self.simd, spec, qkv, pages, sequence, out)?),
+            _ => attention::step(self.simd, spec, qkv, pages, sequences, out),
+        }
     }
 
     fn linear_add(&self, matrix: &Arc<Matrix>, x: &Operand, out: &mut Tokens) -> Result<(), OpsError> {
@@ -333,35 +385,34 @@ impl Ops for Cpu {
     }
 
     fn first_without_number(&self, x: &Tokens, len: usize) -> Result<Option<usize>, OpsError> {
-        let is_one = |token: &usize| {
-            let panel = &x.panels[token / LANES * x.stride()..][..x.features * LANES];
-            panel.iter().skip(token % LANES).step_by(LANES).all(|value| value.is_finite())
-        };
+        let is_one = |token: &usize| x.row(*token).all(f32::is_finite);
         Ok((0..len).find(|token| !is_one(token)))
     }
 
-    fn logits_room(&self, config: &ModelConfig) -> Result<LogitsRoom, OpsError> {
+    fn logits_room(&self, config: &ModelConfig, rows: usize) -> Result<LogitsRoom, OpsError> {
         let (hidden, vocab) = (config.hidden_size, config.vocab_size);
-        Ok(LogitsRoom { x: Tokens::new(hidden, 1)?, normed: Operand::new(hidden, 1)?, logits: Tokens::new(vocab, 1)? })
+        Ok(LogitsRoom {
+            x: Tokens::new(hidden, rows)?,
+            normed: Operand::new(hidden, Together::Step(rows))?,
+            logits: Tokens::new(vocab, rows)?,
+        })
     }
 
     fn logits(
         &self,
         x: &Tokens,
-        token: usize,
+        first: usize,
         norm: &Vec<f32>,
         eps: f32,
         matrix: &Arc<Matrix>,
         room: &mut LogitsRoom,
-    ) -> Result<Vec<f32>, OpsError> {
-        let LogitsRoom { x: last, normed, logits } = room;
-        let panel = &x.panels[token / LANES * x.stride()..][..x.stride()];
-        for (last, lanes) in last.panels.chunks_exact_mut(LANES).zip(panel.chunks_exact(LANES)) {
-            last[0] = lanes[token % LANES];
+    ) -> Result<Vec<Vec<f32>>, OpsError> {
+        let LogitsRoom { x: few, normed, logits } = room;
+        for row in 0..few.len {
+            few.copy_row(row, x, first + row);
         }
-        self.rms_norm(last, norm, eps, normed)?;
+        self.rms_norm(few, norm, eps, normed)?;
         matrix.multiply(self.products, normed, logits, false);
-        let rows = logits.panels.chunks_exact(LANES).take(logits.features);
-        Ok(rows.map(|lanes| lanes[0]).collect())
+        Ok((0..logits.len).map(|row| logits.row(row).collect()).collect())
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Answer<'a> {
     engine: &'a Engine,
     /// Nothing once the model computed what is no number.
     run: Option<Box<dyn Run + 'a>>,
+    /// Of the token after the last that went through, where they were read already.
+    logits: Option<Vec<f32>>,
     /// Tokens that the run has room for.
     capacity: usize,
     prompt: Vec<u32>,
@@ -87,6 +89,7 @@ impl<'a> Answer<'a> {
             stats: RunStats { cached_tokens: run.tokens_done(), ..RunStats::default() },
             engine,
             run: Some(run),
+            logits: None,
             capacity,
             prompt: prompt.to_vec(),
             request: request.clone(),
@@ -115,13 +118,63 @@ impl<'a> Answer<'a> {
     /// # Errors
     /// What the device says, and when the model computes no number. There is no step behind an error.
     pub fn step(&mut self, attention: PrefillAttention, events: &mut Events) -> Result<ControlFlow<()>, EngineError> {
-        if self.finish_reason.is_none() {
-            self.finish_reason = match self.is_reading() {
-                true => self.read(attention, events)?,
-                false => self.write(attention.policy, events)?,
-            };
+        if self.finish_reason.is_some() {
+            return Ok(ControlFlow::Break(()));
+        }
+        if self.is_reading() {
+            self.finish_reason = self.read(attention, events)?;
+        } else if let Some(next) = self.choose(attention.policy, events)? {
+            self.forward(next)?;
         }
         Ok(if self.finish_reason.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    /// The next token of the answer to a prompt that was read by `policy`, to be taken through the model; nothing where the answer
+    /// ends.
+    ///
+    /// # Errors
+    /// When the model computes no number, and what the device or the constraint says. There is no step behind an error.
+    pub fn choose(&mut self, policy: AttentionPolicy, events: &mut Events) -> Result<Option<u32>, EngineError> {
+        if self.finish_reason.is_none() {
+            match self.write(policy, events)? {
+                ControlFlow::Continue(next) => return Ok(Some(next)),
+                ControlFlow::Break(reason) => self.finish_reason = Some(reason),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a token through the model by itself.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn forward(&mut self, next: u32) -> Result<(), EngineError> {
+        Ok(self.run.as_mut().expect("there is no step behind an error").forward_one(next)?)
+    }
+
+    /// The run, for a step with others.
+    pub fn run_mut(&mut self) -> &mut (dyn Run + 'a) {
+        &mut **self.run.as_mut().expect("there is no step behind an error")
+    }
+
+    /// Goes on by what the model said in a step with others.
+    pub fn stepped(&mut self, logits: Vec<f32>) {
+        self.logits = Some(logits);
+    }
+
+    /// Lets go of the room for chunks, which others need meanwhile.
+    pub fn rest(&mut self) {
+        if let Some(run) = &mut self.run {
+            run.rest();
+        }
+    }
+
+    /// The first tokens of prompt and answer, and the pages that hold them.
+    pub fn held(&self) -> (Vec<u32>, &[u32]) {
+        let Some(run) = &self.run else { return (Vec::new(), &[]) };
+        let mut tokens = [self.prompt.as_slice(), &self.tokens].concat();
+        tokens.truncate(run.tokens_done());
+        (tokens, run.sequence().table())
     }
 
     /// Waits for the device, and takes what it did since this was last asked for what this prompt took. Behind the last chunk that is
@@ -183,6 +236,13 @@ impl<'a> Answer<'a> {
             self.account()?;
             self.finish_reading(Some(attention));
         }
+        if goes_on && !self.is_reading() {
+            let run = self.run_mut();
+            let logits = run.logits(run.chunk_len() - 1)?;
+            // From here on tokens come one by one.
+            run.rest();
+            self.logits = Some(logits);
+        }
         Ok((!goes_on).then_some(FinishReason::Cancelled))
     }
 
@@ -198,16 +258,23 @@ impl<'a> Answer<'a> {
         };
     }
 
-    /// Takes one more token from the logits, and through the model where another will follow.
-    fn write(&mut self, policy: AttentionPolicy, events: &mut Events) -> Result<Option<FinishReason>, EngineError> {
+    /// Takes one more token from the logits: what is to go through the model, or why nothing is.
+    fn write(
+        &mut self,
+        policy: AttentionPolicy,
+        events: &mut Events,
+    ) -> Result<ControlFlow<FinishReason, u32>, EngineError> {
         if self.tokens.len() == self.request.max_tokens {
-            return Ok(Some(self.end(FinishReason::Length, events)));
+            return Ok(ControlFlow::Break(self.end(FinishReason::Length, events)));
         }
         let run = self.run.as_mut().expect("there is no step behind an error");
-        let logits = run.logits(run.chunk_len() - 1)?;
+        let logits = match self.logits.take() {
+            Some(logits) => logits,
+            None => run.logits(run.chunk_len() - 1)?,
+        };
         let next = match self.choice.next(logits)? {
             Chosen::Token(next) => next,
-            Chosen::End => return Ok(Some(self.end(FinishReason::End, events))),
+            Chosen::End => return Ok(ControlFlow::Break(self.end(FinishReason::End, events))),
             Chosen::NoNumber => {
                 let position = run.tokens_done();
                 // What looks for the place needs the room.
@@ -218,30 +285,30 @@ impl<'a> Answer<'a> {
         let first_at = *self.first_at.get_or_insert_with(Instant::now);
         self.stats.ttft_ms.get_or_insert((first_at - self.accepted).as_secs_f64() * 1e3);
         if self.stop_ids.contains(&next) {
-            return Ok(Some(FinishReason::Stop));
+            return Ok(ControlFlow::Break(FinishReason::Stop));
         }
         let ends = self.request.stop_at_eos || self.choice.is_constrained();
         if ends && self.engine.tokenizer.eos_ids().contains(&next) {
-            return Ok(Some(self.end(FinishReason::End, events)));
+            return Ok(ControlFlow::Break(self.end(FinishReason::End, events)));
         }
         self.tokens.push(next);
         if let Some(piece) = self.stream.push(next) {
             let (piece, stopped) = self.stops.push(&piece);
             let goes_on = say(&mut self.text, &piece, events);
             if stopped {
-                return Ok(Some(FinishReason::Stop));
+                return Ok(ControlFlow::Break(FinishReason::Stop));
             }
             if goes_on.is_break() {
-                return Ok(Some(FinishReason::Cancelled));
+                return Ok(ControlFlow::Break(FinishReason::Cancelled));
             }
         }
         if self.choice.take(next)? {
-            return Ok(Some(self.end(FinishReason::End, events)));
+            return Ok(ControlFlow::Break(self.end(FinishReason::End, events)));
         }
-        if self.tokens.len() < self.request.max_tokens {
-            run.forward_one(next)?;
+        if self.tokens.len() == self.request.max_tokens {
+            return Ok(ControlFlow::Break(self.end(FinishReason::Length, events)));
         }
-        Ok(None)
+        Ok(ControlFlow::Continue(next))
     }
 
     /// Says what was held back: half a character, or what might have become a stop text.

@@ -1,15 +1,26 @@
 //! Several prompts at once: a thread that owns the engine, and takes a step of each in turn.
 //!
-//! A *step* is a chunk of one prompt, or one token of every answer. So a long prompt holds others up for a chunk at most
-//! ([`EngineOptions::chunk_tokens`](super::EngineOptions::chunk_tokens)), prompts take turns, and answers get half of the time. What answered requests left is
-//! kept for prompts that begin alike, as the turns of a chat do (`prefixes`). Rows of several answers are not multiplied together
-//! yet: each is as fast as its turns let it be. A panic is the error of the request that it came from: others go on, once the engine has
-//! shown that it computes what it did before (`soundness`).
+//! A *step* is a chunk of one prompt, or one token of every answer: one pass over the weights for all of them on a CPU, where each
+//! comes out as alone. So a long prompt holds others up for a chunk at most
+//! ([`EngineOptions::chunk_tokens`](super::EngineOptions::chunk_tokens)), prompts take turns, and answers get half of the time.
+//!
+//! All of them have their keys and values in pages of one pool, as large as memory allowed when the service began. A request begins
+//! when the pages of its prompt and longest answer are there (`admission`). Full pages are kept for prompts that begin alike, as the
+//! turns of a chat do, as soon as they are read and until others need the room; any number of requests share them (`prefixes`). Who
+//! comes while the same beginning is still being read takes what is there of it by then, and reads the rest itself.
+//!
+//! A panic is the error of the request that it came from: others go on, once the engine has shown that it computes what it did before
+//! (`soundness`).
 
+mod admission;
+mod attended;
 mod job;
 mod owner;
 #[cfg(test)]
 mod panic_tests;
+mod pool_room;
+#[cfg(test)]
+mod pool_tests;
 mod prefixes;
 mod soundness;
 
@@ -19,9 +30,9 @@ use job::Job;
 pub use job::{Heard, Ticket};
 use owner::Owner;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// What a [`Service`] holds at a time.
@@ -29,14 +40,17 @@ use std::thread::{self, JoinHandle};
 pub struct ServiceOptions {
     /// Requests that are worked on; others wait in the order in which they came.
     pub max_running: usize,
-    /// Answered requests whose keys and values are kept for prompts that begin alike; they go, the oldest first, where memory is
-    /// needed.
-    pub max_kept: usize,
+    /// Tokens whose keys and values are kept for prompts that begin alike, whole pages of them; `None` is as many as there is room
+    /// for. Those that were not asked for longest go first, and all go where others need the room.
+    pub max_kept_tokens: Option<usize>,
+    /// Take the tokens of several answers through the model together on a GPU as well, as on a CPU. Not tried on a card yet, and sums
+    /// of several rows are made in another order than those of one, so that answers may differ from those of each alone.
+    pub together_on_gpu: bool,
 }
 
 impl Default for ServiceOptions {
     fn default() -> Self {
-        Self { max_running: 8, max_kept: 4 }
+        Self { max_running: 8, max_kept_tokens: None, together_on_gpu: false }
     }
 }
 
@@ -72,6 +86,18 @@ pub struct Service {
     stopped: Arc<AtomicBool>,
     /// Whether the engine is known to compute wrongly, or not known to compute rightly.
     broken: Arc<AtomicBool>,
+    pages: Arc<Mutex<PagesInUse>>,
+}
+
+/// Pages of keys and values, of [`BLOCK_N`](attention::BLOCK_N) tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PagesInUse {
+    /// All of them; none before the first request. On a GPU they become more where one asks for more and nobody runs.
+    pub all: usize,
+    /// Of those, what requests have that are worked on.
+    pub of_requests: usize,
+    /// Of those, what is kept beside for prompts that begin alike.
+    pub kept: usize,
 }
 
 impl Service {
@@ -83,19 +109,25 @@ impl Service {
         let (jobs, received) = channel();
         let stopped = Arc::new(AtomicBool::new(false));
         let broken = Arc::new(AtomicBool::new(false));
+        let pages = Arc::new(Mutex::new(PagesInUse::default()));
         let engine = Arc::new(engine);
-        let its = (engine.clone(), stopped.clone(), broken.clone());
+        let its = (engine.clone(), stopped.clone(), broken.clone(), pages.clone());
         let owner = thread::Builder::new().name("engine".into()).spawn(move || {
-            let (engine, stopped, broken) = its;
-            Owner::new(&engine, options, received, &stopped, &broken).run();
+            let (engine, stopped, broken, pages) = its;
+            Owner::new(&engine, options, received, &stopped, &broken, &pages).run();
         });
-        Self { engine, jobs: Some(jobs), owner: Some(owner.expect("a thread for the engine")), stopped, broken }
+        Self { engine, jobs: Some(jobs), owner: Some(owner.expect("a thread for the engine")), stopped, broken, pages }
     }
 
     /// Whether it can answer. Once it cannot, every request ends with [`EngineError::Broken`](super::EngineError::Broken), and only a new engine helps.
     pub fn is_sound(&self) -> bool {
         let runs = self.owner.as_ref().is_some_and(|owner| !owner.is_finished());
         runs && !self.broken.load(Ordering::Relaxed)
+    }
+
+    /// What the pages are used for, before the step under way.
+    pub fn pages(&self) -> PagesInUse {
+        *self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The engine, for its tokenizer, template and properties.

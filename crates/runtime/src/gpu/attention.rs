@@ -68,6 +68,22 @@ impl Gpu {
         })
     }
 
+    /// Attends the rotated query of each sequence of a step to all of its keys that the layer sees.
+    pub(super) fn attend_step(
+        &self,
+        spec: AttentionSpec,
+        chunk: &mut Chunk,
+        pages: &mut KvPages,
+        out: &mut Buffer<bf16>,
+    ) -> Result<AttentionReport, OpsError> {
+        let Chunk { q, batch, decode_attention, .. } = chunk;
+        let decode = decode_attention.as_mut().expect("made with the room for steps");
+        decode.launch(q, pages, batch, out, spec.window)?;
+        let mut report = AttentionReport::default();
+        batch.ranges().iter().for_each(|range| report += all_pairs(&spec, *range));
+        Ok(report)
+    }
+
     /// Tells the observer of a layer that computed every pair that it may.
     pub(super) fn report_all_pairs(&self, spec: &AttentionSpec, range: QueryRange) -> Result<(), OpsError> {
         let (layer, num_q_heads) = (spec.layer, spec.heads.num_q_heads());

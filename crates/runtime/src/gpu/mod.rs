@@ -13,7 +13,9 @@ mod sizes;
 use crate::config::{Activation, Experts as ExpertsConfig, ModelConfig, RopePairing};
 use crate::footprint::Footprint;
 use crate::formats::Tensor;
-use crate::ops::{AttentionReport, AttentionSpec, DeviceTimes, GatedMlp, HeadParameters, Ops, OpsError, Stacking};
+use crate::ops::{
+    AttentionReport, AttentionSpec, DeviceTimes, GatedMlp, HeadParameters, Ops, OpsError, Stacking, Together,
+};
 use crate::policy::AttentionPolicy;
 use crate::precision::{AttentionPrecision, Quantization};
 use crate::sequence::Sequence;
@@ -65,6 +67,8 @@ pub struct Gpu {
     experts: ExpertKernels,
     /// Whether layers of the model wait for the device in between: then nothing is recorded.
     waits: AtomicBool,
+    /// Whether what is asked for may be recorded: then it is not timed.
+    recording: AtomicBool,
 }
 
 /// As many as take the kernels of products that longer prompts take, and a few milliseconds.
@@ -109,6 +113,8 @@ pub struct Chunk {
     attended: Option<Buffer<bf16>>,
     /// Made by the first layer that searches.
     search: Option<SearchRoom>,
+    /// Of steps, with room for as many sequences.
+    decode_attention: Option<DecodeAttention>,
 }
 
 /// One way to rotate the tokens of a chunk.
@@ -119,8 +125,9 @@ struct Turns {
     rotations: Buffer<[f32; 2]>,
 }
 
-/// One token on its way to logits.
+/// A few tokens on their way to logits.
 pub struct LogitsRoom {
+    rows: usize,
     x: Buffer<f32>,
     normed: Buffer<bf16>,
     logits: Buffer<f32>,
@@ -164,15 +171,47 @@ impl Gpu {
             gate: Gate::new(&device)?,
             experts: ExpertKernels::new(&device)?,
             waits: AtomicBool::new(false),
+            recording: AtomicBool::new(false),
             device,
         })
     }
 
-    /// What is asked for from here on is `work`, for a chunk of `len` tokens: single tokens are replayed and not timed.
+    /// What attention layers share for the rows of a batch, of prompts that rotate as one of this length.
+    fn chunk_of(
+        &self,
+        config: &ModelConfig,
+        batch: Batch,
+        prompt_len: usize,
+        decode_attention: Option<DecodeAttention>,
+    ) -> Result<Chunk, OpsError> {
+        let rows = batch.num_rows();
+        let turns = config.rotations(prompt_len).map(|(frequencies, factor)| {
+            Ok(Turns {
+                rotations: self.device.room(rows * frequencies.len())?,
+                frequencies: self.device.upload(&frequencies)?,
+                factor,
+            })
+        });
+        Ok(Chunk {
+            ids: self.device.room(rows)?,
+            batch,
+            turns: turns.collect::<Result<_, Error>>()?,
+            q: self.device.room(rows * config.num_q_heads * config.head_dim)?,
+            attended: match self.products.quantization() {
+                Some(Quantization::Fp8) => Some(self.device.room(rows * config.num_q_heads * config.head_dim)?),
+                None => None,
+            },
+            search: None,
+            decode_attention,
+        })
+    }
+
+    /// What is asked for from here on is `work`, for a chunk of `len` tokens: what is replayed is not timed, nor are single tokens.
     fn mark(&self, work: Work, len: usize) -> Result<(), Error> {
         let work = if work == Work::Products && !self.profile { Work::Rest } else { work };
         match len {
             1 => Ok(()),
+            _ if self.recording.load(Ordering::Relaxed) => Ok(()),
             _ => self.clock.lock().unwrap_or_else(PoisonError::into_inner).mark(work),
         }
     }
@@ -282,39 +321,52 @@ impl Ops for Gpu {
         Ok(self.device.zeros(features * len)?)
     }
 
-    fn operand(&self, features: usize, len: usize) -> Result<Operand, OpsError> {
-        Ok(Operand { values: self.products.operand(len, features)?, features })
+    fn operand(&self, features: usize, together: Together) -> Result<Operand, OpsError> {
+        Ok(Operand { values: self.products.operand(together.rows(), features)?, features })
     }
 
     fn heads(&self, heads: HeadShape, len: usize) -> Result<Buffer<bf16>, OpsError> {
         Ok(self.device.room((heads.num_q_heads() + 2 * heads.num_kv_heads()) * heads.head_dim() * len)?)
     }
 
-    fn mlp_room(&self, config: &ModelConfig, len: usize) -> Result<MlpRoom, OpsError> {
-        MlpRoom::new(&self.device, &self.products, config, len, self.footprint.activations(config).mlp_rows())
+    fn mlp_room(&self, config: &ModelConfig, together: Together) -> Result<MlpRoom, OpsError> {
+        let rows = together.rows();
+        MlpRoom::new(&self.device, &self.products, config, rows, self.footprint.activations(config).mlp_rows())
     }
 
     fn chunk(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Chunk, OpsError> {
         let range = QueryRange::new(len, sequence.len() + len)?;
         let sequences = [SequencePages { range, pages: sequence.table() }];
-        let turns = config.rotations(sequence.prompt_len()).map(|(frequencies, factor)| {
-            Ok(Turns {
-                rotations: self.device.room(len * frequencies.len())?,
-                frequencies: self.device.upload(&frequencies)?,
-                factor,
-            })
+        let batch = Batch::new(&self.device, &sequences, self.attend.block_m(), BLOCK_N)?;
+        self.chunk_of(config, batch, sequence.prompt_len(), None)
+    }
+
+    fn step_chunk(&self, config: &ModelConfig, rows: usize, pages: &KvPages) -> Result<Chunk, OpsError> {
+        let pages_each = config.max_context.div_ceil(BLOCK_N).min(pages.num_pages());
+        let (block_m, num_pages) = (self.attend.block_m(), pages.num_pages());
+        let batch = Batch::of_single_queries(&self.device, rows, block_m, BLOCK_N, pages_each, num_pages)?;
+        let decode_attention = DecodeAttention::new(&self.device, self.heads, rows)?;
+        self.chunk_of(config, batch, 0, Some(decode_attention))
+    }
+
+    fn advance_step(
+        &self,
+        config: &ModelConfig,
+        sequences: &[&Sequence],
+        ids: &[u32],
+        chunk: &mut Chunk,
+    ) -> Result<(), OpsError> {
+        chunk.ids.write(ids)?;
+        // The factor of a model's rotations is the same for all prompts.
+        let rotations = config.rotations(sequences[0].prompt_len());
+        for (turns, (frequencies, _)) in chunk.turns.iter_mut().zip(rotations) {
+            turns.frequencies.write(&frequencies)?;
+        }
+        let next = sequences.iter().map(|sequence| {
+            Ok(SequencePages { range: QueryRange::new(1, sequence.len() + 1)?, pages: sequence.table() })
         });
-        Ok(Chunk {
-            ids: self.device.room(len)?,
-            batch: Batch::new(&self.device, &sequences, self.attend.block_m(), BLOCK_N)?,
-            turns: turns.collect::<Result<_, Error>>()?,
-            q: self.device.room(len * config.num_q_heads * config.head_dim)?,
-            attended: match self.products.quantization() {
-                Some(Quantization::Fp8) => Some(self.device.room(len * config.num_q_heads * config.head_dim)?),
-                None => None,
-            },
-            search: None,
-        })
+        let next: Vec<SequencePages> = next.collect::<Result<_, OpsError>>()?;
+        Ok(chunk.batch.replace(&next)?)
     }
 
     fn advance(&self, _: &ModelConfig, sequence: &Sequence, ids: &[u32], chunk: &mut Chunk) -> Result<(), OpsError> {
@@ -331,11 +383,12 @@ impl Ops for Gpu {
         if self.waits.load(Ordering::Relaxed) {
             return work();
         }
+        self.recording.store(true, Ordering::Relaxed);
         // SAFETY: the trait asks for the same operations on the same buffers, and the recording goes before they do.
         #[allow(unsafe_code)]
-        unsafe {
-            self.device.replay(recording, work)
-        }
+        let replayed = unsafe { self.device.replay(recording, work) };
+        self.recording.store(false, Ordering::Relaxed);
+        replayed
     }
 
     fn embed(&self, table: &Matrix, chunk: &mut Chunk, out: &mut Buffer<f32>) -> Result<(), OpsError> {
@@ -363,12 +416,11 @@ impl Ops for Gpu {
         qkv: &mut Buffer<bf16>,
         chunk: &mut Chunk,
         pages: &mut KvPages,
-        sequence: &Sequence,
+        sequences: &[&Sequence],
         out: &mut Operand,
     ) -> Result<AttentionReport, OpsError> {
         let Chunk { batch, turns, q, .. } = &mut *chunk;
         let len = batch.num_rows();
-        let range = QueryRange::new(len, sequence.len() + len)?;
         let of_heads = DeviceHeadParameters {
             bias: parameters.bias.as_ref(),
             norms: parameters.norms.as_ref().map(|(q, k)| (q, k)),
@@ -387,7 +439,13 @@ impl Ops for Gpu {
             (OperandValues::Bf16(values), _) | (OperandValues::Fp8(_), Some(values)) => values,
             (OperandValues::Fp8(_), None) => unreachable!("made with every chunk of a GPU that quantises"),
         };
-        let report = self.attend(spec, range, chunk, pages, sequence, attended);
+        let report = match sequences {
+            [sequence] => {
+                let range = QueryRange::new(len, sequence.len() + len)?;
+                self.attend(spec, range, chunk, pages, sequence, attended)
+            }
+            _ => self.attend_step(spec, chunk, pages, attended),
+        };
         let quantised = match (&mut out.values, &room) {
             (OperandValues::Fp8(to), Some(from)) => self.products.quantise(from, to),
             _ => Ok(()),
@@ -479,29 +537,31 @@ impl Ops for Gpu {
         Ok(values.chunks_exact(values.len() / len).position(|token| token.iter().any(|value| !value.is_finite())))
     }
 
-    fn logits_room(&self, config: &ModelConfig) -> Result<LogitsRoom, OpsError> {
+    fn logits_room(&self, config: &ModelConfig, rows: usize) -> Result<LogitsRoom, OpsError> {
         Ok(LogitsRoom {
-            x: self.device.room(config.hidden_size)?,
-            normed: self.device.room(config.hidden_size)?,
-            logits: self.device.room(config.vocab_size)?,
+            rows,
+            x: self.device.room(rows * config.hidden_size)?,
+            normed: self.device.room(rows * config.hidden_size)?,
+            logits: self.device.room(rows * config.vocab_size)?,
         })
     }
 
     fn logits(
         &self,
         x: &Buffer<f32>,
-        token: usize,
+        first: usize,
         norm: &Buffer<f32>,
         eps: f32,
         matrix: &Matrix,
         room: &mut LogitsRoom,
-    ) -> Result<Vec<f32>, OpsError> {
-        let LogitsRoom { x: last, normed, logits } = room;
-        let features = last.len();
-        ViewMut::from(&mut *last).copy_from(x.view(token * features..(token + 1) * features))?;
+    ) -> Result<Vec<Vec<f32>>, OpsError> {
+        let LogitsRoom { rows, x: last, normed, logits } = room;
+        let features = last.len() / *rows;
+        ViewMut::from(&mut *last).copy_from(x.view(first * features..(first + *rows) * features))?;
         self.rms_norm.launch(last, norm, eps, &mut *normed)?;
         self.products.multiply_wide(matrix, (&*normed).into(), (&mut *logits).into())?;
-        Ok(logits.read()?)
+        let vocab_size = logits.len() / *rows;
+        Ok(logits.read()?.chunks_exact(vocab_size).map(<[f32]>::to_vec).collect())
     }
 }
 

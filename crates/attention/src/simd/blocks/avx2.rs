@@ -1,7 +1,7 @@
 //! One-row products with `vpmaddubsw`: four columns of eight rows in three instructions.
 
 use super::format::Format;
-use super::vector::QuantisedVector;
+use super::vector::{InputGroup, QuantisedVector};
 use crate::simd::{K_STEP, ROW_TILE};
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -20,17 +20,16 @@ pub(super) unsafe fn multiply<F: Format>(scales: &[u8], codes: &[u8], x: &Quanti
         for (n, (scales, codes)) in supers.enumerate() {
             for (b, codes) in codes.chunks_exact(F::CODE_BYTES).enumerate() {
                 let block = n * (F::SUPER / K_STEP) + b;
-                let input = [&x.high[block * K_STEP..][..K_STEP], &x.low[block * K_STEP..][..K_STEP]];
-                let x_scale = x.scales[block];
+                let x = &x.groups[block];
                 for group in 0..K_STEP / F::GROUP {
-                    let x_sum = x.sum(block, group, F::GROUP);
+                    let x_sum = x.sum(group, F::GROUP);
                     let nested_at = F::FACTORS_BYTES + (b * K_STEP / F::GROUP + group) * F::GROUP_BYTES;
                     for (half, sum) in sums.iter_mut().enumerate() {
-                        // SAFETY: `codes` are the `CODE_BYTES` of a block, `input` 32 bytes each; scales are `SCALE_BYTES`, the
-                        // factors first, then those of each group. A half is of eight rows.
+                        // SAFETY: `codes` are the `CODE_BYTES` of a block; scales are `SCALE_BYTES`, the factors first, then
+                        // those of each group. A half is of eight rows.
                         unsafe {
                             let steps = group * F::GROUP / 4..(group + 1) * F::GROUP / 4;
-                            let product = dot::<F>(codes.as_ptr().add(32 * half), input, steps, x_sum);
+                            let product = dot::<F>(codes.as_ptr().add(32 * half), x, steps, x_sum);
                             let kind = |kind: usize| {
                                 let factor = half8(scales.as_ptr().add(kind * F::FACTOR_BYTES + 16 * half));
                                 if !F::NESTED {
@@ -39,10 +38,10 @@ pub(super) unsafe fn multiply<F: Format>(scales: &[u8], codes: &[u8], x: &Quanti
                                 let nested = scales.as_ptr().add(nested_at + kind * ROW_TILE + 8 * half);
                                 _mm256_mul_ps(factor, bytes8(nested))
                             };
-                            let scale = _mm256_mul_ps(kind(0), _mm256_set1_ps(x_scale));
+                            let scale = _mm256_mul_ps(kind(0), _mm256_set1_ps(x.scale));
                             *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(product), scale, *sum);
                             if F::MINIMA {
-                                *sum = _mm256_fnmadd_ps(kind(1), _mm256_set1_ps(x_scale * x_sum as f32), *sum);
+                                *sum = _mm256_fnmadd_ps(kind(1), _mm256_set1_ps(x.scale * x_sum as f32), *sum);
                             }
                         }
                     }
@@ -60,18 +59,18 @@ pub(super) unsafe fn multiply<F: Format>(scales: &[u8], codes: &[u8], x: &Quanti
 /// Products of the codes of eight rows, less `ZERO`, with the input.
 ///
 /// # Safety
-/// `block` points to a block, or to the upper half of its first vector; high and low bytes of the input are 32; `steps` are below 8.
+/// `block` points to a block, or to the upper half of its first vector; `steps` are below 8.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn dot<F: Format>(block: *const u8, input: [&[i8]; 2], steps: Range<usize>, x_sum: i32) -> __m256i {
+unsafe fn dot<F: Format>(block: *const u8, input: &InputGroup, steps: Range<usize>, x_sum: i32) -> __m256i {
     // SAFETY: said above.
     unsafe {
         let ones = _mm256_set1_epi16(1);
         let mut products = [_mm256_setzero_si256(); 2];
         for step in steps {
             let codes = step_codes::<F>(block, step);
-            for (product, x) in products.iter_mut().zip(input) {
-                let x = _mm256_set1_epi32((x.as_ptr().add(4 * step) as *const i32).read_unaligned());
+            for (product, x) in products.iter_mut().zip([&input.high, &input.low]) {
+                let x = _mm256_set1_epi32(x[step]);
                 // Sums of two products must fit 16 bits. Those of 6-bit codes do; 8-bit codes become signed (their zero is 128),
                 // and their sign goes to the input, of which none is -128.
                 let pairs = if F::BITS == 8 {

@@ -1,53 +1,81 @@
-//! One-row products with `vpdpbusd`: four columns of sixteen rows an instruction; and tiles to bf16.
+//! Products of a few rows with `vpdpbusd`: four columns of sixteen rows an instruction; and tiles to bf16.
 
 use super::format::Format;
 use super::vector::QuantisedVector;
 use crate::simd::{K_STEP, ROW_TILE};
 use std::arch::x86_64::*;
 
+/// Evaluates a block for four steps, one behind the other: which nibbles and bits are theirs is known to the compiler.
+macro_rules! four_steps {
+    ($first:expr, $step:ident => $body:block) => {
+        four_steps!(@ $first, $step, [0, 1, 2, 3], $body)
+    };
+    (@ $first:expr, $step:ident, [$($n:literal),*], $body:block) => {
+        $({
+            let $step = $first + $n;
+            $body
+        })*
+    };
+}
+
+/// Products of each of `N` inputs, `stride` numbers apart. A register of codes is made once for all of them; what happens to an input
+/// does not depend on how many there are. More than four would not stay in registers.
+///
 /// # Safety
-/// AVX-512 F, BW and VNNI must be present.
+/// AVX-512 F, BW and VNNI must be present, the inputs of one length.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) unsafe fn multiply<F: Format>(scales: &[u8], codes: &[u8], x: &QuantisedVector, out: &mut [f32]) {
-    let blocks = x.len() / K_STEP;
+pub(super) unsafe fn multiply<F: Format, const N: usize>(
+    scales: &[u8],
+    codes: &[u8],
+    x: [&QuantisedVector; N],
+    out: &mut [f32],
+    stride: usize,
+) {
+    let blocks = x[0].len() / K_STEP;
     let tiles = scales.chunks_exact(blocks * K_STEP / F::SUPER * F::SCALE_BYTES);
-    for ((scales, codes), out) in
-        tiles.zip(codes.chunks_exact(blocks * F::CODE_BYTES)).zip(out.chunks_exact_mut(ROW_TILE))
-    {
-        let mut sum = _mm512_setzero_ps();
+    for (tile, (scales, codes)) in tiles.zip(codes.chunks_exact(blocks * F::CODE_BYTES)).enumerate() {
+        let mut sums = [_mm512_setzero_ps(); N];
         let supers = scales.chunks_exact(F::SCALE_BYTES).zip(codes.chunks_exact(F::SUPER / K_STEP * F::CODE_BYTES));
         for (n, (scales, codes)) in supers.enumerate() {
             for (b, codes) in codes.chunks_exact(F::CODE_BYTES).enumerate() {
-                let block = n * (F::SUPER / K_STEP) + b;
-                let (high, low) = (&x.high[block * K_STEP..][..K_STEP], &x.low[block * K_STEP..][..K_STEP]);
+                let x = x.map(|x| &x.groups[n * (F::SUPER / K_STEP) + b]);
                 for group in 0..K_STEP / F::GROUP {
-                    let x_sum = x.sum(block, group, F::GROUP);
-                    let mut upper = _mm512_setzero_si512();
-                    let mut product = _mm512_set1_epi32(-F::ZERO * x_sum);
-                    for step in group * F::GROUP / 4..(group + 1) * F::GROUP / 4 {
-                        // SAFETY: `codes` are the `CODE_BYTES` of a block, `high` and `low` 32 bytes; there are eight steps.
-                        unsafe {
-                            let four =
-                                |x: &[i8]| _mm512_set1_epi32((x.as_ptr().add(4 * step) as *const i32).read_unaligned());
-                            let codes = step_codes::<F>(codes.as_ptr(), step);
-                            upper = _mm512_dpbusd_epi32(upper, codes, four(high));
-                            product = _mm512_dpbusd_epi32(product, codes, four(low));
-                        }
+                    let mut x_sums = [0; N];
+                    let mut uppers = [_mm512_setzero_si512(); N];
+                    let mut products = [_mm512_setzero_si512(); N];
+                    for i in 0..N {
+                        x_sums[i] = x[i].sum(group, F::GROUP);
+                        products[i] = _mm512_set1_epi32(-F::ZERO * x_sums[i]);
                     }
-                    let product = _mm512_add_epi32(product, _mm512_slli_epi32::<7>(upper));
+                    for half in 0..F::GROUP / 16 {
+                        four_steps!(group * F::GROUP / 4 + 4 * half, step => {
+                            // SAFETY: `codes` are the `CODE_BYTES` of a block, of which there are eight steps.
+                            let codes = unsafe { step_codes::<F>(codes.as_ptr(), step) };
+                            for i in 0..N {
+                                uppers[i] = _mm512_dpbusd_epi32(uppers[i], codes, _mm512_set1_epi32(x[i].high[step]));
+                                products[i] = _mm512_dpbusd_epi32(products[i], codes, _mm512_set1_epi32(x[i].low[step]));
+                            }
+                        });
+                    }
                     // SAFETY: the scales are `SCALE_BYTES`.
                     let (scale, minimum) = unsafe { group_scales::<F>(scales, b * K_STEP / F::GROUP + group) };
-                    let x_scale = x.scales[block];
-                    let scale = _mm512_mul_ps(scale, _mm512_set1_ps(x_scale));
-                    sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), scale, sum);
-                    if F::MINIMA {
-                        sum = _mm512_fnmadd_ps(minimum, _mm512_set1_ps(x_scale * x_sum as f32), sum);
+                    for i in 0..N {
+                        let product = _mm512_add_epi32(products[i], _mm512_slli_epi32::<7>(uppers[i]));
+                        let scale = _mm512_mul_ps(scale, _mm512_set1_ps(x[i].scale));
+                        sums[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), scale, sums[i]);
+                        if F::MINIMA {
+                            let lowered = _mm512_set1_ps(x[i].scale * x_sums[i] as f32);
+                            sums[i] = _mm512_fnmadd_ps(minimum, lowered, sums[i]);
+                        }
                     }
                 }
             }
         }
-        // SAFETY: `out` is of sixteen numbers.
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sum) }
+        for (i, sum) in sums.iter().enumerate() {
+            let out = &mut out[i * stride + tile * ROW_TILE..][..ROW_TILE];
+            // SAFETY: `out` is of sixteen numbers.
+            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), *sum) }
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! scales and minima, sixteen a group. Nothing is rounded, and the bytes are those of GGML's blocks (Q4_K and Q5_K: 3% more, since
 //! six-bit scales take bytes).
 //!
-//! One-row products multiply codes by an input of 15-bit integers in two bytes ([`QuantisedVector`]): `vpdpbusd` takes four columns of
+//! Products of a row, or of a few rows each as alone, multiply codes by an input of 15-bit integers in two bytes ([`QuantisedVector`]): `vpdpbusd` takes four columns of
 //! sixteen rows at once, and what is around them is exact up to f32. Products of many rows either decode tiles to bf16 ([`Blocks::decode_tile`])
 //! and are those of [`multiply`](super::multiply), or put the codes of a few tiles into bytes ([`Slab`]) and multiply them by inputs in integers
 //! ([`QuantisedPanels`], [`multiply_integers`]).
@@ -132,27 +132,75 @@ impl Blocks {
     /// `out[r] = sum over k of w[r][k] * x[k]` for the 16-row tiles `tiles`.
     ///
     /// # Panics
-    /// When there are no such tiles, `x` is not of [`cols`](Self::cols) numbers, `out` not of 16 a tile, or the processor does not
-    /// have `simd`.
+    /// As [`multiply_vectors`](Self::multiply_vectors).
     pub fn multiply_vector(&self, simd: Simd, tiles: Range<usize>, x: &QuantisedVector, out: &mut [f32]) {
-        assert!(x.len() == self.cols, "{} columns on a vector of {}", self.cols, x.len());
-        assert!(out.len() == tiles.len() * ROW_TILE, "{} tiles into {} numbers", tiles.len(), out.len());
+        self.multiply_vectors(simd, tiles, std::slice::from_ref(x), out);
+    }
+
+    /// The same for each of a few vectors, bit for bit, the products of one behind those of the other; weights are read from memory
+    /// once.
+    ///
+    /// # Panics
+    /// When there are no such tiles, a vector is not of [`cols`](Self::cols) numbers, `out` not of 16 a tile and vector, or the processor
+    /// does not have `simd`.
+    pub fn multiply_vectors(&self, simd: Simd, tiles: Range<usize>, x: &[QuantisedVector], out: &mut [f32]) {
+        let wrong = x.iter().map(QuantisedVector::len).find(|len| *len != self.cols);
+        assert!(wrong.is_none(), "{} columns on a vector of {}", self.cols, wrong.unwrap_or_default());
+        let height = tiles.len() * ROW_TILE;
+        assert!(out.len() == x.len() * height, "{} tiles of {} vectors into {}", tiles.len(), x.len(), out.len());
         simd.assert_available();
-        let (scales, codes) = self.tiles(tiles);
         if self.cols == 0 {
             return out.fill(0.0);
         }
+        match simd {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512Vnni | Simd::Avx512Bf16 | Simd::Amx => with_format!(self.format, F => {
+                // SAFETY: `assert_available` found the set on this machine, and the lengths are those.
+                unsafe { self.multiply_avx512::<F>(tiles, x, out) }
+            }),
+            _ => {
+                // A tile stays in the cache from vector to vector.
+                for (n, tile) in tiles.enumerate() {
+                    for (x, out) in x.iter().zip(out.chunks_exact_mut(height)) {
+                        self.multiply_tile(simd, tile, x, &mut out[n * ROW_TILE..][..ROW_TILE]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn multiply_tile(&self, simd: Simd, tile: usize, x: &QuantisedVector, out: &mut [f32]) {
+        let (scales, codes) = self.tiles(tile..tile + 1);
         with_format!(self.format, F => match simd {
-            Simd::Portable => portable::multiply::<F>(scales, codes, x, out),
-            // SAFETY: `assert_available` found the set on this machine.
+            // SAFETY: `multiply_vectors` found the set on this machine.
             #[cfg(target_arch = "x86_64")]
             Simd::Avx2 => unsafe { avx2::multiply::<F>(scales, codes, x, out) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Simd::Avx512Vnni | Simd::Avx512Bf16 | Simd::Amx => unsafe { avx512::multiply::<F>(scales, codes, x, out) },
-            #[cfg(not(target_arch = "x86_64"))]
             _ => portable::multiply::<F>(scales, codes, x, out),
         })
+    }
+
+    /// # Safety
+    /// AVX-512 F, BW and VNNI must be present, the inputs of [`cols`](Self::cols) numbers.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn multiply_avx512<F: Format>(&self, tiles: Range<usize>, mut x: &[QuantisedVector], mut out: &mut [f32]) {
+        let height = tiles.len() * ROW_TILE;
+        let (scales, codes) = self.tiles(tiles);
+        while let [first, ..] = x {
+            // SAFETY: as above.
+            let done = unsafe {
+                if let Some(x) = x.first_chunk::<4>() {
+                    avx512::multiply::<F, 4>(scales, codes, x.each_ref(), out, height);
+                    4
+                } else if let Some(x) = x.first_chunk::<2>() {
+                    avx512::multiply::<F, 2>(scales, codes, x.each_ref(), out, height);
+                    2
+                } else {
+                    avx512::multiply::<F, 1>(scales, codes, [first], out, height);
+                    1
+                }
+            };
+            (x, out) = (&x[done..], &mut out[done * height..]);
+        }
     }
 
     /// Decodes a 16-row tile to bf16, nearest, as [`Rows::packed`](super::Rows::packed) wants it: `[cols / 32][16][32]`.
@@ -166,7 +214,7 @@ impl Blocks {
         simd.assert_available();
         match simd {
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx512Bf16 | Simd::Amx => with_format!(self.format, F => {
+            Simd::Avx512Vnni | Simd::Avx512Bf16 | Simd::Amx => with_format!(self.format, F => {
                 // SAFETY: `assert_available` found the set on this machine; AMX is taken only where AVX-512 BF16 is, too.
                 unsafe { avx512::decode_tile::<F>(scales, codes, out) }
             }),

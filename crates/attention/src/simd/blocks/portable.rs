@@ -11,14 +11,14 @@ pub(super) fn multiply<F: Format>(scales: &[u8], codes: &[u8], x: &QuantisedVect
         tiles.zip(codes.chunks_exact(blocks * F::CODE_BYTES)).zip(out.chunks_exact_mut(ROW_TILE))
     {
         out.fill(0.0);
-        for (block, codes) in codes.chunks_exact(F::CODE_BYTES).enumerate() {
+        for (block, (codes, x)) in codes.chunks_exact(F::CODE_BYTES).zip(&x.groups).enumerate() {
             for group in 0..K_STEP / F::GROUP {
                 let (scale, minimum) = group_scales::<F>(scales, block, group);
-                let sum = x.sum(block, group, F::GROUP);
+                let sum = x.sum(group, F::GROUP);
                 let mut product = [-F::ZERO * sum; ROW_TILE];
                 for step in group * F::GROUP / 4..(group + 1) * F::GROUP / 4 {
-                    let at = block * K_STEP + 4 * step;
-                    let x: [i32; 4] = std::array::from_fn(|i| x.high[at + i] as i32 * 128 + x.low[at + i] as i32);
+                    let [high, low]: [[i8; 4]; 2] = [x.high[step], x.low[step]].map(bytemuck::cast);
+                    let x: [i32; 4] = std::array::from_fn(|i| high[i] as i32 * 128 + low[i] as i32);
                     for (row, product) in product.iter_mut().enumerate() {
                         for (i, x) in x.iter().enumerate() {
                             *product += code::<F>(codes, step, 4 * row + i) as i32 * x;
@@ -27,7 +27,7 @@ pub(super) fn multiply<F: Format>(scales: &[u8], codes: &[u8], x: &QuantisedVect
                 }
                 for row in 0..ROW_TILE {
                     let product = scale[row] * product[row] as f32 - minimum[row] * sum as f32;
-                    out[row] += x.scales[block] * product;
+                    out[row] += x.scale * product;
                 }
             }
         }

@@ -87,6 +87,25 @@ proptest! {
         }
     }
 
+    #[test]
+    fn several_vectors_multiply_as_each_alone(seed: u64, rows in 1usize..70, count in 0usize..20) {
+        for format in FORMATS {
+            let (blocks, _) = matrix(format, rows, format.columns(), seed);
+            let tiles = blocks.rows() / ROW_TILE;
+            for simd in Simd::available() {
+                let input = |n| QuantisedVector::new(simd, &vector(format.columns(), seed ^ n as u64));
+                let inputs: Vec<_> = (0..count).map(input).collect();
+                let mut out = vec![f32::NAN; count * blocks.rows()];
+                blocks.multiply_vectors(simd, 0..tiles, &inputs, &mut out);
+                for (input, out) in inputs.iter().zip(out.chunks_exact(blocks.rows())) {
+                    let mut alone = vec![f32::NAN; blocks.rows()];
+                    blocks.multiply_vector(simd, 0..tiles, input, &mut alone);
+                    prop_assert_eq!(&alone, out, "{:?} {:?}", format, simd);
+                }
+            }
+        }
+    }
+
     /// With inputs that are 15-bit integers nothing is lost but f32 rounding, whatever the instruction set.
     #[test]
     fn integers_multiply_exactly(seed: u64, supers in 1usize..4) {

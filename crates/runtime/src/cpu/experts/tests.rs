@@ -36,7 +36,7 @@ fn experts(encoding: Encoding) -> Vec<GatedMlp<Arc<Matrix>>> {
 }
 
 fn operand(len: usize) -> Operand {
-    let mut x = Operand::new(HIDDEN, len).unwrap();
+    let mut x = Operand::new(HIDDEN, Together::Chunk(len)).unwrap();
     x.panels.iter_mut().enumerate().for_each(|(n, x)| *x = bf16::from_f32((n * 7919 % 97) as f32 / 48.5 - 1.0));
     x
 }
@@ -78,7 +78,8 @@ fn a_mixture_is_the_sum_of_its_experts() {
         for how in every_arithmetic() {
             let of_all: Vec<Tokens> = (experts.iter())
                 .map(|expert| {
-                    let (mut gated, mut out) = (Operand::new(INNER, len).unwrap(), Tokens::new(HIDDEN, len).unwrap());
+                    let (mut gated, mut out) =
+                        (Operand::new(INNER, Together::Chunk(len)).unwrap(), Tokens::new(HIDDEN, len).unwrap());
                     expert.gate_up.multiply_gated(how, Activation::Silu, &x, &mut gated).unwrap();
                     expert.down.multiply(how, &gated, &mut out, false);
                     out
@@ -136,7 +137,7 @@ fn room_is_as_large_as_predicted() {
     let config = ModelConfig::from_json(std::path::Path::new(folder)).unwrap();
     let experts = config.experts.as_ref().unwrap();
     for len in [1, 16, 100, 5000] {
-        let room = Mixture::new(&config, experts, len).unwrap();
+        let room = Mixture::new(&config, experts, Together::Chunk(len)).unwrap();
         let held = 2 * (room.gathered.len() + room.gated.len()) + 4 * (room.logits.len() + room.products.len());
         let of_choices = (size_of::<Choice>() + 8) * room.choices.len();
         assert_eq!(Mixture::bytes(&config, experts, len), held + of_choices, "{len} tokens");

@@ -1,6 +1,7 @@
 use super::*;
 use crate::cpu::products::every_arithmetic;
 use crate::formats::Encoding;
+use crate::ops::Together;
 use half::f16;
 
 /// Rows of a stored tensor: bytes without a pattern, scales of a moderate size.
@@ -31,8 +32,8 @@ fn stored(encoding: Encoding, rows: usize, cols: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Tokens side by side: as an operand, and in f64 by token.
-fn operand(cols: usize, len: usize) -> (Operand, Vec<Vec<f64>>) {
-    let mut x = Operand::new(cols, len).unwrap();
+fn operand(cols: usize, together: Together) -> (Operand, Vec<Vec<f64>>) {
+    let (mut x, len) = (Operand::new(cols, together).unwrap(), together.rows());
     let (stride, mut tokens) = (x.stride(), vec![vec![0.0; cols]; len]);
     for (token, values) in tokens.iter_mut().enumerate() {
         for (i, value) in values.iter_mut().enumerate() {
@@ -60,8 +61,10 @@ fn check(parts: &[Tensor], stacking: Stacking, stored_alike: usize) {
         assert!(row.iter().zip(&want).all(|(own, want)| (own - want).abs() <= want.abs() / 256.0), "row {r}");
     }
     for how in every_arithmetic() {
-        for len in [1, 2, 16, 37] {
-            let (x, tokens) = operand(cols, len);
+        let chunks = [1, 2, 16, 37].map(Together::Chunk);
+        for together in chunks.into_iter().chain([2, 16, 37].map(Together::Step)) {
+            let len = together.rows();
+            let (x, tokens) = operand(cols, together);
             let mut out = Tokens::new(matrix.rows, len).unwrap();
             out.panels.fill(1.0);
             matrix.multiply(how, &x, &mut out, true);
@@ -71,7 +74,7 @@ fn check(parts: &[Tensor], stacking: Stacking, stored_alike: usize) {
                     let got = out.panels[token / LANES * out.stride() + r * LANES + token % LANES] as f64;
                     let want: f64 = 1.0 + row.iter().zip(x).map(|(w, x)| *w as f64 * x).sum::<f64>();
                     let bound = row.iter().map(|w| w.abs() as f64).sum::<f64>() / 250.0 + 1e-3;
-                    assert!((got - want).abs() < bound, "{how:?} {len} tokens, row {r}: {got}, not {want} +- {bound}");
+                    assert!((got - want).abs() < bound, "{how:?} {together:?}, row {r}: {got}, not {want} +- {bound}");
                 }
             }
         }
@@ -102,9 +105,9 @@ fn gates_of_another_encoding_than_up_projections_multiply_too() {
     check(&parts, Stacking::GateUp, 6);
     let matrix = Matrix::pack(&parts, Stacking::GateUp).unwrap();
     for how in every_arithmetic() {
-        for len in [1, 20] {
-            let (x, tokens) = operand(64, len);
-            let mut out = Operand::new(40, len).unwrap();
+        for together in [Together::Chunk(1), Together::Chunk(20), Together::Step(20)] {
+            let (x, tokens) = operand(64, together);
+            let mut out = Operand::new(40, together).unwrap();
             matrix.multiply_gated(how, Activation::Silu, &x, &mut out).unwrap();
             let (mut gate, mut up) = (vec![0.0; 64], vec![0.0; 64]);
             for row in 0..40 {
@@ -115,8 +118,41 @@ fn gates_of_another_encoding_than_up_projections_multiply_too() {
                     let want = dot(&gate) / (1.0 + (-dot(&gate)).exp()) * dot(&up);
                     let at = token / LANES * out.stride() + row / 2 * 2 * LANES + token % LANES * 2 + row % 2;
                     let got = out.panels[at].to_f64();
-                    assert!((got - want).abs() < 0.05 * (1.0 + want.abs()), "{how:?} {len}: {got} {want}");
+                    assert!((got - want).abs() < 0.05 * (1.0 + want.abs()), "{how:?} {together:?}: {got} {want}");
                 }
+            }
+        }
+    }
+}
+
+/// Whatever else is in a step, a row comes out as alone, to the last bit.
+#[test]
+fn rows_of_a_step_multiply_as_each_alone() {
+    let (q4, q8, plain) =
+        (stored(Encoding::Q4_1, 40, 64, 1), stored(Encoding::Q8_0, 24, 64, 2), stored(Encoding::F32, 8, 64, 3));
+    let parts = [
+        Tensor::of_bytes(40, Encoding::Q4_1, &q4),
+        Tensor::of_bytes(24, Encoding::Q8_0, &q8),
+        Tensor::of_bytes(8, Encoding::F32, &plain),
+    ];
+    let matrix = Matrix::pack(&parts, Stacking::Rows).unwrap();
+    for how in every_arithmetic() {
+        for rows in [2, 3, 8, 16, 33] {
+            let (x, _) = operand(64, Together::Step(rows));
+            let mut out = Tokens::new(matrix.rows, rows).unwrap();
+            matrix.multiply(how, &x, &mut out, false);
+            for row in 0..rows {
+                let mut alone = Operand::new(64, Together::Step(1)).unwrap();
+                for (to, from) in alone
+                    .panels
+                    .chunks_exact_mut(2 * LANES)
+                    .zip(x.panels[row / LANES * x.stride()..].chunks_exact(2 * LANES))
+                {
+                    to[..2].copy_from_slice(&from[row % LANES * 2..][..2]);
+                }
+                let mut product = Tokens::new(matrix.rows, 1).unwrap();
+                matrix.multiply(how, &alone, &mut product, false);
+                assert!(product.row(0).eq(out.row(row)), "{how:?}: row {row} of {rows}");
             }
         }
     }

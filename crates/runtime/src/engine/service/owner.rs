@@ -1,50 +1,44 @@
 //! The thread that owns the engine: whose step is next.
 
-use super::ServiceOptions;
+use super::admission::{Admission, Begun, attention};
 use super::job::Job;
-use super::prefixes::{Attended, Prefixes};
 use super::soundness::{Soundness, isolated};
-use crate::engine::answer::Answer;
-use crate::engine::choice::Choice;
+use super::{PagesInUse, ServiceOptions};
 use crate::engine::{Engine, EngineError};
-use crate::policy::{AttentionPolicy, PrefillAttention};
-use crate::request::{AttentionMode, Generation, Request};
-use attention::search::Search;
+use crate::model::Run;
+use crate::policy::AttentionPolicy;
+use crate::request::Generation;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The thread's own: who is served, who waits, what is kept.
+/// The thread's own: who is served, who waits.
 pub(super) struct Owner<'e> {
     engine: &'e Engine,
     options: ServiceOptions,
     jobs: Receiver<Job>,
     stopped: &'e AtomicBool,
     broken: &'e AtomicBool,
+    pages: &'e Mutex<PagesInUse>,
     waiting: VecDeque<Job>,
     running: Vec<Running<'e>>,
-    kept: Prefixes<'e>,
+    admission: Admission<'e>,
     soundness: Soundness,
     /// Whether work panicked since the engine was last seen sound.
     in_doubt: bool,
+    /// Whether a step of several failed, so that each must show by itself that it was not at fault.
+    apart: bool,
 }
 
 /// A request that is worked on.
 struct Running<'e> {
     job: Job,
     begun: Begun<'e>,
-}
-
-/// What it takes to answer it.
-struct Begun<'e> {
-    search: Option<Search>,
-    answer: Answer<'e>,
-    attended: Attended,
-    /// Tokens that its cache has room for, and bytes that it takes.
-    capacity: usize,
-    cache_bytes: u64,
+    /// The token of its answer that is to go through the model.
+    next: Option<u32>,
 }
 
 impl<'e> Owner<'e> {
@@ -54,10 +48,24 @@ impl<'e> Owner<'e> {
         jobs: Receiver<Job>,
         stopped: &'e AtomicBool,
         broken: &'e AtomicBool,
+        pages: &'e Mutex<PagesInUse>,
     ) -> Self {
-        let (kept, soundness) = (Prefixes::new(options.max_kept), Soundness::of(engine));
+        let (admission, soundness) = (Admission::new(engine, options), Soundness::of(engine));
         let (waiting, running) = (VecDeque::new(), Vec::new());
-        Self { engine, options, jobs, stopped, broken, waiting, running, kept, soundness, in_doubt: false }
+        Self {
+            engine,
+            options,
+            jobs,
+            stopped,
+            broken,
+            pages,
+            waiting,
+            running,
+            admission,
+            soundness,
+            in_doubt: false,
+            apart: false,
+        }
     }
 
     /// Until nobody can ask any more and everything is answered.
@@ -77,17 +85,27 @@ impl<'e> Owner<'e> {
         }
     }
 
+    /// Lets go of a request, then tells how it ended: whoever hears of it finds its pages free.
+    fn end(&mut self, job: Job, ended: Result<Generation, EngineError>) {
+        self.in_doubt |= matches!(ended, Err(EngineError::Panicked));
+        self.tell_pages();
+        job.ends(ended);
+    }
+
+    fn tell_pages(&self) {
+        *self.pages.lock().unwrap_or_else(PoisonError::into_inner) = self.admission.pages_in_use();
+    }
+
     /// Goes on without what is kept where the engine still computes what it did; otherwise nothing is answered any more.
     fn settle_doubt(&mut self) {
-        let kept = std::mem::replace(&mut self.kept, Prefixes::new(self.options.max_kept));
         let forgotten = isolated(|| {
-            drop(kept);
+            self.admission.forget_prefixes();
             Ok(())
         });
         self.in_doubt = false;
         if forgotten.is_err() || !self.soundness.holds(self.engine) {
             self.broken.store(true, Ordering::Relaxed);
-            for Running { job, begun } in self.running.drain(..) {
+            for Running { job, begun, .. } in self.running.drain(..) {
                 // The error is the same, whatever comes of this.
                 let _ = isolated(|| {
                     drop(begun);
@@ -127,10 +145,12 @@ impl<'e> Owner<'e> {
         cancelled.into_iter().for_each(Job::ends_unanswered);
         while !self.in_doubt && self.running.len() < self.options.max_running.max(1) {
             let Some(mut job) = self.waiting.pop_front() else { return };
-            match isolated(|| self.begin(&job)) {
+            let others_run = !self.running.is_empty();
+            match isolated(|| self.admission.begin(&job, others_run)) {
                 Ok(Some(begun)) => {
+                    self.tell_pages();
                     job.begins(begun.answer.cached_tokens());
-                    self.running.push(Running { job, begun });
+                    self.running.push(Running { job, begun, next: None });
                 }
                 Ok(None) => return self.waiting.push_front(job),
                 Err(error) => self.end(job, Err(error)),
@@ -138,125 +158,127 @@ impl<'e> Owner<'e> {
         }
     }
 
-    fn end(&mut self, job: Job, ended: Result<Generation, EngineError>) {
-        self.in_doubt |= matches!(ended, Err(EngineError::Panicked));
-        job.ends(ended);
-    }
-
-    /// The answer to a request, no step of it done; nothing where others must end first.
-    fn begin(&mut self, job: &Job) -> Result<Option<Begun<'e>>, EngineError> {
-        let engine = self.engine;
-        let Job { prompt, request, accepted, .. } = job;
-        let choice = Choice::new(engine, request, prompt)?;
-        let context = engine.config().max_context;
-        let tokens = engine.check_tokens(prompt, request.max_tokens, context)?;
-        let attended = Attended::by(request);
-        let begun = |search, run, choice, capacity| Begun {
-            search,
-            answer: Answer::new(engine, run, capacity, prompt, request, choice, *accepted),
-            attended,
-            capacity,
-            cache_bytes: engine.predicted_memory(capacity, false).kv_cache_bytes,
-        };
-        if let Some((run, capacity)) = self.kept.take(prompt, tokens, attended) {
-            let search = engine.search_behind(run.tokens_done(), request, prompt.len())?;
-            engine.check_attention(attention(request, search.as_ref()))?;
-            return Ok(Some(begun(search, run, choice, capacity)));
-        }
-        let search = engine.search_with_room(request, prompt.len(), tokens)?;
-        engine.check_attention(attention(request, search.as_ref()))?;
-        // As much again, so that the next turn of a chat fits as well; just enough, where memory is scarce.
-        for capacity in [(2 * tokens).min(context), tokens] {
-            if self.has_room(capacity, search.is_some(), capacity == tokens)? {
-                let run = engine.pool.install(|| engine.model.start(prompt.len(), capacity))?;
-                return Ok(Some(begun(search, run, choice, capacity)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Whether a run of so many tokens has room beside what runs. What is kept makes room where it is `needed`; where that does not
-    /// suffice and nothing runs that could end, it is an error.
-    fn has_room(&mut self, tokens: usize, sparse: bool, needed: bool) -> Result<bool, EngineError> {
-        loop {
-            let of_running: u64 = self.running.iter().map(|running| running.begun.cache_bytes).sum();
-            match self.engine.check_room_beside(self.kept.bytes() + of_running, tokens, sparse) {
-                Ok(()) => return Ok(true),
-                Err(_) if needed && self.kept.forget_oldest() => {}
-                Err(error) if needed && self.running.is_empty() => return Err(error),
-                Err(_) => return Ok(false),
-            }
-        }
-    }
-
     /// A token of every answer; whether there will be more.
     fn write(&mut self) -> bool {
-        let mut more = false;
         for at in (0..self.running.len()).rev() {
-            if !self.running[at].begun.answer.is_reading() {
-                more |= self.step(at);
+            // One that was chosen and did not get through yet is as good as before.
+            if !self.running[at].begun.answer.is_reading() && self.running[at].next.is_none() {
+                self.choose(at);
             }
         }
-        more
+        let together = !self.engine.on_gpu || self.options.together_on_gpu;
+        let writing = self.running.iter().filter(|running| running.next.is_some()).count();
+        if together && !self.apart && !self.in_doubt && writing > 1 {
+            self.forward_together();
+        }
+        for at in (0..self.running.len()).rev() {
+            if let Some(next) = self.running[at].next {
+                self.work(at, |engine, running| {
+                    engine.pool.install(|| running.begun.answer.forward(next))?;
+                    running.next = None;
+                    Ok(())
+                });
+            }
+        }
+        self.apart &= self.in_doubt;
+        !self.in_doubt && self.running.iter().any(|running| !running.begun.answer.is_reading())
+    }
+
+    /// The next token of an answer, which may be its end.
+    fn choose(&mut self, at: usize) {
+        let mut ends = false;
+        self.work(at, |engine, Running { job, begun, next }| {
+            if job.is_cancelled() {
+                begun.answer.cancel();
+            }
+            let (search, answer) = (&begun.search, &mut begun.answer);
+            let policy = AttentionPolicy::from(search.as_ref());
+            *next = engine.pool.install(|| answer.choose(policy, &mut |event| job.hear(event)))?;
+            ends = next.is_none();
+            Ok(())
+        });
+        if ends {
+            self.finish(at);
+        }
+    }
+
+    /// Takes the next tokens of all answers through the model. Where that fails nobody knows at whose: then each is still to go
+    /// through by itself, which tells.
+    fn forward_together(&mut self) {
+        let (engine, admission) = (self.engine, &mut self.admission);
+        let mut writing: Vec<&mut Running> = self.running.iter_mut().filter(|running| running.next.is_some()).collect();
+        let stepped = isolated(|| {
+            let mut rows: Vec<(&mut dyn Run, u32)> = Vec::with_capacity(writing.len());
+            for Running { begun, next, .. } in &mut writing {
+                rows.push((begun.answer.run_mut(), next.expect("those that write")));
+            }
+            engine.pool.install(|| admission.step(&mut rows))
+        });
+        match stepped {
+            Ok(logits) => {
+                for (Running { begun, next, .. }, logits) in writing.into_iter().zip(logits) {
+                    begun.answer.stepped(logits);
+                    *next = None;
+                }
+            }
+            Err(error) => {
+                self.apart = true;
+                self.in_doubt |= matches!(error, EngineError::Panicked);
+            }
+        }
     }
 
     /// A chunk of one prompt; the next time another's turn has come.
     fn read(&mut self) {
         let Some(at) = self.running.iter().position(|running| running.begun.answer.is_reading()) else { return };
-        if self.step(at) {
+        let others_read = self.running[at + 1..].iter().any(|running| running.begun.answer.is_reading());
+        let mut ends = false;
+        let goes_on = self.work(at, |engine, Running { job, begun, .. }| {
+            if job.is_cancelled() {
+                begun.answer.cancel();
+            }
+            let (search, answer) = (&begun.search, &mut begun.answer);
+            let attention = attention(&job.request, search.as_ref());
+            ends = engine.pool.install(|| {
+                let flow = answer.step(attention, &mut |event| job.hear(event))?;
+                // The next chunk may be another's.
+                answer.account()?;
+                if others_read {
+                    answer.rest();
+                }
+                Ok::<_, EngineError>(flow == ControlFlow::Break(()))
+            })?;
+            Ok(())
+        });
+        if ends {
+            self.finish(at);
+        } else if goes_on {
             let behind = self.running.remove(at);
+            self.admission.keep(&behind.begun);
             self.running.push(behind);
         }
     }
 
-    /// The next step of a request; whether there will be another.
-    fn step(&mut self, at: usize) -> bool {
+    /// Works on a request; where that fails it ends with the error. Whether it did not.
+    fn work(&mut self, at: usize, work: impl FnOnce(&Engine, &mut Running<'e>) -> Result<(), EngineError>) -> bool {
         if self.in_doubt {
             return false;
         }
-        let engine = self.engine;
-        let Running { job, begun: Begun { search, answer, .. } } = &mut self.running[at];
-        if job.is_cancelled() {
-            answer.cancel();
-        }
-        let attention = attention(&job.request, search.as_ref());
-        let reads = answer.is_reading();
-        let stepped = isolated(|| {
-            engine.pool.install(|| {
-                let flow = answer.step(attention, &mut |event| job.hear(event))?;
-                // The next chunk may be another's.
-                if reads {
-                    answer.account()?;
-                }
-                Ok(flow)
-            })
+        let (engine, running) = (self.engine, &mut self.running[at]);
+        let Err(error) = isolated(|| work(engine, running)) else { return true };
+        let Running { job, begun, .. } = self.running.remove(at);
+        let dropped = isolated(|| {
+            drop(begun);
+            Ok(())
         });
-        if matches!(stepped, Ok(ControlFlow::Continue(()))) {
-            return true;
-        }
-        let Running { job, begun } = self.running.remove(at);
-        let ended = isolated(|| self.finish(&job, begun, stepped.map(drop)));
-        self.end(job, ended);
+        self.end(job, Err(dropped.err().unwrap_or(error)));
         false
     }
 
-    /// The answer behind the last step; its keys and values are kept.
-    fn finish(
-        &mut self,
-        job: &Job,
-        begun: Begun<'e>,
-        stepped: Result<(), EngineError>,
-    ) -> Result<Generation, EngineError> {
-        let Begun { search, answer, attended, capacity, cache_bytes } = begun;
-        stepped?;
-        let (mut generation, run) = answer.finish();
-        generation.stats.search_left_out = job.request.attention == AttentionMode::Auto && search.is_none();
-        let held = [job.prompt.as_slice(), &generation.tokens].concat();
-        self.kept.put(run, held, capacity, attended, cache_bytes);
-        Ok(generation)
+    /// Ends a request behind its last step; its keys and values are kept.
+    fn finish(&mut self, at: usize) {
+        let Running { job, begun, .. } = self.running.remove(at);
+        let ended = isolated(|| Ok(self.admission.finish(&job, begun)));
+        self.end(job, ended);
     }
-}
-
-fn attention<'s>(request: &Request, search: Option<&'s Search>) -> PrefillAttention<'s> {
-    PrefillAttention { receipt: request.receipt, ..PrefillAttention::from(AttentionPolicy::from(search)) }
 }

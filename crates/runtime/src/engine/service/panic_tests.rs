@@ -5,17 +5,19 @@ use crate::config::ModelConfig;
 use crate::decoder::Part;
 use crate::engine::{EngineError, EngineOptions};
 use crate::footprint::MemoryNeed;
-use crate::model::{Model, Run};
+use crate::model::{Model, Pool, Run};
 use crate::ops::{AttentionReport, DeviceTimes, OpsError};
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::request::{Device, Event, Generation};
+use crate::sequence::Sequence;
 use crate::weights::RandomWeights;
 use ::attention::calibration::GpuKernel;
 use ::attention::search::CostModel;
+use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-/// The token that it panics at.
+/// The token that it panics at in a prompt.
 const FATAL: u32 = 13;
 
 struct Faulty {
@@ -23,6 +25,17 @@ struct Faulty {
     /// Whether it computes otherwise once it panicked.
     takes_damage: bool,
     panicked: AtomicBool,
+    /// The token that it panics at in an answer.
+    fatal: Arc<AtomicU32>,
+}
+
+impl Faulty {
+    fn check(&self, id: u32) {
+        if id == self.fatal.load(Ordering::Relaxed) {
+            self.panicked.store(true, Ordering::Relaxed);
+            panic!("token {id} of an answer");
+        }
+    }
 }
 
 struct FaultyRun<'m> {
@@ -30,9 +43,17 @@ struct FaultyRun<'m> {
     run: Box<dyn Run + 'm>,
 }
 
+struct FaultyPool<'m> {
+    model: &'m Faulty,
+    pool: Box<dyn Pool<'m> + 'm>,
+}
+
 impl Model for Faulty {
     fn start(&self, prompt_len: usize, tokens: usize) -> Result<Box<dyn Run + '_>, OpsError> {
         Ok(Box::new(FaultyRun { model: self, run: self.model.start(prompt_len, tokens)? }))
+    }
+    fn pool(&self, tokens: usize) -> Result<Box<dyn Pool<'_> + '_>, OpsError> {
+        Ok(Box::new(FaultyPool { model: self, pool: self.model.pool(tokens)? }))
     }
 
     fn config(&self) -> &ModelConfig {
@@ -76,6 +97,32 @@ impl Model for Faulty {
     }
 }
 
+impl<'m> Pool<'m> for FaultyPool<'m> {
+    fn start(&self, prompt_len: usize, tokens: usize, prefix: &[u32]) -> Result<Box<dyn Run + 'm>, OpsError> {
+        Ok(Box::new(FaultyRun { model: self.model, run: self.pool.start(prompt_len, tokens, prefix)? }))
+    }
+
+    fn num_pages(&self) -> usize {
+        self.pool.num_pages()
+    }
+    fn step(&mut self, rows: &mut [(&mut dyn Run, u32)]) -> Result<Vec<Vec<f32>>, OpsError> {
+        rows.iter().for_each(|(_, id)| self.model.check(*id));
+        self.pool.step(rows)
+    }
+    fn free_pages(&self) -> usize {
+        self.pool.free_pages()
+    }
+    fn share(&self, pages: &[u32]) {
+        self.pool.share(pages);
+    }
+    fn release(&self, pages: &[u32]) {
+        self.pool.release(pages);
+    }
+    fn owners(&self, page: u32) -> u32 {
+        self.pool.owners(page)
+    }
+}
+
 impl Run for FaultyRun<'_> {
     fn forward(&mut self, ids: &[u32], prefill: PrefillAttention, rows: usize) -> Result<AttentionReport, OpsError> {
         if ids.contains(&FATAL) {
@@ -92,8 +139,14 @@ impl Run for FaultyRun<'_> {
         Ok(logits)
     }
 
-    fn tokens_done(&self) -> usize {
-        self.run.tokens_done()
+    fn sequence(&self) -> &Sequence {
+        self.run.sequence()
+    }
+    fn sequence_mut(&mut self) -> &mut Sequence {
+        self.run.sequence_mut()
+    }
+    fn rest(&mut self) {
+        self.run.rest();
     }
     fn chunk_len(&self) -> usize {
         self.run.chunk_len()
@@ -110,6 +163,7 @@ impl Run for FaultyRun<'_> {
         self.run.rewind(len, prompt_len);
     }
     fn forward_one(&mut self, id: u32) -> Result<(), OpsError> {
+        self.model.check(id);
         self.run.forward_one(id)
     }
     fn times(&self) -> Result<DeviceTimes, OpsError> {
@@ -117,7 +171,11 @@ impl Run for FaultyRun<'_> {
     }
 }
 
-fn engine(takes_damage: bool) -> Engine {
+pub(super) fn engine(takes_damage: bool) -> Engine {
+    engine_that_fails_at(takes_damage, Arc::new(AtomicU32::new(u32::MAX)))
+}
+
+fn engine_that_fails_at(takes_damage: bool, fatal: Arc<AtomicU32>) -> Engine {
     let folder = tempfile::tempdir().unwrap();
     let config = serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 64, "intermediate_size": 64,
@@ -133,12 +191,12 @@ fn engine(takes_damage: bool) -> Engine {
         ..EngineOptions::default()
     };
     let engine = Engine::load(folder.path().to_str().unwrap(), &options, &mut |_| {}).unwrap();
-    let faulty = Faulty { model: engine.model, takes_damage, panicked: AtomicBool::new(false) };
+    let faulty = Faulty { model: engine.model, takes_damage, panicked: AtomicBool::new(false), fatal };
     Engine { model: Box::new(faulty), ..engine }
 }
 
 /// Submits a prompt; where the answer's end arrives.
-fn submit(service: &Service, prompt: Vec<u32>) -> Receiver<Result<Generation, EngineError>> {
+pub(super) fn submit(service: &Service, prompt: Vec<u32>) -> Receiver<Result<Generation, EngineError>> {
     let (sender, receiver) = channel();
     let request = Request { max_tokens: 100, stop_at_eos: false, ..Request::default() };
     service.submit(prompt, request, move |heard| {
@@ -150,7 +208,7 @@ fn submit(service: &Service, prompt: Vec<u32>) -> Receiver<Result<Generation, En
     receiver
 }
 
-fn end(receiver: &Receiver<Result<Generation, EngineError>>) -> Result<Generation, EngineError> {
+pub(super) fn end(receiver: &Receiver<Result<Generation, EngineError>>) -> Result<Generation, EngineError> {
     receiver.recv_timeout(Duration::from_secs(60)).expect("an end")
 }
 
@@ -167,6 +225,24 @@ fn a_panic_ends_its_request_and_no_other() {
     // What was kept before is not trusted any more, what is kept since then is.
     assert!(service.is_sound());
     assert!(end(&submit(&service, vec![7; 200])).unwrap().stats.cached_tokens > 0);
+}
+
+#[test]
+fn a_panic_of_a_step_of_several_is_told_to_whose_it_is() {
+    let fatal = Arc::new(AtomicU32::new(u32::MAX));
+    let service = Service::start(engine_that_fails_at(false, fatal.clone()), ServiceOptions::default());
+    let prompt = |n: u32| (0..70).map(|i| (i * 37 + n * 11 + i * i * n) % 256).filter(|id| *id != FATAL).collect();
+    let prompts: Vec<Vec<u32>> = (0..3).map(prompt).collect();
+    let alone: Vec<_> = prompts.iter().map(|prompt| end(&submit(&service, prompt.clone())).unwrap().tokens).collect();
+    let only = |token: &&u32| !alone[0].contains(token) && !alone[2].contains(token);
+    fatal.store(*alone[1].iter().find(only).expect("answers differ"), Ordering::Relaxed);
+    let said: Vec<_> = prompts.iter().map(|prompt| submit(&service, prompt.clone())).collect();
+    assert_eq!(end(&said[0]).unwrap().tokens, alone[0]);
+    let told = end(&said[1]);
+    assert!(matches!(told, Err(EngineError::Panicked)), "{told:?}");
+    assert_eq!(end(&said[2]).unwrap().tokens, alone[2]);
+    assert!(service.is_sound());
+    assert_eq!(service.pages().of_requests, 0);
 }
 
 #[test]

@@ -1,122 +1,139 @@
-//! Keys and values of answered requests, for prompts that begin alike.
+//! Full pages of prompts and answers, for prompts that begin alike: several may read them at a time.
+//!
+//! A page is found by the page before it and by its tokens, which are compared one by one. It holds what its tokens are behind
+//! exactly those before, so that pages make a tree: a prompt follows it from the root as far as it goes.
 
-use crate::model::Run;
-use crate::request::{AttentionMode, Goal, Request};
+use super::attended::Attended;
+use crate::model::Pool;
 use attention::BLOCK_N;
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
-/// How keys and values came about. From the second layer on those of a sparse prefill are not those of a dense one.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Attended {
-    /// By every pair.
-    Densely,
-    /// By what met this goal at the least.
-    ForGoal(Goal),
+/// Where a page stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Before {
+    /// Nothing; rotated as prompts of this length are, and all those that are [alike](crate::config::ModelConfig::least_alike).
+    Nothing { least_alike: usize },
+    /// The page of this number.
+    Page(u64),
 }
 
-impl Attended {
-    /// As a request asks for it.
-    pub fn by(request: &Request) -> Self {
-        match request.attention {
-            AttentionMode::Dense => Attended::Densely,
-            AttentionMode::Auto | AttentionMode::Sparse => Attended::ForGoal(request.goal),
-        }
-    }
-
-    /// Whether it serves who asks for `wanted`: no less was kept.
-    fn serves(self, wanted: Self) -> bool {
-        match (self, wanted) {
-            (Attended::Densely, _) => true,
-            (Attended::ForGoal(Goal::Recall(kept)), Attended::ForGoal(Goal::Recall(wanted))) => kept >= wanted,
-            (own, wanted) => own == wanted,
-        }
-    }
-}
-
-/// Runs whose requests are answered, the oldest first.
-pub(super) struct Prefixes<'e> {
-    most: usize,
-    kept: VecDeque<Kept<'e>>,
-}
-
-struct Kept<'e> {
-    run: Box<dyn Run + 'e>,
-    /// Tokens that it holds.
+#[derive(PartialEq, Eq, Hash)]
+struct Place {
+    before: Before,
     tokens: Vec<u32>,
-    capacity: usize,
-    attended: Attended,
-    bytes: u64,
 }
 
-impl<'e> Prefixes<'e> {
-    /// Keeps up to so many.
+/// What is kept of a place.
+struct Node {
+    /// Never that of another, whatever was forgotten.
+    number: u64,
+    depth: usize,
+    kept: Vec<Kept>,
+}
+
+/// One page of the pool.
+struct Kept {
+    attended: Attended,
+    page: u32,
+    /// When it was last asked for or put here.
+    used: u64,
+}
+
+/// Pages that are kept, each with a share of its own in the pool.
+pub(super) struct Prefixes {
+    most: usize,
+    nodes: HashMap<Place, Node>,
+    pages: usize,
+    /// Counts what was asked for.
+    now: u64,
+    numbers: u64,
+}
+
+impl Prefixes {
+    /// Keeps up to so many pages.
     pub fn new(most: usize) -> Self {
-        Self { most, kept: VecDeque::new() }
+        Self { most, nodes: HashMap::new(), pages: 0, now: 0, numbers: 0 }
     }
 
-    /// Bytes of their caches.
-    pub fn bytes(&self) -> u64 {
-        self.kept.iter().map(|kept| kept.bytes).sum()
+    /// Pages that are kept and that nobody else has.
+    pub fn kept_alone(&self, pool: &dyn Pool) -> usize {
+        let kept = self.nodes.values().flat_map(|node| &node.kept);
+        kept.filter(|kept| pool.owners(kept.page) == 1).count()
     }
 
-    /// The one that has most of the beginning of a prompt and room for `tokens` tokens, rewound to what they share, with its
-    /// capacity. It holds no less than `wanted` asks for, and with what is added no more.
-    pub fn take(&mut self, prompt: &[u32], tokens: usize, wanted: Attended) -> Option<(Box<dyn Run + 'e>, usize)> {
-        // The logits behind the last token are computed in any case.
-        let shared =
-            |kept: &Kept| kept.tokens.iter().zip(&prompt[..prompt.len() - 1]).take_while(|(a, b)| a == b).count();
-        let fit = self.kept.iter().enumerate();
-        let fit = fit.filter(|(_, kept)| kept.capacity >= tokens && kept.attended.serves(wanted));
-        let (at, shared) = fit.map(|(at, kept)| (at, shared(kept))).max_by_key(|(_, shared)| *shared)?;
-        if shared < BLOCK_N {
-            return None;
+    /// The longest run of pages that a prompt begins with and that hold no less than `wanted` asks for; its last token is never in
+    /// them, since the logits behind it are computed in any case.
+    pub fn longest(&mut self, prompt: &[u32], least_alike: usize, wanted: Attended) -> Vec<u32> {
+        self.now += 1;
+        let (mut before, mut found) = (Before::Nothing { least_alike }, Vec::new());
+        for tokens in prompt[..prompt.len().saturating_sub(1)].chunks_exact(BLOCK_N) {
+            let Some(node) = self.nodes.get_mut(&Place { before, tokens: tokens.to_vec() }) else { break };
+            // The same first: then what follows is what it was.
+            node.kept.sort_by_key(|kept| kept.attended != wanted);
+            let Some(kept) = node.kept.iter_mut().find(|kept| kept.attended.serves(wanted)) else { break };
+            kept.used = self.now;
+            found.push(kept.page);
+            before = Before::Page(node.number);
         }
-        let Kept { mut run, capacity, .. } = self.kept.remove(at)?;
-        run.rewind(shared, prompt.len());
-        Some((run, capacity))
+        found
     }
 
-    /// Keeps a run that holds the first of `tokens`.
-    pub fn put(
-        &mut self,
-        run: Box<dyn Run + 'e>,
-        mut tokens: Vec<u32>,
-        capacity: usize,
-        attended: Attended,
-        bytes: u64,
-    ) {
-        tokens.truncate(run.tokens_done());
-        self.kept.push_back(Kept { run, tokens, capacity, attended, bytes });
-        while self.kept.len() > self.most {
-            self.kept.pop_front();
+    /// Keeps the full pages of a sequence that holds `tokens` in the pages of `table`, unless the same are kept already.
+    pub fn put(&mut self, pool: &dyn Pool, tokens: &[u32], table: &[u32], least_alike: usize, attended: Attended) {
+        self.now += 1;
+        let mut before = Before::Nothing { least_alike };
+        for (depth, (tokens, page)) in tokens.chunks_exact(BLOCK_N).zip(table).enumerate() {
+            let number = self.numbers;
+            let node = self.nodes.entry(Place { before, tokens: tokens.to_vec() }).or_insert_with(|| {
+                self.numbers += 1;
+                Node { number, depth, kept: Vec::new() }
+            });
+            before = Before::Page(node.number);
+            match node.kept.iter_mut().find(|kept| kept.attended == attended || kept.page == *page) {
+                Some(kept) => kept.used = self.now,
+                None => {
+                    pool.share(std::slice::from_ref(page));
+                    node.kept.push(Kept { attended, page: *page, used: self.now });
+                    self.pages += 1;
+                }
+            }
         }
+        let excess = self.pages.saturating_sub(self.most);
+        self.forget(pool, excess, |_| true);
     }
 
-    /// Lets the oldest go; whether there was one.
-    pub fn forget_oldest(&mut self) -> bool {
-        self.kept.pop_front().is_some()
+    /// Gives so many pages back that nobody else has, those first that were not asked for longest, ends before beginnings. How many
+    /// there were.
+    pub fn make_room(&mut self, pool: &dyn Pool, pages: usize) -> usize {
+        self.forget(pool, pages, |page| pool.owners(page) == 1)
+    }
+
+    /// Gives all of them back.
+    pub fn clear(&mut self, pool: &dyn Pool) {
+        self.forget(pool, self.pages, |_| true);
+    }
+
+    fn forget(&mut self, pool: &dyn Pool, most: usize, may_go: impl Fn(u32) -> bool) -> usize {
+        if most == 0 {
+            return 0;
+        }
+        let nodes = self.nodes.values();
+        let kept = nodes.flat_map(|node| node.kept.iter().map(|kept| (kept.used, Reverse(node.depth), kept.page)));
+        let mut may: Vec<_> = kept.filter(|(_, _, page)| may_go(*page)).collect();
+        may.sort_unstable();
+        may.truncate(most);
+        let mut go: Vec<u32> = may.into_iter().map(|(_, _, page)| page).collect();
+        go.sort_unstable();
+        self.nodes.retain(|_, node| {
+            node.kept.retain(|kept| go.binary_search(&kept.page).is_err());
+            !node.kept.is_empty()
+        });
+        pool.release(&go);
+        self.pages -= go.len();
+        go.len()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_kept_less_serves_nobody_who_asks_for_more() {
-        let recall = |share| Attended::ForGoal(Goal::Recall(share));
-        let density = |share| Attended::ForGoal(Goal::Density(share));
-        for (kept, wanted, serves) in [
-            (Attended::Densely, recall(0.98), true),
-            (Attended::Densely, Attended::Densely, true),
-            (recall(0.98), recall(0.9), true),
-            (recall(0.9), recall(0.98), false),
-            (recall(0.98), Attended::Densely, false),
-            (density(0.1), density(0.1), true),
-            (density(0.1), density(0.2), false),
-            (recall(0.98), density(0.1), false),
-        ] {
-            assert_eq!(kept.serves(wanted), serves, "{kept:?} for {wanted:?}");
-        }
-    }
-}
+mod tests;

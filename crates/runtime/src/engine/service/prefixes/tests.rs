@@ -1,0 +1,107 @@
+use super::*;
+use crate::model::Run;
+use crate::ops::OpsError;
+use crate::request::Goal;
+use std::sync::Mutex;
+
+/// Counts who has each page.
+struct Counted(Mutex<Vec<u32>>);
+
+impl Counted {
+    /// Pages that a request has each once.
+    fn of(pages: usize) -> Self {
+        Self(Mutex::new(vec![1; pages]))
+    }
+
+    fn owners_of_all(&self) -> Vec<u32> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Pool<'static> for Counted {
+    fn share(&self, pages: &[u32]) {
+        pages.iter().for_each(|page| self.0.lock().unwrap()[*page as usize] += 1);
+    }
+    fn release(&self, pages: &[u32]) {
+        pages.iter().for_each(|page| self.0.lock().unwrap()[*page as usize] -= 1);
+    }
+    fn owners(&self, page: u32) -> u32 {
+        self.0.lock().unwrap()[page as usize]
+    }
+    fn num_pages(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+    fn free_pages(&self) -> usize {
+        self.owners_of_all().iter().filter(|owners| **owners == 0).count()
+    }
+    fn start(&self, _: usize, _: usize, _: &[u32]) -> Result<Box<dyn Run + 'static>, OpsError> {
+        unreachable!("no test begins")
+    }
+    fn step(&mut self, _: &mut [(&mut dyn Run, u32)]) -> Result<Vec<Vec<f32>>, OpsError> {
+        unreachable!("no test steps")
+    }
+}
+
+fn tokens(seed: u32, pages: usize) -> Vec<u32> {
+    (0..(pages * BLOCK_N) as u32).map(|n| n * 31 + seed).collect()
+}
+
+const RECALL: Attended = Attended::ForGoal(Goal::Recall(0.98));
+
+#[test]
+fn the_longest_beginning_of_full_pages_is_found() {
+    let (pool, mut prefixes) = (Counted::of(8), Prefixes::new(8));
+    let first = tokens(1, 3);
+    prefixes.put(&pool, &[&first[..], &[5; 10]].concat(), &[4, 2, 7, 0], 0, Attended::Densely);
+    assert_eq!((prefixes.pages, pool.owners(0)), (3, 1), "a page that is not full is not kept");
+    let mut longest = |prompt: &[u32], least_alike, wanted| prefixes.longest(prompt, least_alike, wanted);
+    assert_eq!(longest(&[&first[..], &[1]].concat(), 0, Attended::Densely), [4, 2, 7]);
+    assert_eq!(longest(&first, 0, RECALL), [4, 2], "the last token is computed in any case");
+    let mut other = first.clone();
+    other[BLOCK_N + 3] += 1;
+    assert_eq!(longest(&other, 0, RECALL), [4]);
+    // The same tokens behind others, or rotated otherwise, are something else.
+    assert!(longest(&first[BLOCK_N..], 0, RECALL).is_empty() && longest(&first, 9, RECALL).is_empty());
+    assert!(longest(&[], 0, RECALL).is_empty() && longest(&first[..BLOCK_N], 0, RECALL).is_empty());
+}
+
+#[test]
+fn what_kept_less_is_kept_beside_what_kept_more() {
+    let (pool, mut prefixes) = (Counted::of(8), Prefixes::new(8));
+    let prompt = tokens(1, 3);
+    prefixes.put(&pool, &prompt, &[0, 1, 2], 0, RECALL);
+    assert!(prefixes.longest(&prompt, 0, Attended::Densely).is_empty());
+    prefixes.put(&pool, &prompt[..2 * BLOCK_N], &[3, 4], 0, Attended::Densely);
+    assert_eq!(prefixes.longest(&prompt, 0, Attended::Densely), [3, 4]);
+    assert_eq!(prefixes.longest(&prompt, 0, RECALL), [0, 1]);
+    prefixes.put(&pool, &prompt, &[5, 6, 7], 0, RECALL);
+    assert_eq!((prefixes.pages, pool.owners(5)), (5, 1), "what is kept is not kept twice");
+}
+
+#[test]
+fn what_was_not_asked_for_longest_goes_first_and_what_is_in_use_stays() {
+    let (pool, mut prefixes) = (Counted::of(8), Prefixes::new(8));
+    let [first, second, third] = [1, 2, 3].map(|seed| tokens(seed, 2));
+    for (prompt, table) in [(&first, [0, 1]), (&second, [2, 3]), (&third, [4, 5])] {
+        prefixes.put(&pool, prompt, &table, 0, Attended::Densely);
+    }
+    pool.release(&[2, 3, 4, 5]);
+    assert_eq!(prefixes.longest(&[&second[..], &[0]].concat(), 0, RECALL), [2, 3]);
+    // Those of the first are still a request's.
+    assert_eq!(prefixes.make_room(&pool, 1), 1);
+    assert_eq!(pool.owners_of_all()[..6], [2, 2, 1, 1, 1, 0], "the end of the third");
+    assert_eq!(prefixes.make_room(&pool, 9), 3);
+    assert_eq!(pool.owners_of_all()[..6], [2, 2, 0, 0, 0, 0]);
+    prefixes.clear(&pool);
+    assert_eq!((prefixes.pages, pool.owners_of_all()), (0, vec![1, 1, 0, 0, 0, 0, 1, 1]));
+}
+
+#[test]
+fn no_more_is_kept_than_was_allowed() {
+    let (pool, mut prefixes) = (Counted::of(4), Prefixes::new(2));
+    prefixes.put(&pool, &tokens(1, 4), &[0, 1, 2, 3], 0, Attended::Densely);
+    assert_eq!(pool.owners_of_all(), [2, 2, 1, 1]);
+    let mut none = Prefixes::new(0);
+    none.put(&pool, &tokens(1, 4), &[0, 1, 2, 3], 0, Attended::Densely);
+    assert_eq!((none.pages, pool.owners_of_all()), (0, vec![2, 2, 1, 1]));
+}
