@@ -1,5 +1,6 @@
 //! Linear layers: tiles of weights times packed panels.
 
+mod one_token;
 mod slab_product;
 
 use super::products::Arithmetic;
@@ -8,8 +9,8 @@ use crate::config::Activation;
 use crate::formats::{Tensor, TensorInfo};
 use crate::ops::{OpsError, Stacking};
 use attention::Aligned;
-use attention::simd::blocks::{BlockFormat, Blocks, QuantisedVector};
-use attention::simd::{K_STEP, LANES, ROW_TILE, Rows, Simd, multiply_vector};
+use attention::simd::blocks::{BlockFormat, Blocks};
+use attention::simd::{K_STEP, LANES, ROW_TILE, Rows, Simd};
 use half::bf16;
 use rayon::prelude::*;
 use slab_product::SlabProduct;
@@ -148,6 +149,11 @@ impl Matrix {
         }
     }
 
+    /// Number of rows.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
     pub(super) fn cols(&self) -> usize {
         self.cols
     }
@@ -237,41 +243,6 @@ impl Matrix {
         self.runs.iter().any(|run| matches!(run.weights, Weights::Blocks(_)))
     }
 
-    /// One token: every weight is read once, threads share the rows.
-    fn multiply_one(
-        &self,
-        simd: Simd,
-        x: &Operand<impl Deref<Target = [bf16]>>,
-        out: &mut Tokens<impl DerefMut<Target = [f32]>>,
-        accumulate: bool,
-    ) {
-        const TILES: usize = 4;
-        let k = self.padded_cols();
-        let vector: Vec<bf16> = x.panels.chunks_exact(2 * LANES).flat_map(|p| [p[0], p[1]]).collect();
-        let quantised = QuantisedVector::new(simd, if self.has_blocks() { &vector } else { &[] });
-        out.panels.par_chunks_mut(TILES * ROW_TILE * LANES).enumerate().for_each(|(chunk, out)| {
-            let mut product = [0f32; TILES * ROW_TILE];
-            let (mut tile, end) = (chunk * TILES, chunk * TILES + out.len() / (ROW_TILE * LANES));
-            while tile < end {
-                let run = self.run(tile);
-                let tiles = tile - run.tiles.start..end.min(run.tiles.end) - run.tiles.start;
-                let (rows, at) = (tiles.len() * ROW_TILE, (tile - chunk * TILES) * ROW_TILE);
-                tile += tiles.len();
-                let out = &mut product[at..at + rows];
-                match &run.weights {
-                    Weights::Blocks(blocks) => blocks.multiply_vector(simd, tiles, &quantised, out),
-                    Weights::Bf16(weights) => {
-                        let weights = &weights[tiles.start * ROW_TILE * k..tiles.end * ROW_TILE * k];
-                        multiply_vector(simd, Rows::packed(weights, rows, k), &vector, out);
-                    }
-                }
-            }
-            for (lanes, x) in out.chunks_exact_mut(LANES).zip(product) {
-                lanes[0] = if accumulate { lanes[0] + x } else { x };
-            }
-        });
-    }
-
     pub(super) fn multiply_gated(
         &self,
         how: Arithmetic,
@@ -282,7 +253,8 @@ impl Matrix {
         assert!(x.features == self.cols && x.len == out.len);
         assert!(self.rows == 2 * out.features.next_multiple_of(ROW_TILE), "not a gate and an up projection");
         if x.len == 1 {
-            return self.multiply_gated_one(how.simd, activation, x, out);
+            self.multiply_gated_one(how.simd, activation, x, out);
+            return Ok(());
         }
         // 32 stacked rows are 16 features: packed, 16 x 16 elements.
         let (stride, slab_len) = (out.stride(), ROW_TILE * LANES);
@@ -299,23 +271,6 @@ impl Matrix {
             }
             STACKED.set(room);
         });
-        Ok(())
-    }
-
-    fn multiply_gated_one(
-        &self,
-        simd: Simd,
-        activation: Activation,
-        x: &Operand<impl Deref<Target = [bf16]>>,
-        out: &mut Operand<impl DerefMut<Target = [bf16]>>,
-    ) -> Result<(), OpsError> {
-        let mut product = Tokens::new(self.rows, 1)?;
-        self.multiply_one(simd, x, &mut product, false);
-        let tiles = product.panels.chunks_exact(SLAB_ROWS * LANES).zip(out.panels.chunks_exact_mut(ROW_TILE * LANES));
-        for (product, out) in tiles {
-            let (gate, up) = product.split_at(ROW_TILE * LANES);
-            elementwise::gate(simd, activation, gate, up, bytemuck::cast_slice_mut(out));
-        }
         Ok(())
     }
 }

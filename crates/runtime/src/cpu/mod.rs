@@ -18,7 +18,7 @@ use crate::sequence::Sequence;
 use ::attention::kv::KvPages;
 use ::attention::search::CostModel;
 use ::attention::shape::HeadShape;
-use ::attention::simd::{LANES, Simd, packed_len};
+use ::attention::simd::{LANES, ROW_TILE, Simd, packed_len};
 use ::attention::threads;
 use ::attention::{Aligned, BLOCK_M};
 use experts::Mixture;
@@ -76,7 +76,6 @@ pub struct Chunk {
 pub struct LogitsRoom {
     x: Tokens,
     normed: Operand,
-    logits: Tokens,
 }
 
 const OF_EXPERTS: &str = "room that was made for a model with experts";
@@ -168,7 +167,7 @@ impl Ops for Cpu {
     }
 
     fn costs(&self) -> CostModel {
-        CostModel::default()
+        CostModel::of_cpu(self.simd)
     }
 
     fn parallel_steps(&self) -> usize {
@@ -341,8 +340,8 @@ impl Ops for Cpu {
     }
 
     fn logits_room(&self, config: &ModelConfig) -> Result<LogitsRoom, OpsError> {
-        let (hidden, vocab) = (config.hidden_size, config.vocab_size);
-        Ok(LogitsRoom { x: Tokens::new(hidden, 1)?, normed: Operand::new(hidden, 1)?, logits: Tokens::new(vocab, 1)? })
+        let hidden = config.hidden_size;
+        Ok(LogitsRoom { x: Tokens::new(hidden, 1)?, normed: Operand::new(hidden, 1)? })
     }
 
     fn logits(
@@ -354,14 +353,15 @@ impl Ops for Cpu {
         matrix: &Arc<Matrix>,
         room: &mut LogitsRoom,
     ) -> Result<Vec<f32>, OpsError> {
-        let LogitsRoom { x: last, normed, logits } = room;
+        let LogitsRoom { x: last, normed } = room;
         let panel = &x.panels[token / LANES * x.stride()..][..x.stride()];
         for (last, lanes) in last.panels.chunks_exact_mut(LANES).zip(panel.chunks_exact(LANES)) {
             last[0] = lanes[token % LANES];
         }
         self.rms_norm(last, norm, eps, normed)?;
-        matrix.multiply(self.products, normed, logits, false);
-        let rows = logits.panels.chunks_exact(LANES).take(logits.features);
-        Ok(rows.map(|lanes| lanes[0]).collect())
+        let mut logits = vec![0.0; matrix.rows().next_multiple_of(ROW_TILE)];
+        matrix.multiply_vector(self.simd, normed, &mut logits);
+        logits.truncate(matrix.rows());
+        Ok(logits)
     }
 }
