@@ -3,7 +3,8 @@
 use crate::BLOCK_N;
 use crate::kv::KvView;
 use crate::queries::Queries;
-use crate::simd::{LANES, Simd, each_lane, exp2, fma};
+use crate::simd::few_queries::{add_values, score};
+use crate::simd::{LANES, Simd, exp2};
 use half::bf16;
 use std::ops::Range;
 
@@ -62,7 +63,7 @@ impl Part<'_> {
         for block in blocks {
             let first = block * BLOCK_N;
             let seen = self.keys.start.saturating_sub(first)..(self.keys.end - first).min(BLOCK_N);
-            score(simd, bytemuck::cast_slice(kv.keys(block, kv_head)), queries, dim, weights);
+            score(simd, kv.keys(block, kv_head), queries, weights);
             for (head, weights) in weights.iter_mut().enumerate() {
                 let factor = weigh(simd, &seen, weights, &mut tops[head], &mut sums[head]);
                 if factor != 1.0 {
@@ -78,48 +79,10 @@ impl Part<'_> {
                 clean.chunks_exact_mut(BLOCK_N).for_each(|row| row[seen.end..].fill(bf16::ZERO));
                 of_block = clean;
             }
-            add_values(simd, bytemuck::cast_slice(of_block), weights, values);
+            add_values(simd, of_block, weights, values);
         }
         for (at, lanes) in values.iter().enumerate() {
             result[at % group * dim + at / group] = lanes.iter().sum();
-        }
-    }
-}
-
-#[inline(always)]
-fn wide(bits: u16) -> f32 {
-    f32::from_bits((bits as u32) << 16)
-}
-
-/// Larger than any head.
-const MOST_FEATURES: usize = 512;
-
-crate::multiversion! {
-    /// Base-2 logits of the keys of a block, `[64][dim]`, for each of the queries `[head][dim]`.
-    fn score(keys: &[u16], queries: &[f32], dim: usize, scores: &mut [[f32; BLOCK_N]]) {
-        let mut key = [[0f32; LANES]; MOST_FEATURES / LANES];
-        for (at, bits) in keys.chunks_exact(dim).enumerate() {
-            let key = &mut key[..dim / LANES];
-            for (key, bits) in key.iter_mut().zip(bits.as_chunks::<LANES>().0) {
-                *key = each_lane(|lane| wide(bits[lane]));
-            }
-            for (query, scores) in queries.chunks_exact(dim).zip(scores.iter_mut()) {
-                let mut sums = [0f32; LANES];
-                for (key, query) in key.iter().zip(query.as_chunks::<LANES>().0) {
-                    for lane in 0..LANES {
-                        sums[lane] = fma::<FMA>(key[lane], query[lane], sums[lane]);
-                    }
-                }
-                // A tree, because a running sum would wait for itself sixteen times.
-                let mut half = LANES / 2;
-                while half > 0 {
-                    for lane in 0..half {
-                        sums[lane] += sums[lane + half];
-                    }
-                    half /= 2;
-                }
-                scores[at] = sums[0];
-            }
         }
     }
 }
@@ -149,25 +112,5 @@ crate::multiversion! {
         }
         *sum = *sum * factor + sums.iter().sum::<f32>();
         factor
-    }
-}
-
-crate::multiversion! {
-    /// Adds the values of a block `[dim][64]` times the weights of each head to `sums` `[dim][head]`.
-    fn add_values(values: &[u16], weights: &[[f32; BLOCK_N]], sums: &mut [[f32; LANES]]) {
-        for (row, sums) in values.as_chunks::<BLOCK_N>().0.iter().zip(sums.chunks_exact_mut(weights.len())) {
-            let mut value = [0f32; BLOCK_N];
-            for key in 0..BLOCK_N {
-                value[key] = wide(row[key]);
-            }
-            for (weights, sums) in weights.iter().zip(sums) {
-                for part in 0..BLOCK_N / LANES {
-                    for lane in 0..LANES {
-                        let key = part * LANES + lane;
-                        sums[lane] = fma::<FMA>(value[key], weights[key], sums[lane]);
-                    }
-                }
-            }
-        }
     }
 }
