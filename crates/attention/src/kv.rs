@@ -1,12 +1,9 @@
 //! Paged keys and values, with the summaries that selectors read.
 
-mod page;
-
 use crate::shape::HeadShape;
 use crate::simd::LANES;
 use crate::{Aligned, BLOCK_N, Error};
 use half::bf16;
-use page::{NewRows, Page};
 use rayon::prelude::*;
 
 /// The pages of one layer. A page holds 64 positions of every kv head:
@@ -99,38 +96,42 @@ impl KvPages {
         }
         self.check_table(table, start + len)?;
 
-        let new = NewRows { heads: self.heads, keys, values, stride, positions: start..start + len };
-        let (page_rows, page_len) = (kv_heads * dp, kv_heads * dp * BLOCK_N);
-        let (first, end) = (start / BLOCK_N, (start + len).div_ceil(BLOCK_N));
-        if end - first == 1 {
-            // As in decoding: other threads would have to be woken, and every page looked at.
-            let page = table[first] as usize;
-            new.write(
-                first,
-                Page {
-                    keys: &mut self.keys[page * page_len..][..page_len],
-                    values: &mut self.values[page * page_len..][..page_len],
-                    key_means: &mut self.key_means[page * page_rows..][..page_rows],
-                    value_means: &mut self.value_means[page * page_rows..][..page_rows],
-                    key_radii: &mut self.key_radii[page * kv_heads..][..kv_heads],
-                },
-            );
-            return Ok(());
-        }
+        let first = start / BLOCK_N;
         let mut block_of = vec![usize::MAX; self.num_pages];
-        for (block, &page) in table.iter().enumerate().take(end).skip(first) {
+        for (block, &page) in table.iter().enumerate().take((start + len).div_ceil(BLOCK_N)).skip(first) {
             block_of[page as usize] = block;
         }
+        let page_rows = kv_heads * dp;
         self.keys
-            .par_chunks_exact_mut(page_len)
-            .zip(self.values.par_chunks_exact_mut(page_len))
+            .par_chunks_exact_mut(page_rows * BLOCK_N)
+            .zip(self.values.par_chunks_exact_mut(page_rows * BLOCK_N))
             .zip(self.key_means.par_chunks_exact_mut(page_rows))
             .zip(self.value_means.par_chunks_exact_mut(page_rows))
             .zip(self.key_radii.par_chunks_exact_mut(kv_heads))
             .zip(block_of.par_iter())
             .filter(|(_, block)| **block != usize::MAX)
-            .for_each(|(((((keys, values), key_means), value_means), key_radii), &block)| {
-                new.write(block, Page { keys, values, key_means, value_means, key_radii });
+            .for_each(|(((((page_keys, page_values), key_means), value_means), key_radii), &block)| {
+                let from = start.max(block * BLOCK_N);
+                let to = (start + len).min((block + 1) * BLOCK_N);
+                for head in 0..kv_heads {
+                    let page_keys = &mut page_keys[head * dp * BLOCK_N..][..dp * BLOCK_N];
+                    let page_values = &mut page_values[head * dp * BLOCK_N..][..dp * BLOCK_N];
+                    for position in from..to {
+                        let (token, slot) = (position - start, position % BLOCK_N);
+                        let at = token / LANES * stride + head * d * LANES + token % LANES;
+                        for i in 0..d {
+                            page_keys[slot * dp + i] = bf16::from_f32(keys[at + i * LANES]);
+                        }
+                        for i in 0..d {
+                            page_values[i * BLOCK_N + slot] = bf16::from_f32(values[at + i * LANES]);
+                        }
+                    }
+                    let filled = to - block * BLOCK_N;
+                    let key_mean = &mut key_means[head * dp..][..dp];
+                    mean_of_rows(page_keys, filled, key_mean);
+                    key_radii[head] = radius_of_rows(page_keys, filled, key_mean);
+                    mean_of_columns(page_values, filled, &mut value_means[head * dp..][..dp]);
+                }
             });
         Ok(())
     }
@@ -196,6 +197,50 @@ impl KvPages {
         self.value_means.fill(f32::NAN);
         self.key_radii.fill(f32::NAN);
     }
+}
+
+fn mean_of_rows(rows: &[bf16], filled: usize, mean: &mut [f32]) {
+    mean.fill(0.0);
+    for row in rows.chunks_exact(mean.len()).take(filled) {
+        for (mean, x) in mean.iter_mut().zip(row) {
+            *mean += wide(*x);
+        }
+    }
+    mean.iter_mut().for_each(|mean| *mean /= filled as f32);
+}
+
+/// Largest distance of a row from `mean`.
+fn radius_of_rows(rows: &[bf16], filled: usize, mean: &[f32]) -> f32 {
+    let squared_distance = |row: &[bf16]| {
+        let mut sums = [0f32; LANES];
+        for (row, mean) in row.as_chunks::<LANES>().0.iter().zip(mean.as_chunks::<LANES>().0) {
+            for lane in 0..LANES {
+                let off = wide(row[lane]) - mean[lane];
+                sums[lane] += off * off;
+            }
+        }
+        sums.iter().sum::<f32>()
+    };
+    rows.chunks_exact(mean.len()).take(filled).map(squared_distance).fold(0.0, f32::max).sqrt()
+}
+
+fn mean_of_columns(columns: &[bf16], filled: usize, mean: &mut [f32]) {
+    for (mean, column) in mean.iter_mut().zip(columns.chunks_exact(BLOCK_N)) {
+        let (whole, rest) = column[..filled].as_chunks::<LANES>();
+        let mut sums = [0f32; LANES];
+        for column in whole {
+            for lane in 0..LANES {
+                sums[lane] += wide(column[lane]);
+            }
+        }
+        *mean = (sums.iter().sum::<f32>() + rest.iter().map(|x| wide(*x)).sum::<f32>()) / filled as f32;
+    }
+}
+
+/// As `to_f32`, which looks for NaN and so takes one number at a time: a page is summed up again with each of its tokens.
+#[inline(always)]
+fn wide(x: bf16) -> f32 {
+    f32::from_bits((x.to_bits() as u32) << 16)
 }
 
 /// One sequence in [`KvPages`]: what attention and search read.

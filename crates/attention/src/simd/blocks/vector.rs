@@ -8,7 +8,6 @@ use half::bf16;
 /// An element is off by at most half a scale, 1/32512 of the largest of its 32: less than its own rounding to bf16, unless it is small
 /// beside that one. 8-bit integers, which would be off by 1/254, cost half of the products but change what models say
 /// (`docs/kernels.md`). An infinity or NaN makes the scale NaN, and with it every product.
-#[derive(Default)]
 pub struct QuantisedVector {
     /// An integer is `128 * high + low`, -127 to 127 and -64 to 63: products of bytes are what processors have.
     pub(super) high: Vec<i8>,
@@ -27,23 +26,12 @@ impl QuantisedVector {
     /// # Panics
     /// When the length is not a multiple of 32, or the processor does not have `simd`.
     pub fn new(simd: Simd, x: &[bf16]) -> Self {
-        let mut new = Self::default();
-        new.quantise(simd, x);
-        new
-    }
-
-    /// Rounds `x` in place of what was here.
-    ///
-    /// # Panics
-    /// As [`new`](Self::new).
-    pub fn quantise(&mut self, simd: Simd, x: &[bf16]) {
         assert!(x.len().is_multiple_of(K_STEP), "{} numbers are not whole groups of {K_STEP}", x.len());
         let groups = x.len() / K_STEP;
-        self.high.resize(x.len(), 0);
-        self.low.resize(x.len(), 0);
-        self.scales.resize(groups, 0.0);
-        self.sums.resize(groups, [0; 2]);
-        quantise(simd, bytemuck::cast_slice(x), &mut self.high, &mut self.low, &mut self.scales, &mut self.sums);
+        let bytes = || vec![0; x.len()];
+        let mut new = Self { high: bytes(), low: bytes(), scales: vec![0.0; groups], sums: vec![[0; 2]; groups] };
+        quantise(simd, bytemuck::cast_slice(x), &mut new.high, &mut new.low, &mut new.scales, &mut new.sums);
+        new
     }
 
     /// Number of elements.

@@ -19,7 +19,6 @@ const TILES: usize = 4;
 #[derive(Default)]
 struct Room {
     x: Vec<bf16>,
-    integers: QuantisedVector,
     product: Vec<f32>,
 }
 
@@ -36,7 +35,7 @@ impl Matrix {
         out: &mut [f32],
     ) {
         let mut room = ROOM.take();
-        self.products_of_one(simd, x, &mut room.x, &mut room.integers, out);
+        self.products_of_one(simd, x, &mut room.x, out);
         ROOM.set(room);
     }
 
@@ -84,7 +83,7 @@ impl Matrix {
     ) {
         let mut room = ROOM.take();
         room.product.resize(self.rows.next_multiple_of(ROW_TILE), 0.0);
-        self.products_of_one(simd, x, &mut room.x, &mut room.integers, &mut room.product);
+        self.products_of_one(simd, x, &mut room.x, &mut room.product);
         use_them(&room.product);
         ROOM.set(room);
     }
@@ -94,17 +93,14 @@ impl Matrix {
         simd: Simd,
         x: &Operand<impl Deref<Target = [bf16]>>,
         vector: &mut Vec<bf16>,
-        integers: &mut QuantisedVector,
         out: &mut [f32],
     ) {
         assert!(x.len == 1 && x.features == self.cols && out.len() == self.rows.next_multiple_of(ROW_TILE));
         let k = self.padded_cols();
         vector.clear();
         vector.extend(x.panels.chunks_exact(2 * LANES).flat_map(|p| [p[0], p[1]]));
-        if self.has_blocks() {
-            integers.quantise(simd, vector);
-        }
-        let (vector, integers) = (&vector[..], &*integers);
+        let vector = &vector[..];
+        let integers = &QuantisedVector::new(simd, if self.has_blocks() { vector } else { &[] });
         out.par_chunks_mut(TILES * ROW_TILE).enumerate().for_each(|(chunk, mut out)| {
             let mut tile = chunk * TILES;
             while !out.is_empty() {
