@@ -2,7 +2,6 @@
 //! the plan's own tiles: costs of plans with tiles of another height are in another unit.
 
 use crate::shape::Tiles;
-use crate::simd::Simd;
 use crate::{BLOCK_N, Error};
 
 /// Costs in units of one block step: the queries of one tile, as many as [`Tiles::block_m`], times 64 keys of one head;
@@ -58,15 +57,6 @@ impl Default for CostModel {
 }
 
 impl CostModel {
-    /// What things cost on a CPU with these instructions, where nothing was measured: the default, and where a step is short because
-    /// attention multiplies integers, what else there is in such steps.
-    pub fn of_cpu(simd: Simd) -> Self {
-        if !simd.attends_in_integers() {
-            return Self::default();
-        }
-        Self { score_block: 0.018, probe_block: 0.8, choose_block: 0.8, ..Self::default() }
-    }
-
     /// Counts pairs and nothing else, in blocks of 64 keys times the queries of a tile.
     pub fn pairs() -> Self {
         Self {

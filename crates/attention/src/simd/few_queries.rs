@@ -93,11 +93,10 @@ mod tests {
                 score(simd, &stored, &q, &mut scores);
                 let mut sums = vec![[1f32; LANES]; dim * queries];
                 add_values(simd, &stored, &weights, &mut sums);
-                for query in 0..queries {
-                    for key in 0..BLOCK_N {
+                for (query, scores) in scores.iter().enumerate() {
+                    for (key, got) in scores.iter().enumerate() {
                         let want: f64 = (0..dim).map(|i| some(key * dim + i) as f64 * q[query * dim + i] as f64).sum();
-                        let got = scores[query][key] as f64;
-                        assert!((got - want).abs() < 1e-4, "{simd:?} {dim} {queries}: {got} {want}");
+                        assert!((*got as f64 - want).abs() < 1e-4, "{simd:?} {dim} {queries}: {got} {want}");
                     }
                     for i in 0..dim {
                         let of_key = |key: usize| some(i * BLOCK_N + key) as f64 * weights[query][key] as f64;

@@ -167,7 +167,7 @@ impl Ops for Cpu {
     }
 
     fn costs(&self) -> CostModel {
-        CostModel::of_cpu(self.simd)
+        CostModel::default()
     }
 
     fn parallel_steps(&self) -> usize {
