@@ -6,7 +6,7 @@
 use attention::attend::{Output, attend};
 use attention::kv::KvPages;
 use attention::pattern::Triangular;
-use attention::plan::{HeadPlan, Plan};
+use attention::plan::{HeadPlan, Plan, SparsePlan};
 use attention::planner::{Planner, Scene};
 use attention::queries::Queries;
 use attention::search::{Search, Target};
@@ -37,6 +37,7 @@ fn random(len: usize) -> Vec<f32> {
 
 fn main() {
     rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("one thread").install(|| {
+        memory();
         let wanted = std::env::args().nth(1).unwrap_or_default();
         for simd in Simd::available().into_iter().filter(|simd| simd.name().contains(wanted.trim_start_matches('-'))) {
             println!("== {}", simd.name());
@@ -137,20 +138,40 @@ fn few_rows(simd: Simd) {
     }
 }
 
-/// One token after 8,192, by the heads of SmolLM2-135M.
+/// One token after many, by the heads of SmolLM2-135M and Qwen2.5-0.5B; beside it the same as units of panels, which a plan that
+/// lists every block asks for.
 fn decoding(simd: Simd) {
-    let heads = HeadShape::new(9, 3, 64).expect("heads");
-    let range = QueryRange::new(1, 8192).expect("a range");
-    let table: Vec<u32> = (0..range.num_blocks() as u32).collect();
-    let mut pages = KvPages::new(heads, table.len());
-    pages.append_rows(&table, 0, &random(8192 * 3 * 64), &random(8192 * 3 * 64)).expect("room");
-    let queries = Queries::from_rows(simd, heads, &random(9 * 64)).expect("whole rows");
-    let (view, mut output) = (pages.view(&table, 8192).expect("a table"), Output::new(heads, 1));
+    for ((q_heads, kv_heads), len) in [((9, 3), 2048), ((9, 3), 8192), ((14, 2), 2048), ((14, 2), 8192)] {
+        let heads = HeadShape::new(q_heads, kv_heads, 64).expect("heads");
+        let range = QueryRange::new(1, len).expect("a range");
+        let table: Vec<u32> = (0..range.num_blocks() as u32).collect();
+        let mut pages = KvPages::new(heads, table.len());
+        let width = kv_heads * 64;
+        pages.append_rows(&table, 0, &random(len * width), &random(len * width)).expect("room");
+        let queries = Queries::from_rows(simd, heads, &random(q_heads * 64)).expect("whole rows");
+        let (view, mut output) = (pages.view(&table, len).expect("a table"), Output::new(heads, 1));
+        let tiles = range.tiles(BLOCK_M).expect("tiles");
+        let all = SparsePlan::from_rule(tiles, 0, Vec::new(), false, |_, keep| keep.fill(true)).expect("every block");
+        let as_panels = Plan { heads: vec![HeadPlan::Sparse(all); q_heads] };
+        let [us, of_panels] = [Plan::dense(q_heads), as_panels].map(|plan| {
+            median_us(|| attend(simd, &queries, &view, range, &plan, &mut output).expect("a plan of this range"))
+        });
+        let bytes = (len * width * 2 * size_of::<half::bf16>()) as f64;
+        println!(
+            "attend 1 of {len}, {q_heads} heads on {kv_heads}: {us:.0} us, {:.1} GB/s of keys and values; as panels {of_panels:.0} us",
+            bytes / us / 1e3
+        );
+    }
+}
+
+/// What no product of one token can be faster than.
+fn memory() {
+    let words: Vec<u64> = (0..64 << 20).collect();
     let us = median_us(|| {
-        attend(simd, &queries, &view, range, &Plan::dense(9), &mut output).expect("a plan of this range");
+        let sum = words.chunks_exact(8).fold([0u64; 8], |sum, words| std::array::from_fn(|n| sum[n] ^ words[n]));
+        std::hint::black_box(sum);
     });
-    let bytes = (8192 * 3 * 64 * 2 * size_of::<half::bf16>()) as f64;
-    println!("attend 1 of 8192, 9 heads on 3: {us:.0} us, {:.1} GB/s of keys and values", bytes / us / 1e3);
+    println!("reading memory, one thread: {:.1} GB/s", (words.len() * size_of::<u64>()) as f64 / us / 1e3);
 }
 
 fn kernels(simd: Simd, q_len: usize, kv_len: usize, head_dim: usize) {

@@ -198,7 +198,7 @@ fn mean_of_rows(rows: &[bf16], filled: usize, mean: &mut [f32]) {
     mean.fill(0.0);
     for row in rows.chunks_exact(mean.len()).take(filled) {
         for (mean, x) in mean.iter_mut().zip(row) {
-            *mean += x.to_f32();
+            *mean += wide(*x);
         }
     }
     mean.iter_mut().for_each(|mean| *mean /= filled as f32);
@@ -206,15 +206,36 @@ fn mean_of_rows(rows: &[bf16], filled: usize, mean: &mut [f32]) {
 
 /// Largest distance of a row from `mean`.
 fn radius_of_rows(rows: &[bf16], filled: usize, mean: &[f32]) -> f32 {
-    let squared_distance =
-        |row: &[bf16]| row.iter().zip(mean).map(|(x, mean)| (x.to_f32() - mean).powi(2)).sum::<f32>();
+    let squared_distance = |row: &[bf16]| {
+        let mut sums = [0f32; LANES];
+        for (row, mean) in row.as_chunks::<LANES>().0.iter().zip(mean.as_chunks::<LANES>().0) {
+            for lane in 0..LANES {
+                let off = wide(row[lane]) - mean[lane];
+                sums[lane] += off * off;
+            }
+        }
+        sums.iter().sum::<f32>()
+    };
     rows.chunks_exact(mean.len()).take(filled).map(squared_distance).fold(0.0, f32::max).sqrt()
 }
 
 fn mean_of_columns(columns: &[bf16], filled: usize, mean: &mut [f32]) {
     for (mean, column) in mean.iter_mut().zip(columns.chunks_exact(BLOCK_N)) {
-        *mean = column[..filled].iter().map(|x| x.to_f32()).sum::<f32>() / filled as f32;
+        let (whole, rest) = column[..filled].as_chunks::<LANES>();
+        let mut sums = [0f32; LANES];
+        for column in whole {
+            for lane in 0..LANES {
+                sums[lane] += wide(column[lane]);
+            }
+        }
+        *mean = (sums.iter().sum::<f32>() + rest.iter().map(|x| wide(*x)).sum::<f32>()) / filled as f32;
     }
+}
+
+/// As `to_f32`, which looks for NaN and so takes one number at a time: a page is summed up again with each of its tokens.
+#[inline(always)]
+fn wide(x: bf16) -> f32 {
+    f32::from_bits((x.to_bits() as u32) << 16)
 }
 
 /// One sequence in [`KvPages`]: what attention and search read.

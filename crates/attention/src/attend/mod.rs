@@ -19,6 +19,7 @@
 mod batch;
 mod extras;
 mod integers;
+mod one_query;
 mod softmax;
 mod unit;
 
@@ -117,6 +118,12 @@ pub(crate) fn attend_heads(
     Error::check_len("output rows", range.q_len(), output.len)?;
     Error::check_len("keys", range.kv_len(), kv.kv_len())?;
     plan.check(heads.num_q_heads(), range)?;
+    if range.q_len() == 1
+        && let Some(first_key) = one_query::first_key(plan, range.kv_len())
+    {
+        one_query::attend(simd, queries, kv, first_key, output, wanted);
+        return Ok(());
+    }
 
     let in_integers = integers::pay(simd, range.q_len());
     let gathered: Vec<Option<Extras>> = (plan.heads.par_iter().enumerate())

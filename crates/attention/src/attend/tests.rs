@@ -6,6 +6,7 @@ use crate::plan::SparsePlan;
 use half::bf16;
 use proptest::prelude::*;
 
+mod one_query;
 mod precision;
 
 /// Pseudo-random numbers in [-1, 1), the same on every machine.

@@ -22,6 +22,7 @@ mod avx512;
 mod avx512_f32;
 pub mod blocks;
 mod exp2;
+pub(crate) mod few_queries;
 mod instruction_set;
 pub(crate) mod integers;
 mod multiversion;
