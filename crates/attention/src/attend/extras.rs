@@ -1,7 +1,7 @@
 //! Columns and centres of a head, gathered into groups of 64 that look like blocks.
 
+use super::group::Group;
 use super::integers::{self, IntegerGroup};
-use super::unit::Group;
 use crate::kv::KvView;
 use crate::plan::SparsePlan;
 use crate::{Aligned, BLOCK_N};

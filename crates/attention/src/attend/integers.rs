@@ -1,6 +1,5 @@
 //! What units multiply where products are of 15-bit integers.
 
-use super::unit::Group;
 use crate::simd::integers::{IntegerRows, PanelsOfIntegers, multiply, round_panels};
 use crate::simd::{LANES, Simd};
 use crate::{Aligned, BLOCK_N};
@@ -25,12 +24,10 @@ pub(super) fn rooms(pay: bool, groups: usize) -> Vec<OnceLock<IntegerGroup>> {
 }
 
 impl IntegerGroup {
-    pub(super) fn round(simd: Simd, group: &Group) -> Self {
-        let dim = group.keys.len() / BLOCK_N;
-        Self {
-            keys: IntegerRows::round(simd, group.keys, dim),
-            values: IntegerRows::round(simd, group.values, BLOCK_N),
-        }
+    /// Keys `[64][dim]` and values `[dim][64]`.
+    pub(super) fn round(simd: Simd, keys: &[bf16], values: &[bf16]) -> Self {
+        let dim = keys.len() / BLOCK_N;
+        Self { keys: IntegerRows::round(simd, keys, dim), values: IntegerRows::round(simd, values, BLOCK_N) }
     }
 
     /// Scores `[panel][64][16]` of the queries of a unit.

@@ -18,6 +18,7 @@
 
 mod batch;
 mod extras;
+mod group;
 mod integers;
 mod one_query;
 mod softmax;

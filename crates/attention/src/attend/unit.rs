@@ -1,6 +1,7 @@
 //! A unit of work: 64 query rows of one head.
 
 use super::extras::Extras;
+use super::group::Group;
 use super::integers::{IntegerGroup, IntegerQueries};
 use super::softmax::{self, RowState};
 use crate::kv::KvView;
@@ -34,20 +35,6 @@ struct Scratch {
     steps: [[f32; LANES]; BLOCK_M / LANES],
     /// Where integers are multiplied.
     queries: Option<IntegerQueries>,
-}
-
-/// 64 keys and their values, and what hides some of them.
-pub(super) struct Group<'a> {
-    pub(super) keys: &'a [bf16],
-    pub(super) values: &'a [bf16],
-    /// Both in integers, where those are multiplied, once somebody asked.
-    pub(super) rounded: Option<&'a OnceLock<IntegerGroup>>,
-    /// Added to the base-2 logits of each key: 0, -inf or the weight of a centre.
-    pub(super) bias: Option<&'a [f32; BLOCK_N]>,
-    /// Position of the first key, where the diagonal cuts the group.
-    pub(super) diagonal: Option<usize>,
-    /// Position of the first key and the window, where the old end of a sliding window cuts the group.
-    pub(super) window: Option<(usize, usize)>,
 }
 
 impl Unit<'_> {
@@ -137,7 +124,8 @@ impl Unit<'_> {
         let dim = self.kv.heads().padded_dim();
         let panels = o.len() / (dim * LANES);
         const OF_PANEL: usize = BLOCK_N * LANES;
-        let rounded = group.rounded.map(|room| room.get_or_init(|| IntegerGroup::round(self.simd, group)));
+        let rounded =
+            group.rounded.map(|room| room.get_or_init(|| IntegerGroup::round(self.simd, group.keys, group.values)));
         let Scratch { scores, p, steps, queries } = scratch;
         match (rounded, queries.as_ref()) {
             (Some(group), Some(queries)) => group.score(self.simd, queries, scores),
