@@ -68,6 +68,12 @@ impl Completer for ScriptedModel {
         let measured_memory_bytes = Some(self.peak_bytes);
         let stats =
             RunStats { prompt_tokens: prompt.len(), density, ttft_ms, measured_memory_bytes, ..RunStats::default() };
-        Ok(Generation { text: format!(" {number}."), tokens: Vec::new(), finish_reason: FinishReason::End, stats })
+        Ok(Generation {
+            text: format!(" {number}."),
+            tokens: Vec::new(),
+            said_tokens: Vec::new(),
+            finish_reason: FinishReason::End,
+            stats,
+        })
     }
 }

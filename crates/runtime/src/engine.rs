@@ -13,6 +13,7 @@ mod not_a_number;
 mod opened;
 mod options;
 mod room;
+mod said_tokens;
 pub mod service;
 mod telling;
 
@@ -134,6 +135,16 @@ impl Engine {
     /// Text of tokens; see [`Tokenizer::decode`].
     pub fn decode(&self, tokens: &[u32]) -> String {
         self.tokenizer.decode(tokens)
+    }
+
+    /// Bytes that a token stands for; none for special tokens and for ids beyond the vocabulary.
+    pub fn token_bytes(&self, id: u32) -> &[u8] {
+        self.tokenizer.token_bytes(id)
+    }
+
+    /// One token as the vocabulary spells it, special ones, too.
+    pub fn token_text(&self, id: u32) -> Option<String> {
+        self.tokenizer.token_text(id)
     }
 
     /// Memory that a run of this many tokens, prompt and new ones, will hold, weights included; with `sparse`, what finds and

@@ -20,6 +20,7 @@ pub mod formats;
 pub mod gpu;
 pub mod kv_cache;
 mod library_panics;
+pub mod log_probabilities;
 pub mod memory;
 pub mod model;
 pub mod model_files;

@@ -1,10 +1,12 @@
 //! What a caller asks of the engine, and what it gets back.
 
 use crate::constraint::CompiledConstraint;
+use crate::log_probabilities::SaidToken;
 use crate::receipt::Receipt;
 use crate::sampling::Sampling;
 use attention::search::StageTimes;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::str::FromStr;
@@ -143,6 +145,15 @@ pub struct Request {
     /// Makes tokens less likely that the prompt or the answer holds already
     /// ([`Sampler::with_repetition_penalty`](crate::sampling::Sampler::with_repetition_penalty)); 1 changes nothing.
     pub repetition_penalty: f32,
+    /// Taken from the logit of a token for each time that the answer holds it, -2 to 2; 0 changes nothing.
+    pub frequency_penalty: f32,
+    /// Taken from the logit of a token that the answer holds, however often, -2 to 2; 0 changes nothing.
+    pub presence_penalty: f32,
+    /// Added to the logits of tokens, -100 to 100.
+    pub logit_bias: BTreeMap<u32, f32>,
+    /// Say how likely the model found each token of the answer ([`Event::Token`], [`Generation::said_tokens`]), and so many of
+    /// the most likely tokens in its place.
+    pub log_probabilities: Option<usize>,
     /// Stop at the model's end-of-sequence tokens.
     pub stop_at_eos: bool,
     /// Stop where one of these texts begins in the answer, which is then without it; empty ones stop nothing. The text of a
@@ -163,6 +174,10 @@ impl Default for Request {
             receipt: None,
             sampling: Sampling::Greedy,
             repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            logit_bias: BTreeMap::new(),
+            log_probabilities: None,
             stop_at_eos: true,
             stop: Vec::new(),
             constraint: None,
@@ -192,6 +207,9 @@ pub enum Event<'a> {
         /// Tokens of the chunk.
         chunk_tokens: usize,
     },
+    /// A token whose text comes next or, where a character takes several or the token has none, came before; only where
+    /// [`Request::log_probabilities`] asks for it.
+    Token(&'a SaidToken),
     /// More text; whole UTF-8 characters.
     Text(&'a str),
 }
@@ -221,6 +239,9 @@ pub struct Generation {
     pub text: String,
     /// The new tokens, the end-of-sequence token not included. Where a stop text ended the answer, its tokens are included.
     pub tokens: Vec<u32>,
+    /// How likely the model found the tokens of the text, those of a stop text not included; empty unless
+    /// [`Request::log_probabilities`] asks for it.
+    pub said_tokens: Vec<SaidToken>,
     /// Why there are no more.
     pub finish_reason: FinishReason,
     /// What it cost.

@@ -1,9 +1,12 @@
 //! Which token comes next.
 
+mod adjustments;
+
+use adjustments::Adjustments;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
 /// How the next token is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,7 +41,7 @@ pub struct SamplingError {
 pub struct Sampler {
     sampling: Sampling,
     random: ChaCha8Rng,
-    penalty: Option<RepetitionPenalty>,
+    adjustments: Adjustments,
 }
 
 impl Sampler {
@@ -58,7 +61,7 @@ impl Sampler {
             }
             seed = given;
         }
-        Ok(Self { sampling, random: ChaCha8Rng::seed_from_u64(seed), penalty: None })
+        Ok(Self { sampling, random: ChaCha8Rng::seed_from_u64(seed), adjustments: Adjustments::default() })
     }
 
     /// Makes tokens of `prompt`, and those that are drawn from here on, less likely: a logit above 0 is divided by `penalty`, one
@@ -71,24 +74,46 @@ impl Sampler {
         if !(penalty.is_finite() && penalty > 0.0) {
             return Err(SamplingError { what: "repetition_penalty", expected: "a number above 0", found: penalty });
         }
-        let seen = || prompt.iter().copied().collect();
-        Ok(Self { penalty: (penalty != 1.0).then(|| RepetitionPenalty { penalty, seen: seen() }), ..self })
+        Ok(Self { adjustments: self.adjustments.with_repetition(penalty, prompt), ..self })
+    }
+
+    /// Makes tokens less likely that are drawn from here on: `frequency` is taken from a logit for each time that the token was
+    /// drawn, `presence` once where it was drawn at all; as OpenAI's API has it. 0 changes nothing, less makes them likelier.
+    ///
+    /// # Errors
+    /// Unless both are from -2 to 2.
+    pub fn with_answer_penalties(self, frequency: f32, presence: f32) -> Result<Self, SamplingError> {
+        for (what, found) in [("frequency_penalty", frequency), ("presence_penalty", presence)] {
+            if !(-2.0..=2.0).contains(&found) {
+                return Err(SamplingError { what, expected: "-2 to 2", found });
+            }
+        }
+        Ok(Self { adjustments: self.adjustments.with_answer_penalties(frequency, presence), ..self })
+    }
+
+    /// Adds to the logits of these tokens.
+    ///
+    /// # Errors
+    /// Unless all that is added is from -100 to 100.
+    pub fn with_logit_bias(self, bias: &BTreeMap<u32, f32>) -> Result<Self, SamplingError> {
+        if let Some(&found) = bias.values().find(|added| !(-100.0..=100.0).contains(*added)) {
+            return Err(SamplingError { what: "logit_bias", expected: "-100 to 100", found });
+        }
+        Ok(Self { adjustments: self.adjustments.with_bias(bias.clone()), ..self })
     }
 
     /// The next token; `None` unless the largest logit is a finite number, for then the model says nothing. NaN logits are
     /// never drawn; ties go to the lowest id.
     ///
-    /// The repetition penalty comes first; `top_k` cuts next, `top_p` then cuts what `top_k` left, and `min_p` what `top_p`
+    /// The repetition penalty comes first, then other penalties and biases; `top_k` cuts next, `top_p` then cuts what `top_k` left, and `min_p` what `top_p`
     /// left, as Hugging Face transformers does.
     ///
     /// # Panics
     /// When `logits` is empty.
     pub fn sample(&mut self, logits: &[f32]) -> Option<u32> {
-        let penalised = self.penalty.as_ref().map(|penalty| penalty.apply(logits));
-        let token = self.choose(penalised.as_deref().unwrap_or(logits))?;
-        if let Some(penalty) = &mut self.penalty {
-            penalty.seen.insert(token);
-        }
+        let adjusted = self.adjustments.apply(logits);
+        let token = self.choose(adjusted.as_deref().unwrap_or(logits))?;
+        self.adjustments.take(token);
         Some(token)
     }
 
@@ -125,24 +150,6 @@ impl Sampler {
         });
         // Rounding may leave a little when all weights are taken off.
         drawn.or(candidates.iter().rfind(|c| c.weight > 0.0)).expect("the best has weight 1").id
-    }
-}
-
-struct RepetitionPenalty {
-    penalty: f32,
-    seen: HashSet<u32>,
-}
-
-impl RepetitionPenalty {
-    fn apply(&self, logits: &[f32]) -> Vec<f32> {
-        let mut logits = logits.to_vec();
-        for &token in &self.seen {
-            // A token outside the vocabulary is for whoever checks the prompt.
-            if let Some(logit) = logits.get_mut(token as usize) {
-                *logit = if *logit < 0.0 { *logit * self.penalty } else { *logit / self.penalty };
-            }
-        }
-        logits
     }
 }
 
@@ -278,6 +285,34 @@ mod tests {
     }
 
     #[test]
+    fn what_was_drawn_loses_once_and_each_time() {
+        let greedy = || Sampler::new(Sampling::Greedy).unwrap();
+        let draw = |mut sampler: Sampler, logits: &[f32]| [0; 6].map(|_| sampler.sample(logits).unwrap());
+        // Drawn c times, token 0 has 2 - c, token 1 has 1.5 - c, token 2 has 0 - c.
+        assert_eq!(draw(greedy().with_answer_penalties(1.0, 0.0).unwrap(), &[2.0, 1.5, 0.0]), [0, 1, 0, 1, 0, 2]);
+        // Each loses 1.5 the first time and nothing then: 2 becomes 0.5, 1.5 becomes 0, 0.75 becomes -0.75.
+        assert_eq!(draw(greedy().with_answer_penalties(0.0, 1.5).unwrap(), &[2.0, 1.5, 0.75]), [0, 1, 2, 0, 0, 0]);
+        assert_eq!(draw(greedy().with_answer_penalties(0.5, -1.0).unwrap(), &[2.0, 1.5, 0.0]), [0, 0, 0, 0, 1, 1]);
+        assert_eq!(draw(greedy().with_answer_penalties(0.0, 0.0).unwrap(), &[2.0, 1.5, 0.0]), [0; 6]);
+    }
+
+    #[test]
+    fn a_bias_is_added_to_a_logit() {
+        let greedy = |bias: &[(u32, f32)]| {
+            Sampler::new(Sampling::Greedy).unwrap().with_logit_bias(&bias.iter().copied().collect()).unwrap()
+        };
+        let logits = [3.0, 2.0, f32::NEG_INFINITY];
+        for (bias, drawn) in
+            [(&[][..], 0), (&[(1, 0.9)], 0), (&[(1, 1.1)], 1), (&[(0, -100.0)], 1), (&[(2, 100.0), (9, 1.0)], 0)]
+        {
+            assert_eq!(greedy(bias).sample(&logits), Some(drawn), "{bias:?}");
+        }
+        // Once, however often it is drawn.
+        let mut both = greedy(&[(1, 1.5)]).with_answer_penalties(0.5, 0.0).unwrap();
+        assert_eq!([0; 4].map(|_| both.sample(&logits).unwrap()), [1, 0, 1, 0]);
+    }
+
+    #[test]
     fn top_p_keeps_the_fewest_that_hold_the_mass_of_a_large_vocabulary() {
         // Equal weights: 0.25 of 4,096 is the first 1,024 ids, found over several steps of the partial sort.
         let mut candidates: Vec<Candidate> = (0..4096).rev().map(|id| Candidate { id, weight: 1.0 }).collect();
@@ -333,6 +368,16 @@ mod tests {
                 Sampler::new(Sampling::Greedy).unwrap().with_repetition_penalty(penalty, &[]).is_err(),
                 "{penalty}"
             );
+        }
+        let greedy = || Sampler::new(Sampling::Greedy).unwrap();
+        for penalty in [-2.1, 2.1, f32::NAN, f32::INFINITY] {
+            assert!(
+                greedy().with_answer_penalties(penalty, 0.0).is_err()
+                    && greedy().with_answer_penalties(0.0, penalty).is_err()
+            );
+        }
+        for bias in [-100.1, 100.1, f32::NAN] {
+            assert!(greedy().with_logit_bias(&[(0, bias)].into()).is_err(), "{bias}");
         }
     }
 }

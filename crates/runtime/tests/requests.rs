@@ -116,7 +116,7 @@ fn a_prompt_is_left_between_its_chunks() {
         match event {
             Event::Prefill { done_tokens, .. } => done.push(done_tokens),
             Event::Layer { .. } => {}
-            Event::Text(_) => panic!("no text was wanted"),
+            Event::Text(_) | Event::Token(_) => panic!("no text was wanted"),
         }
         if done.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -137,7 +137,7 @@ fn every_layer_of_every_chunk_is_heard() {
                 heard.push((done_tokens, chunk_tokens, done_layers, layers))
             }
             Event::Prefill { done_tokens, .. } => heard.push((done_tokens, 0, 0, 0)),
-            Event::Text(_) => {}
+            Event::Text(_) | Event::Token(_) => {}
         }
         // Enough in the middle of the second chunk: no other layer is done, and nothing more is said.
         if heard.len() == layers + 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -1,70 +1,123 @@
-//! An answer on its way to a client.
+//! Answers to one prompt on their way to a client.
 
 use crate::error::ApiError;
 use crate::observed::Observed;
 use crate::state::State;
 use runtime::engine::service::{Heard, Ticket};
+use runtime::log_probabilities::SaidToken;
 use runtime::request::{Event, Generation, Request};
 use std::ops::ControlFlow;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// More text of an answer.
+pub(crate) struct Piece {
+    /// Nothing where only tokens without text were left.
+    pub text: String,
+    /// The tokens that it begins with or goes on with, where it was asked how likely they are.
+    pub tokens: Vec<SaidToken>,
+}
 
 /// What comes of an answer.
 pub(crate) enum Said {
-    Text(String),
+    Text(Piece),
     Ended(Box<Result<Generation, ApiError>>),
 }
 
-/// An answer under way. Dropped, as where a client goes away, it is cancelled.
+/// Answers under way. Dropped, as where a client goes away, they are cancelled.
 pub(crate) struct Answering {
-    said: UnboundedReceiver<Said>,
-    ticket: Ticket,
-    /// Of the requests that may be there at a time.
-    _place: OwnedSemaphorePermit,
+    said: UnboundedReceiver<(usize, Said)>,
+    tickets: Vec<Ticket>,
+    /// Of the answers that may be there at a time.
+    _places: OwnedSemaphorePermit,
 }
 
 impl Answering {
-    /// Asks for it.
+    /// Asks for one.
     pub fn ask(state: &State, place: OwnedSemaphorePermit, prompt: Vec<u32>, request: Request) -> Self {
-        let (sender, said) = unbounded_channel();
-        let mut observed = Observed::new(state.metrics.clone(), &request);
-        let ticket = state.service.submit(prompt, request, move |heard| {
-            observed.hears(&heard);
-            let said = match heard {
-                Heard::Event(Event::Text(piece)) => Said::Text(piece.into()),
-                Heard::Ended(ended) => {
-                    let ended = ended.map_err(|error| ApiError::from(error).counted());
-                    observed.ends(&ended);
-                    Said::Ended(Box::new(ended))
-                }
-                Heard::Began { .. } | Heard::Event(_) => return ControlFlow::Continue(()),
-            };
-            match sender.send(said) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
-        });
-        Self { said, ticket, _place: place }
+        Self::ask_several(state, place, prompt, vec![request])
     }
 
-    /// What comes next. It ends with [`Said::Ended`].
-    pub async fn next(&mut self) -> Said {
-        let gone = || Said::Ended(Box::new(Err(ApiError::gone())));
+    /// Asks for several to the same prompt, which is read for the first of them.
+    pub fn ask_several(state: &State, places: OwnedSemaphorePermit, prompt: Vec<u32>, requests: Vec<Request>) -> Self {
+        let (sender, said) = unbounded_channel();
+        let mut tickets = Vec::<Ticket>::with_capacity(requests.len());
+        for (at, request) in requests.into_iter().enumerate() {
+            let hear = listener(at, sender.clone(), Observed::new(state.metrics.clone(), &request));
+            tickets.push(match tickets.first() {
+                None => state.service.submit(prompt.clone(), request, hear),
+                Some(first) => state.service.submit_behind(first, prompt.clone(), request, hear),
+            });
+        }
+        Self { said, tickets, _places: places }
+    }
+
+    /// How many there are.
+    pub fn answers(&self) -> usize {
+        self.tickets.len()
+    }
+
+    /// What comes next, and of which answer. Each ends with [`Said::Ended`].
+    pub async fn next(&mut self) -> (usize, Said) {
+        let gone = || (0, Said::Ended(Box::new(Err(ApiError::gone()))));
         self.said.recv().await.unwrap_or_else(gone)
     }
 
-    /// The whole answer.
-    pub async fn end(mut self) -> Result<Generation, ApiError> {
-        loop {
-            if let Said::Ended(ended) = self.next().await {
-                return *ended;
+    /// The whole answers in their order; the first error ends all.
+    pub async fn end(mut self) -> Result<Vec<Generation>, ApiError> {
+        let mut ended = Vec::with_capacity(self.answers());
+        while ended.len() < self.answers() {
+            if let (at, Said::Ended(generation)) = self.next().await {
+                ended.push((at, (*generation)?));
             }
+        }
+        ended.sort_by_key(|(at, _)| *at);
+        Ok(ended.into_iter().map(|(_, generation)| generation).collect())
+    }
+
+    /// The whole answer, of one.
+    pub async fn end_of_one(self) -> Result<Generation, ApiError> {
+        self.end().await?.pop().ok_or_else(ApiError::gone)
+    }
+}
+
+/// Passes on what one answer hears.
+fn listener(
+    at: usize,
+    sender: UnboundedSender<(usize, Said)>,
+    mut observed: Observed,
+) -> impl FnMut(Heard) -> ControlFlow<()> {
+    let mut tokens = Vec::new();
+    move |heard| {
+        observed.hears(&heard);
+        let mut piece = |text: String| Said::Text(Piece { text, tokens: std::mem::take(&mut tokens) });
+        let said = match heard {
+            Heard::Event(Event::Text(text)) => piece(text.into()),
+            Heard::Event(Event::Token(token)) => {
+                tokens.push(token.clone());
+                return ControlFlow::Continue(());
+            }
+            Heard::Ended(ended) => {
+                let rest = piece(String::new());
+                if matches!(&rest, Said::Text(piece) if !piece.tokens.is_empty()) {
+                    // Who does not listen any more is found out below.
+                    let _ = sender.send((at, rest));
+                }
+                let ended = ended.map_err(|error| ApiError::from(error).counted());
+                observed.ends(&ended);
+                Said::Ended(Box::new(ended))
+            }
+            Heard::Began { .. } | Heard::Event(_) => return ControlFlow::Continue(()),
+        };
+        match sender.send((at, said)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
         }
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.ticket.cancel();
+        self.tickets.iter().for_each(Ticket::cancel);
     }
 }

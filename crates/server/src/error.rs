@@ -47,6 +47,11 @@ impl ApiError {
         Self { body: Body { param: Some(param), ..self.body }, ..self }
     }
 
+    /// The same, by this name.
+    pub fn coded(self, code: &'static str) -> Self {
+        Self { body: Body { code: Some(code), ..self.body }, ..self }
+    }
+
     /// A model that is not this one.
     pub fn no_such_model(asked: &str, served: &str) -> Self {
         let message = format!("the model `{asked}` is not served here: ask for `{served}`");

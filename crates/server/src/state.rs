@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub struct ServerOptions {
     /// What requests must carry as `Authorization: Bearer KEY` or `x-api-key: KEY`; nothing lets everybody in who reaches the address.
     pub api_key: Option<String>,
-    /// Requests that are answered or wait at a time; more are told to come again (429).
+    /// Requests that are answered or wait at a time, each of several answers counted; more are told to come again (429).
     pub max_requests: usize,
     /// Bytes of the body of a request.
     pub max_body_bytes: usize,
@@ -47,7 +47,13 @@ impl State {
 
     /// A place for a request, while it lives.
     pub fn place(&self) -> Option<OwnedSemaphorePermit> {
-        self.places.clone().try_acquire_owned().ok()
+        self.places(1)
+    }
+
+    /// Places for so many answers, while they live.
+    pub fn places(&self, answers: usize) -> Option<OwnedSemaphorePermit> {
+        let answers = u32::try_from(answers).ok()?;
+        self.places.clone().try_acquire_many_owned(answers).ok()
     }
 
     /// What `work` makes of a request: tokens of a long text take their time, as does a constraint, so not here. Whoever asks has a

@@ -63,7 +63,7 @@ impl PrefillBar {
                     self.clear();
                 }
             }
-            Event::Text(_) => {}
+            Event::Token(_) | Event::Text(_) => {}
         }
     }
 

@@ -38,6 +38,12 @@ impl<F: Fn(usize, AttentionMode, usize) -> f64> Completer for ScriptedTimes<F> {
         let ttft_ms = Some((self.ttft_ms)(prompt.len(), request.attention, self.runs));
         self.runs += 1;
         let stats = RunStats { prompt_tokens: prompt.len(), density: 1.0, ttft_ms, ..RunStats::default() };
-        Ok(Generation { text: String::new(), tokens: Vec::new(), finish_reason: FinishReason::End, stats })
+        Ok(Generation {
+            text: String::new(),
+            tokens: Vec::new(),
+            said_tokens: Vec::new(),
+            finish_reason: FinishReason::End,
+            stats,
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! A prompt and its answer, a step at a time: a chunk of the prompt, then a token of the answer each.
 
 use super::choice::{Choice, Chosen};
+use super::said_tokens::SaidTokens;
 use super::telling::Telling;
 use super::{Engine, EngineError, is_sparse, ms};
 use crate::model::Run;
@@ -64,6 +65,7 @@ pub(super) struct Answer<'a> {
     stop_ids: Vec<u32>,
     text: String,
     tokens: Vec<u32>,
+    said: SaidTokens,
     first_at: Option<Instant>,
     finish_reason: Option<FinishReason>,
 }
@@ -98,6 +100,7 @@ impl<'a> Answer<'a> {
             spent: Spent::default(),
             text: String::new(),
             tokens: Vec::new(),
+            said: SaidTokens::default(),
             first_at: None,
             finish_reason: None,
         }
@@ -211,7 +214,8 @@ impl<'a> Answer<'a> {
             stats.decode_tokens_per_s = (self.tokens.len() - 1) as f64 / first_at.elapsed().as_secs_f64();
         }
         let finish_reason = self.finish_reason.unwrap_or(FinishReason::Cancelled);
-        (Generation { text: self.text, tokens: self.tokens, finish_reason, stats }, run)
+        let said_tokens = self.said.into_said();
+        (Generation { text: self.text, tokens: self.tokens, said_tokens, finish_reason, stats }, run)
     }
 
     /// Takes the next chunk of the prompt through the model.
@@ -272,8 +276,8 @@ impl<'a> Answer<'a> {
             Some(logits) => logits,
             None => run.logits(run.chunk_len() - 1)?,
         };
-        let next = match self.choice.next(logits)? {
-            Chosen::Token(next) => next,
+        let (next, likely) = match self.choice.next(logits, self.said.chars)? {
+            Chosen::Token(next, likely) => (next, likely),
             Chosen::End => return Ok(ControlFlow::Break(self.end(FinishReason::End, events))),
             Chosen::NoNumber => {
                 let position = run.tokens_done();
@@ -292,9 +296,11 @@ impl<'a> Answer<'a> {
             return Ok(ControlFlow::Break(self.end(FinishReason::End, events)));
         }
         self.tokens.push(next);
+        likely.into_iter().for_each(|token| self.said.hold(token));
         if let Some(piece) = self.stream.push(next) {
+            self.said.chars += piece.chars().count();
             let (piece, stopped) = self.stops.push(&piece);
-            let goes_on = say(&mut self.text, &piece, events);
+            let goes_on = self.say(&piece, events);
             if stopped {
                 return Ok(ControlFlow::Break(FinishReason::Stop));
             }
@@ -315,16 +321,26 @@ impl<'a> Answer<'a> {
     fn end(&mut self, finish_reason: FinishReason, events: &mut Events) -> FinishReason {
         let (rest, stopped) = self.stops.push(&self.stream.finish().unwrap_or_default());
         // The answer ends in any case.
-        let _ = say(&mut self.text, &rest, events);
+        let _ = self.say(&rest, events);
         if stopped {
             return FinishReason::Stop;
         }
-        let _ = say(&mut self.text, &self.stops.finish(), events);
+        let held = self.stops.finish();
+        if self.say(&held, events).is_continue() {
+            let _ = self.said.say_rest(events);
+        }
         finish_reason
     }
-}
 
-fn say(text: &mut String, piece: &str, events: &mut Events) -> ControlFlow<()> {
-    text.push_str(piece);
-    if piece.is_empty() { ControlFlow::Continue(()) } else { events(Event::Text(piece)) }
+    /// Adds to the text; the tokens that it begins with are told first.
+    fn say(&mut self, piece: &str, events: &mut Events) -> ControlFlow<()> {
+        self.text.push_str(piece);
+        if piece.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        match self.said.say(piece, events) {
+            ControlFlow::Continue(()) => events(Event::Text(piece)),
+            enough => enough,
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use super::not_a_number::are_numbers;
 use super::{Engine, EngineError};
 use crate::constraint::{Allowed, CompiledConstraint, Constraint, Guide, Vocabulary};
+use crate::log_probabilities::SaidToken;
 use crate::request::Request;
 use crate::sampling::Sampler;
 
@@ -10,12 +11,14 @@ use crate::sampling::Sampler;
 pub(super) struct Choice {
     sampler: Sampler,
     guide: Option<Guide>,
+    /// So many others, where it shall be said how likely a token is.
+    log_probabilities: Option<usize>,
 }
 
 /// What was chosen.
 pub(super) enum Chosen {
-    /// A token.
-    Token(u32),
+    /// A token; where that was asked for, how likely it is.
+    Token(u32, Option<SaidToken>),
     /// Nothing: the answer is whole by its constraint.
     End,
     /// Nothing: the model says nothing.
@@ -24,12 +27,19 @@ pub(super) enum Chosen {
 
 impl Choice {
     /// # Errors
-    /// When a parameter is out of its range, or the constraint is another model's.
+    /// When a parameter is out of its range, a biased token is not of the vocabulary, or the constraint is another model's.
     pub fn new(engine: &Engine, request: &Request, prompt: &[u32]) -> Result<Self, EngineError> {
-        let sampler = Sampler::new(request.sampling)?.with_repetition_penalty(request.repetition_penalty, prompt)?;
+        let vocab_size = engine.config().vocab_size;
+        if let Some(&id) = request.logit_bias.keys().find(|id| **id as usize >= vocab_size) {
+            return Err(EngineError::Token { id, vocab_size });
+        }
+        let sampler = Sampler::new(request.sampling)?
+            .with_repetition_penalty(request.repetition_penalty, prompt)?
+            .with_answer_penalties(request.frequency_penalty, request.presence_penalty)?
+            .with_logit_bias(&request.logit_bias)?;
         let constraint = request.constraint.as_ref();
         let guide = constraint.map(|constraint| Guide::new(constraint, engine.vocabulary.get())).transpose()?;
-        Ok(Self { sampler, guide })
+        Ok(Self { sampler, guide, log_probabilities: request.log_probabilities })
     }
 
     /// Whether a constraint says where the answer may end.
@@ -37,18 +47,23 @@ impl Choice {
         self.guide.is_some()
     }
 
+    /// Behind a text of so many characters.
+    ///
     /// # Errors
     /// When the constraint cannot be followed any further.
-    pub fn next(&mut self, mut logits: Vec<f32>) -> Result<Chosen, EngineError> {
+    pub fn next(&mut self, mut logits: Vec<f32>, chars: usize) -> Result<Chosen, EngineError> {
         if !are_numbers(&logits) {
             return Ok(Chosen::NoNumber);
         }
+        // As the model has them: a constraint changes them.
+        let unchanged = self.log_probabilities.map(|others| (logits.clone(), others));
         if let Some(guide) = &mut self.guide
             && guide.narrow(&mut logits)? == Allowed::End
         {
             return Ok(Chosen::End);
         }
-        Ok(self.sampler.sample(&logits).map_or(Chosen::NoNumber, Chosen::Token))
+        let Some(id) = self.sampler.sample(&logits) else { return Ok(Chosen::NoNumber) };
+        Ok(Chosen::Token(id, unchanged.map(|(logits, others)| SaidToken::new(&logits, id, others, chars))))
     }
 
     /// Goes on behind a token of the answer; whether it is whole with it.

@@ -143,7 +143,22 @@ impl Service {
         request: Request,
         hear: impl FnMut(Heard) -> ControlFlow<()> + Send + 'static,
     ) -> Ticket {
-        let (job, ticket) = Job::new(prompt, request, Box::new(hear));
+        self.send(Job::new(prompt, request, None, Box::new(hear)))
+    }
+
+    /// As [`submit`](Self::submit), of a prompt that begins as that of an earlier request: it waits until that one is read, whose
+    /// full pages it then shares, or ended. So several answers to one prompt read it once. Others that wait are not held up.
+    pub fn submit_behind(
+        &self,
+        first: &Ticket,
+        prompt: Vec<u32>,
+        request: Request,
+        hear: impl FnMut(Heard) -> ControlFlow<()> + Send + 'static,
+    ) -> Ticket {
+        self.send(Job::new(prompt, request, Some(first.clone()), Box::new(hear)))
+    }
+
+    fn send(&self, (job, ticket): (Job, Ticket)) -> Ticket {
         // It is there until the service is dropped.
         if let Some(jobs) = &self.jobs {
             let _ = jobs.send(job);

@@ -32,7 +32,7 @@ pub(crate) async fn answer(
     if asked.stream {
         return Ok(events::response(answering, answer));
     }
-    let generation = answering.end().await?;
+    let generation = answering.end_of_one().await?;
     Ok(Json(answer.whole(&generation)).into_response())
 }
 

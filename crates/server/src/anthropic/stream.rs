@@ -2,6 +2,7 @@
 
 use super::error::as_json;
 use super::response::Answer;
+use crate::answering::Piece;
 use crate::error::ApiError;
 use crate::events::{Tell, named};
 use axum::response::sse::Event;
@@ -20,12 +21,12 @@ impl Tell for Answer {
         .collect()
     }
 
-    fn text(&mut self, piece: &str) -> Vec<Event> {
-        let delta = json!({ "type": "text_delta", "text": piece });
+    fn text(&mut self, _: usize, piece: &Piece) -> Vec<Event> {
+        let delta = json!({ "type": "text_delta", "text": piece.text });
         vec![named(&json!({ "type": "content_block_delta", "index": 0, "delta": delta }))]
     }
 
-    fn end(&mut self, ended: Result<Generation, ApiError>) -> Vec<Event> {
+    fn end(&mut self, _: usize, ended: Result<Generation, ApiError>) -> Vec<Event> {
         let events = match ended {
             Ok(generation) => vec![
                 json!({ "type": "content_block_stop", "index": 0 }),

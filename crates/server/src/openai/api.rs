@@ -1,12 +1,13 @@
 //! How answers are written, whatever the API calls their parts.
 
 use super::usage::Usage;
+use crate::answering::Piece;
 use crate::random;
 use crate::state::now;
 use runtime::request::{FinishReason, Generation};
 use serde_json::{Value, json};
 
-/// How an API writes the choices of one answer.
+/// How an API writes one choice of an answer.
 pub(super) trait Api: Send + 'static {
     /// What the names of its answers begin with.
     const ID: &'static str;
@@ -20,7 +21,7 @@ pub(super) trait Api: Send + 'static {
     /// That of the part before the first text, where there is one.
     fn begin(&mut self) -> Option<Value>;
     /// Those of the parts that more text makes.
-    fn text(&mut self, piece: &str) -> Vec<Value>;
+    fn text(&mut self, piece: &Piece) -> Vec<Value>;
     /// Those of the last parts.
     fn end(&mut self, finish_reason: FinishReason) -> Vec<Value>;
 }
@@ -43,24 +44,20 @@ impl Answer {
 
     /// A part of a streamed answer.
     pub fn part<A: Api>(&self, choice: Value) -> Value {
-        self.object(A::OBJECTS[1], Some(choice))
+        self.object(A::OBJECTS[1], vec![choice])
     }
 
-    /// The last parts: how it ended, and what it took where that was asked for.
-    pub fn last_parts<A: Api>(&self, api: &mut A, generation: &Generation) -> Vec<Value> {
-        let choices = api.end(generation.finish_reason).into_iter();
-        let mut parts: Vec<Value> = choices.map(|choice| self.part::<A>(choice)).collect();
-        if self.usage {
-            let mut last = self.object(A::OBJECTS[1], None);
-            last["usage"] = json!(Usage::of(generation));
-            parts.push(last);
-        }
-        parts
+    /// The last part of a streamed answer, where it was asked for: what all took.
+    pub fn usage_part<A: Api>(&self, generations: &[Generation]) -> Option<Value> {
+        self.usage.then(|| {
+            let mut last = self.object(A::OBJECTS[1], Vec::new());
+            last["usage"] = json!(Usage::of(generations));
+            last
+        })
     }
 
-    pub fn object(&self, object: &str, choice: Option<Value>) -> Value {
+    pub fn object(&self, object: &str, choices: Vec<Value>) -> Value {
         let Self { id, created, model, .. } = self;
-        let choices: Vec<Value> = choice.into_iter().collect();
         json!({ "id": id, "object": object, "created": created, "model": model, "choices": choices })
     }
 }

@@ -3,10 +3,12 @@
 use super::answer::{Asked, answer};
 use super::api::Api;
 use super::chat_message::ChatMessage;
+use super::logprobs::Logprobs;
 use super::parameters::Parameters;
 use super::response_format;
 use super::tools::{Calls, ToolParameters, message};
 use super::usage::finish_reason;
+use crate::answering::Piece;
 use crate::error::ApiError;
 use crate::state::State;
 use axum::Json;
@@ -14,6 +16,7 @@ use axum::extract::State as Shared;
 use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
 use runtime::chat_template::Message;
+use runtime::log_probabilities::SaidToken;
 use runtime::request::{FinishReason, Generation};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -41,8 +44,15 @@ pub(crate) async fn complete(
             "an answer that may call tools cannot have a format as well yet: leave `tools` or `response_format` out";
         return Err(ApiError::invalid("response_format", message));
     }
-    let chat = Chat { calls: tools.as_ref().map(|tools| Calls::new(tools.form, &tools.tools)) };
-    answer(state, parameters, chat, move |engine| {
+    let others = parameters.logprobs.of_chat()?;
+    let chat = |index| Chat {
+        index,
+        calls: tools.as_ref().map(|tools| Calls::new(tools.form, &tools.tools)),
+        logprobs: Logprobs { state: state.clone(), asked: others.is_some() },
+        untold: Vec::new(),
+    };
+    let chats = (0..parameters.answers()?).map(chat).collect();
+    answer(state, parameters, chats, others, move |engine| {
         let (tools, constraint, param) = match tools {
             Some(tools) => (tools.tools, Some(tools.constraint), "tools"),
             None => (Vec::new(), format, "response_format"),
@@ -54,12 +64,22 @@ pub(crate) async fn complete(
 
 /// Answers as chat completions.
 struct Chat {
+    index: usize,
     /// Where tools may be called.
     calls: Option<Calls>,
+    logprobs: Logprobs,
+    /// Tokens of which no part said yet how likely they were.
+    untold: Vec<SaidToken>,
 }
 
-fn choice(delta: Value, finish_reason: Option<&str>) -> Value {
-    json!({ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason })
+impl Chat {
+    fn part(&mut self, delta: Value, finish_reason: Option<&str>) -> Value {
+        let logprobs = match std::mem::take(&mut self.untold).as_slice() {
+            [] => Value::Null,
+            tokens => self.logprobs.of_chat(tokens),
+        };
+        json!({ "index": self.index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason })
+    }
 }
 
 /// A call that was cut short is none to answer to.
@@ -85,24 +105,28 @@ impl Api for Chat {
             None => (vec![json!({ "content": generation.text })], false),
         };
         let finish_reason = reason(generation.finish_reason, any);
-        json!({ "index": 0, "message": message(&deltas), "logprobs": null, "finish_reason": finish_reason })
+        let logprobs = self.logprobs.of_chat(&generation.said_tokens);
+        json!({ "index": self.index, "message": message(&deltas), "logprobs": logprobs, "finish_reason": finish_reason })
     }
 
     fn begin(&mut self) -> Option<Value> {
-        Some(choice(json!({ "role": "assistant", "content": "" }), None))
+        Some(self.part(json!({ "role": "assistant", "content": "" }), None))
     }
 
-    fn text(&mut self, piece: &str) -> Vec<Value> {
+    fn text(&mut self, piece: &Piece) -> Vec<Value> {
+        self.untold.extend_from_slice(&piece.tokens);
         let deltas = match &mut self.calls {
-            Some(calls) => calls.deltas(piece),
-            None => vec![json!({ "content": piece })],
+            Some(calls) => calls.deltas(&piece.text),
+            None => vec![json!({ "content": piece.text })],
         };
-        deltas.into_iter().map(|delta| choice(delta, None)).collect()
+        deltas.into_iter().map(|delta| self.part(delta, None)).collect()
     }
 
     fn end(&mut self, finish: FinishReason) -> Vec<Value> {
-        let last = self.calls.as_mut().and_then(Calls::last_delta).map(|delta| choice(delta, None));
+        let last = self.calls.as_mut().and_then(Calls::last_delta);
         let any = self.calls.as_ref().is_some_and(Calls::any);
-        last.into_iter().chain([choice(json!({}), Some(reason(finish, any)))]).collect()
+        let mut parts: Vec<Value> = last.into_iter().map(|delta| self.part(delta, None)).collect();
+        parts.push(self.part(json!({}), Some(reason(finish, any))));
+        parts
     }
 }

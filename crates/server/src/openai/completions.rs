@@ -2,15 +2,18 @@
 
 use super::answer::{Asked, answer};
 use super::api::Api;
+use super::logprobs::Logprobs;
 use super::parameters::Parameters;
 use super::response_format;
 use super::usage::finish_reason;
+use crate::answering::Piece;
 use crate::error::ApiError;
 use crate::state::State;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::extract::rejection::JsonRejection;
 use axum::response::Response;
+use runtime::log_probabilities::SaidToken;
 use runtime::request::{FinishReason, Generation};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -42,7 +45,13 @@ pub(crate) async fn complete(
         return Err(ApiError::invalid("prompt", "one prompt a request: send the others apart"));
     }
     let format = parameters.response_format.as_ref().map(response_format::constraint).transpose()?.flatten();
-    answer(state, parameters, Completion, move |engine| {
+    let others = parameters.logprobs.of_completion()?;
+    let completion = |index| {
+        let logprobs = Logprobs { state: state.clone(), asked: others.is_some() };
+        Completion { index, logprobs }
+    };
+    let completions = (0..parameters.answers()?).map(completion).collect();
+    answer(state, parameters, completions, others, move |engine| {
         let tokens = match prompt {
             Prompt::Tokens(ids) => ids,
             Prompt::Text(text) => engine.encode(&text)?,
@@ -53,10 +62,17 @@ pub(crate) async fn complete(
     .await
 }
 
-struct Completion;
+/// Answers as completions.
+struct Completion {
+    index: usize,
+    logprobs: Logprobs,
+}
 
-fn choice(text: &str, finish_reason: Option<&str>) -> Value {
-    json!({ "index": 0, "text": text, "logprobs": null, "finish_reason": finish_reason })
+impl Completion {
+    fn choice(&self, text: &str, tokens: &[SaidToken], finish_reason: Option<&str>) -> Value {
+        let logprobs = self.logprobs.of_completion(tokens);
+        json!({ "index": self.index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason })
+    }
 }
 
 impl Api for Completion {
@@ -66,18 +82,19 @@ impl Api for Completion {
     const DEFAULT_TOKENS: Option<usize> = Some(16);
 
     fn whole(self, generation: &Generation) -> Value {
-        choice(&generation.text, Some(finish_reason(generation.finish_reason)))
+        let finish_reason = finish_reason(generation.finish_reason);
+        self.choice(&generation.text, &generation.said_tokens, Some(finish_reason))
     }
 
     fn begin(&mut self) -> Option<Value> {
         None
     }
 
-    fn text(&mut self, piece: &str) -> Vec<Value> {
-        vec![choice(piece, None)]
+    fn text(&mut self, piece: &Piece) -> Vec<Value> {
+        vec![self.choice(&piece.text, &piece.tokens, None)]
     }
 
     fn end(&mut self, finish: FinishReason) -> Vec<Value> {
-        vec![choice("", Some(finish_reason(finish)))]
+        vec![self.choice("", &[], Some(finish_reason(finish)))]
     }
 }

@@ -19,15 +19,17 @@ struct PromptTokensDetails {
 }
 
 impl Usage {
-    pub fn of(generation: &Generation) -> Self {
-        let RunStats { prompt_tokens, cached_tokens, .. } = generation.stats;
-        let completion_tokens = generation.tokens.len();
+    /// Of answers to one prompt, which was read for the first.
+    pub fn of(generations: &[Generation]) -> Self {
+        let read = generations.first().map(|first| first.stats.clone()).unwrap_or_default();
+        let RunStats { prompt_tokens, cached_tokens, .. } = read;
+        let completion_tokens = generations.iter().map(|generation| generation.tokens.len()).sum();
         Self {
             prompt_tokens,
             completion_tokens,
             total_tokens: prompt_tokens + completion_tokens,
             prompt_tokens_details: PromptTokensDetails { cached_tokens },
-            sparse_attention: SparseAttention::of(&generation.stats),
+            sparse_attention: SparseAttention::of(&read),
         }
     }
 }

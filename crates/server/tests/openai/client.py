@@ -1,6 +1,7 @@
 """The official client against a server whose model has no training: what comes back has the right shape all the same."""
 
 import json
+import math
 import sys
 
 import openai
@@ -30,6 +31,31 @@ streamed = list(chat(max_tokens=8, stream=True, stream_options={"include_usage":
 said = "".join(chunk.choices[0].delta.content or "" for chunk in streamed if chunk.choices)
 assert said == answer.choices[0].message.content and streamed[-1].usage.completion_tokens <= 8
 print("streaming: ok")
+
+several = chat(max_tokens=8, n=3, logprobs=True, top_logprobs=20, frequency_penalty=0.5, presence_penalty=-0.5, logit_bias={"65": 5})
+assert [choice.index for choice in several.choices] == [0, 1, 2]
+for choice in several.choices:
+    for place in choice.logprobs.content:
+        assert len(place.top_logprobs) == 20 and place.logprob <= 0
+        assert sum(math.exp(token.logprob) for token in place.top_logprobs) < 1 + 1e-9
+chunks = list(chat(max_tokens=8, n=3, logprobs=True, stream=True))
+for index in range(3):
+    parts = [chunk.choices[0] for chunk in chunks if chunk.choices[0].index == index]
+    alone = chat(max_tokens=8, seed=1 + index, logprobs=True).choices[0]
+    assert "".join(part.delta.content or "" for part in parts) == alone.message.content
+    said = [place.logprob for part in parts if part.logprobs for place in part.logprobs.content]
+    assert said == [place.logprob for place in alone.logprobs.content] and parts[-1].finish_reason
+completed = client.completions.create(model=model, prompt="x", max_tokens=6, logprobs=5, n=2, seed=1)
+for choice in completed.choices:
+    assert len(choice.logprobs.tokens) == len(choice.logprobs.text_offset) == len(choice.logprobs.token_logprobs) <= 6
+    assert all(5 <= len(likely) <= 6 for likely in choice.logprobs.top_logprobs)
+for wrong in ({"top_logprobs": 21, "logprobs": True}, {"n": 0}, {"frequency_penalty": 3}, {"logit_bias": {"65": 200}}):
+    try:
+        chat(**wrong)
+        raise SystemExit(f"{wrong} was accepted")
+    except openai.BadRequestError as error:
+        assert error.param in wrong and error.code.endswith("_value"), error
+print("logprobs, several answers, penalties: ok")
 
 called = chat(tools=tools, tool_choice="required", parallel_tool_calls=False).choices[0]
 [call] = called.message.tool_calls

@@ -25,12 +25,20 @@ pub enum Heard<'a> {
 
 /// Ends a request. To drop it changes nothing.
 #[derive(Clone, Debug)]
-pub struct Ticket(Arc<AtomicBool>);
+pub struct Ticket(Arc<Standing>);
+
+/// How a request stands, for those who look from outside.
+#[derive(Debug, Default)]
+struct Standing {
+    cancelled: AtomicBool,
+    /// Its prompt was read, or never will be.
+    read: AtomicBool,
+}
 
 impl Ticket {
     /// The request ends with the step under way, or with its layer on a CPU; its memory is free for others then.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.cancelled.store(true, Ordering::Relaxed);
     }
 }
 
@@ -42,22 +50,29 @@ pub(super) struct Job {
     pub request: Request,
     pub accepted: Instant,
     hear: Hear,
-    cancelled: Arc<AtomicBool>,
+    standing: Arc<Standing>,
+    /// The request whose prompt is to be read first.
+    behind: Option<Ticket>,
 }
 
 impl Job {
-    pub fn new(prompt: Vec<u32>, request: Request, hear: Hear) -> (Self, Ticket) {
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let ticket = Ticket(cancelled.clone());
-        (Self { prompt, request, accepted: Instant::now(), hear, cancelled }, ticket)
+    pub fn new(prompt: Vec<u32>, request: Request, behind: Option<Ticket>, hear: Hear) -> (Self, Ticket) {
+        let standing = Arc::new(Standing::default());
+        let ticket = Ticket(standing.clone());
+        (Self { prompt, request, accepted: Instant::now(), hear, standing, behind }, ticket)
+    }
+
+    /// Whether nothing is to be read first.
+    pub fn may_begin(&self) -> bool {
+        self.behind.as_ref().is_none_or(|first| first.0.read.load(Ordering::Relaxed))
     }
 
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.standing.cancelled.load(Ordering::Relaxed)
     }
 
     pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Relaxed);
+        self.standing.cancelled.store(true, Ordering::Relaxed);
     }
 
     pub fn begins(&mut self, cached_tokens: usize) {
@@ -76,6 +91,12 @@ impl Job {
 
     /// Who panics has heard enough: it is no matter of the engine.
     fn tell(&mut self, heard: Heard) {
+        let read = match &heard {
+            Heard::Event(Event::Prefill { done_tokens, total_tokens }) => done_tokens == total_tokens,
+            Heard::Ended(_) => true,
+            Heard::Began { .. } | Heard::Event(_) => false,
+        };
+        self.standing.read.fetch_or(read, Ordering::Relaxed);
         let hear = &mut self.hear;
         let told = panic::catch_unwind(AssertUnwindSafe(|| hear(heard)));
         if told.unwrap_or(ControlFlow::Break(())).is_break() {
@@ -86,7 +107,7 @@ impl Job {
     /// It was cancelled while it waited.
     pub fn ends_unanswered(self) {
         let stats = RunStats { prompt_tokens: self.prompt.len(), density: 1.0, ..RunStats::default() };
-        let (text, tokens) = (String::new(), Vec::new());
-        self.ends(Ok(Generation { text, tokens, finish_reason: FinishReason::Cancelled, stats }));
+        let (text, tokens, said_tokens) = (String::new(), Vec::new(), Vec::new());
+        self.ends(Ok(Generation { text, tokens, said_tokens, finish_reason: FinishReason::Cancelled, stats }));
     }
 }

@@ -144,7 +144,8 @@ impl<'e> Owner<'e> {
         self.waiting = waiting;
         cancelled.into_iter().for_each(Job::ends_unanswered);
         while !self.in_doubt && self.running.len() < self.options.max_running.max(1) {
-            let Some(mut job) = self.waiting.pop_front() else { return };
+            let Some(at) = self.waiting.iter().position(Job::may_begin) else { return };
+            let Some(mut job) = self.waiting.remove(at) else { return };
             let others_run = !self.running.is_empty();
             match isolated(|| self.admission.begin(&job, others_run)) {
                 Ok(Some(begun)) => {
@@ -152,7 +153,7 @@ impl<'e> Owner<'e> {
                     job.begins(begun.answer.cached_tokens());
                     self.running.push(Running { job, begun, next: None });
                 }
-                Ok(None) => return self.waiting.push_front(job),
+                Ok(None) => return self.waiting.insert(at, job),
                 Err(error) => self.end(job, Err(error)),
             }
         }

@@ -34,5 +34,5 @@ pub(crate) async fn answer(
     if asked.stream {
         return Ok(events::response(answering, stream::Telling::of(answer)));
     }
-    Ok(Json(answer.whole(&answering.end().await?)).into_response())
+    Ok(Json(answer.whole(&answering.end_of_one().await?)).into_response())
 }

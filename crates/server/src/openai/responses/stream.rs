@@ -1,6 +1,7 @@
 //! The events of a streamed response.
 
 use super::response::{Answer, content, status};
+use crate::answering::Piece;
 use crate::error::ApiError;
 use crate::events::{Tell, named};
 use axum::response::sse::Event;
@@ -53,12 +54,12 @@ impl Tell for Telling {
         events.map(|event| self.numbered(event)).into()
     }
 
-    fn text(&mut self, piece: &str) -> Vec<Event> {
-        let event = self.of_text("response.output_text.delta", "delta", piece);
+    fn text(&mut self, _: usize, piece: &Piece) -> Vec<Event> {
+        let event = self.of_text("response.output_text.delta", "delta", &piece.text);
         vec![self.numbered(event)]
     }
 
-    fn end(&mut self, ended: Result<Generation, ApiError>) -> Vec<Event> {
+    fn end(&mut self, _: usize, ended: Result<Generation, ApiError>) -> Vec<Event> {
         let events = match ended {
             Ok(generation) => {
                 let (status, whole) = (status(&generation), self.answer.whole(&generation));
