@@ -285,7 +285,7 @@ impl<O: Ops> Decoder<O> {
         self.ops.advance(&self.config, sequence, &[id], &mut activations.chunk)?;
         let attention = (PrefillAttention::default(), 0);
         let mut layers = || self.layers(activations, cache, &[sequence], attention, |_, _| Ok(())).map(drop);
-        self.ops.replay(recording, &mut layers)?;
+        self.ops.replay(recording, 1, &mut layers)?;
         sequence.advance(1);
         Ok(())
     }
@@ -308,7 +308,7 @@ impl<O: Ops> Decoder<O> {
         self.ops.advance_step(&self.config, &at, ids, &mut activations.chunk)?;
         let attention = (PrefillAttention::default(), 0);
         let mut layers = || self.layers(activations, cache, &at, attention, |_, _| Ok(())).map(drop);
-        self.ops.replay(recording, &mut layers)?;
+        self.ops.replay(recording, ids.len(), &mut layers)?;
         sequences.iter_mut().for_each(|sequence| sequence.advance(1));
         Ok(())
     }

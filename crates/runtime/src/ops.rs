@@ -407,14 +407,15 @@ pub trait Ops: Send + Sync + 'static {
         chunk: &mut Self::Chunk,
     ) -> Result<(), OpsError>;
 
-    /// Does `work`, or what it did the last time with this recording: it must ask for the same operations on the same
-    /// buffers each time, and for none that waits for the device or makes buffers.
+    /// Does `work` on so many rows, or what it did the last time with this recording: it must ask for the same operations on the same
+    /// buffers each time, and make none.
     ///
     /// # Errors
     /// What the work says, or the device.
     fn replay(
         &self,
         recording: &mut Self::Recording,
+        rows: usize,
         work: &mut dyn FnMut() -> Result<(), OpsError>,
     ) -> Result<(), OpsError>;
 

@@ -39,9 +39,9 @@ pub struct Serve {
     /// Tokens whose keys and values are kept for prompts that begin alike; the default is as many as there is room for
     #[arg(long, value_name = "N", help_heading = "Server")]
     pub max_kept_tokens: Option<usize>,
-    /// Write the tokens of several answers together on a GPU too, as on a CPU; not tried on a card yet
+    /// Write answers on a GPU one token of one after the other: each is to the bit what it is alone, all take longer
     #[arg(long, help_heading = "Server")]
-    pub together_on_gpu: bool,
+    pub apart_on_gpu: bool,
     /// Bytes of a request, like 16M
     #[arg(long, default_value = "16M", value_name = "BYTES", value_parser = bytes, help_heading = "Server")]
     pub max_body: u64,

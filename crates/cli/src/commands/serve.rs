@@ -18,7 +18,7 @@ const CHUNK_TOKENS_GPU: usize = 8192;
 
 pub fn run(arguments: Serve) -> anyhow::Result<()> {
     let Serve { model, listen, api_key_file, max_requests, max_body, log, .. } = arguments;
-    let Serve { max_running, max_kept_tokens, together_on_gpu, .. } = arguments;
+    let Serve { max_running, max_kept_tokens, apart_on_gpu, .. } = arguments;
     let _written_at_the_end = log.map(begin_log);
     let options = ServerOptions {
         api_key: api_key(api_key_file.as_deref())?,
@@ -36,7 +36,7 @@ pub fn run(arguments: Serve) -> anyhow::Result<()> {
     }
     let name = engine.model_name().to_owned();
     let device = engine.device_name().to_owned();
-    let service = Service::start(engine, ServiceOptions { max_running, max_kept_tokens, together_on_gpu });
+    let service = Service::start(engine, ServiceOptions { max_running, max_kept_tokens, apart_on_gpu });
     runtime.block_on(async {
         let at = listener.local_addr().context("cannot tell the address")?;
         let [mut interrupt, mut terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);

@@ -171,7 +171,8 @@ fn growth(file: Growth, document: &mut Document) {
     );
     // A GPU tells stages apart where products are timed as well.
     let staged = file.search.iter().any(|row| row.stages.is_some());
-    let stages: [(&str, fn(&StagesMs) -> f64); 4] = [
+    type Stage = (&'static str, fn(&StagesMs) -> f64);
+    let stages: [Stage; 4] = [
         ("scores", |stages| stages.scores_ms),
         ("probes", |stages| stages.probes_ms),
         ("candidates", |stages| stages.candidates_ms),
@@ -180,7 +181,7 @@ fn growth(file: Growth, document: &mut Document) {
     let stages = if staged { &stages[..] } else { &[] };
     let cells: Vec<Vec<String>> = (file.search.iter())
         .map(|row| {
-            let share = |(_, stage): &(&str, fn(&StagesMs) -> f64)| match row.stages {
+            let share = |(_, stage): &Stage| match row.stages {
                 Some(all) if all.total() > 0.0 => format!("{:.0} %", 100.0 * stage(&all) / all.total()),
                 _ => String::new(),
             };

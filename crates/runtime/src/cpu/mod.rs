@@ -283,7 +283,7 @@ impl Ops for Cpu {
         Ok(())
     }
 
-    fn replay(&self, _: &mut (), work: &mut dyn FnMut() -> Result<(), OpsError>) -> Result<(), OpsError> {
+    fn replay(&self, _: &mut (), _: usize, work: &mut dyn FnMut() -> Result<(), OpsError>) -> Result<(), OpsError> {
         work()
     }
 

@@ -43,14 +43,14 @@ pub struct ServiceOptions {
     /// Tokens whose keys and values are kept for prompts that begin alike, whole pages of them; `None` is as many as there is room
     /// for. Those that were not asked for longest go first, and all go where others need the room.
     pub max_kept_tokens: Option<usize>,
-    /// Take the tokens of several answers through the model together on a GPU as well, as on a CPU. Not tried on a card yet, and sums
-    /// of several rows are made in another order than those of one, so that answers may differ from those of each alone.
-    pub together_on_gpu: bool,
+    /// On a GPU, take the tokens of answers through the model one after the other. Together sums are made in another order than of one
+    /// alone there, and answers may differ from those of each alone where two tokens are nearly as likely; a CPU gives the same to the bit.
+    pub apart_on_gpu: bool,
 }
 
 impl Default for ServiceOptions {
     fn default() -> Self {
-        Self { max_running: 8, max_kept_tokens: None, together_on_gpu: false }
+        Self { max_running: 8, max_kept_tokens: None, apart_on_gpu: false }
     }
 }
 

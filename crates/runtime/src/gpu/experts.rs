@@ -55,9 +55,9 @@ impl Experts {
         Ok(Self { of_one: gate_up.zip(down).map(|(gate_up, down)| GatedMlp { gate_up, down }), mlps })
     }
 
-    /// Whether even one token waits for the device.
-    pub(super) fn wait(&self) -> bool {
-        self.of_one.is_none()
+    /// Rows from which on a mixture waits for the device: it reads how many each expert has.
+    pub(super) fn wait_from(&self) -> usize {
+        if self.of_one.is_some() { 2 } else { 1 }
     }
 }
 

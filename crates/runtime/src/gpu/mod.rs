@@ -39,7 +39,7 @@ use experts::ExpertKernels;
 use footprint::has_scaled_embedding;
 use half::bf16;
 use products::{OperandValues, Products};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,8 +65,8 @@ pub struct Gpu {
     rotations: Rotations,
     gate: Gate,
     experts: ExpertKernels,
-    /// Whether layers of the model wait for the device in between: then nothing is recorded.
-    waits: AtomicBool,
+    /// Rows from which on layers of the model wait for the device in between: then nothing is recorded.
+    waits_from: AtomicUsize,
     /// Whether what is asked for may be recorded: then it is not timed.
     recording: AtomicBool,
 }
@@ -170,7 +170,7 @@ impl Gpu {
             rotations: Rotations::new(&device)?,
             gate: Gate::new(&device)?,
             experts: ExpertKernels::new(&device)?,
-            waits: AtomicBool::new(false),
+            waits_from: AtomicUsize::new(usize::MAX),
             recording: AtomicBool::new(false),
             device,
         })
@@ -378,9 +378,10 @@ impl Ops for Gpu {
     fn replay(
         &self,
         recording: &mut Recording,
+        rows: usize,
         work: &mut dyn FnMut() -> Result<(), OpsError>,
     ) -> Result<(), OpsError> {
-        if self.waits.load(Ordering::Relaxed) {
+        if rows >= self.waits_from.load(Ordering::Relaxed) {
             return work();
         }
         self.recording.store(true, Ordering::Relaxed);
@@ -484,7 +485,7 @@ impl Ops for Gpu {
 
     fn experts(&self, experts: Vec<GatedMlp<Matrix>>) -> Result<Experts, OpsError> {
         let experts = Experts::new(&self.device, experts)?;
-        self.waits.fetch_or(experts.wait(), Ordering::Relaxed);
+        self.waits_from.fetch_min(experts.wait_from(), Ordering::Relaxed);
         Ok(experts)
     }
 

@@ -167,7 +167,7 @@ impl<'e> Owner<'e> {
                 self.choose(at);
             }
         }
-        let together = !self.engine.on_gpu || self.options.together_on_gpu;
+        let together = !(self.engine.on_gpu && self.options.apart_on_gpu);
         let writing = self.running.iter().filter(|running| running.next.is_some()).count();
         if together && !self.apart && !self.in_doubt && writing > 1 {
             self.forward_together();
