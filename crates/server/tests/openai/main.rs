@@ -146,8 +146,10 @@ fn who_has_no_key_is_refused() {
 #[test]
 fn too_many_are_told_to_come_again_and_who_goes_away_makes_room() {
     let server = Server::start(ServerOptions { max_requests: 1, ..ServerOptions::default() }, 1);
-    // A client that asks for much, and goes away once it hears the first of it.
-    let body = json!({ "prompt": "x".repeat(100), "max_tokens": 8000, "stream": true }).to_string();
+    // A client that asks for much, no end token among it, and goes away once it hears the first of it.
+    let endless = json!({ "256": -100 });
+    let body =
+        json!({ "prompt": "x".repeat(100), "max_tokens": 8000, "stream": true, "logit_bias": endless }).to_string();
     let address = server.url.strip_prefix("http://").unwrap();
     let mut client = TcpStream::connect(address).unwrap();
     let head = format!(
