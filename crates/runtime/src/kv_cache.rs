@@ -1,8 +1,7 @@
 //! Keys and values of running sequences, in pages shared by all layers.
 
 use crate::ops::{Ops, OpsError};
-pub use crate::sequence::CacheFull;
-use crate::sequence::Sequence;
+use crate::sequence::{CacheFull, Sequence};
 use attention::BLOCK_N;
 use attention::shape::HeadShape;
 

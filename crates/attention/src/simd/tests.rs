@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// Pseudo-random bf16 in [-1, 1), from a counter hash: fresh for every seed, the same on every machine.
-fn numbers(seed: u64, n: usize) -> Vec<bf16> {
+pub(super) fn numbers(seed: u64, n: usize) -> Vec<bf16> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = move || {
         state ^= state << 13;

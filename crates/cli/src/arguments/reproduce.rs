@@ -26,14 +26,14 @@ pub struct Reproduce {
     /// Long UTF-8 texts, for the likelihood of real text and the study of patterns; without them those steps are left out
     #[arg(long, value_delimiter = ',', value_name = "FILE,..", help_heading = "Prompt")]
     pub texts: Vec<PathBuf>,
-    #[command(flatten)]
-    pub goal: GoalArguments,
     /// Longest prompt, in tokens [default: the model's context, at most 8192]
     #[arg(long, value_name = "L", value_parser = at_least_one)]
     pub to: Option<usize>,
     /// Fewer rounds, samples and lengths: intervals are wide, and a small model takes minutes
     #[arg(long)]
     pub quick: bool,
+    #[command(flatten)]
+    pub goal: GoalArguments,
     /// Folder for the report and the result files; made if it is not there
     #[arg(long, value_name = "FOLDER", help_heading = "Output")]
     pub out: PathBuf,

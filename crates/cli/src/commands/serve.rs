@@ -17,8 +17,8 @@ const CHUNK_TOKENS_CPU: usize = 1024;
 const CHUNK_TOKENS_GPU: usize = 8192;
 
 pub fn run(arguments: Serve) -> anyhow::Result<()> {
-    let Serve { model, listen, api_key_file, max_requests, max_body, log, .. } = arguments;
-    let Serve { max_running, max_kept_tokens, apart_on_gpu, .. } = arguments;
+    let Serve { model, listen, api_key_file, max_running, max_requests, max_kept_tokens, apart_on_gpu, max_body, log } =
+        arguments;
     let _written_at_the_end = log.map(begin_log);
     let options = ServerOptions {
         api_key: api_key(api_key_file.as_deref())?,

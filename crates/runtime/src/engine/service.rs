@@ -1,10 +1,9 @@
 //! Several prompts at once: a thread that owns the engine, and takes a step of each in turn.
 //!
-//! A *step* is a chunk of one prompt, or one token of every answer: one pass over the weights for all of them on a CPU, where each
-//! comes out as alone. So a long prompt holds others up for a chunk at most
+//! A *step* is a chunk of one prompt, or one token of every answer: one pass over the weights for all of them. So a long prompt holds others up for a chunk at most
 //! ([`EngineOptions::chunk_tokens`](super::EngineOptions::chunk_tokens)), prompts take turns, and answers get half of the time.
 //!
-//! All of them have their keys and values in pages of one pool, as large as memory allowed when the service began. A request begins
+//! All of them have their keys and values in pages of one pool (`pool_room` says how many). A request begins
 //! when the pages of its prompt and longest answer are there (`admission`). Full pages are kept for prompts that begin alike, as the
 //! turns of a chat do, as soon as they are read and until others need the room; any number of requests share them (`prefixes`). Who
 //! comes while the same beginning is still being read takes what is there of it by then, and reads the rest itself.

@@ -3,14 +3,7 @@ use proptest::prelude::*;
 
 /// bf16 of different sizes, the same on every machine; `spike` times as large in one place.
 fn numbers(seed: u64, n: usize, spike: f32) -> Vec<bf16> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    let mut all: Vec<bf16> = (0..n).map(|_| bf16::from_f32(next())).collect();
+    let mut all = crate::simd::tests::numbers(seed, n);
     let at = (seed % n as u64) as usize;
     all[at] = bf16::from_f32(all[at].to_f32() * spike);
     all
