@@ -18,7 +18,7 @@ const SERVE: &str = "serve";
 pub const KEY_VARIABLE: &str = "SPARSE_ACCELERATE_API_KEY";
 const KEY_FILE: &str = "api-key-file";
 
-/// Where options are.
+// Where options are; in words of documentation it would be what `serve` says of itself.
 #[derive(Args)]
 #[command(next_help_heading = "Configuration")]
 struct ConfigArguments {
