@@ -63,8 +63,17 @@ fn flags_stand_above_the_environment_and_that_above_the_file() {
 fn what_is_wrong_is_told_with_its_place_before_anything_is_loaded() {
     let file = file("model = 'none'\nlisten = '127.0.0.1:0'\ntls-cert = 'none.pem'\n");
     for (variables, more, says) in [
-        (&[("SPARSE_ACCELERATE_MAX_RUNNING", "0")][..], &[][..], "SPARSE_ACCELERATE_MAX_RUNNING"),
-        (&[("SPARSE_ACCELERATE_PROFILE", "1")], &[], "SPARSE_ACCELERATE_PROFILE"),
+        (
+            &[("SPARSE_ACCELERATE_MAX_RUNNING", "0")][..],
+            &["--tls-key", "key.pem"][..],
+            "SPARSE_ACCELERATE_MAX_RUNNING: invalid value '0'",
+        ),
+        (
+            &[("SPARSE_ACCELERATE_PROFILE", "1")],
+            &["--tls-key", "key.pem"],
+            "SPARSE_ACCELERATE_PROFILE: invalid value '1'",
+        ),
+        (&[("SPARSE_ACCELERATE_THREADS", "x")], &["--threads=y"], "error: invalid value 'y' for '--threads <N>'"),
         (&[], &["--tls-key", "key.pem", "--max-running", "0"], "error: invalid value '0' for '--max-running <N>'"),
         (&[], &["--tls-key", "key.pem"], "cannot read none.pem"),
         (&[], &[], "--tls-key <FILE>"),

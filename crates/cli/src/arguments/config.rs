@@ -54,7 +54,8 @@ pub fn matches(program: Command, words: &[OsString]) -> Result<ArgMatches, Error
     // Behind the command's own name.
     let at = all.len().min(2);
     all.splice(at..at, of_file);
-    let matches = program.clone().try_get_matches_from(all).map_err(|error| located(error, &program, &entries))?;
+    let matches =
+        program.clone().try_get_matches_from(all).map_err(|error| located(error, &program, words, &entries))?;
     if let Some(serve) = matches.subcommand_matches(SERVE)
         && ConfigArguments::from_arg_matches(serve)?.print_config
     {
@@ -73,10 +74,10 @@ fn entries(program: &Command, words: &[OsString]) -> Result<Vec<Entry>, Error> {
     let Some(path) = given.get_one::<PathBuf>("config") else { return Ok(Vec::new()) };
     let options: Vec<&Arg> = options(program).collect();
     let mut entries = file::read(path, &options).map_err(|problem| raw(&problem))?;
-    let in_environment = |name: &str| std::env::var_os(name).is_some();
-    entries.retain(|entry| {
-        let is_given = matches!(given.value_source(&entry.id), Some(source) if source != ValueSource::DefaultValue);
-        !is_given && !(entry.name == KEY_FILE && in_environment(KEY_VARIABLE))
+    let has_key = std::env::var_os(KEY_VARIABLE).is_some();
+    entries.retain(|entry| match given.value_source(&entry.id) {
+        None | Some(ValueSource::DefaultValue) => !(has_key && entry.name == KEY_FILE),
+        Some(_) => false,
     });
     Ok(entries)
 }
@@ -97,16 +98,19 @@ fn raw(problem: &str) -> Error {
 }
 
 /// An error of clap's, which names a flag, with the place that the flag's value is from where that is none of the words.
-fn located(error: Error, program: &Command, entries: &[Entry]) -> Error {
+fn located(error: Error, program: &Command, words: &[OsString], entries: &[Entry]) -> Error {
     let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg) else { return error };
-    let names = |name: &str| flag.split([' ', '[']).next() == Some(&format!("--{name}"));
-    let of_file = entries.iter().find(|entry| names(&entry.name)).map(|entry| entry.place.clone());
-    let is_told = |name: &&str| names(name) && std::env::var_os(variable(name)).is_some();
-    let of_environment = || options(program).filter_map(Arg::get_long).find(is_told);
-    // A flag that is given hides its variable, but that the two are both wrong is seldom.
-    let Some(place) = of_file.or_else(|| Some(format!("{} or its flag", variable(of_environment()?)))) else {
-        return error;
+    let flag = flag.split([' ', '[']).next().unwrap_or_default();
+    let is_word = |word: &OsString| word.to_str().and_then(|word| word.split('=').next()) == Some(flag);
+    let names = |name: &str| flag.strip_prefix("--") == Some(name);
+    let of_file = || entries.iter().find(|entry| names(&entry.name)).map(|entry| entry.place.clone());
+    let of_environment = || {
+        let name = options(program).filter_map(Arg::get_long).find(|name| names(name))?;
+        let name = variable(name);
+        std::env::var_os(&name).map(|_| name)
     };
+    let place = if words.iter().any(is_word) { None } else { of_file().or_else(of_environment) };
+    let Some(place) = place else { return error };
     let said = error.render().to_string();
     raw(&format!("{place}: {}", said.trim_start_matches("error: ").trim_end()))
 }

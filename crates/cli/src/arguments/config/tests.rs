@@ -1,5 +1,6 @@
 use super::super::{Arguments, Command as Asked, command};
 use super::*;
+use std::any::TypeId;
 use std::path::Path;
 
 /// A file with this text.
@@ -75,6 +76,10 @@ fn every_option_has_a_kind_that_reads_what_it_writes() {
     let program = command();
     for flag in options(&program) {
         let name = flag.get_long().expect("a flag");
+        let made = flag.get_value_parser().type_id();
+        let numbers =
+            [TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<i64>(), TypeId::of::<f32>(), TypeId::of::<f64>()];
+        assert!(numbers.iter().all(|number| made != *number), "--{name}: a number that `Kind::of` takes for a text");
         let value = match Kind::of(flag) {
             Kind::Switch => "true",
             Kind::Integer => "7",
