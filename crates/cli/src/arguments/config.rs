@@ -10,6 +10,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use file::{Entry, Kind};
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
 /// The one command that runs for long.
@@ -59,7 +60,8 @@ pub fn matches(program: Command, words: &[OsString]) -> Result<ArgMatches, Error
     if let Some(serve) = matches.subcommand_matches(SERVE)
         && ConfigArguments::from_arg_matches(serve)?.print_config
     {
-        print!("{}", in_force(&program, serve, &entries));
+        // Whoever does not read it to its end has read enough.
+        let _ = std::io::stdout().write_all(in_force(&program, serve, &entries).as_bytes());
         std::process::exit(0);
     }
     Ok(matches)
