@@ -4,6 +4,7 @@ mod bench;
 mod bench_kernel;
 mod chat;
 pub mod choices;
+pub mod config;
 mod eval;
 mod eval_everyday;
 mod eval_prompts;
@@ -25,6 +26,7 @@ use clap_complete::Shell;
 use numbers::{at_least_one, head_counts, threads, whole};
 use runtime::precision::AttentionPrecision;
 use runtime::request::{Device, Goal};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub use bench::*;
@@ -62,14 +64,15 @@ pub struct Arguments {
 impl Arguments {
     /// Those of this process; ends it where they are wrong or ask for help.
     pub fn of_process() -> Self {
-        let matches = command().get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let words: Vec<OsString> = std::env::args_os().collect();
+        let matches = config::matches(command(), &words);
+        matches.and_then(|matches| Self::from_arg_matches(&matches)).unwrap_or_else(|error| error.exit())
     }
 }
 
 /// The program's command. A number below 0 behind a flag is its value, for the flag to refuse by its range.
 pub fn command() -> clap::Command {
-    with_negative_numbers(Arguments::command())
+    with_negative_numbers(config::with_environment(Arguments::command()))
 }
 
 fn with_negative_numbers(command: clap::Command) -> clap::Command {

@@ -21,9 +21,11 @@ mod request_id;
 mod sampling;
 mod sparse_attention;
 mod state;
+mod tls;
 mod tokens;
 
 pub use state::ServerOptions;
+pub use tls::{Tls, TlsError};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -45,8 +47,12 @@ pub async fn serve(
     options: ServerOptions,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    let tls = options.tls.clone();
     let router = router(Arc::new(State::new(service, options)));
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await
+    match tls {
+        None => axum::serve(listener, router).with_graceful_shutdown(shutdown).await,
+        Some(tls) => axum::serve(tls.over(listener), router).with_graceful_shutdown(shutdown).await,
+    }
 }
 
 fn router(state: Arc<State>) -> Router {

@@ -2,6 +2,7 @@
 
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::tls::Tls;
 use runtime::engine::Engine;
 use runtime::engine::service::Service;
 use std::sync::Arc;
@@ -17,11 +18,13 @@ pub struct ServerOptions {
     pub max_requests: usize,
     /// Bytes of the body of a request.
     pub max_body_bytes: usize,
+    /// With what to encrypt connections; without, they are plain.
+    pub tls: Option<Tls>,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { api_key: None, max_requests: 64, max_body_bytes: 16 << 20 }
+        Self { api_key: None, max_requests: 64, max_body_bytes: 16 << 20, tls: None }
     }
 }
 

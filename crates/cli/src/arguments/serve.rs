@@ -5,6 +5,7 @@ use super::choices::{LogFormat, log_format};
 use super::numbers::{at_least_one, bytes};
 use clap::Args;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 #[derive(Args)]
 #[command(
@@ -16,6 +17,7 @@ count_tokens), streamed or whole. A request may also say `attention` (auto, dens
 Examples:
   sparse-accelerate serve --model model.gguf
   SPARSE_ACCELERATE_API_KEY=secret sparse-accelerate serve --model model.gguf --listen 0.0.0.0:8080
+  sparse-accelerate serve --config serve.toml
   curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\
     -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is a red panda?\"}], \"stream\": true}'
 
@@ -29,7 +31,13 @@ pub struct Serve {
     pub listen: SocketAddr,
     /// File with the key that requests must carry; the default is the environment's SPARSE_ACCELERATE_API_KEY
     #[arg(long, value_name = "FILE", help_heading = "Server")]
-    pub api_key_file: Option<std::path::PathBuf>,
+    pub api_key_file: Option<PathBuf>,
+    /// Certificates to speak TLS with, a PEM file, the server's own first; --tls-key is its key
+    #[arg(long, value_name = "FILE", requires = "tls_key", help_heading = "Server")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert", help_heading = "Server")]
+    pub tls_key: Option<PathBuf>,
     /// Requests that are worked on at a time
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = at_least_one, help_heading = "Server")]
     pub max_running: usize,

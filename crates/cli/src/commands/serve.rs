@@ -1,30 +1,32 @@
 //! A model over HTTP.
 
+use crate::arguments::config::KEY_VARIABLE;
 use crate::arguments::{LogFormat, Serve};
 use crate::{note, progress};
 use anyhow::{Context, ensure};
 use runtime::engine::service::{Service, ServiceOptions};
-use server::{ServerOptions, serve};
+use server::{ServerOptions, Tls, serve};
 use std::path::Path;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::LevelFilter;
 
-const KEY: &str = "SPARSE_ACCELERATE_API_KEY";
 /// A prompt holds others up for so many tokens at a time.
 const CHUNK_TOKENS_CPU: usize = 1024;
 const CHUNK_TOKENS_GPU: usize = 8192;
 
 pub fn run(arguments: Serve) -> anyhow::Result<()> {
-    let Serve { model, listen, api_key_file, max_running, max_requests, max_kept_tokens, apart_on_gpu, max_body, log } =
-        arguments;
+    let Serve { model, listen, api_key_file, max_running, max_requests, max_kept_tokens, .. } = arguments;
+    let Serve { apart_on_gpu, max_body, log, tls_cert, tls_key, .. } = arguments;
     let _written_at_the_end = log.map(begin_log);
     let options = ServerOptions {
         api_key: api_key(api_key_file.as_deref())?,
         max_requests,
         max_body_bytes: usize::try_from(max_body).unwrap_or(usize::MAX),
+        tls: tls_cert.zip(tls_key).map(|(certificates, key)| Tls::from_files(&certificates, &key)).transpose()?,
     };
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context("cannot start threads for connections")?;
     // The address first: a model takes its time.
@@ -58,7 +60,7 @@ pub fn run(arguments: Serve) -> anyhow::Result<()> {
                 std::process::exit(130);
             });
         };
-        note(&format!("{name} on {device} answers at http://{at}/v1"));
+        note(&format!("{name} on {device} answers at {scheme}://{at}/v1"));
         serve(listener, service, options, shutdown).await.context("cannot go on listening")
     })
 }
@@ -82,10 +84,10 @@ fn api_key(file: Option<&Path>) -> anyhow::Result<Option<String>> {
             let key = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
             (key, file.display().to_string())
         }
-        None => match std::env::var(KEY) {
-            Ok(key) => (key, KEY.into()),
+        None => match std::env::var(KEY_VARIABLE) {
+            Ok(key) => (key, KEY_VARIABLE.into()),
             Err(std::env::VarError::NotPresent) => return Ok(None),
-            Err(error) => return Err(error).context(KEY),
+            Err(error) => return Err(error).context(KEY_VARIABLE),
         },
     };
     let key = key.trim();

@@ -93,10 +93,19 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Once what is under way is answered.
+    pub fn end(&mut self) {
+        drop(self.shutdown.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.shutdown.take());
-        self.thread.take().unwrap().join().unwrap();
+        self.end();
     }
 }
 
