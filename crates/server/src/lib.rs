@@ -6,6 +6,7 @@
 
 mod answering;
 mod anthropic;
+mod asked;
 mod content;
 mod error;
 mod events;
@@ -22,6 +23,7 @@ mod sampling;
 mod sparse_attention;
 mod state;
 mod tokens;
+mod tools;
 
 pub use state::ServerOptions;
 
