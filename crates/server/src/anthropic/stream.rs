@@ -64,3 +64,27 @@ fn event(blocks: &[Block], Change { block: index, what }: Change) -> Value {
         (What::Ends, _) => json!({ "type": "content_block_stop", "index": index }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::AnswerBlocks;
+
+    #[test]
+    fn texts_and_calls_are_blocks_of_one_message() {
+        let mut blocks = AnswerBlocks::of_calls(&["now"]);
+        let call = "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>";
+        let mut changes = blocks.push(&format!("I look.\n{call}\n{call}"));
+        changes.extend(blocks.finish());
+        let events: Vec<Value> = changes.into_iter().map(|change| event(blocks.all(), change)).collect();
+        let kinds = ["content_block_start", "content_block_delta", "content_block_stop"];
+        assert!(events.iter().map(|event| event["type"].as_str().unwrap()).eq([kinds; 3].concat()));
+        assert!(events.iter().map(|event| event["index"].as_u64().unwrap()).eq([0, 0, 0, 1, 1, 1, 2, 2, 2]));
+        assert_eq!(events[0]["content_block"], json!({ "type": "text", "text": "" }));
+        assert_eq!(events[1]["delta"], json!({ "type": "text_delta", "text": "I look.\n" }));
+        let [first, second] = [3, 6].map(|n| &events[n]["content_block"]);
+        assert_eq!([&first["type"], &first["name"], &first["input"]], [&json!("tool_use"), &json!("now"), &json!({})]);
+        assert_ne!(first["id"], second["id"]);
+        assert_eq!(events[7]["delta"], json!({ "type": "input_json_delta", "partial_json": "{}" }));
+    }
+}

@@ -24,8 +24,7 @@ pub(super) struct Choice {
     #[serde(rename = "type")]
     kind: String,
     name: Option<String>,
-    #[serde(default)]
-    disable_parallel_tool_use: bool,
+    disable_parallel_tool_use: Option<bool>,
 }
 
 /// Those that may be called; nothing where none may.
@@ -35,9 +34,9 @@ pub(super) fn read(
     choice: Option<Choice>,
 ) -> Result<Option<Tools>, ApiError> {
     let tools = definitions.into_iter().map(Definition::into_tool).collect::<Result<_, _>>()?;
-    let parallel = !choice.as_ref().is_some_and(|choice| choice.disable_parallel_tool_use);
+    let one_call = choice.as_ref().and_then(|choice| choice.disable_parallel_tool_use).unwrap_or(false);
     let choice = choice.map_or(Ok(Some(ToolChoice::Auto)), Choice::into_tool_choice)?;
-    Tools::new(engine, tools, choice, parallel)
+    Tools::new(engine, tools, choice, !one_call)
 }
 
 impl Definition {

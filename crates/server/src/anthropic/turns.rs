@@ -33,7 +33,7 @@ enum TurnContent {
 }
 
 /// Of whatever type, with the fields of all.
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct Block {
     #[serde(rename = "type")]
     kind: String,
@@ -43,7 +43,6 @@ struct Block {
     input: Option<Map<String, Value>>,
     tool_use_id: Option<String>,
     content: Option<Content>,
-    #[serde(default)]
     is_error: Option<bool>,
 }
 

@@ -124,19 +124,21 @@ impl AnswerBlocks {
 }
 
 #[cfg(test)]
+impl AnswerBlocks {
+    /// Of an answer that may call tools of these names, in tags.
+    pub fn of_calls(names: &[&str]) -> Self {
+        use runtime::tool_calls::{CallForm, Tool};
+        let tool = |name| serde_json::json!({ "type": "function", "function": { "name": name } });
+        let tools: Vec<Tool> = names.iter().map(|name| serde_json::from_value(tool(name)).unwrap()).collect();
+        Self { reader: Some(CallReader::new(CallForm::Tagged, &tools)), blocks: Vec::new() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use runtime::tool_calls::{CallForm, Tool};
-    use serde_json::json;
 
     const CALL: &str = "<tool_call>\n{\"name\": \"now\", \"arguments\": {\"in\": \"Ulm\"}}\n</tool_call>";
-
-    fn blocks(calls: bool) -> AnswerBlocks {
-        let tools: Vec<Tool> =
-            serde_json::from_value(json!([{ "type": "function", "function": { "name": "now" } }])).unwrap();
-        let reader = calls.then(|| CallReader::new(CallForm::Tagged, &tools));
-        AnswerBlocks { reader, blocks: Vec::new() }
-    }
 
     #[test]
     fn blocks_are_the_same_in_whatever_pieces_they_come() {
@@ -153,7 +155,7 @@ mod tests {
             (true, &CALL[..50], vec![(Kind::Call("now".into()), "{\"in\": \"U".into())]),
         ] {
             for characters in [1, 3, 1000] {
-                let mut blocks = blocks(calls);
+                let mut blocks = if calls { AnswerBlocks::of_calls(&["now"]) } else { AnswerBlocks::new(None) };
                 let characters_of: Vec<char> = answer.chars().collect();
                 let mut changes = Vec::new();
                 for piece in characters_of.chunks(characters) {

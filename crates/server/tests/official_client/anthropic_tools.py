@@ -74,8 +74,11 @@ with client.messages.stream(**asked(messages=turns, tool_choice={"type": "none"}
     assert "".join(stream.text_stream) == second.content[0].text
 print("second turn:", second.content[0].text)
 
-several = client.messages.create(**asked(tool_choice={"type": "any"}, extra_body={"temperature": 1, "seed": 3}))
-print("several:", what(calls_of(several)) if several.stop_reason == "tool_use" else several.stop_reason)
+both = [{"role": "user", "content": "What is the weather in Paris and in Rome? Use the tool for each."}]
+several = calls_of(client.messages.create(**asked(messages=both, tool_choice={"type": "any"})))
+with client.messages.stream(**asked(messages=both, tool_choice={"type": "any"})) as stream:
+    assert what(calls_of(stream.get_final_message())) == what(several), several
+print("as many as it wants:", what(several))
 
 
 def refused(**fields):

@@ -72,6 +72,13 @@ raw = list(client.responses.create(**asked(input=items, tool_choice="none"), str
 assert "".join(event.delta for event in raw if event.type == "response.output_text.delta") == second.output_text
 print("second turn:", second.output_text)
 
+both = {"role": "user", "content": "What is the weather in Paris and in Rome? Use the tool for each."}
+several = asked(input=[both], tool_choice="required", parallel_tool_calls=True)
+calls = calls_of(client.responses.create(**several))
+with client.responses.stream(**several) as stream:
+    assert what(calls_of(stream.get_final_response())) == what(calls), calls
+print("as many as it wants:", what(calls))
+
 
 def refused(param, **fields):
     try:

@@ -43,12 +43,11 @@ impl Telling {
     }
 }
 
-/// An event of an item.
-fn of_item(kind: &str, block: &Block, index: usize, fields: Value) -> Value {
-    let mut event = json!({ "type": kind, "item_id": item_id(block), "output_index": index });
-    if let (Some(event), Value::Object(fields)) = (event.as_object_mut(), fields) {
-        event.extend(fields);
-    }
+/// An event of an item, with these fields of its own.
+fn of_item(kind: &str, block: &Block, index: usize, mut event: Value) -> Value {
+    event["type"] = json!(kind);
+    event["item_id"] = json!(item_id(block));
+    event["output_index"] = json!(index);
     event
 }
 
@@ -121,5 +120,39 @@ impl Tell for Telling {
             Err(error) => vec![json!({ "type": "response.failed", "response": self.answer.failed(&error) })],
         };
         self.numbered(events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::AnswerBlocks;
+
+    #[test]
+    fn texts_and_calls_are_items_of_one_response() {
+        let asked = serde_json::from_value(json!({ "input": "x" })).unwrap();
+        let blocks = AnswerBlocks::of_calls(&["now"]);
+        let mut telling = Telling::of(Answer::new("model", &asked, blocks));
+        let call = "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>";
+        let mut changes = telling.answer.blocks.push(&format!("I look.\n{call}\n{call}"));
+        changes.extend(telling.answer.blocks.finish());
+        let events = telling.of_changes(changes, "incomplete");
+        let text = ["output_item.added", "content_part.added", "output_text.delta", "output_text.done"];
+        let call = ["output_item.added", "function_call_arguments.delta", "function_call_arguments.done"];
+        let expected = [&text[..], &["content_part.done", "output_item.done"], &call, &["output_item.done"], &call];
+        let expected = expected.concat().into_iter().chain(["output_item.done"]);
+        assert!(
+            events
+                .iter()
+                .map(|event| event["type"].as_str().unwrap())
+                .eq(expected.map(|kind| format!("response.{kind}")))
+        );
+        let indices: Vec<_> = events.iter().map(|event| event["output_index"].as_u64().unwrap()).collect();
+        assert_eq!(indices, [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
+        let added = events.iter().filter(|event| event["type"] == "response.output_item.added");
+        assert!(added.map(|event| &event["item"]).all(|item| item["content"] == json!([]) || item["arguments"] == ""));
+        let done = events.iter().filter(|event| event["type"] == "response.output_item.done");
+        let statuses: Vec<_> = done.map(|event| event["item"]["status"].as_str().unwrap()).collect();
+        assert_eq!(statuses, ["completed", "completed", "incomplete"]);
     }
 }
