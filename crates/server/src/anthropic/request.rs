@@ -1,5 +1,6 @@
 //! What a client sends.
 
+use super::error::NO_THREADS;
 use super::tools::{self, Choice, Definition};
 use super::turns::{self, Turn};
 use crate::content::Content;
@@ -36,6 +37,7 @@ pub(crate) struct MessagesRequest {
     tool_choice: Option<Choice>,
     thinking: Option<Value>,
     mcp_servers: Option<Value>,
+    thread: Option<Value>,
     output_config: Option<Value>,
     output_format: Option<Value>,
 }
@@ -99,6 +101,10 @@ impl MessagesRequest {
     }
 
     fn check_known(&self) -> Result<(), ApiError> {
+        if self.thread.as_ref().is_some_and(|thread| !thread.is_null()) {
+            let message = "no threads are kept here: send all messages, without `thread`";
+            return Err(ApiError::invalid("thread", message).coded(NO_THREADS));
+        }
         let empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
         let off = |value: &Value| value.is_null() || value["type"] == "disabled";
         for (field, value, fine) in [

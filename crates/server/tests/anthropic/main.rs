@@ -144,6 +144,7 @@ fn what_cannot_be_done_is_said_as_anthropic_says_it() {
     let x = || asked(&server, "x");
     for (body, status, kind, says) in [
         (with(x(), "thinking", json!({ "type": "enabled" })), 400, "invalid_request_error", "`thinking`"),
+        (with(x(), "thread", json!({ "type": "create" })), 400, "invalid_request_error", "no threads are kept here"),
         (with(x(), "messages", image), 400, "invalid_request_error", "`image`"),
         (with(x(), "messages", json!([])), 400, "invalid_request_error", "no message of a user"),
         (with(x(), "messages", json!("x")), 400, "invalid_request_error", "messages"),

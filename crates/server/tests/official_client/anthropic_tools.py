@@ -81,6 +81,21 @@ with client.messages.stream(**asked(messages=both, tool_choice={"type": "any"}))
 print("as many as it wants:", what(several))
 
 
+@anthropic.beta_tool
+def get_weather(city: str) -> str:
+    """The weather in a city."""
+    ran.append(city)
+    return "Violet fog."
+
+
+ran = []
+common = dict(model=model, max_tokens=200, extra_body={"temperature": 0}, messages=messages)
+runner = client.beta.messages.tool_runner(**common, tools=[get_weather], tool_choice={"type": "auto"} | one, max_iterations=2)
+last = runner.until_done()
+assert ran and "Paris" in ran[0], last
+print("tools run by the client:", ran, last.content)
+
+
 def refused(**fields):
     try:
         client.messages.create(**asked(**fields))
