@@ -6,6 +6,7 @@
 
 mod answering;
 mod anthropic;
+mod asked;
 mod content;
 mod error;
 mod events;
@@ -23,6 +24,7 @@ mod sparse_attention;
 mod state;
 mod tls;
 mod tokens;
+mod tools;
 
 pub use state::ServerOptions;
 pub use tls::{Tls, TlsError};

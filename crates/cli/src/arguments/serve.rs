@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 #[command(
     after_long_help = "It speaks OpenAI's API (/v1/chat/completions, /v1/responses, /v1/completions, /v1/models) and Anthropic's (/v1/messages and its
-count_tokens), streamed or whole. A request may also say `attention` (auto, dense, sparse), `recall` (0.98) or `budget`
+count_tokens), streamed or whole; chats, responses and messages may call tools of the client's. A request may also say `attention` (auto, dense, sparse), `recall` (0.98) or `budget`
 (\"density=0.1\"); `sparse_attention` beside or in `usage` says what attention computed and kept. For those who run it:
 /health/live, /health/ready, /metrics (Prometheus), /tokenize, /detokenize.
 

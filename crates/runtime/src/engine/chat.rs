@@ -27,7 +27,7 @@ impl Engine {
     /// # Errors
     /// As [`render_chat`](Self::render_chat), and when the tokenizer cannot represent the chat.
     pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, EngineError> {
-        self.encode_chat_of(messages, &[], "")
+        self.encode_chat_with_tools(messages, &[], "")
     }
 
     /// As [`encode_chat`](Self::encode_chat), of a chat whose assistant has written `opening` already and goes on from there.
@@ -35,18 +35,20 @@ impl Engine {
     /// # Errors
     /// As `encode_chat`.
     pub fn encode_opened_chat(&self, messages: &[Message], opening: &str) -> Result<Vec<u32>, EngineError> {
-        self.encode_chat_of(messages, &[], opening)
+        self.encode_chat_with_tools(messages, &[], opening)
     }
 
-    /// As [`encode_chat`](Self::encode_chat), of a chat whose assistant may call tools; what is spelt out in those stays text, too.
+    /// As [`encode_opened_chat`](Self::encode_opened_chat), of a chat whose assistant may call tools; what is spelt out in those stays
+    /// text, too.
     ///
     /// # Errors
     /// As `encode_chat`.
-    pub fn encode_chat_with_tools(&self, messages: &[Message], tools: &[Tool]) -> Result<Vec<u32>, EngineError> {
-        self.encode_chat_of(messages, tools, "")
-    }
-
-    fn encode_chat_of(&self, messages: &[Message], tools: &[Tool], opening: &str) -> Result<Vec<u32>, EngineError> {
+    pub fn encode_chat_with_tools(
+        &self,
+        messages: &[Message],
+        tools: &[Tool],
+        opening: &str,
+    ) -> Result<Vec<u32>, EngineError> {
         let (mut messages, mut tools) = (as_json(messages), as_json(tools));
         let mut texts = vec![opening];
         messages.iter().chain(&tools).for_each(|value| collect_texts(value, &mut texts));

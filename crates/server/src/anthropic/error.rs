@@ -14,6 +14,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 /// The first whose streams have events with names. Later ones take away parameters, and leave the rest as it was.
 const FIRST_SPOKEN: &str = "2023-06-01";
+/// By which its clients know that they have to send a whole chat, as they then do.
+pub(super) const NO_THREADS: &str = "thread_unsupported_request";
 
 /// Says errors of whatever comes behind it as Anthropic does.
 pub(crate) async fn in_its_form(request: Request, next: Next) -> Response {
@@ -49,7 +51,11 @@ fn is_spoken(version: &[u8]) -> bool {
 
 /// As an event of a stream has it, too.
 pub(super) fn as_json(error: &ApiError) -> Value {
-    json!({ "type": "error", "error": { "type": kind(status(error)), "message": error.message() } })
+    let mut body = json!({ "type": "error", "error": { "type": kind(status(error)), "message": error.message() } });
+    if error.kind() == NO_THREADS {
+        body["error"]["details"] = json!({ "error_code": NO_THREADS });
+    }
+    body
 }
 
 /// A body that is no request is a wrong request, whatever is wrong with it.

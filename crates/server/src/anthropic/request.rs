@@ -1,17 +1,18 @@
 //! What a client sends.
 
+use super::error::NO_THREADS;
+use super::tools::{self, Choice, Definition};
+use super::turns::{self, Turn};
 use crate::content::Content;
 use crate::error::ApiError;
 use crate::goal::goal;
 use crate::sampling::Draw;
+use crate::tools::Tools;
 use runtime::chat_template::Message;
 use runtime::engine::{Engine, EngineError};
 use runtime::request::{AttentionMode, Request};
 use serde::Deserialize;
 use serde_json::Value;
-
-/// Between what two messages of one role in a row say, which are one turn.
-const BETWEEN_MESSAGES: &str = "\n\n";
 
 /// Fields of a request, of an answer or of a count of tokens. What would change the answer and is not here yet is refused, not passed
 /// over.
@@ -32,26 +33,13 @@ pub(crate) struct MessagesRequest {
     attention: Option<AttentionMode>,
     recall: Option<f32>,
     budget: Option<String>,
-    tools: Option<Value>,
-    tool_choice: Option<Value>,
+    tools: Option<Vec<Definition>>,
+    tool_choice: Option<Choice>,
     thinking: Option<Value>,
     mcp_servers: Option<Value>,
+    thread: Option<Value>,
     output_config: Option<Value>,
     output_format: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Turn {
-    role: Role,
-    content: Content,
-}
-
-#[derive(Clone, Copy, Deserialize, PartialEq)]
-#[serde(rename_all = "snake_case")]
-enum Role {
-    User,
-    Assistant,
-    System,
 }
 
 /// A chat for the model's template, and how the assistant begins its answer.
@@ -61,15 +49,17 @@ pub(super) struct Chat {
 }
 
 impl Chat {
-    pub fn encode(&self, engine: &Engine) -> Result<Vec<u32>, EngineError> {
-        engine.encode_opened_chat(&self.messages, &self.opening)
+    /// Its tokens, of an assistant that may call these.
+    pub fn encode(&self, engine: &Engine, tools: Option<&Tools>) -> Result<Vec<u32>, EngineError> {
+        let tools = tools.map_or(&[][..], |tools| &tools.tools);
+        engine.encode_chat_with_tools(&self.messages, tools, &self.opening)
     }
 }
 
-/// The text of a message or of what the model is told, `param`.
-fn text_of(content: Content, param: &'static str) -> Result<String, ApiError> {
-    content.into_text(&["text"], |kind| {
-        ApiError::invalid(param, format!("a block of type `{kind}` is not supported yet: send text"))
+/// The text of what the model is told.
+fn text_of(system: Content) -> Result<String, ApiError> {
+    system.into_text(&["text"], |kind| {
+        ApiError::invalid("system", format!("a block of type `{kind}` is not supported yet: send text"))
     })
 }
 
@@ -77,26 +67,15 @@ impl MessagesRequest {
     /// The chat, which is not needed any more then.
     pub(super) fn take_chat(&mut self) -> Result<Chat, ApiError> {
         self.check_known()?;
-        let mut turns: Vec<(Role, String)> = Vec::new();
-        for Turn { role, content } in std::mem::take(&mut self.messages) {
-            let text = text_of(content, "messages")?;
-            match turns.last_mut().filter(|(last, _)| *last == role) {
-                Some((_, before)) => before.extend([BETWEEN_MESSAGES, &text]),
-                None => turns.push((role, text)),
-            }
-        }
-        let opening = turns.pop_if(|(role, _)| *role == Role::Assistant).map(|(_, text)| text).unwrap_or_default();
-        if turns.iter().all(|(role, _)| *role == Role::System) {
-            return Err(ApiError::invalid("messages", "there is no message of a user to answer: send one"));
-        }
-        let system = self.system.take().map(|system| text_of(system, "system")).transpose()?;
+        let system = self.system.take().map(text_of).transpose()?;
         let system = system.filter(|text| !text.is_empty()).map(Message::system);
-        let message = |(role, text)| match role {
-            Role::User => Message::user(text),
-            Role::Assistant => Message::assistant(text),
-            Role::System => Message::system(text),
-        };
-        Ok(Chat { messages: system.into_iter().chain(turns.into_iter().map(message)).collect(), opening })
+        let (turns, opening) = turns::read(std::mem::take(&mut self.messages))?;
+        Ok(Chat { messages: system.into_iter().chain(turns).collect(), opening })
+    }
+
+    /// Tools that the answer may call, which are not needed any more then; nothing where none may be called.
+    pub(super) fn take_tools(&mut self, engine: &Engine) -> Result<Option<Tools>, ApiError> {
+        tools::read(engine, self.tools.take().unwrap_or_default(), self.tool_choice.take())
     }
 
     /// Tokens that the answer may have.
@@ -122,12 +101,14 @@ impl MessagesRequest {
     }
 
     fn check_known(&self) -> Result<(), ApiError> {
+        if self.thread.as_ref().is_some_and(|thread| !thread.is_null()) {
+            let message = "no threads are kept here: send all messages, without `thread`";
+            return Err(ApiError::invalid("thread", message).coded(NO_THREADS));
+        }
         let empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
         let off = |value: &Value| value.is_null() || value["type"] == "disabled";
         for (field, value, fine) in [
-            ("tools", &self.tools, empty as fn(&Value) -> bool),
-            ("tool_choice", &self.tool_choice, |choice| choice.is_null() || choice["type"] == "none"),
-            ("thinking", &self.thinking, off),
+            ("thinking", &self.thinking, off as fn(&Value) -> bool),
             ("mcp_servers", &self.mcp_servers, empty),
             ("output_config", &self.output_config, Value::is_null),
             ("output_format", &self.output_format, Value::is_null),

@@ -3,6 +3,7 @@
 use crate::random;
 use crate::sparse_attention::SparseAttention;
 use crate::state::State;
+use crate::tools::{AnswerBlocks, Block, Kind};
 use runtime::request::{FinishReason, Generation};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ pub(super) struct Answer {
     /// Asked for; the context may have had less room.
     pub max_tokens: usize,
     pub stop_sequences: Vec<String>,
+    pub blocks: AnswerBlocks,
 }
 
 impl Answer {
@@ -23,9 +25,10 @@ impl Answer {
     }
 
     /// The message.
-    pub fn whole(&self, generation: &Generation) -> Value {
+    pub fn whole(&mut self, generation: &Generation) -> Value {
+        self.blocks.read(&generation.text);
         let [reason, sequence] = self.stopped(generation);
-        let content = json!([{ "type": "text", "text": generation.text }]);
+        let content = self.blocks.all().iter().map(content_block).collect();
         let mut message = self.message(content, reason, sequence, usage_of(generation));
         message["sparse_attention"] = json!(SparseAttention::of(&generation.stats));
         message
@@ -58,6 +61,7 @@ impl Answer {
     /// Why it ended, and with which of the texts that end it.
     fn stopped(&self, generation: &Generation) -> [Value; 2] {
         let reason = match generation.finish_reason {
+            FinishReason::End if self.blocks.any_call() => "tool_use",
             FinishReason::End | FinishReason::Cancelled => "end_turn",
             FinishReason::Length if generation.tokens.len() < self.max_tokens => "model_context_window_exceeded",
             FinishReason::Length => "max_tokens",
@@ -75,6 +79,19 @@ impl Answer {
         let only = || self.stop_sequences.first().filter(|_| self.stop_sequences.len() == 1);
         of_text.or_else(only).map(String::as_str)
     }
+}
+
+/// A block with all of its content. A call that was cut short has no arguments, since a beginning of JSON is none.
+fn content_block(block: &Block) -> Value {
+    match &block.kind {
+        Kind::Text => json!({ "type": "text", "text": block.content }),
+        Kind::Call(tool) => tool_use(block, tool, serde_json::from_str(&block.content).unwrap_or_else(|_| json!({}))),
+    }
+}
+
+/// A call, with arguments.
+pub(super) fn tool_use(block: &Block, tool: &str, input: Value) -> Value {
+    json!({ "type": "tool_use", "id": format!("toolu_{}", block.id), "name": tool, "input": input })
 }
 
 /// Anthropic counts what was cached apart.

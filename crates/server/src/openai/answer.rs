@@ -6,35 +6,16 @@ use super::parameters::Parameters;
 use super::stream::Telling;
 use super::usage::Usage;
 use crate::answering::Answering;
+use crate::asked::Asked;
 use crate::error::ApiError;
 use crate::events;
 use crate::state::State;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use runtime::constraint::{CompiledConstraint, Constraint};
 use runtime::engine::Engine;
 use runtime::request::Request;
 use serde_json::json;
 use std::sync::Arc;
-
-/// A request, in tokens.
-pub(super) struct Asked {
-    prompt: Vec<u32>,
-    constraint: Option<CompiledConstraint>,
-}
-
-impl Asked {
-    /// `param` is the field that the constraint comes from.
-    pub fn new(
-        engine: &Engine,
-        prompt: Vec<u32>,
-        constraint: Option<&Constraint>,
-        param: &'static str,
-    ) -> Result<Self, ApiError> {
-        let compile = |constraint| engine.constrain(constraint).map_err(|error| ApiError::from(error).about(param));
-        Ok(Self { prompt, constraint: constraint.map(compile).transpose()? })
-    }
-}
 
 /// Answers what `encode` makes of a request, once by each of `apis`; where `others` says so, with how likely tokens were.
 pub(super) async fn answer<A: Api>(

@@ -1,16 +1,19 @@
 //! `/v1/chat/completions`.
 
-use super::answer::{Asked, answer};
+use super::answer::answer;
 use super::api::Api;
+use super::chat_calls::{delta, message};
 use super::chat_message::ChatMessage;
 use super::logprobs::Logprobs;
 use super::parameters::Parameters;
 use super::response_format;
-use super::tools::{Calls, ToolParameters, message};
+use super::tools::{FunctionFields, ToolParameters};
 use super::usage::finish_reason;
 use crate::answering::Piece;
+use crate::asked::Asked;
 use crate::error::ApiError;
 use crate::state::State;
+use crate::tools::{AnswerBlocks, Change};
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::extract::rejection::JsonRejection;
@@ -37,7 +40,7 @@ pub(crate) async fn complete(
 ) -> Result<Response, ApiError> {
     let Json(ChatRequest { messages, tools, parameters }) = body?;
     let messages: Vec<Message> = messages.into_iter().map(ChatMessage::into_message).collect::<Result<_, _>>()?;
-    let tools = tools.read(state.engine())?;
+    let tools = tools.read(state.engine(), FunctionFields::Nested)?;
     let format = parameters.response_format.as_ref().map(response_format::constraint).transpose()?.flatten();
     if tools.is_some() && format.is_some() {
         let message =
@@ -47,7 +50,7 @@ pub(crate) async fn complete(
     let others = parameters.logprobs.of_chat()?;
     let chat = |index| Chat {
         index,
-        calls: tools.as_ref().map(|tools| Calls::new(tools.form, &tools.tools)),
+        blocks: AnswerBlocks::new(tools.as_ref()),
         logprobs: Logprobs { state: state.clone(), asked: others.is_some() },
         untold: Vec::new(),
     };
@@ -57,7 +60,7 @@ pub(crate) async fn complete(
             Some(tools) => (tools.tools, Some(tools.constraint), "tools"),
             None => (Vec::new(), format, "response_format"),
         };
-        Asked::new(engine, engine.encode_chat_with_tools(&messages, &tools)?, constraint.as_ref(), param)
+        Asked::new(engine, engine.encode_chat_with_tools(&messages, &tools, "")?, constraint.as_ref(), param)
     })
     .await
 }
@@ -65,8 +68,7 @@ pub(crate) async fn complete(
 /// Answers as chat completions.
 struct Chat {
     index: usize,
-    /// Where tools may be called.
-    calls: Option<Calls>,
+    blocks: AnswerBlocks,
     logprobs: Logprobs,
     /// Tokens of which no part said yet how likely they were.
     untold: Vec<SaidToken>,
@@ -79,6 +81,11 @@ impl Chat {
             tokens => self.logprobs.of_chat(tokens),
         };
         json!({ "index": self.index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason })
+    }
+
+    fn parts(&mut self, changes: Vec<Change>) -> Vec<Value> {
+        let deltas: Vec<Value> = changes.into_iter().filter_map(|change| delta(self.blocks.all(), change)).collect();
+        deltas.into_iter().map(|delta| self.part(delta, None)).collect()
     }
 }
 
@@ -95,18 +102,12 @@ impl Api for Chat {
     const OBJECTS: [&str; 2] = ["chat.completion", "chat.completion.chunk"];
     const DEFAULT_TOKENS: Option<usize> = None;
 
-    fn whole(self, generation: &Generation) -> Value {
-        let (deltas, any) = match self.calls {
-            Some(mut calls) => {
-                let mut deltas = calls.deltas(&generation.text);
-                deltas.extend(calls.last_delta());
-                (deltas, calls.any())
-            }
-            None => (vec![json!({ "content": generation.text })], false),
-        };
-        let finish_reason = reason(generation.finish_reason, any);
+    fn whole(mut self, generation: &Generation) -> Value {
+        self.blocks.read(&generation.text);
+        let finish_reason = reason(generation.finish_reason, self.blocks.any_call());
         let logprobs = self.logprobs.of_chat(&generation.said_tokens);
-        json!({ "index": self.index, "message": message(&deltas), "logprobs": logprobs, "finish_reason": finish_reason })
+        let message = message(self.blocks.all());
+        json!({ "index": self.index, "message": message, "logprobs": logprobs, "finish_reason": finish_reason })
     }
 
     fn begin(&mut self) -> Option<Value> {
@@ -115,18 +116,14 @@ impl Api for Chat {
 
     fn text(&mut self, piece: &Piece) -> Vec<Value> {
         self.untold.extend_from_slice(&piece.tokens);
-        let deltas = match &mut self.calls {
-            Some(calls) => calls.deltas(&piece.text),
-            None => vec![json!({ "content": piece.text })],
-        };
-        deltas.into_iter().map(|delta| self.part(delta, None)).collect()
+        let changes = self.blocks.push(&piece.text);
+        self.parts(changes)
     }
 
     fn end(&mut self, finish: FinishReason) -> Vec<Value> {
-        let last = self.calls.as_mut().and_then(Calls::last_delta);
-        let any = self.calls.as_ref().is_some_and(Calls::any);
-        let mut parts: Vec<Value> = last.into_iter().map(|delta| self.part(delta, None)).collect();
-        parts.push(self.part(json!({}), Some(reason(finish, any))));
+        let changes = self.blocks.finish();
+        let mut parts = self.parts(changes);
+        parts.push(self.part(json!({}), Some(reason(finish, self.blocks.any_call()))));
         parts
     }
 }

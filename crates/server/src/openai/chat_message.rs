@@ -1,8 +1,9 @@
 //! Messages of a chat as OpenAI's API has them.
 
+use super::tools::tool_call;
 use crate::content::Content;
 use crate::error::ApiError;
-use runtime::chat_template::{FunctionCall, Message, ToolCall, ToolKind};
+use runtime::chat_template::{Message, ToolCall};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -53,14 +54,6 @@ impl ChatMessage {
 impl Call {
     fn into_tool_call(self) -> Result<ToolCall, ApiError> {
         let Self { id, function: Function { name, arguments } } = self;
-        // Some clients write no arguments so.
-        let text = if arguments.trim().is_empty() { "{}" } else { &arguments };
-        let wrong = |error| {
-            invalid(format!(
-                "the arguments of call `{id}` are no JSON object ({error}): send those that the answer had"
-            ))
-        };
-        let arguments = serde_json::from_str(text).map_err(wrong)?;
-        Ok(ToolCall { id, kind: ToolKind::Function, function: FunctionCall { name, arguments } })
+        tool_call(id, name, &arguments, "messages")
     }
 }

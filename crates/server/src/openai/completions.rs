@@ -1,12 +1,13 @@
 //! `/v1/completions`: a prompt as it stands, goes on.
 
-use super::answer::{Asked, answer};
+use super::answer::answer;
 use super::api::Api;
 use super::logprobs::Logprobs;
 use super::parameters::Parameters;
 use super::response_format;
 use super::usage::finish_reason;
 use crate::answering::Piece;
+use crate::asked::Asked;
 use crate::error::ApiError;
 use crate::state::State;
 use axum::Json;

@@ -3,6 +3,7 @@
 mod answer;
 mod api;
 pub mod chat;
+mod chat_calls;
 mod chat_message;
 pub mod completions;
 mod logprobs;

@@ -1,137 +1,148 @@
-//! What a request says of tools, and calls of them as answers have them.
+//! What OpenAI's requests say of tools, and calls as its messages have them.
 
 use crate::error::ApiError;
-use crate::random;
-use runtime::constraint::Constraint;
+use crate::tools::Tools;
+use runtime::chat_template::{FunctionCall, ToolCall, ToolKind};
 use runtime::engine::Engine;
-use runtime::tool_calls::{self, CallForm, CallReader, Tool, ToolChoice, Written};
+use runtime::tool_calls::{Function, Tool, ToolChoice};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Fields of a request.
 #[derive(Default, Deserialize)]
 pub(super) struct ToolParameters {
-    tools: Option<Value>,
-    tool_choice: Option<Value>,
-    parallel_tool_calls: Option<bool>,
+    pub tools: Option<Value>,
+    pub tool_choice: Option<Value>,
+    pub parallel_tool_calls: Option<bool>,
 }
 
-/// Tools that an answer may call.
-pub(super) struct Tools {
-    pub tools: Vec<Tool>,
-    pub form: CallForm,
-    pub constraint: Constraint,
+/// Where a function's fields stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum FunctionFields {
+    /// In a field `function` beside the type, as chat completions have it.
+    Nested,
+    /// Beside the type, as responses have it.
+    Flat,
 }
 
 impl ToolParameters {
     /// Those that may be called; nothing where none may.
-    pub fn read(self, engine: &Engine) -> Result<Option<Tools>, ApiError> {
-        let choice = self.choice()?;
-        let tools: Vec<Tool> = match self.tools.filter(|tools| !tools.is_null()) {
-            Some(tools) => serde_json::from_value(tools)
-                .map_err(|error| ApiError::invalid("tools", format!("`tools` are no list of functions: {error}")))?,
-            None => Vec::new(),
+    pub fn read(&self, engine: &Engine, fields: FunctionFields) -> Result<Option<Tools>, ApiError> {
+        Tools::new(engine, self.tools(fields)?, self.choice(fields)?, self.parallel())
+    }
+
+    /// Whether an answer may have several calls.
+    pub fn parallel(&self) -> bool {
+        self.parallel_tool_calls.unwrap_or(true)
+    }
+
+    fn tools(&self, fields: FunctionFields) -> Result<Vec<Tool>, ApiError> {
+        let Some(tools) = self.tools.as_ref().filter(|tools| !tools.is_null()) else { return Ok(Vec::new()) };
+        let read = match (fields, tools.as_array()) {
+            (FunctionFields::Flat, Some(tools)) => return tools.iter().map(flat_tool).collect(),
+            _ => Vec::deserialize(tools),
         };
-        let Some(choice) = choice.filter(|choice| *choice != ToolChoice::Auto || !tools.is_empty()) else {
-            return Ok(None);
-        };
-        let form = engine.call_form().ok_or_else(|| {
-            let message = "this model's chat template takes no tools, or tells of calls in a form that is not known (those of Qwen and \
-                           Hermes, with `<tool_call>`, and of Llama 3 are): serve another model, or leave `tools` out";
-            ApiError::invalid("tools", message)
-        })?;
-        let parallel = self.parallel_tool_calls.unwrap_or(true);
-        let constraint = tool_calls::constraint(form, &tools, &choice, parallel)
-            .map_err(|error| ApiError::invalid("tools", error.to_string()))?;
-        Ok(Some(Tools { tools, form, constraint }))
+        read.map_err(no_functions)
     }
 
     /// Nothing where none shall be called.
-    fn choice(&self) -> Result<Option<ToolChoice>, ApiError> {
+    fn choice(&self, fields: FunctionFields) -> Result<Option<ToolChoice>, ApiError> {
         let Some(choice) = &self.tool_choice else { return Ok(Some(ToolChoice::Auto)) };
         match (choice, choice.as_str()) {
-            (Value::Null, _) | (_, Some("auto")) => Ok(Some(ToolChoice::Auto)),
-            (_, Some("none")) => Ok(None),
-            (_, Some("required")) => Ok(Some(ToolChoice::Required)),
-            _ => match choice["function"]["name"].as_str() {
-                Some(name) if choice["type"] == "function" => Ok(Some(ToolChoice::Named(name.into()))),
-                _ => {
-                    let known =
-                        "`none`, `auto`, `required` or `{\"type\": \"function\", \"function\": {\"name\": ...}}`";
-                    Err(ApiError::invalid("tool_choice", format!("`tool_choice` is {choice}: expected {known}")))
-                }
-            },
+            (Value::Null, _) | (_, Some("auto")) => return Ok(Some(ToolChoice::Auto)),
+            (_, Some("none")) => return Ok(None),
+            (_, Some("required")) => return Ok(Some(ToolChoice::Required)),
+            _ => {}
         }
-    }
-}
-
-/// The calls of one answer, as they come.
-pub(super) struct Calls {
-    reader: CallReader,
-    count: usize,
-}
-
-impl Calls {
-    pub fn new(form: CallForm, tools: &[Tool]) -> Self {
-        Self { reader: CallReader::new(form, tools), count: 0 }
-    }
-
-    /// Whether there is one.
-    pub fn any(&self) -> bool {
-        self.count > 0
-    }
-
-    /// What a piece of the answer adds to its message.
-    pub fn deltas(&mut self, piece: &str) -> Vec<Value> {
-        let written = self.reader.push(piece);
-        written.into_iter().map(|written| self.delta(written)).collect()
-    }
-
-    /// What its end does.
-    pub fn last_delta(&mut self) -> Option<Value> {
-        let written = self.reader.finish()?;
-        Some(self.delta(written))
-    }
-
-    fn delta(&mut self, written: Written) -> Value {
-        let call = match written {
-            Written::Text(text) => return json!({ "content": text }),
-            Written::Call(name) => {
-                self.count += 1;
-                let id = random::name("call_");
-                json!({ "index": self.count - 1, "id": id, "type": "function", "function": { "name": name, "arguments": "" } })
+        let (name, named) = match fields {
+            FunctionFields::Nested => {
+                (&choice["function"]["name"], json!({ "type": "function", "function": { "name": "NAME" } }))
             }
-            // Arguments come behind a call only.
-            Written::Arguments(json) => {
-                json!({ "index": self.count.saturating_sub(1), "function": { "arguments": json } })
-            }
+            FunctionFields::Flat => (&choice["name"], json!({ "type": "function", "name": "NAME" })),
         };
-        json!({ "tool_calls": [call] })
+        match name.as_str() {
+            Some(name) if choice["type"] == "function" => Ok(Some(ToolChoice::Named(name.into()))),
+            _ => {
+                let message = format!("`tool_choice` is {choice}: expected `none`, `auto`, `required` or `{named}`");
+                Err(ApiError::invalid("tool_choice", message))
+            }
+        }
     }
 }
 
-/// The message of a whole answer, put together from its deltas as clients do it.
-pub(super) fn message(deltas: &[Value]) -> Value {
-    let (mut content, mut calls) = (String::new(), Vec::<Value>::new());
-    for delta in deltas {
-        content += delta["content"].as_str().unwrap_or_default();
-        let call = &delta["tool_calls"][0];
-        let arguments = call["function"]["arguments"].as_str().unwrap_or_default();
-        match (&call["id"], calls.last_mut()) {
-            (Value::String(id), _) => calls.push(json!({
-                "id": id, "type": "function", "function": { "name": call["function"]["name"], "arguments": arguments },
-            })),
-            (_, Some(last)) => {
-                let so_far = last["function"]["arguments"].as_str().unwrap_or_default();
-                last["function"]["arguments"] = Value::from(format!("{so_far}{arguments}"));
-            }
-            (_, None) => {}
+fn no_functions(error: serde_json::Error) -> ApiError {
+    ApiError::invalid("tools", format!("`tools` are no list of functions: {error}"))
+}
+
+fn flat_tool(tool: &Value) -> Result<Tool, ApiError> {
+    match tool["type"].as_str() {
+        Some("function") => {
+            let function = Function::deserialize(tool).map_err(no_functions)?;
+            Ok(Tool { kind: ToolKind::Function, function })
+        }
+        Some(kind) => {
+            let message = format!(
+                "a tool of type `{kind}` is not supported: this server runs no tools itself; give functions of your own, of type `function`"
+            );
+            Err(ApiError::invalid("tools", message))
+        }
+        None => Err(ApiError::invalid("tools", format!("a tool is {tool}: expected an object of type `function`"))),
+    }
+}
+
+/// A call that was made before; `arguments` are JSON in a text, and `param` is the field of the request that has it.
+pub(super) fn tool_call(id: String, name: String, arguments: &str, param: &'static str) -> Result<ToolCall, ApiError> {
+    // Some clients write no arguments so.
+    let text = if arguments.trim().is_empty() { "{}" } else { arguments };
+    let wrong = |error| {
+        let message =
+            format!("the arguments of call `{id}` are no JSON object ({error}): send those that the answer had");
+        ApiError::invalid(param, message)
+    };
+    let arguments = serde_json::from_str(text).map_err(wrong)?;
+    Ok(ToolCall { id, kind: ToolKind::Function, function: FunctionCall { name, arguments } })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(tools: Value, choice: Value) -> ToolParameters {
+        ToolParameters { tools: Some(tools), tool_choice: Some(choice), parallel_tool_calls: None }
+    }
+
+    #[test]
+    fn functions_are_the_same_flat_or_nested() {
+        let function =
+            json!({ "name": "now", "description": "The time.", "parameters": { "type": "object" }, "strict": true });
+        let mut flat = function.clone();
+        flat["type"] = json!("function");
+        let nested = json!([{ "type": "function", "function": function }]);
+        let flat = parameters(json!([flat]), json!({ "type": "function", "name": "now" }));
+        let nested = parameters(nested, json!({ "type": "function", "function": { "name": "now" } }));
+        let read = |parameters: &ToolParameters, fields| {
+            (parameters.tools(fields).unwrap(), parameters.choice(fields).unwrap())
+        };
+        let (tools, choice) = read(&flat, FunctionFields::Flat);
+        assert_eq!(choice, Some(ToolChoice::Named("now".into())));
+        assert_eq!((tools[0].function.strict, tools.len()), (Some(true), 1));
+        assert_eq!((tools, choice), read(&nested, FunctionFields::Nested));
+        let message = flat.choice(FunctionFields::Nested).unwrap_err().message().to_owned();
+        assert!(message.contains("`{\"type\":\"function\",\"function\":{\"name\":\"NAME\"}}`"), "{message}");
+    }
+
+    #[test]
+    fn tools_that_run_elsewhere_and_what_is_none_are_refused() {
+        for (tools, says) in [
+            (json!([{ "type": "web_search" }]), "a tool of type `web_search` is not supported"),
+            (json!([{ "type": "custom", "name": "x" }]), "a tool of type `custom` is not supported"),
+            (json!([{ "name": "x" }]), "expected an object of type `function`"),
+            (json!([{ "type": "function" }]), "missing field `name`"),
+            (json!([7]), "a tool is 7"),
+            (json!("x"), "no list of functions"),
+        ] {
+            let error = parameters(tools, Value::Null).tools(FunctionFields::Flat).unwrap_err();
+            assert!(error.message().contains(says), "{}", error.message());
         }
     }
-    let content = if content.is_empty() && !calls.is_empty() { Value::Null } else { Value::from(content) };
-    let mut message = json!({ "role": "assistant", "content": content, "refusal": null });
-    if !calls.is_empty() {
-        message["tool_calls"] = Value::from(calls);
-    }
-    message
 }

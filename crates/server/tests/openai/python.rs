@@ -1,7 +1,6 @@
 //! The official Python client, where it is installed: `OPENAI_PYTHON` is a Python that has it, `python3` otherwise.
 
-use crate::running_server::Server;
-use crate::tools;
+use crate::running_server::{Server, TAGGED};
 use std::process::Command;
 
 #[test]
@@ -12,7 +11,7 @@ fn the_official_python_client_chats_calls_tools_and_reads_schemas() {
         eprintln!("SKIPPED: {python} has no `openai`: install it, or set OPENAI_PYTHON");
         return;
     }
-    let server = Server::with_template(tools::TAGGED);
+    let server = Server::with_template(TAGGED);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openai/client.py");
     let output = Command::new(&python).args([script, &server.url]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

@@ -1,15 +1,9 @@
 //! Tools: told to the model, called, read back.
 
-use crate::running_server::Server;
+use crate::running_server::{Server, TAGGED};
 use crate::{CHAT, events};
 use serde_json::{Value, json};
 use server::ServerOptions;
-
-/// As templates of Qwen do it.
-pub const TAGGED: &str = r#"{% if tools %}<tools>{{ tools | tojson }}</tools>{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% for c in m.tool_calls or [] %}
-<tool_call>
-{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}
-</tool_call>{% endfor %}{% endfor %}<assistant>"#;
 
 /// As those of Llama 3 do it.
 const BARE: &str = r#"{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<{{ "ipython" if m.role == "tool" else m.role }}>{{ m.content }}{% for c in m.tool_calls or [] %}{"name": "{{ c.function.name }}", "parameters": {{ c.function.arguments | tojson }}}{% endfor %}{% endfor %}<assistant>"#;

@@ -18,6 +18,12 @@ use tokio::sync::oneshot;
 
 const PLAIN: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<assistant>";
 
+/// Tells of tools as templates of Qwen do.
+pub const TAGGED: &str = r#"{% if tools %}<tools>{{ tools | tojson }}</tools>{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% for c in m.tool_calls or [] %}
+<tool_call>
+{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}
+</tool_call>{% endfor %}{% endfor %}<assistant>"#;
+
 /// A server that ends with it.
 pub struct Server {
     pub url: String,

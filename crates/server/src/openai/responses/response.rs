@@ -5,19 +5,19 @@ use crate::error::ApiError;
 use crate::random;
 use crate::sparse_attention::SparseAttention;
 use crate::state::now;
+use crate::tools::{AnswerBlocks, Block, Kind};
 use runtime::request::{FinishReason, Generation};
 use serde_json::{Value, json};
 
 /// What is said of an answer beside its text.
 pub(super) struct Answer {
-    /// Of the message in it.
-    pub item_id: String,
     /// The response as it begins.
     begun: Value,
+    pub blocks: AnswerBlocks,
 }
 
 impl Answer {
-    pub fn new(model: &str, asked: &ResponsesRequest) -> Self {
+    pub fn new(model: &str, asked: &ResponsesRequest, blocks: AnswerBlocks) -> Self {
         let begun = json!({
             "id": random::name("resp_"),
             "object": "response",
@@ -29,19 +29,19 @@ impl Answer {
             "max_output_tokens": asked.max_output_tokens,
             "model": model,
             "output": [],
-            "parallel_tool_calls": true,
+            "parallel_tool_calls": asked.tools.parallel(),
             "previous_response_id": null,
             "store": false,
             "temperature": asked.temperature.unwrap_or(1.0),
             "text": { "format": { "type": "text" } },
-            "tool_choice": "auto",
-            "tools": [],
+            "tool_choice": asked.tools.tool_choice.clone().unwrap_or_else(|| json!("auto")),
+            "tools": asked.tools.tools.clone().unwrap_or_else(|| json!([])),
             "top_p": asked.top_p.unwrap_or(1.0),
             "truncation": "disabled",
             "usage": null,
             "metadata": {},
         });
-        Self { item_id: random::name("msg_"), begun }
+        Self { begun, blocks }
     }
 
     /// The response before there is anything of it.
@@ -49,7 +49,7 @@ impl Answer {
         self.begun.clone()
     }
 
-    /// The response.
+    /// The response, once all blocks are there.
     pub fn whole(&self, generation: &Generation) -> Value {
         let mut whole = self.begun();
         let status = status(generation);
@@ -57,7 +57,8 @@ impl Answer {
         if status == "incomplete" {
             whole["incomplete_details"] = json!({ "reason": "max_output_tokens" });
         }
-        whole["output"] = json!([self.item(status, json!([content(&generation.text)]))]);
+        let items = self.blocks.all().iter().enumerate();
+        whole["output"] = items.map(|(index, block)| item(block, self.status_of(index, status))).collect();
         whole["usage"] = usage(generation);
         whole
     }
@@ -70,14 +71,35 @@ impl Answer {
         failed
     }
 
-    /// The message in it.
-    pub fn item(&self, status: &str, content: Value) -> Value {
-        json!({ "id": self.item_id, "type": "message", "role": "assistant", "status": status, "content": content })
+    /// The status of an item that ended. Where the answer was cut short, its last one was.
+    pub fn status_of<'s>(&self, index: usize, last: &'s str) -> &'s str {
+        if index + 1 == self.blocks.all().len() { last } else { "completed" }
     }
 }
 
+/// A block as it is, of this status.
+pub(super) fn item(block: &Block, status: &str) -> Value {
+    let (id, content) = (item_id(block), &block.content);
+    match &block.kind {
+        Kind::Text => {
+            let parts = json!([text_part(content)]);
+            json!({ "id": id, "type": "message", "role": "assistant", "status": status, "content": parts })
+        }
+        Kind::Call(tool) => {
+            let call_id = format!("call_{}", block.id);
+            json!({ "id": id, "type": "function_call", "status": status, "call_id": call_id, "name": tool, "arguments": content })
+        }
+    }
+}
+
+/// Its id as an item; a call has another one, by which its output is known.
+pub(super) fn item_id(block: &Block) -> String {
+    let beginning = if block.kind == Kind::Text { "msg" } else { "fc" };
+    format!("{beginning}_{}", block.id)
+}
+
 /// What a message holds.
-pub(super) fn content(text: &str) -> Value {
+pub(super) fn text_part(text: &str) -> Value {
     json!({ "type": "output_text", "text": text, "annotations": [], "logprobs": [] })
 }
 

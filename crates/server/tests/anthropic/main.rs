@@ -1,7 +1,10 @@
 //! Anthropic's API over a tiny model, asked over a socket and by Anthropic's own client.
 
+#[path = "../official_client/mod.rs"]
 mod official_client;
+#[path = "../running_server/mod.rs"]
 mod running_server;
+mod tools;
 
 use running_server::{Server, agent};
 use serde_json::{Value, json};
@@ -71,8 +74,8 @@ fn messages_are_whole_or_streamed_and_the_same() {
         names,
         [
             "message_start",
-            "content_block_start",
             "ping",
+            "content_block_start",
             "content_block_delta",
             "content_block_stop",
             "message_delta",
@@ -140,8 +143,8 @@ fn what_cannot_be_done_is_said_as_anthropic_says_it() {
     let image = json!([{ "role": "user", "content": [{ "type": "image", "source": {} }] }]);
     let x = || asked(&server, "x");
     for (body, status, kind, says) in [
-        (with(x(), "tools", json!([{ "name": "f" }])), 400, "invalid_request_error", "`tools` is not supported yet"),
         (with(x(), "thinking", json!({ "type": "enabled" })), 400, "invalid_request_error", "`thinking`"),
+        (with(x(), "thread", json!({ "type": "create" })), 400, "invalid_request_error", "no threads are kept here"),
         (with(x(), "messages", image), 400, "invalid_request_error", "`image`"),
         (with(x(), "messages", json!([])), 400, "invalid_request_error", "no message of a user"),
         (with(x(), "messages", json!("x")), 400, "invalid_request_error", "messages"),

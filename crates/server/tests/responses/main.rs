@@ -1,7 +1,10 @@
 //! OpenAI's responses over a tiny model, asked over a socket and by OpenAI's own client.
 
+#[path = "../official_client/mod.rs"]
 mod official_client;
+#[path = "../running_server/mod.rs"]
 mod running_server;
+mod tools;
 
 use running_server::Server;
 use serde_json::{Value, json};
@@ -73,11 +76,10 @@ fn what_is_not_there_yet_is_said() {
     let server = Server::start(ServerOptions::default(), 4);
     let x = || asked(json!("x"));
     for (body, param, says) in [
-        (with(x(), "tools", json!([{ "type": "function", "name": "f" }])), "tools", "`tools` is not supported yet"),
         (with(x(), "previous_response_id", json!("resp_1")), "previous_response_id", "`previous_response_id`"),
         (with(x(), "text", json!({ "format": { "type": "json_schema" } })), "text", "`text`"),
         (asked(json!([])), "input", "no message to answer"),
-        (asked(json!([{ "type": "function_call_output", "output": "7" }])), "input", "`function_call_output`"),
+        (asked(json!([{ "type": "reasoning", "summary": [] }])), "input", "`reasoning`"),
         (with(x(), "recall", json!(2)), "", "recall"),
     ] {
         let (status, body) = server.post_json(RESPONSES, body);
