@@ -9,6 +9,7 @@ use runtime::request::{Event, Generation, Request};
 use std::ops::ControlFlow;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Duration, Instant, timeout_at};
 
 /// More text of an answer.
 pub(crate) struct Piece {
@@ -28,6 +29,8 @@ pub(crate) enum Said {
 pub(crate) struct Answering {
     said: UnboundedReceiver<(usize, Said)>,
     tickets: Vec<Ticket>,
+    /// When it ends with an error, and how long that was at first.
+    deadline: Option<(Instant, Duration)>,
     /// Of the answers that may be there at a time.
     _places: OwnedSemaphorePermit,
 }
@@ -49,7 +52,8 @@ impl Answering {
                 Some(first) => state.service.submit_behind(first, prompt.clone(), request, hear),
             });
         }
-        Self { said, tickets, _places: places }
+        let deadline = state.options.deadline.map(|time| (Instant::now() + time, time));
+        Self { said, tickets, deadline, _places: places }
     }
 
     /// How many there are.
@@ -59,8 +63,15 @@ impl Answering {
 
     /// What comes next, and of which answer. Each ends with [`Said::Ended`].
     pub async fn next(&mut self) -> (usize, Said) {
-        let gone = || (0, Said::Ended(Box::new(Err(ApiError::gone()))));
-        self.said.recv().await.unwrap_or_else(gone)
+        let ends = |error| (0, Said::Ended(Box::new(Err(error))));
+        let said = match self.deadline {
+            None => self.said.recv().await,
+            Some((at, time)) => match timeout_at(at, self.said.recv()).await {
+                Ok(said) => said,
+                Err(_) => return ends(ApiError::too_late(time)),
+            },
+        };
+        said.unwrap_or_else(|| ends(ApiError::gone()))
     }
 
     /// The whole answers in their order; the first error ends all.

@@ -11,6 +11,7 @@ use runtime::constraint::ConstraintError;
 use runtime::engine::EngineError;
 use serde::Serialize;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 /// An error, and the status it goes with.
 #[derive(Clone, Debug)]
@@ -82,6 +83,17 @@ impl ApiError {
     /// The service is gone.
     pub fn gone() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", "the engine ended before the answer did")
+    }
+
+    /// Not answered within the time that there is for it.
+    pub fn too_late(deadline: Duration) -> Self {
+        let seconds = deadline.as_secs_f64();
+        let message = format!(
+            "not answered within {seconds} s, which is all the time that this server gives a request (--deadline): ask for fewer \
+             tokens, stream, or come when fewer others ask"
+        );
+        let error = Self::new(StatusCode::GATEWAY_TIMEOUT, "server_error", message);
+        Self { body: Body { code: Some("deadline_exceeded"), ..error.body }, ..error }
     }
 
     pub fn status(&self) -> StatusCode {

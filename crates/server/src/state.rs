@@ -6,7 +6,7 @@ use crate::tls::Tls;
 use runtime::engine::Engine;
 use runtime::engine::service::Service;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How to serve.
@@ -18,13 +18,15 @@ pub struct ServerOptions {
     pub max_requests: usize,
     /// Bytes of the body of a request.
     pub max_body_bytes: usize,
+    /// How long a request may wait and be answered; then it ends with an error (504). Without, until its client goes away.
+    pub deadline: Option<Duration>,
     /// With what to encrypt connections; without, they are plain.
     pub tls: Option<Tls>,
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
-        Self { api_key: None, max_requests: 64, max_body_bytes: 16 << 20, tls: None }
+        Self { api_key: None, max_requests: 64, max_body_bytes: 16 << 20, deadline: None, tls: None }
     }
 }
 

@@ -53,6 +53,9 @@ pub struct Serve {
     /// Bytes of a request, like 16M
     #[arg(long, default_value = "16M", value_name = "BYTES", value_parser = bytes, help_heading = "Server")]
     pub max_body: u64,
+    /// Seconds that a request may wait and be answered, then it ends with an error; the default is as long as its client waits
+    #[arg(long, value_name = "SECONDS", value_parser = at_least_one, help_heading = "Server")]
+    pub deadline: Option<usize>,
     /// Log requests and answers to standard error, without their texts
     #[arg(long, value_name = "FORMAT", value_parser = log_format(), help_heading = "Server")]
     pub log: Option<LogFormat>,

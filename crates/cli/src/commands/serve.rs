@@ -7,6 +7,7 @@ use anyhow::{Context, ensure};
 use runtime::engine::service::{Service, ServiceOptions};
 use server::{ServerOptions, Tls, serve};
 use std::path::Path;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_appender::non_blocking::WorkerGuard;
@@ -18,12 +19,13 @@ const CHUNK_TOKENS_GPU: usize = 8192;
 
 pub fn run(arguments: Serve) -> anyhow::Result<()> {
     let Serve { model, listen, api_key_file, max_running, max_requests, max_kept_tokens, .. } = arguments;
-    let Serve { apart_on_gpu, max_body, log, tls_cert, tls_key, .. } = arguments;
+    let Serve { apart_on_gpu, max_body, deadline, log, tls_cert, tls_key, .. } = arguments;
     let _written_at_the_end = log.map(begin_log);
     let options = ServerOptions {
         api_key: api_key(api_key_file.as_deref())?,
         max_requests,
         max_body_bytes: usize::try_from(max_body).unwrap_or(usize::MAX),
+        deadline: deadline.map(|seconds| Duration::from_secs(seconds as u64)),
         tls: tls_cert.zip(tls_key).map(|(certificates, key)| Tls::from_files(&certificates, &key)).transpose()?,
     };
     let scheme = if options.tls.is_some() { "https" } else { "http" };

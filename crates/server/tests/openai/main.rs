@@ -144,6 +144,24 @@ fn who_has_no_key_is_refused() {
 }
 
 #[test]
+fn what_takes_longer_than_the_deadline_ends_with_an_error() {
+    let deadline = Some(Duration::from_millis(300));
+    let server = Server::start(ServerOptions { deadline, ..ServerOptions::default() }, 1);
+    // Some seconds of tokens, no end token among them.
+    let mut body = json!({ "prompt": "x".repeat(100), "max_tokens": 8000, "ignore_eos": true });
+    let (status, said) = server.post("/v1/completions", body.clone());
+    assert_eq!(status, 504, "{said}");
+    assert!(said.contains("deadline_exceeded") && said.contains("0.3 s"), "{said}");
+    body["stream"] = json!(true);
+    let (status, said) = server.post("/v1/completions", body);
+    assert_eq!(status, 200);
+    assert!(said.contains("deadline_exceeded") && said.trim_end().ends_with("[DONE]"), "{said}");
+    assert!(said.matches("\"text\"").count() > 1, "what came before is sent: {said}");
+    // Nobody works on either any more, and what is quick is answered.
+    assert_eq!(server.post("/v1/completions", json!({ "prompt": "x", "max_tokens": 1 })).0, 200);
+}
+
+#[test]
 fn too_many_are_told_to_come_again_and_who_goes_away_makes_room() {
     let server = Server::start(ServerOptions { max_requests: 1, ..ServerOptions::default() }, 1);
     // A client that asks for much, no end token among it, and goes away once it hears the first of it.
