@@ -383,19 +383,32 @@ impl<O: Ops> Decoder<O> {
         self.ops.logits_room(&self.config, rows)
     }
 
-    /// Logits `[vocab_size]` of the token after each of those from `first` of the chunk on, as many as there is room for.
+    /// What comes after each of the tokens from `first` of the chunk on, as many as there is room for, where it is to be read: by
+    /// [`logits`](Self::logits) and [`likeliest`](Self::likeliest).
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn output(&self, activations: &Activations<O>, first: usize, room: &mut O::LogitsRoom) -> Result<(), OpsError> {
+        let Self { ops, config, output_norm, output_head, .. } = self;
+        ops.output(&activations.x, first, output_norm, config.rms_norm_eps, output_head, room)
+    }
+
+    /// Logits `[vocab_size]` of a row of the last [`output`](Self::output).
     ///
     /// # Errors
     /// What the device says, of this and of everything asked for before.
-    pub fn logits(
-        &self,
-        activations: &Activations<O>,
-        first: usize,
-        room: &mut O::LogitsRoom,
-    ) -> Result<Vec<Vec<f32>>, OpsError> {
-        let Self { ops, config, output_norm, output_head, .. } = self;
-        let mut logits = ops.logits(&activations.x, first, output_norm, config.rms_norm_eps, output_head, room)?;
-        logits.iter_mut().for_each(|logits| config.scales.finish(logits));
+    pub fn logits(&self, room: &O::LogitsRoom, row: usize) -> Result<Vec<f32>, OpsError> {
+        let mut logits = self.ops.logits(room, row)?;
+        self.config.scales.finish(&mut logits);
         Ok(logits)
+    }
+
+    /// The most likely token of each row of the last [`output`](Self::output), which no scale of the model's changes; the lowest id where
+    /// several are equal, nothing where a logit is no finite number.
+    ///
+    /// # Errors
+    /// What the device says, of this and of everything asked for before.
+    pub fn likeliest(&self, room: &mut O::LogitsRoom) -> Result<Vec<Option<u32>>, OpsError> {
+        self.ops.likeliest(room)
     }
 }

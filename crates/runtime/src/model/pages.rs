@@ -2,7 +2,7 @@
 
 use super::running::Running;
 use super::shared_cache::SharedCache;
-use super::{Pool, Run};
+use super::{Outlook, Pool, Run, StepRow};
 use crate::decoder::{Activations, Decoder};
 use crate::ops::{Ops, OpsError};
 use crate::sequence::Sequence;
@@ -32,8 +32,13 @@ impl<'m, O: Ops> Pages<'m, O> {
 }
 
 impl<O: Ops> Pages<'_, O> {
-    /// A step of sequences that rotate alike.
-    fn step_alike(&mut self, ids: &[u32], sequences: &mut [&mut Sequence]) -> Result<Vec<Vec<f32>>, OpsError> {
+    /// A step of sequences that rotate alike; of some the most likely token is enough.
+    fn step_alike(
+        &mut self,
+        ids: &[u32],
+        sequences: &mut [&mut Sequence],
+        likeliest: &[bool],
+    ) -> Result<Vec<Outlook>, OpsError> {
         let (decoder, cache) = (self.decoder, &mut *self.cache.lock());
         let StepRoom { recording, activations, logits } = match self.steps.entry(ids.len()) {
             Entry::Occupied(room) => room.into_mut(),
@@ -44,7 +49,13 @@ impl<O: Ops> Pages<'_, O> {
             }),
         };
         decoder.step(ids, recording, activations, cache, sequences)?;
-        decoder.logits(activations, 0, logits)
+        decoder.output(activations, 0, logits)?;
+        let most_likely = if likeliest.contains(&true) { decoder.likeliest(logits)? } else { Vec::new() };
+        let outlook = |(row, likeliest): (usize, &bool)| match likeliest {
+            true => Ok(Outlook::Likeliest(most_likely[row])),
+            false => Ok(Outlook::Logits(decoder.logits(logits, row)?)),
+        };
+        likeliest.iter().enumerate().map(outlook).collect()
     }
 }
 
@@ -67,21 +78,21 @@ impl<'m, O: Ops> Pool<'m> for Pages<'m, O> {
         Ok(Box::new(Running::new(self.decoder, self.cache.clone(), sequence, logits)))
     }
 
-    fn step(&mut self, rows: &mut [(&mut dyn Run, u32)]) -> Result<Vec<Vec<f32>>, OpsError> {
+    fn step(&mut self, rows: &mut [StepRow]) -> Result<Vec<Outlook>, OpsError> {
         let config = self.decoder.config();
-        let mut logits = vec![Vec::new(); rows.len()];
+        let mut outlooks = vec![Outlook::Likeliest(None); rows.len()];
         let mut alike: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (row, (run, _)) in rows.iter().enumerate() {
-            alike.entry(config.least_alike(run.sequence().prompt_len())).or_default().push(row);
+        for (row, of_row) in rows.iter().enumerate() {
+            alike.entry(config.least_alike(of_row.run.sequence().prompt_len())).or_default().push(row);
         }
         for group in alike.into_values() {
             let of_group = rows.iter_mut().enumerate().filter(|(row, _)| group.contains(row));
-            let (ids, mut sequences): (Vec<u32>, Vec<&mut Sequence>) =
-                of_group.map(|(_, (run, id))| (*id, run.sequence_mut())).unzip();
-            let of_group = self.step_alike(&ids, &mut sequences)?;
-            group.into_iter().zip(of_group).for_each(|(row, of_row)| logits[row] = of_row);
+            let ((ids, likeliest), mut sequences): ((Vec<u32>, Vec<bool>), Vec<&mut Sequence>) =
+                of_group.map(|(_, StepRow { run, id, likeliest })| ((*id, *likeliest), run.sequence_mut())).unzip();
+            let of_group = self.step_alike(&ids, &mut sequences, &likeliest)?;
+            group.into_iter().zip(of_group).for_each(|(row, of_row)| outlooks[row] = of_row);
         }
-        Ok(logits)
+        Ok(outlooks)
     }
 
     fn share(&self, pages: &[u32]) {

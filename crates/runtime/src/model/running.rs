@@ -32,6 +32,12 @@ impl<'m, O: Ops> Running<'m, O> {
         }
         Ok(())
     }
+
+    /// Makes logits of the token after one of the last chunk.
+    fn output(&mut self, token: usize) -> Result<(), OpsError> {
+        let activations = self.activations.as_ref().expect("some tokens went through");
+        self.decoder.output(activations, token, &mut self.logits)
+    }
 }
 
 impl<O: Ops> Drop for Running<'_, O> {
@@ -113,8 +119,12 @@ impl<O: Ops> Run for Running<'_, O> {
     }
 
     fn logits(&mut self, token: usize) -> Result<Vec<f32>, OpsError> {
-        let activations = self.activations.as_ref().expect("some tokens went through");
-        let mut logits = self.decoder.logits(activations, token, &mut self.logits)?;
-        Ok(logits.pop().expect("there is room for one"))
+        self.output(token)?;
+        self.decoder.logits(&self.logits, 0)
+    }
+
+    fn likeliest(&mut self, token: usize) -> Result<Option<u32>, OpsError> {
+        self.output(token)?;
+        Ok(self.decoder.likeliest(&mut self.logits)?[0])
     }
 }

@@ -5,7 +5,7 @@ use super::job::Job;
 use super::soundness::{Soundness, isolated};
 use super::{PagesInUse, ServiceOptions};
 use crate::engine::{Engine, EngineError};
-use crate::model::Run;
+use crate::model::StepRow;
 use crate::policy::AttentionPolicy;
 use crate::request::Generation;
 use std::collections::VecDeque;
@@ -209,16 +209,17 @@ impl<'e> Owner<'e> {
         let (engine, admission) = (self.engine, &mut self.admission);
         let mut writing: Vec<&mut Running> = self.running.iter_mut().filter(|running| running.next.is_some()).collect();
         let stepped = isolated(|| {
-            let mut rows: Vec<(&mut dyn Run, u32)> = Vec::with_capacity(writing.len());
+            let mut rows = Vec::with_capacity(writing.len());
             for Running { begun, next, .. } in &mut writing {
-                rows.push((begun.answer.run_mut(), next.expect("those that write")));
+                let likeliest = begun.answer.takes_the_likeliest();
+                rows.push(StepRow { run: begun.answer.run_mut(), id: next.expect("those that write"), likeliest });
             }
             engine.pool.install(|| admission.step(&mut rows))
         });
         match stepped {
-            Ok(logits) => {
-                for (Running { begun, next, .. }, logits) in writing.into_iter().zip(logits) {
-                    begun.answer.stepped(logits);
+            Ok(outlooks) => {
+                for (Running { begun, next, .. }, outlook) in writing.into_iter().zip(outlooks) {
+                    begun.answer.stepped(outlook);
                     *next = None;
                 }
             }
