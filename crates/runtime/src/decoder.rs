@@ -211,8 +211,8 @@ impl<O: Ops> Decoder<O> {
     ///
     /// # Errors
     /// When the device has none.
-    pub fn step_activations(&self, rows: usize, cache: &mut KvCache<O>) -> Result<Activations<O>, OpsError> {
-        let chunk = self.ops.step_chunk(&self.config, rows, cache.layer_mut(0))?;
+    pub fn step_activations(&self, rows: usize, cache: &KvCache<O>) -> Result<Activations<O>, OpsError> {
+        let chunk = self.ops.step_chunk(&self.config, rows, &mut cache.layer(0))?;
         self.activations_of(Together::Step(rows), chunk)
     }
 
@@ -242,7 +242,7 @@ impl<O: Ops> Decoder<O> {
         &self,
         ids: &[u32],
         activations: &mut Activations<O>,
-        cache: &mut KvCache<O>,
+        cache: &KvCache<O>,
         sequence: &mut Sequence,
         prefill: PrefillAttention,
         last_rows: usize,
@@ -258,7 +258,7 @@ impl<O: Ops> Decoder<O> {
         &self,
         ids: &[u32],
         activations: &mut Activations<O>,
-        cache: &mut KvCache<O>,
+        cache: &KvCache<O>,
         sequence: &mut Sequence,
         (prefill, last_rows): (PrefillAttention, usize),
         watch: impl FnMut(Part, &O::Tokens) -> Result<(), OpsError>,
@@ -279,7 +279,7 @@ impl<O: Ops> Decoder<O> {
         id: u32,
         recording: &mut O::Recording,
         activations: &mut Activations<O>,
-        cache: &mut KvCache<O>,
+        cache: &KvCache<O>,
         sequence: &mut Sequence,
     ) -> Result<(), OpsError> {
         self.ops.advance(&self.config, sequence, &[id], &mut activations.chunk)?;
@@ -300,7 +300,7 @@ impl<O: Ops> Decoder<O> {
         ids: &[u32],
         recording: &mut O::Recording,
         activations: &mut Activations<O>,
-        cache: &mut KvCache<O>,
+        cache: &KvCache<O>,
         sequences: &mut [&mut Sequence],
     ) -> Result<(), OpsError> {
         let at: Vec<&Sequence> = sequences.iter().map(|sequence| &**sequence).collect();
@@ -316,7 +316,7 @@ impl<O: Ops> Decoder<O> {
     fn layers(
         &self,
         activations: &mut Activations<O>,
-        cache: &mut KvCache<O>,
+        cache: &KvCache<O>,
         sequences: &[&Sequence],
         (prefill, last_rows): (PrefillAttention, usize),
         mut watch: impl FnMut(Part, &O::Tokens) -> Result<(), OpsError>,
@@ -338,8 +338,8 @@ impl<O: Ops> Decoder<O> {
                 prefill,
                 last_rows,
             };
-            let pages = cache.layer_mut(index);
-            report += ops.attention(spec, &layer.of_heads, qkv, chunk, pages, sequences, attended)?;
+            // Given back at once: others may have a step between this layer and the next.
+            report += ops.attention(spec, &layer.of_heads, qkv, chunk, &mut cache.layer(index), sequences, attended)?;
             ops.linear_add(&layer.o, attended, branch.as_mut().unwrap_or(x))?;
             self.join(branch, &layer.attn_output_norm, x)?;
             watch(Part::Attention { layer: index }, x)?;

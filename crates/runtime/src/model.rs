@@ -2,7 +2,6 @@
 
 mod pages;
 mod running;
-mod shared_cache;
 
 use crate::config::ModelConfig;
 use crate::decoder::{Decoder, Part};

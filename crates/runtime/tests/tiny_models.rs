@@ -75,14 +75,14 @@ fn agrees_on(ops: impl Ops, weights: ModelWeights, vectors: &Vectors, what: &str
     assert_eq!(times.attention + times.products + times.rest, Duration::ZERO);
     // Whole, in uneven chunks, and token by token: the cache must make no difference.
     for chunk in [vectors.ids.len(), 37, 1] {
-        let mut cache = decoder.kv_cache(vectors.ids.len()).unwrap();
+        let cache = decoder.kv_cache(vectors.ids.len()).unwrap();
         let mut sequence = Sequence::of_prompt(vectors.ids.len());
         cache.reserve(&mut sequence, vectors.ids.len()).unwrap();
         for part in vectors.ids.chunks(chunk) {
             let first = sequence.len();
             let mut activations = decoder.activations(&sequence, part.len()).unwrap();
             let mut room = decoder.logits_room(1).unwrap();
-            decoder.forward(part, &mut activations, &mut cache, &mut sequence, PrefillAttention::default(), 0).unwrap();
+            decoder.forward(part, &mut activations, &cache, &mut sequence, PrefillAttention::default(), 0).unwrap();
             for (position, want) in [(vectors.middle, &vectors.middle_logits), (last, &vectors.last_logits)] {
                 if (first..first + part.len()).contains(&position) {
                     let what = format!("{what}, chunks of {chunk}, position {position}");

@@ -231,12 +231,12 @@ impl<'a> Answer<'a> {
         let telling = Telling::new(events, layers, prompt.len(), before, engine.chunk_tokens);
         let on_layer = |done_layers: usize| {
             // A GPU has not done yet what it was asked for.
-            match done_layers == 0 || !engine.on_gpu {
-                true => telling.layer(done_layers),
-                false => ControlFlow::Continue(()),
+            if (done_layers == 0 || !engine.on_gpu) && telling.layer(done_layers).is_break() {
+                return ControlFlow::Break(());
             }
+            attention.tell_progress(done_layers)
         };
-        let told = PrefillAttention { progress: attention.progress.or(Some(&on_layer)), ..attention };
+        let told = PrefillAttention { progress: Some(&on_layer), ..attention };
         let (report, tokens) = prefill_chunk(&mut **run, &prompt[before..], engine.chunk_tokens, told)?;
         spent.report += report;
         let done = run.tokens_done();

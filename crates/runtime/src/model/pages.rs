@@ -1,20 +1,21 @@
 //! The pool of a model on a device.
 
 use super::running::Running;
-use super::shared_cache::SharedCache;
 use super::{Outlook, Pool, Run, StepRow};
 use crate::decoder::{Activations, Decoder};
+use crate::kv_cache::KvCache;
 use crate::ops::{Ops, OpsError};
 use crate::sequence::Sequence;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 /// Pages and the model that fills them.
 pub(super) struct Pages<'m, O: Ops> {
     decoder: &'m Decoder<O>,
     /// By number of rows. What was recorded of them goes before the cache.
     steps: BTreeMap<usize, StepRoom<O>>,
-    cache: SharedCache<O>,
+    cache: Arc<KvCache<O>>,
 }
 
 /// Room for steps of one number of rows.
@@ -27,7 +28,7 @@ struct StepRoom<O: Ops> {
 
 impl<'m, O: Ops> Pages<'m, O> {
     pub fn new(decoder: &'m Decoder<O>, tokens: usize) -> Result<Self, OpsError> {
-        Ok(Self { decoder, steps: BTreeMap::new(), cache: SharedCache::new(decoder.kv_cache(tokens)?) })
+        Ok(Self { decoder, steps: BTreeMap::new(), cache: Arc::new(decoder.kv_cache(tokens)?) })
     }
 }
 
@@ -39,7 +40,7 @@ impl<O: Ops> Pages<'_, O> {
         sequences: &mut [&mut Sequence],
         likeliest: &[bool],
     ) -> Result<Vec<Outlook>, OpsError> {
-        let (decoder, cache) = (self.decoder, &mut *self.cache.lock());
+        let (decoder, cache) = (self.decoder, &*self.cache);
         let StepRoom { recording, activations, logits } = match self.steps.entry(ids.len()) {
             Entry::Occupied(room) => room.into_mut(),
             Entry::Vacant(place) => place.insert(StepRoom {
@@ -61,17 +62,17 @@ impl<O: Ops> Pages<'_, O> {
 
 impl<'m, O: Ops> Pool<'m> for Pages<'m, O> {
     fn num_pages(&self) -> usize {
-        self.cache.lock().num_pages()
+        self.cache.num_pages()
     }
 
     fn free_pages(&self) -> usize {
-        self.cache.lock().free_pages()
+        self.cache.free_pages()
     }
 
     fn start(&self, prompt_len: usize, tokens: usize, prefix: &[u32]) -> Result<Box<dyn Run + 'm>, OpsError> {
         let mut sequence = Sequence::behind(prompt_len, prefix.to_vec());
         let logits = self.decoder.logits_room(1)?;
-        let mut cache = self.cache.lock();
+        let cache = &self.cache;
         let behind = tokens.saturating_sub(sequence.len());
         cache.reserve(&mut sequence, behind)?;
         cache.share(prefix);
@@ -96,14 +97,14 @@ impl<'m, O: Ops> Pool<'m> for Pages<'m, O> {
     }
 
     fn share(&self, pages: &[u32]) {
-        self.cache.lock().share(pages);
+        self.cache.share(pages);
     }
 
     fn release(&self, pages: &[u32]) {
-        self.cache.lock().release(pages);
+        self.cache.release(pages);
     }
 
     fn owners(&self, page: u32) -> u32 {
-        self.cache.lock().owners(page)
+        self.cache.owners(page)
     }
 }
