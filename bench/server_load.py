@@ -5,6 +5,9 @@ Asks /v1/completions of `sparse-accelerate serve` (or of another server of OpenA
 HTTP, streamed, and writes medians and 99th percentiles of the time to first text and between two pieces of it, and throughput. Every
 prompt is new: nothing is cached but the shared beginning, which one request reads before the clock starts.
 
+`--beside TOKENS` asks what a prompt of so many tokens does to others while it is read: the time between pieces of an answer, beside
+the same alone, and the time to the first token of requests of 64 tokens, which come one after the other.
+
     sparse-accelerate serve --model model.gguf &
     bench/server_load.py --url http://127.0.0.1:8080 --concurrency 1,8 --json server.json
 """
@@ -46,12 +49,14 @@ class Server:
         ids = self.json("POST", "/tokenize", {"prompt": text})["tokens"]
         return self.json("POST", "/detokenize", {"tokens": ids[:tokens]})["prompt"]
 
-    def complete(self, prompt, max_tokens):
-        """Seconds to first text, between pieces of it, and what the server says it took."""
-        body = {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "stream": True}
+    def complete(self, prompt, max_tokens, is_enough=lambda: False):
+        """When pieces of text came, the first element being when they were asked for, and what the server says it took.
+
+        Goes away where a piece `is_enough`.
+        """
+        body = {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "ignore_eos": True, "stream": True}
         body["stream_options"] = {"include_usage": True}
-        last = began = time.monotonic()
-        first, between, usage = None, [], None
+        times, usage = [time.monotonic()], None
         for line in self.ask("POST", "/v1/completions", body):
             if not line.startswith(b"data: {"):
                 continue
@@ -60,13 +65,10 @@ class Server:
                 raise SystemExit(f"a stream ended with {part['error']}")
             usage = part.get("usage") or usage
             if any(choice["text"] for choice in part["choices"]):
-                now = time.monotonic()
-                if first is None:
-                    first = now - began
-                else:
-                    between.append(now - last)
-                last = now
-        return first, between, usage
+                times.append(time.monotonic())
+                if is_enough():
+                    break
+        return times, usage
 
 
 def cpu_model():
@@ -112,7 +114,7 @@ def load(server, prompts, concurrency, max_tokens):
     wall = time.monotonic() - began
     if len(answers) != len(prompts):
         raise SystemExit(f"{len(prompts) - len(answers)} of {len(prompts)} prompts got no answer")
-    usages = [usage for _, _, usage in answers]
+    usages = [usage for _, usage in answers]
     tokens = sum(usage["completion_tokens"] for usage in usages)
     prompt_tokens = sum(usage["prompt_tokens"] for usage in usages)
     return {
@@ -123,8 +125,51 @@ def load(server, prompts, concurrency, max_tokens):
         "cached_tokens": sum(usage["prompt_tokens_details"]["cached_tokens"] for usage in usages),
         "prompt_tokens_per_s": round(prompt_tokens / wall, 1),
         "new_tokens_per_s": round(tokens / wall, 1),
-        "first_token": spread_ms([first for first, _, _ in answers if first is not None]),
-        "between_tokens": spread_ms([gap for _, gaps, _ in answers for gap in gaps]),
+        "first_token": spread_ms([times[1] - times[0] for times, _ in answers if len(times) > 1]),
+        "between_tokens": spread_ms([gap for times, _ in answers for gap in gaps(times[1:])]),
+    }
+
+
+def gaps(times):
+    return [after - before for before, after in zip(times, times[1:])]
+
+
+def beside(server, tokens, max_tokens, rounds):
+    """What reading one long prompt does to an answer under way and to short requests."""
+    alone, written, short, long = [], [], [], []
+    for n in range(rounds):
+        prompts = {name: server.text_of(count, f"beside {name} {n}") for name, count in (("a", 64), ("b", 64), ("long", tokens))}
+        alone += gaps(server.complete(prompts["a"], max_tokens)[0][1:])
+        answers = {}
+
+        def ask(name, most):
+            is_enough = (lambda: "long" in answers) if name == "b" else (lambda: False)
+            answers[name] = server.complete(prompts[name], most, is_enough)[0]
+
+        writer = threading.Thread(target=ask, args=("b", 1 << 12))
+        writer.start()
+        time.sleep(0.2)
+        reader = threading.Thread(target=ask, args=("long", 1))
+        reader.start()
+        while reader.is_alive():
+            asked = server.text_of(64, f"beside short {n} {len(short)}")
+            times, _ = server.complete(asked, 1)
+            short.append(times[-1] - times[0])
+        writer.join()
+        began, read = answers["long"][0], answers["long"][-1]
+        if answers["b"][-1] < read:
+            raise SystemExit("the answer ended before the long prompt was read: a longer one is needed")
+        long.append(read - began)
+        # The gap that the end of reading falls into is the last.
+        during = [(before, after) for before, after in zip(answers["b"][1:], answers["b"][2:]) if after > began and before < read]
+        written += [after - before for before, after in during]
+    return {
+        "beside_tokens": tokens,
+        "rounds": rounds,
+        "long_first_token": spread_ms(long),
+        "between_tokens_alone": spread_ms(alone),
+        "between_tokens_beside": spread_ms(written),
+        "short_first_token": spread_ms(short),
     }
 
 
@@ -136,6 +181,8 @@ def main():
     arguments.add_argument("--prompt-tokens", type=int, default=512)
     arguments.add_argument("--shared-tokens", type=int, default=384, help="of these, the beginning that prompts share")
     arguments.add_argument("--max-tokens", type=int, default=32)
+    arguments.add_argument("--beside", type=int, help="tokens of a long prompt beside which others are timed, in place of a load")
+    arguments.add_argument("--rounds", type=int, default=3, help="long prompts of --beside, one after the other")
     arguments.add_argument("--commit", default="", help="of the server")
     arguments.add_argument("--note", default="", help="what else the machine did")
     arguments.add_argument("--json", required=True, help="file for the results")
@@ -145,7 +192,10 @@ def main():
     model = server.json("GET", "/v1/models")["data"][0]["id"]
     began, load_average = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), os.getloadavg()[0]
     runs, seed = [], 0
-    for shared in (False, True):
+    if given.beside:
+        runs.append(beside(server, given.beside, given.max_tokens, given.rounds))
+        print(json.dumps(runs[-1]))
+    for shared in () if given.beside else (False, True):
         for concurrency in map(int, given.concurrency.split(",")):
             seed += 1
             beginning = server.text_of(given.shared_tokens, f"shared {seed}") if shared else ""

@@ -39,6 +39,8 @@ pub mod gate;
 #[allow(unsafe_code)] // calls of cuBLASLt
 pub mod gemm;
 pub mod kv;
+#[allow(unsafe_code)] // a launch
+pub mod likeliest;
 pub mod plan;
 pub mod precision;
 #[allow(unsafe_code)] // a launch

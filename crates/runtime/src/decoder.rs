@@ -211,8 +211,8 @@ impl<O: Ops> Decoder<O> {
     ///
     /// # Errors
     /// When the device has none.
-    pub fn step_activations(&self, rows: usize, cache: &mut KvCache<O>) -> Result<Activations<O>, OpsError> {
-        let chunk = self.ops.step_chunk(&self.config, rows, cache.layer_mut(0))?;
+    pub fn step_activations(&self, rows: usize, cache: &KvCache<O>) -> Result<Activations<O>, OpsError> {
+        let chunk = self.ops.step_chunk(&self.config, rows, &mut cache.layer(0))?;
         self.activations_of(Together::Step(rows), chunk)
     }
 
@@ -242,7 +242,7 @@ impl<O: Ops> Decoder<O> {
         &self,
         ids: &[u32],
         activations: &mut Activations<O>,
-        cache: &mut KvCache<O>,
+        cache: &KvCache<O>,
         sequence: &mut Sequence,
         prefill: PrefillAttention,
         last_rows: usize,
@@ -258,7 +258,7 @@ impl<O: Ops> Decoder<O> {
         &self,
         ids: &[u32],
         activations: &mut Activations<O>,
-        cache: &mut KvCache<O>,
+        cache: &KvCache<O>,
         sequence: &mut Sequence,
         (prefill, last_rows): (PrefillAttention, usize),
         watch: impl FnMut(Part, &O::Tokens) -> Result<(), OpsError>,
@@ -279,7 +279,7 @@ impl<O: Ops> Decoder<O> {
         id: u32,
         recording: &mut O::Recording,
         activations: &mut Activations<O>,
-        cache: &mut KvCache<O>,
+        cache: &KvCache<O>,
         sequence: &mut Sequence,
     ) -> Result<(), OpsError> {
         self.ops.advance(&self.config, sequence, &[id], &mut activations.chunk)?;
@@ -300,7 +300,7 @@ impl<O: Ops> Decoder<O> {
         ids: &[u32],
         recording: &mut O::Recording,
         activations: &mut Activations<O>,
-        cache: &mut KvCache<O>,
+        cache: &KvCache<O>,
         sequences: &mut [&mut Sequence],
     ) -> Result<(), OpsError> {
         let at: Vec<&Sequence> = sequences.iter().map(|sequence| &**sequence).collect();
@@ -316,7 +316,7 @@ impl<O: Ops> Decoder<O> {
     fn layers(
         &self,
         activations: &mut Activations<O>,
-        cache: &mut KvCache<O>,
+        cache: &KvCache<O>,
         sequences: &[&Sequence],
         (prefill, last_rows): (PrefillAttention, usize),
         mut watch: impl FnMut(Part, &O::Tokens) -> Result<(), OpsError>,
@@ -338,8 +338,8 @@ impl<O: Ops> Decoder<O> {
                 prefill,
                 last_rows,
             };
-            let pages = cache.layer_mut(index);
-            report += ops.attention(spec, &layer.of_heads, qkv, chunk, pages, sequences, attended)?;
+            // Given back at once: others may have a step between this layer and the next.
+            report += ops.attention(spec, &layer.of_heads, qkv, chunk, &mut cache.layer(index), sequences, attended)?;
             ops.linear_add(&layer.o, attended, branch.as_mut().unwrap_or(x))?;
             self.join(branch, &layer.attn_output_norm, x)?;
             watch(Part::Attention { layer: index }, x)?;
@@ -383,19 +383,32 @@ impl<O: Ops> Decoder<O> {
         self.ops.logits_room(&self.config, rows)
     }
 
-    /// Logits `[vocab_size]` of the token after each of those from `first` of the chunk on, as many as there is room for.
+    /// What comes after each of the tokens from `first` of the chunk on, as many as there is room for, where it is to be read: by
+    /// [`logits`](Self::logits) and [`likeliest`](Self::likeliest).
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn output(&self, activations: &Activations<O>, first: usize, room: &mut O::LogitsRoom) -> Result<(), OpsError> {
+        let Self { ops, config, output_norm, output_head, .. } = self;
+        ops.output(&activations.x, first, output_norm, config.rms_norm_eps, output_head, room)
+    }
+
+    /// Logits `[vocab_size]` of a row of the last [`output`](Self::output).
     ///
     /// # Errors
     /// What the device says, of this and of everything asked for before.
-    pub fn logits(
-        &self,
-        activations: &Activations<O>,
-        first: usize,
-        room: &mut O::LogitsRoom,
-    ) -> Result<Vec<Vec<f32>>, OpsError> {
-        let Self { ops, config, output_norm, output_head, .. } = self;
-        let mut logits = ops.logits(&activations.x, first, output_norm, config.rms_norm_eps, output_head, room)?;
-        logits.iter_mut().for_each(|logits| config.scales.finish(logits));
+    pub fn logits(&self, room: &O::LogitsRoom, row: usize) -> Result<Vec<f32>, OpsError> {
+        let mut logits = self.ops.logits(room, row)?;
+        self.config.scales.finish(&mut logits);
         Ok(logits)
+    }
+
+    /// The most likely token of each row of the last [`output`](Self::output), which no scale of the model's changes; the lowest id where
+    /// several are equal, nothing where a logit is no finite number.
+    ///
+    /// # Errors
+    /// What the device says, of this and of everything asked for before.
+    pub fn likeliest(&self, room: &mut O::LogitsRoom) -> Result<Vec<Option<u32>>, OpsError> {
+        self.ops.likeliest(room)
     }
 }

@@ -4,14 +4,20 @@ use crate::ops::{Ops, OpsError};
 use crate::sequence::{CacheFull, Sequence};
 use attention::BLOCK_N;
 use attention::shape::HeadShape;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A pool of pages of every layer, and how many have each. A page number means the same 64 positions in each layer, so a sequence
 /// has one page table.
 ///
 /// A page that several have is full, and nobody writes to it: sequences that begin alike share the full pages of their beginning, and
-/// write to pages of their own behind it. So nothing is ever copied.
+/// write to pages of their own behind it. So nothing is ever copied, and a layer may be asked for between two layers of others.
 pub struct KvCache<O: Ops> {
-    layers: Vec<O::KvPages>,
+    layers: Vec<Mutex<O::KvPages>>,
+    book: Mutex<Book>,
+}
+
+/// Who has which page.
+struct Book {
     /// The page given back last is taken first: those that were never written take no memory.
     free: Vec<u32>,
     /// Of each page.
@@ -25,21 +31,25 @@ impl<O: Ops> KvCache<O> {
     /// When the device has none.
     pub fn new(ops: &O, heads: HeadShape, num_layers: usize, tokens: usize) -> Result<Self, OpsError> {
         let pages = tokens.div_ceil(BLOCK_N);
+        let layer = |_| Ok(Mutex::new(ops.kv_pages(heads, pages)?));
         Ok(Self {
-            layers: (0..num_layers).map(|_| ops.kv_pages(heads, pages)).collect::<Result<_, _>>()?,
-            free: (0..pages as u32).rev().collect(),
-            owners: vec![0; pages],
+            layers: (0..num_layers).map(layer).collect::<Result<_, OpsError>>()?,
+            book: Mutex::new(Book { free: (0..pages as u32).rev().collect(), owners: vec![0; pages] }),
         })
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Pages that nobody has.
     pub fn free_pages(&self) -> usize {
-        self.free.len()
+        self.book().free.len()
     }
 
     /// All pages.
     pub fn num_pages(&self) -> usize {
-        self.owners.len()
+        self.book().owners.len()
     }
 
     /// How many have a page.
@@ -47,20 +57,21 @@ impl<O: Ops> KvCache<O> {
     /// # Panics
     /// When there is no such page.
     pub fn owners(&self, page: u32) -> u32 {
-        self.owners[page as usize]
+        self.book().owners[page as usize]
     }
 
     /// Makes room in `sequence` for `tokens` more tokens.
     ///
     /// # Errors
     /// [`CacheFull`]; the sequence keeps what it had.
-    pub fn reserve(&mut self, sequence: &mut Sequence, tokens: usize) -> Result<(), CacheFull> {
+    pub fn reserve(&self, sequence: &mut Sequence, tokens: usize) -> Result<(), CacheFull> {
+        let Book { free, owners } = &mut *self.book();
         let needed = (sequence.len() + tokens).div_ceil(BLOCK_N).saturating_sub(sequence.table().len());
-        if needed > self.free.len() {
-            return Err(CacheFull { free: self.free.len(), needed });
+        if needed > free.len() {
+            return Err(CacheFull { free: free.len(), needed });
         }
-        let pages = self.free.split_off(self.free.len() - needed);
-        pages.iter().for_each(|page| self.owners[*page as usize] = 1);
+        let pages = free.split_off(free.len() - needed);
+        pages.iter().for_each(|page| owners[*page as usize] = 1);
         sequence.own(pages.into_iter().rev());
         Ok(())
     }
@@ -69,9 +80,10 @@ impl<O: Ops> KvCache<O> {
     ///
     /// # Panics
     /// When nobody has one of them.
-    pub fn share(&mut self, pages: &[u32]) {
+    pub fn share(&self, pages: &[u32]) {
+        let mut book = self.book();
         for page in pages {
-            let owners = &mut self.owners[*page as usize];
+            let owners = &mut book.owners[*page as usize];
             assert!(*owners > 0, "page {page} is nobody's: what is in it may be anybody's");
             *owners += 1;
         }
@@ -81,12 +93,13 @@ impl<O: Ops> KvCache<O> {
     ///
     /// # Panics
     /// When nobody had one of them.
-    pub fn release(&mut self, pages: &[u32]) {
+    pub fn release(&self, pages: &[u32]) {
+        let Book { free, owners } = &mut *self.book();
         for page in pages.iter().rev() {
-            let owners = &mut self.owners[*page as usize];
+            let owners = &mut owners[*page as usize];
             *owners = owners.checked_sub(1).expect("only what somebody has can be given back");
             if *owners == 0 {
-                self.free.push(*page);
+                free.push(*page);
             }
         }
     }
@@ -96,9 +109,9 @@ impl<O: Ops> KvCache<O> {
         sequence.table()[len / BLOCK_N..].iter().any(|page| self.owners(*page) > 1)
     }
 
-    /// Pages of one layer.
-    pub fn layer_mut(&mut self, layer: usize) -> &mut O::KvPages {
-        &mut self.layers[layer]
+    /// Pages of one layer, for one operation. What panicked in the middle of one wrote to no page that others read.
+    pub fn layer(&self, layer: usize) -> MutexGuard<'_, O::KvPages> {
+        self.layers[layer].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,7 +128,7 @@ mod tests {
 
     #[test]
     fn pages_are_owned_once_and_come_back() {
-        let mut cache = cache(4);
+        let cache = cache(4);
         let (mut a, mut b) = (Sequence::default(), Sequence::default());
         cache.reserve(&mut a, 65).unwrap();
         cache.reserve(&mut b, 100).unwrap();
@@ -134,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_shared_page_is_free_once_its_last_owner_gives_it_back() {
-        let mut cache = cache(4);
+        let cache = cache(4);
         let mut a = Sequence::default();
         cache.reserve(&mut a, 130).unwrap();
         a.advance(130);

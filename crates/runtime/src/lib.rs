@@ -21,6 +21,7 @@ pub mod gpu;
 pub mod kv_cache;
 mod library_panics;
 pub mod log_probabilities;
+mod logits;
 pub mod memory;
 pub mod model;
 pub mod model_files;

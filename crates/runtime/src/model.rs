@@ -2,7 +2,6 @@
 
 mod pages;
 mod running;
-mod shared_cache;
 
 use crate::config::ModelConfig;
 use crate::decoder::{Decoder, Part};
@@ -161,6 +160,35 @@ pub trait Run: Send {
     /// # Panics
     /// When nothing went through since the run began or [rested](Self::rest).
     fn logits(&mut self, token: usize) -> Result<Vec<f32>, OpsError>;
+
+    /// The most likely token after `token` of the last chunk, the lowest id where several are equal; nothing where a logit is no finite
+    /// number. On a GPU logits stay there.
+    ///
+    /// # Errors
+    /// As [`logits`](Self::logits).
+    ///
+    /// # Panics
+    /// As there.
+    fn likeliest(&mut self, token: usize) -> Result<Option<u32>, OpsError>;
+}
+
+/// What a model says of the token that comes next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outlook {
+    /// Logits `[vocab_size]`.
+    Logits(Vec<f32>),
+    /// The most likely alone; nothing where a logit is no finite number.
+    Likeliest(Option<u32>),
+}
+
+/// One of the runs of a [step](Pool::step).
+pub struct StepRow<'r, 'm> {
+    /// Of the pool.
+    pub run: &'r mut (dyn Run + 'm),
+    /// Its next token.
+    pub id: u32,
+    /// Whether the most likely token behind it is enough, without logits.
+    pub likeliest: bool,
 }
 
 impl<O: Ops> Model for Decoder<O> {
@@ -241,13 +269,13 @@ pub trait Pool<'m>: Send {
     /// When there are not as many free pages, or the device has no room.
     fn start(&self, prompt_len: usize, tokens: usize, prefix: &[u32]) -> Result<Box<dyn Run + 'm>, OpsError>;
 
-    /// Takes one more token of each of several runs of this pool through all layers together, with all its keys: the logits
-    /// `[vocab_size]` of the token after it. Weights are read once for all of them. On a CPU each run comes out as by
+    /// Takes one more token of each of several runs of this pool through all layers together, with all its keys: what comes after
+    /// it, of each run what was asked for. Weights are read once for all of them. On a CPU each run comes out as by
     /// [`Run::forward_one`], bit for bit; on a GPU sums of several rows are made in another order.
     ///
     /// # Errors
     /// When a run has no page reserved for its token, and what the device says.
-    fn step(&mut self, rows: &mut [(&mut dyn Run, u32)]) -> Result<Vec<Vec<f32>>, OpsError>;
+    fn step(&mut self, rows: &mut [StepRow]) -> Result<Vec<Outlook>, OpsError>;
 
     /// One more has these pages, until they are [released](Self::release).
     ///

@@ -222,7 +222,7 @@ impl std::ops::AddAssign for DeviceTimes {
 /// *Tokens* are the residual stream, one f32 vector a token; an *operand* is activations in the form the device
 /// multiplies. Outputs are written into buffers the caller owns and reuses from layer to layer. A device may do what it is
 /// asked later, in order; then its errors come with the next operation that waits, at the latest with
-/// [`logits`](Self::logits).
+/// [`logits`](Self::logits) or [`likeliest`](Self::likeliest).
 pub trait Ops: Send + Sync + 'static {
     /// A weight matrix, ready to multiply.
     type Matrix: Send + Sync;
@@ -544,12 +544,12 @@ pub trait Ops: Send + Sync + 'static {
     /// When the device has none.
     fn logits_room(&self, config: &ModelConfig, rows: usize) -> Result<Self::LogitsRoom, OpsError>;
 
-    /// `matrix * norm(x[token])` of tokens from `first` on, as many as there is room for, on the host.
+    /// `matrix * norm(x[token])` of tokens from `first` on, as many as there is room for.
     ///
     /// # Errors
-    /// What the device says, of this and of everything asked for before.
+    /// What the device says.
     #[allow(clippy::too_many_arguments)] // operands, each of another kind
-    fn logits(
+    fn output(
         &self,
         x: &Self::Tokens,
         first: usize,
@@ -557,5 +557,18 @@ pub trait Ops: Send + Sync + 'static {
         eps: f32,
         matrix: &Self::Matrix,
         room: &mut Self::LogitsRoom,
-    ) -> Result<Vec<Vec<f32>>, OpsError>;
+    ) -> Result<(), OpsError>;
+
+    /// A row of what [`output`](Self::output) made last, on the host.
+    ///
+    /// # Errors
+    /// What the device says, of this and of everything asked for before.
+    fn logits(&self, room: &Self::LogitsRoom, row: usize) -> Result<Vec<f32>, OpsError>;
+
+    /// The id of the largest of each row of what [`output`](Self::output) made last, the lowest where several are equal; nothing where one
+    /// of the row is no finite number.
+    ///
+    /// # Errors
+    /// What the device says, of this and of everything asked for before.
+    fn likeliest(&self, room: &mut Self::LogitsRoom) -> Result<Vec<Option<u32>>, OpsError>;
 }

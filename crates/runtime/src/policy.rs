@@ -117,7 +117,7 @@ pub struct PrefillAttention<'a> {
     pub observer: Option<Observer<'a>>,
     /// Seed of the rows; see [`Request::receipt`](crate::request::Request::receipt).
     pub receipt: Option<u64>,
-    /// Who hears how far a chunk is, in place of [`Event::Layer`](crate::request::Event::Layer).
+    /// Who hears how far a chunk is, beside [`Event::Layer`](crate::request::Event::Layer).
     pub progress: Option<Progress<'a>>,
 }
 

@@ -2,11 +2,13 @@
 
 mod adjustments;
 
+use crate::logits::most_likely;
 use adjustments::Adjustments;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::iter;
 
 /// How the next token is drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,6 +104,11 @@ impl Sampler {
         Ok(Self { adjustments: self.adjustments.with_bias(bias.clone()), ..self })
     }
 
+    /// Whether the next token is the most likely one, whatever was drawn.
+    pub fn takes_the_likeliest(&self) -> bool {
+        self.sampling == Sampling::Greedy && self.adjustments.are_none()
+    }
+
     /// The next token; `None` unless the largest logit is a finite number, for then the model says nothing. NaN logits are
     /// never drawn; ties go to the lowest id.
     ///
@@ -118,8 +125,8 @@ impl Sampler {
     }
 
     fn choose(&mut self, logits: &[f32]) -> Option<u32> {
-        let best = most_likely(logits);
-        let top = logits[best as usize];
+        assert!(!logits.is_empty(), "a vocabulary is not empty");
+        let (best, top) = most_likely(iter::once(logits));
         if !top.is_finite() {
             return None;
         }
@@ -197,18 +204,6 @@ fn keep_mass(candidates: &mut Vec<Candidate>, top_p: f64) {
         }
         sorted += step;
     }
-}
-
-/// The lowest id of the largest logit; 0 when all are NaN.
-fn most_likely(logits: &[f32]) -> u32 {
-    assert!(!logits.is_empty(), "a vocabulary is not empty");
-    let mut best = 0;
-    for (id, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] || (logits[best].is_nan() && !logit.is_nan()) {
-            best = id;
-        }
-    }
-    best as u32
 }
 
 #[cfg(test)]

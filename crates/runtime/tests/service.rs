@@ -7,6 +7,8 @@ use runtime::engine::{Engine, EngineError, EngineOptions};
 use runtime::request::{AttentionMode, Device, Event, FinishReason, Generation, Request};
 use serde_json::json;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -143,6 +145,40 @@ fn a_long_prompt_holds_up_nobody() {
     ticket.cancel();
     let (_, ended) = end(&long);
     assert_eq!(ended.unwrap().finish_reason, FinishReason::Cancelled);
+}
+
+/// Not for a chunk of it, even: answers go on between its layers.
+#[test]
+fn answers_go_on_between_the_layers_of_a_chunk() {
+    for device in [Device::Cpu, Device::Cuda(0)] {
+        let Some(engine) = engine(device) else { continue };
+        let service = Service::start(engine, ServiceOptions::default());
+        let (sender, written) = channel();
+        let (within_chunk, texts_within) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (inside, texts) = (within_chunk.clone(), texts_within.clone());
+        let writes = service.submit(prompt(2, 10), request(AttentionMode::Dense, 2000), move |heard| {
+            if matches!(heard, Heard::Event(Event::Text(_))) {
+                texts.fetch_add(usize::from(inside.load(Ordering::Relaxed)), Ordering::Relaxed);
+            }
+            sender.send(matches!(heard, Heard::Ended(_))).unwrap();
+            ControlFlow::Continue(())
+        });
+        // Several chunks, since not every token is a text.
+        let said = written.iter().take(5).collect::<Vec<_>>();
+        let (mut hear, long) = listener();
+        service.submit(prompt(1, 1500), request(AttentionMode::Dense, 1), move |heard| {
+            match heard {
+                Heard::Event(Event::Layer { done_layers: 0, .. }) => within_chunk.store(true, Ordering::Relaxed),
+                Heard::Event(Event::Prefill { .. }) => within_chunk.store(false, Ordering::Relaxed),
+                _ => {}
+            }
+            hear(heard)
+        });
+        assert_eq!(answer(&long).tokens.len(), 1);
+        assert!(!said.contains(&true) && !written.try_iter().any(|ended| ended), "it wrote all the time");
+        assert!(texts_within.load(Ordering::Relaxed) > 0, "nothing was written within a chunk on {device}");
+        writes.cancel();
+    }
 }
 
 #[test]

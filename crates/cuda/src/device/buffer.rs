@@ -117,6 +117,23 @@ impl<T: Pod> ViewMut<'_, T> {
     }
 }
 
+impl<T: Pod> View<'_, T> {
+    /// Waits for the work asked for before and copies all elements to the host.
+    ///
+    /// # Errors
+    /// Whatever went wrong since the last wait.
+    pub fn read(&self) -> Result<Vec<T>, Error> {
+        let mut values = vec![T::zeroed(); self.len];
+        let stream = self.device.raw_stream()?;
+        let bytes = bytemuck::cast_slice_mut::<T, u8>(&mut values);
+        // SAFETY: there are as many bytes on the device, and `values` lives until the copy is done.
+        unsafe { result::memcpy_dtoh_async(bytes, self.address, stream) }
+            .map_err(|error| driver_error("copying to the host", error))?;
+        self.device.synchronize()?;
+        Ok(values)
+    }
+}
+
 impl<T: Pod> ViewMut<'_, T> {
     /// Replaces all elements by values of the host.
     ///
@@ -316,14 +333,7 @@ impl<T: Pod> Buffer<T> {
     /// # Errors
     /// Whatever went wrong in that work, or in the copy.
     pub fn read(&self) -> Result<Vec<T>, Error> {
-        let mut values = vec![T::zeroed(); self.len];
-        let stream = self.device.raw_stream()?;
-        let bytes = bytemuck::cast_slice_mut::<T, u8>(&mut values);
-        // SAFETY: the buffer has at least as many bytes, and `values` lives until the copy is done.
-        unsafe { result::memcpy_dtoh_async(bytes, self.address(), stream) }
-            .map_err(|error| driver_error("copying to the host", error))?;
-        self.device.synchronize()?;
-        Ok(values)
+        self.view(0..self.len).read()
     }
 
     pub(crate) fn device(&self) -> &Device {

@@ -1,5 +1,6 @@
 //! Linear layers: tiles of weights times packed panels.
 
+mod few_rows;
 mod slab_product;
 
 use super::products::Arithmetic;
@@ -8,8 +9,9 @@ use crate::config::Activation;
 use crate::formats::{Tensor, TensorInfo};
 use crate::ops::{OpsError, Stacking};
 use attention::Aligned;
-use attention::simd::blocks::{BlockFormat, Blocks, QuantisedVector};
-use attention::simd::{K_STEP, LANES, ROW_TILE, Rows, Simd, multiply_vector};
+use attention::simd::blocks::{BlockFormat, Blocks};
+use attention::simd::{K_STEP, LANES, ROW_TILE, Rows, Simd};
+pub(super) use few_rows::WideRows;
 use half::bf16;
 use rayon::prelude::*;
 use slab_product::SlabProduct;
@@ -39,8 +41,6 @@ enum Weights {
 
 /// Weight rows that stay in the first-level cache while panels pass.
 const SLAB_ROWS: usize = 2 * ROW_TILE;
-/// Tiles that a thread takes at a time where rows are few.
-const TILES_AT_ONCE: usize = 4;
 /// Bytes of operand panels that stay in the second-level cache while weights pass.
 const GROUP_BYTES: usize = 768 << 10;
 /// Bytes of decoded weights that all panels pass before the next are decoded: more than a cache that threads share has room for
@@ -239,82 +239,6 @@ impl Matrix {
         self.runs.iter().any(|run| matches!(run.weights, Weights::Blocks(_)))
     }
 
-    /// Rows each as alone, bit for bit: every weight is read once for sixteen of them, threads share those of the matrix.
-    fn multiply_rows(
-        &self,
-        simd: Simd,
-        x: &Operand<impl Deref<Target = [bf16]>>,
-        out: &mut Tokens<impl DerefMut<Target = [f32]>>,
-        accumulate: bool,
-    ) {
-        let out_stride = out.stride();
-        let panels = x.panels.chunks(x.stride()).zip(out.panels.chunks_mut(out_stride));
-        for (first, (x_panel, out)) in (0..x.len).step_by(LANES).zip(panels) {
-            let lanes = LANES.min(x.len - first);
-            let vector =
-                |lane| x_panel.chunks_exact(2 * LANES).flat_map(move |pairs| [pairs[2 * lane], pairs[2 * lane + 1]]);
-            let vectors: Vec<Vec<bf16>> = (0..lanes).map(|lane| vector(lane).collect()).collect();
-            let of_blocks = if self.has_blocks() { &vectors[..] } else { &[] };
-            let quantised: Vec<_> = of_blocks.iter().map(|vector| QuantisedVector::new(simd, vector)).collect();
-            out.par_chunks_mut(TILES_AT_ONCE * ROW_TILE * LANES).enumerate().for_each(|(chunk, out)| {
-                let tiles = chunk * TILES_AT_ONCE..chunk * TILES_AT_ONCE + out.len() / (ROW_TILE * LANES);
-                // Clearing room for sixteen rows would be felt by one.
-                match lanes {
-                    1 => self.multiply_tiles(
-                        simd,
-                        tiles,
-                        &vectors,
-                        &quantised,
-                        &mut [0.0; TILES_AT_ONCE * ROW_TILE],
-                        out,
-                        accumulate,
-                    ),
-                    _ => {
-                        let product = &mut [0.0; LANES * TILES_AT_ONCE * ROW_TILE];
-                        self.multiply_tiles(simd, tiles, &vectors, &quantised, product, out, accumulate);
-                    }
-                }
-            });
-        }
-    }
-
-    /// The products of a few tiles with each vector, by way of `product`, to their lanes.
-    #[allow(clippy::too_many_arguments)] // operands, each of another kind
-    fn multiply_tiles(
-        &self,
-        simd: Simd,
-        tiles: Range<usize>,
-        vectors: &[Vec<bf16>],
-        quantised: &[QuantisedVector],
-        product: &mut [f32],
-        out: &mut [f32],
-        accumulate: bool,
-    ) {
-        let k = self.padded_cols();
-        let mut tile = tiles.start;
-        while tile < tiles.end {
-            let run = self.run(tile);
-            let of_run = tile - run.tiles.start..tiles.end.min(run.tiles.end) - run.tiles.start;
-            let (rows, at) = (of_run.len() * ROW_TILE, (tile - tiles.start) * ROW_TILE);
-            tile += of_run.len();
-            let product = &mut product[..vectors.len() * rows];
-            match &run.weights {
-                Weights::Blocks(blocks) => blocks.multiply_vectors(simd, of_run, quantised, product),
-                Weights::Bf16(weights) => {
-                    let weights = &weights[of_run.start * ROW_TILE * k..of_run.end * ROW_TILE * k];
-                    for (vector, product) in vectors.iter().zip(product.chunks_exact_mut(rows)) {
-                        multiply_vector(simd, Rows::packed(weights, rows, k), vector, product);
-                    }
-                }
-            }
-            for (lane, product) in product.chunks_exact(rows).enumerate() {
-                for (lanes, x) in out[at * LANES..].chunks_exact_mut(LANES).zip(product) {
-                    lanes[lane] = if accumulate { lanes[lane] + x } else { *x };
-                }
-            }
-        }
-    }
-
     pub(super) fn multiply_gated(
         &self,
         how: Arithmetic,
@@ -342,26 +266,6 @@ impl Matrix {
             }
             STACKED.set(room);
         });
-        Ok(())
-    }
-
-    fn multiply_gated_rows(
-        &self,
-        simd: Simd,
-        activation: Activation,
-        x: &Operand<impl Deref<Target = [bf16]>>,
-        out: &mut Operand<impl DerefMut<Target = [bf16]>>,
-    ) -> Result<(), OpsError> {
-        let mut product = Tokens::new(self.rows, x.len)?;
-        self.multiply_rows(simd, x, &mut product, false);
-        let (stride, product_stride) = (out.stride(), product.stride());
-        for (product, out) in product.panels.chunks_exact(product_stride).zip(out.panels.chunks_exact_mut(stride)) {
-            let tiles = product.chunks_exact(SLAB_ROWS * LANES).zip(out.chunks_exact_mut(ROW_TILE * LANES));
-            for (product, out) in tiles {
-                let (gate, up) = product.split_at(ROW_TILE * LANES);
-                elementwise::gate(simd, activation, gate, up, bytemuck::cast_slice_mut(out));
-            }
-        }
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ mod router;
 use crate::config::{Activation, Experts, ModelConfig};
 use crate::footprint::Footprint;
 use crate::formats::Tensor;
+use crate::logits::{are_numbers, most_likely};
 use crate::memory::{available_bytes, forget_peak_resident, peak_resident_bytes};
 use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking, Together};
 use crate::precision::Products;
@@ -23,6 +24,7 @@ use ::attention::threads;
 use ::attention::{Aligned, BLOCK_M};
 use experts::Mixture;
 use half::bf16;
+use linear::WideRows;
 use products::Arithmetic;
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -78,7 +80,7 @@ pub struct Chunk {
 pub struct LogitsRoom {
     x: Tokens,
     normed: Operand,
-    logits: Tokens,
+    logits: WideRows,
 }
 
 const OF_EXPERTS: &str = "room that was made for a model with experts";
@@ -394,11 +396,11 @@ impl Ops for Cpu {
         Ok(LogitsRoom {
             x: Tokens::new(hidden, rows)?,
             normed: Operand::new(hidden, Together::Step(rows))?,
-            logits: Tokens::new(vocab, rows)?,
+            logits: WideRows::new(vocab, rows)?,
         })
     }
 
-    fn logits(
+    fn output(
         &self,
         x: &Tokens,
         first: usize,
@@ -406,13 +408,25 @@ impl Ops for Cpu {
         eps: f32,
         matrix: &Arc<Matrix>,
         room: &mut LogitsRoom,
-    ) -> Result<Vec<Vec<f32>>, OpsError> {
+    ) -> Result<(), OpsError> {
         let LogitsRoom { x: few, normed, logits } = room;
         for row in 0..few.len {
             few.copy_row(row, x, first + row);
         }
         self.rms_norm(few, norm, eps, normed)?;
-        matrix.multiply(self.products, normed, logits, false);
-        Ok((0..logits.len).map(|row| logits.row(row).collect()).collect())
+        matrix.multiply_to_wide(self.simd, normed, logits);
+        Ok(())
+    }
+
+    fn logits(&self, room: &LogitsRoom, row: usize) -> Result<Vec<f32>, OpsError> {
+        Ok(room.logits.row(row).flatten().copied().collect())
+    }
+
+    fn likeliest(&self, room: &mut LogitsRoom) -> Result<Vec<Option<u32>>, OpsError> {
+        let of_row = |row| {
+            let logits = || room.logits.row(row);
+            logits().all(are_numbers).then(|| most_likely(logits()).0)
+        };
+        Ok((0..room.logits.len()).map(of_row).collect())
     }
 }

@@ -4,7 +4,7 @@ use super::choice::{Choice, Chosen};
 use super::said_tokens::SaidTokens;
 use super::telling::Telling;
 use super::{Engine, EngineError, is_sparse, ms};
-use crate::model::Run;
+use crate::model::{Outlook, Run};
 use crate::ops::{AttentionReport, DeviceTimes, sum_of_stages};
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::prefill::prefill_chunk;
@@ -50,7 +50,7 @@ pub(super) struct Answer<'a> {
     /// Nothing once the model computed what is no number.
     run: Option<Box<dyn Run + 'a>>,
     /// Of the token after the last that went through, where they were read already.
-    logits: Option<Vec<f32>>,
+    outlook: Option<Outlook>,
     /// Tokens that the run has room for.
     capacity: usize,
     prompt: Vec<u32>,
@@ -91,7 +91,7 @@ impl<'a> Answer<'a> {
             stats: RunStats { cached_tokens: run.tokens_done(), ..RunStats::default() },
             engine,
             run: Some(run),
-            logits: None,
+            outlook: None,
             capacity,
             prompt: prompt.to_vec(),
             request: request.clone(),
@@ -160,9 +160,14 @@ impl<'a> Answer<'a> {
         &mut **self.run.as_mut().expect("there is no step behind an error")
     }
 
+    /// Whether in such a step the most likely token behind its own is enough to know.
+    pub fn takes_the_likeliest(&self) -> bool {
+        self.choice.takes_the_likeliest()
+    }
+
     /// Goes on by what the model said in a step with others.
-    pub fn stepped(&mut self, logits: Vec<f32>) {
-        self.logits = Some(logits);
+    pub fn stepped(&mut self, outlook: Outlook) {
+        self.outlook = Some(outlook);
     }
 
     /// Lets go of the room for chunks, which others need meanwhile.
@@ -226,12 +231,12 @@ impl<'a> Answer<'a> {
         let telling = Telling::new(events, layers, prompt.len(), before, engine.chunk_tokens);
         let on_layer = |done_layers: usize| {
             // A GPU has not done yet what it was asked for.
-            match done_layers == 0 || !engine.on_gpu {
-                true => telling.layer(done_layers),
-                false => ControlFlow::Continue(()),
+            if (done_layers == 0 || !engine.on_gpu) && telling.layer(done_layers).is_break() {
+                return ControlFlow::Break(());
             }
+            attention.tell_progress(done_layers)
         };
-        let told = PrefillAttention { progress: attention.progress.or(Some(&on_layer)), ..attention };
+        let told = PrefillAttention { progress: Some(&on_layer), ..attention };
         let (report, tokens) = prefill_chunk(&mut **run, &prompt[before..], engine.chunk_tokens, told)?;
         spent.report += report;
         let done = run.tokens_done();
@@ -241,11 +246,11 @@ impl<'a> Answer<'a> {
             self.finish_reading(Some(attention));
         }
         if goes_on && !self.is_reading() {
-            let run = self.run_mut();
-            let logits = run.logits(run.chunk_len() - 1)?;
+            let run = self.run.as_mut().expect("a chunk went through");
+            let last = run.chunk_len() - 1;
+            self.outlook = Some(self.choice.look(&mut **run, last)?);
             // From here on tokens come one by one.
             run.rest();
-            self.logits = Some(logits);
         }
         Ok((!goes_on).then_some(FinishReason::Cancelled))
     }
@@ -272,11 +277,14 @@ impl<'a> Answer<'a> {
             return Ok(ControlFlow::Break(self.end(FinishReason::Length, events)));
         }
         let run = self.run.as_mut().expect("there is no step behind an error");
-        let logits = match self.logits.take() {
-            Some(logits) => logits,
-            None => run.logits(run.chunk_len() - 1)?,
+        let outlook = match self.outlook.take() {
+            Some(outlook) => outlook,
+            None => {
+                let last = run.chunk_len() - 1;
+                self.choice.look(&mut **run, last)?
+            }
         };
-        let (next, likely) = match self.choice.next(logits, self.said.chars)? {
+        let (next, likely) = match self.choice.next(outlook, self.said.chars)? {
             Chosen::Token(next, likely) => (next, likely),
             Chosen::End => return Ok(ControlFlow::Break(self.end(FinishReason::End, events))),
             Chosen::NoNumber => {

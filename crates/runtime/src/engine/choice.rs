@@ -1,9 +1,10 @@
 //! The next token of an answer: by what the model computed, within what the request allows.
 
-use super::not_a_number::are_numbers;
 use super::{Engine, EngineError};
 use crate::constraint::{Allowed, CompiledConstraint, Constraint, Guide, Vocabulary};
 use crate::log_probabilities::SaidToken;
+use crate::logits::are_numbers;
+use crate::model::{Outlook, Run};
 use crate::request::Request;
 use crate::sampling::Sampler;
 
@@ -47,11 +48,31 @@ impl Choice {
         self.guide.is_some()
     }
 
+    /// Whether the next token is the most likely one, and no more is to be known of it.
+    pub fn takes_the_likeliest(&self) -> bool {
+        self.guide.is_none() && self.log_probabilities.is_none() && self.sampler.takes_the_likeliest()
+    }
+
+    /// What this needs to know of the token after `token` of a run's last chunk.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn look(&self, run: &mut dyn Run, token: usize) -> Result<Outlook, EngineError> {
+        Ok(match self.takes_the_likeliest() {
+            true => Outlook::Likeliest(run.likeliest(token)?),
+            false => Outlook::Logits(run.logits(token)?),
+        })
+    }
+
     /// Behind a text of so many characters.
     ///
     /// # Errors
     /// When the constraint cannot be followed any further.
-    pub fn next(&mut self, mut logits: Vec<f32>, chars: usize) -> Result<Chosen, EngineError> {
+    pub fn next(&mut self, outlook: Outlook, chars: usize) -> Result<Chosen, EngineError> {
+        let mut logits = match outlook {
+            Outlook::Likeliest(id) => return Ok(id.map_or(Chosen::NoNumber, |id| Chosen::Token(id, None))),
+            Outlook::Logits(logits) => logits,
+        };
         if !are_numbers(&logits) {
             return Ok(Chosen::NoNumber);
         }

@@ -1,7 +1,7 @@
 //! How surprised the model is by the end of a text.
 
-use super::not_a_number::are_numbers;
 use super::{Engine, EngineError};
+use crate::logits::are_numbers;
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::request::{Request, RunStats};
 use std::ops::ControlFlow;

@@ -5,6 +5,7 @@
 
 use super::{Engine, EngineError, is_sparse, tokens_in_context};
 use crate::decoder::Part;
+use crate::logits::are_numbers;
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::prefill::next_chunk;
 use std::fmt;
@@ -45,11 +46,6 @@ impl fmt::Display for Finding {
             Finding::Failed(error) => write!(f, "the second run, which looks for where it begins, failed: {error}"),
         }
     }
-}
-
-/// Whether logits say something of every token.
-pub(super) fn are_numbers(logits: &[f32]) -> bool {
-    logits.iter().all(|logit| logit.is_finite())
 }
 
 impl Engine {

@@ -30,6 +30,7 @@ use cuda::decode_attention::DecodeAttention;
 use cuda::device::{Buffer, Clock, Device, Recording, ViewMut};
 use cuda::gate::{Activation as DeviceActivation, Gate};
 use cuda::kv::KvPages;
+use cuda::likeliest::Likeliest;
 use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore, Turning};
 use cuda::rms_norm::RmsNorm;
 use cuda::rotations::Rotations;
@@ -65,6 +66,7 @@ pub struct Gpu {
     rotations: Rotations,
     gate: Gate,
     experts: ExpertKernels,
+    likeliest: Likeliest,
     /// Rows from which on layers of the model wait for the device in between: then nothing is recorded.
     waits_from: AtomicUsize,
     /// Whether what is asked for may be recorded: then it is not timed.
@@ -131,6 +133,7 @@ pub struct LogitsRoom {
     x: Buffer<f32>,
     normed: Buffer<bf16>,
     logits: Buffer<f32>,
+    best: Buffer<u64>,
 }
 
 impl Operand {
@@ -170,6 +173,7 @@ impl Gpu {
             rotations: Rotations::new(&device)?,
             gate: Gate::new(&device)?,
             experts: ExpertKernels::new(&device)?,
+            likeliest: Likeliest::new(&device)?,
             waits_from: AtomicUsize::new(usize::MAX),
             recording: AtomicBool::new(false),
             device,
@@ -544,10 +548,11 @@ impl Ops for Gpu {
             x: self.device.room(rows * config.hidden_size)?,
             normed: self.device.room(rows * config.hidden_size)?,
             logits: self.device.room(rows * config.vocab_size)?,
+            best: Likeliest::room(&self.device, rows)?,
         })
     }
 
-    fn logits(
+    fn output(
         &self,
         x: &Buffer<f32>,
         first: usize,
@@ -555,14 +560,21 @@ impl Ops for Gpu {
         eps: f32,
         matrix: &Matrix,
         room: &mut LogitsRoom,
-    ) -> Result<Vec<Vec<f32>>, OpsError> {
-        let LogitsRoom { rows, x: last, normed, logits } = room;
+    ) -> Result<(), OpsError> {
+        let LogitsRoom { rows, x: last, normed, logits, .. } = room;
         let features = last.len() / *rows;
         ViewMut::from(&mut *last).copy_from(x.view(first * features..(first + *rows) * features))?;
         self.rms_norm.launch(last, norm, eps, &mut *normed)?;
-        self.products.multiply_wide(matrix, (&*normed).into(), (&mut *logits).into())?;
-        let vocab_size = logits.len() / *rows;
-        Ok(logits.read()?.chunks_exact(vocab_size).map(<[f32]>::to_vec).collect())
+        Ok(self.products.multiply_wide(matrix, (&*normed).into(), (&mut *logits).into())?)
+    }
+
+    fn logits(&self, room: &LogitsRoom, row: usize) -> Result<Vec<f32>, OpsError> {
+        let vocab_size = room.logits.len() / room.rows;
+        Ok(room.logits.view(row * vocab_size..(row + 1) * vocab_size).read()?)
+    }
+
+    fn likeliest(&self, room: &mut LogitsRoom) -> Result<Vec<Option<u32>>, OpsError> {
+        Ok(self.likeliest.find(&room.logits, &mut room.best)?)
     }
 }
 

@@ -1,20 +1,21 @@
 //! The pool of a model on a device.
 
 use super::running::Running;
-use super::shared_cache::SharedCache;
-use super::{Pool, Run};
+use super::{Outlook, Pool, Run, StepRow};
 use crate::decoder::{Activations, Decoder};
+use crate::kv_cache::KvCache;
 use crate::ops::{Ops, OpsError};
 use crate::sequence::Sequence;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 /// Pages and the model that fills them.
 pub(super) struct Pages<'m, O: Ops> {
     decoder: &'m Decoder<O>,
     /// By number of rows. What was recorded of them goes before the cache.
     steps: BTreeMap<usize, StepRoom<O>>,
-    cache: SharedCache<O>,
+    cache: Arc<KvCache<O>>,
 }
 
 /// Room for steps of one number of rows.
@@ -27,14 +28,19 @@ struct StepRoom<O: Ops> {
 
 impl<'m, O: Ops> Pages<'m, O> {
     pub fn new(decoder: &'m Decoder<O>, tokens: usize) -> Result<Self, OpsError> {
-        Ok(Self { decoder, steps: BTreeMap::new(), cache: SharedCache::new(decoder.kv_cache(tokens)?) })
+        Ok(Self { decoder, steps: BTreeMap::new(), cache: Arc::new(decoder.kv_cache(tokens)?) })
     }
 }
 
 impl<O: Ops> Pages<'_, O> {
-    /// A step of sequences that rotate alike.
-    fn step_alike(&mut self, ids: &[u32], sequences: &mut [&mut Sequence]) -> Result<Vec<Vec<f32>>, OpsError> {
-        let (decoder, cache) = (self.decoder, &mut *self.cache.lock());
+    /// A step of sequences that rotate alike; of some the most likely token is enough.
+    fn step_alike(
+        &mut self,
+        ids: &[u32],
+        sequences: &mut [&mut Sequence],
+        likeliest: &[bool],
+    ) -> Result<Vec<Outlook>, OpsError> {
+        let (decoder, cache) = (self.decoder, &*self.cache);
         let StepRoom { recording, activations, logits } = match self.steps.entry(ids.len()) {
             Entry::Occupied(room) => room.into_mut(),
             Entry::Vacant(place) => place.insert(StepRoom {
@@ -44,55 +50,61 @@ impl<O: Ops> Pages<'_, O> {
             }),
         };
         decoder.step(ids, recording, activations, cache, sequences)?;
-        decoder.logits(activations, 0, logits)
+        decoder.output(activations, 0, logits)?;
+        let most_likely = if likeliest.contains(&true) { decoder.likeliest(logits)? } else { Vec::new() };
+        let outlook = |(row, likeliest): (usize, &bool)| match likeliest {
+            true => Ok(Outlook::Likeliest(most_likely[row])),
+            false => Ok(Outlook::Logits(decoder.logits(logits, row)?)),
+        };
+        likeliest.iter().enumerate().map(outlook).collect()
     }
 }
 
 impl<'m, O: Ops> Pool<'m> for Pages<'m, O> {
     fn num_pages(&self) -> usize {
-        self.cache.lock().num_pages()
+        self.cache.num_pages()
     }
 
     fn free_pages(&self) -> usize {
-        self.cache.lock().free_pages()
+        self.cache.free_pages()
     }
 
     fn start(&self, prompt_len: usize, tokens: usize, prefix: &[u32]) -> Result<Box<dyn Run + 'm>, OpsError> {
         let mut sequence = Sequence::behind(prompt_len, prefix.to_vec());
         let logits = self.decoder.logits_room(1)?;
-        let mut cache = self.cache.lock();
+        let cache = &self.cache;
         let behind = tokens.saturating_sub(sequence.len());
         cache.reserve(&mut sequence, behind)?;
         cache.share(prefix);
         Ok(Box::new(Running::new(self.decoder, self.cache.clone(), sequence, logits)))
     }
 
-    fn step(&mut self, rows: &mut [(&mut dyn Run, u32)]) -> Result<Vec<Vec<f32>>, OpsError> {
+    fn step(&mut self, rows: &mut [StepRow]) -> Result<Vec<Outlook>, OpsError> {
         let config = self.decoder.config();
-        let mut logits = vec![Vec::new(); rows.len()];
+        let mut outlooks = vec![Outlook::Likeliest(None); rows.len()];
         let mut alike: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (row, (run, _)) in rows.iter().enumerate() {
-            alike.entry(config.least_alike(run.sequence().prompt_len())).or_default().push(row);
+        for (row, of_row) in rows.iter().enumerate() {
+            alike.entry(config.least_alike(of_row.run.sequence().prompt_len())).or_default().push(row);
         }
         for group in alike.into_values() {
             let of_group = rows.iter_mut().enumerate().filter(|(row, _)| group.contains(row));
-            let (ids, mut sequences): (Vec<u32>, Vec<&mut Sequence>) =
-                of_group.map(|(_, (run, id))| (*id, run.sequence_mut())).unzip();
-            let of_group = self.step_alike(&ids, &mut sequences)?;
-            group.into_iter().zip(of_group).for_each(|(row, of_row)| logits[row] = of_row);
+            let ((ids, likeliest), mut sequences): ((Vec<u32>, Vec<bool>), Vec<&mut Sequence>) =
+                of_group.map(|(_, StepRow { run, id, likeliest })| ((*id, *likeliest), run.sequence_mut())).unzip();
+            let of_group = self.step_alike(&ids, &mut sequences, &likeliest)?;
+            group.into_iter().zip(of_group).for_each(|(row, of_row)| outlooks[row] = of_row);
         }
-        Ok(logits)
+        Ok(outlooks)
     }
 
     fn share(&self, pages: &[u32]) {
-        self.cache.lock().share(pages);
+        self.cache.share(pages);
     }
 
     fn release(&self, pages: &[u32]) {
-        self.cache.lock().release(pages);
+        self.cache.release(pages);
     }
 
     fn owners(&self, page: u32) -> u32 {
-        self.cache.lock().owners(page)
+        self.cache.owners(page)
     }
 }

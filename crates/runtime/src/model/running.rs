@@ -1,17 +1,18 @@
 //! A sequence in a pool of pages, on its way through a model.
 
 use super::Run;
-use super::shared_cache::SharedCache;
 use crate::decoder::{Activations, Decoder, Part};
+use crate::kv_cache::KvCache;
 use crate::ops::{AttentionReport, DeviceTimes, Ops, OpsError};
 use crate::policy::PrefillAttention;
 use crate::sequence::Sequence;
+use std::sync::Arc;
 
 pub(super) struct Running<'m, O: Ops> {
     decoder: &'m Decoder<O>,
     /// Of one token through the activations and the cache below, which must outlive it: fields go in order.
     recording: Option<O::Recording>,
-    cache: SharedCache<O>,
+    cache: Arc<KvCache<O>>,
     sequence: Sequence,
     /// For chunks of the length of the last one.
     activations: Option<Activations<O>>,
@@ -20,7 +21,7 @@ pub(super) struct Running<'m, O: Ops> {
 
 impl<'m, O: Ops> Running<'m, O> {
     /// Of a sequence whose pages are reserved.
-    pub fn new(decoder: &'m Decoder<O>, cache: SharedCache<O>, sequence: Sequence, logits: O::LogitsRoom) -> Self {
+    pub fn new(decoder: &'m Decoder<O>, cache: Arc<KvCache<O>>, sequence: Sequence, logits: O::LogitsRoom) -> Self {
         Self { decoder, recording: None, cache, sequence, activations: None, logits }
     }
 
@@ -32,11 +33,17 @@ impl<'m, O: Ops> Running<'m, O> {
         }
         Ok(())
     }
+
+    /// Makes logits of the token after one of the last chunk.
+    fn output(&mut self, token: usize) -> Result<(), OpsError> {
+        let activations = self.activations.as_ref().expect("some tokens went through");
+        self.decoder.output(activations, token, &mut self.logits)
+    }
 }
 
 impl<O: Ops> Drop for Running<'_, O> {
     fn drop(&mut self) {
-        self.cache.lock().release(self.sequence.table());
+        self.cache.release(self.sequence.table());
     }
 }
 
@@ -66,7 +73,7 @@ impl<O: Ops> Run for Running<'_, O> {
     ) -> Result<AttentionReport, OpsError> {
         self.make_room(ids.len())?;
         let activations = self.activations.as_mut().expect("room was made");
-        let cache = &mut self.cache.lock();
+        let cache = &self.cache;
         self.decoder.forward(ids, activations, cache, &mut self.sequence, prefill, last_rows)
     }
 
@@ -85,7 +92,7 @@ impl<O: Ops> Run for Running<'_, O> {
             }
             Ok(())
         };
-        let (cache, sequence) = (&mut self.cache.lock(), &mut self.sequence);
+        let (cache, sequence) = (&self.cache, &mut self.sequence);
         self.decoder.forward_watched(ids, activations, cache, sequence, (prefill, last_rows), watch)?;
         Ok(found)
     }
@@ -94,7 +101,7 @@ impl<O: Ops> Run for Running<'_, O> {
         let config = self.decoder.config();
         let same = config.least_alike(self.sequence.prompt_len()) == config.least_alike(prompt_len);
         let len = if same { len } else { 0 };
-        let shared = self.cache.lock().is_shared_behind(&self.sequence, len);
+        let shared = self.cache.is_shared_behind(&self.sequence, len);
         assert!(!shared, "what others read must not be written again");
         // They know of the positions and rotations that were.
         self.rest();
@@ -105,7 +112,7 @@ impl<O: Ops> Run for Running<'_, O> {
         self.make_room(1)?;
         let activations = self.activations.as_mut().expect("room was made");
         let recording = self.recording.get_or_insert_default();
-        self.decoder.forward_one(id, recording, activations, &mut self.cache.lock(), &mut self.sequence)
+        self.decoder.forward_one(id, recording, activations, &self.cache, &mut self.sequence)
     }
 
     fn times(&self) -> Result<DeviceTimes, OpsError> {
@@ -113,8 +120,12 @@ impl<O: Ops> Run for Running<'_, O> {
     }
 
     fn logits(&mut self, token: usize) -> Result<Vec<f32>, OpsError> {
-        let activations = self.activations.as_ref().expect("some tokens went through");
-        let mut logits = self.decoder.logits(activations, token, &mut self.logits)?;
-        Ok(logits.pop().expect("there is room for one"))
+        self.output(token)?;
+        self.decoder.logits(&self.logits, 0)
+    }
+
+    fn likeliest(&mut self, token: usize) -> Result<Option<u32>, OpsError> {
+        self.output(token)?;
+        Ok(self.decoder.likeliest(&mut self.logits)?[0])
     }
 }

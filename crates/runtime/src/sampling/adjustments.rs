@@ -39,6 +39,11 @@ impl Adjustments {
         self.frequency != 0.0 || self.presence != 0.0
     }
 
+    /// Whether nothing changes, whatever is drawn.
+    pub fn are_none(&self) -> bool {
+        self.repetition.is_none() && self.bias.is_empty() && !self.counts()
+    }
+
     /// The logits that a token is drawn by; nothing where they are those that were given.
     pub fn apply(&self, logits: &[f32]) -> Option<Vec<f32>> {
         if self.repetition.is_none() && self.drawn.is_empty() && self.bias.is_empty() {

@@ -25,6 +25,9 @@ pub(super) struct Parameters {
     repetition_penalty: Option<f32>,
     seed: Option<u64>,
     stop: Option<Stop>,
+    /// Answers go on behind the model's end, as vLLM and llama.cpp have it: for whoever measures.
+    #[serde(default)]
+    ignore_eos: bool,
     #[serde(default)]
     pub stream: bool,
     #[serde(default)]
@@ -105,6 +108,7 @@ impl Parameters {
             presence_penalty: self.presence_penalty.unwrap_or(0.0),
             logit_bias: self.logit_bias(engine.config().vocab_size)?,
             stop,
+            stop_at_eos: !self.ignore_eos,
             ..Request::default()
         })
     }

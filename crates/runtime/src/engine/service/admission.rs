@@ -8,7 +8,7 @@ use super::{PagesInUse, ServiceOptions};
 use crate::engine::answer::Answer;
 use crate::engine::choice::Choice;
 use crate::engine::{Engine, EngineError};
-use crate::model::{Pool, Run};
+use crate::model::{Outlook, Pool, StepRow};
 use crate::ops::OpsError;
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::request::{AttentionMode, Generation, Request};
@@ -113,7 +113,7 @@ impl<'e> Admission<'e> {
     }
 
     /// Takes the next token of several answers through the model together; see [`Pool::step`].
-    pub fn step(&mut self, rows: &mut [(&mut dyn Run, u32)]) -> Result<Vec<Vec<f32>>, EngineError> {
+    pub fn step(&mut self, rows: &mut [StepRow]) -> Result<Vec<Outlook>, EngineError> {
         let pool = self.pool.as_mut().expect("whoever has a token began in it");
         Ok(pool.step(rows)?)
     }

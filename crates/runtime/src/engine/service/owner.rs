@@ -5,8 +5,8 @@ use super::job::Job;
 use super::soundness::{Soundness, isolated};
 use super::{PagesInUse, ServiceOptions};
 use crate::engine::{Engine, EngineError};
-use crate::model::Run;
-use crate::policy::AttentionPolicy;
+use crate::model::StepRow;
+use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::request::Generation;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -70,15 +70,10 @@ impl<'e> Owner<'e> {
 
     /// Until nobody can ask any more and everything is answered.
     pub fn run(&mut self) {
-        let mut read_for = Duration::ZERO;
         while self.listen() {
             self.admit();
-            // Answers get as much time as the chunk before took: short ones end while a long prompt is read.
-            let began = Instant::now();
-            while self.write() && self.is_reading() && began.elapsed() < read_for {}
-            let began = Instant::now();
+            self.write();
             self.read();
-            read_for = began.elapsed();
             if self.in_doubt {
                 self.settle_doubt();
             }
@@ -114,10 +109,6 @@ impl<'e> Owner<'e> {
                 job.ends(Err(EngineError::Broken));
             }
         }
-    }
-
-    fn is_reading(&self) -> bool {
-        self.running.iter().any(|running| running.begun.answer.is_reading())
     }
 
     /// Takes what was asked for meanwhile; waits for it where there is nothing to do. Whether there is.
@@ -199,7 +190,8 @@ impl<'e> Owner<'e> {
             Ok(())
         });
         if ends {
-            self.finish(at);
+            let ended = self.running.remove(at);
+            self.finish(ended);
         }
     }
 
@@ -209,16 +201,17 @@ impl<'e> Owner<'e> {
         let (engine, admission) = (self.engine, &mut self.admission);
         let mut writing: Vec<&mut Running> = self.running.iter_mut().filter(|running| running.next.is_some()).collect();
         let stepped = isolated(|| {
-            let mut rows: Vec<(&mut dyn Run, u32)> = Vec::with_capacity(writing.len());
+            let mut rows = Vec::with_capacity(writing.len());
             for Running { begun, next, .. } in &mut writing {
-                rows.push((begun.answer.run_mut(), next.expect("those that write")));
+                let likeliest = begun.answer.takes_the_likeliest();
+                rows.push(StepRow { run: begun.answer.run_mut(), id: next.expect("those that write"), likeliest });
             }
             engine.pool.install(|| admission.step(&mut rows))
         });
         match stepped {
-            Ok(logits) => {
-                for (Running { begun, next, .. }, logits) in writing.into_iter().zip(logits) {
-                    begun.answer.stepped(logits);
+            Ok(outlooks) => {
+                for (Running { begun, next, .. }, outlook) in writing.into_iter().zip(outlooks) {
+                    begun.answer.stepped(outlook);
                     *next = None;
                 }
             }
@@ -229,56 +222,82 @@ impl<'e> Owner<'e> {
         }
     }
 
-    /// A chunk of one prompt; the next time another's turn has come.
+    /// A chunk of one prompt, and tokens of all answers between its layers; the next time another's turn has come.
     fn read(&mut self) {
         let Some(at) = self.running.iter().position(|running| running.begun.answer.is_reading()) else { return };
-        let others_read = self.running[at + 1..].iter().any(|running| running.begun.answer.is_reading());
-        let mut ends = false;
-        let goes_on = self.work(at, |engine, Running { job, begun, .. }| {
+        if self.in_doubt {
+            return;
+        }
+        let mut reading = self.running.remove(at);
+        let others_read = self.running[at..].iter().any(|running| running.begun.answer.is_reading());
+        let engine = self.engine;
+        let others = Mutex::new((&mut *self, Instant::now()));
+        let between_layers = |done_layers: usize| {
+            let (owner, since) = &mut *others.lock().unwrap_or_else(PoisonError::into_inner);
+            if done_layers > 0 {
+                owner.write_for(since.elapsed());
+            }
+            *since = Instant::now();
+            ControlFlow::Continue(())
+        };
+        let read = isolated(|| {
+            let Running { job, begun, .. } = &mut reading;
             if job.is_cancelled() {
                 begun.answer.cancel();
             }
             let (search, answer) = (&begun.search, &mut begun.answer);
             let attention = attention(&job.request, search.as_ref());
-            ends = engine.pool.install(|| {
+            let attention = PrefillAttention { progress: Some(&between_layers), ..attention };
+            engine.pool.install(|| {
                 let flow = answer.step(attention, &mut |event| job.hear(event))?;
                 // The next chunk may be another's.
                 answer.account()?;
                 if others_read {
                     answer.rest();
                 }
-                Ok::<_, EngineError>(flow == ControlFlow::Break(()))
-            })?;
-            Ok(())
+                Ok::<_, EngineError>(flow)
+            })
         });
-        if ends {
-            self.finish(at);
-        } else if goes_on {
-            let behind = self.running.remove(at);
-            self.admission.keep(&behind.begun);
-            self.running.push(behind);
+        match read {
+            Err(error) => self.fail(reading, error),
+            Ok(ControlFlow::Break(())) => self.finish(reading),
+            Ok(ControlFlow::Continue(())) => {
+                self.admission.keep(&reading.begun);
+                self.running.push(reading);
+            }
         }
     }
 
-    /// Works on a request; where that fails it ends with the error. Whether it did not.
-    fn work(&mut self, at: usize, work: impl FnOnce(&Engine, &mut Running<'e>) -> Result<(), EngineError>) -> bool {
+    /// Tokens of all answers, at least one of each, for about as long as the layer before took: then half of the time is theirs. (A GPU has
+    /// only been asked for the layer by then: it gets one token of each.)
+    fn write_for(&mut self, time: Duration) {
+        let began = Instant::now();
+        while self.write() && began.elapsed() < time {}
+    }
+
+    /// Works on a request; where that fails it ends with the error.
+    fn work(&mut self, at: usize, work: impl FnOnce(&Engine, &mut Running<'e>) -> Result<(), EngineError>) {
         if self.in_doubt {
-            return false;
+            return;
         }
         let (engine, running) = (self.engine, &mut self.running[at]);
-        let Err(error) = isolated(|| work(engine, running)) else { return true };
-        let Running { job, begun, .. } = self.running.remove(at);
+        if let Err(error) = isolated(|| work(engine, running)) {
+            let failed = self.running.remove(at);
+            self.fail(failed, error);
+        }
+    }
+
+    /// Ends a request with an error.
+    fn fail(&mut self, Running { job, begun, .. }: Running<'e>, error: EngineError) {
         let dropped = isolated(|| {
             drop(begun);
             Ok(())
         });
         self.end(job, Err(dropped.err().unwrap_or(error)));
-        false
     }
 
     /// Ends a request behind its last step; its keys and values are kept.
-    fn finish(&mut self, at: usize) {
-        let Running { job, begun, .. } = self.running.remove(at);
+    fn finish(&mut self, Running { job, begun, .. }: Running<'e>) {
         let ended = isolated(|| Ok(self.admission.finish(&job, begun)));
         self.end(job, ended);
     }

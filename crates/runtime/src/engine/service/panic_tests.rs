@@ -5,7 +5,7 @@ use crate::config::ModelConfig;
 use crate::decoder::Part;
 use crate::engine::{EngineError, EngineOptions};
 use crate::footprint::MemoryNeed;
-use crate::model::{Model, Pool, Run};
+use crate::model::{Model, Outlook, Pool, Run, StepRow};
 use crate::ops::{AttentionReport, DeviceTimes, OpsError};
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::request::{Device, Event, Generation};
@@ -105,8 +105,8 @@ impl<'m> Pool<'m> for FaultyPool<'m> {
     fn num_pages(&self) -> usize {
         self.pool.num_pages()
     }
-    fn step(&mut self, rows: &mut [(&mut dyn Run, u32)]) -> Result<Vec<Vec<f32>>, OpsError> {
-        rows.iter().for_each(|(_, id)| self.model.check(*id));
+    fn step(&mut self, rows: &mut [StepRow]) -> Result<Vec<Outlook>, OpsError> {
+        rows.iter().for_each(|row| self.model.check(row.id));
         self.pool.step(rows)
     }
     fn free_pages(&self) -> usize {
@@ -130,6 +130,9 @@ impl Run for FaultyRun<'_> {
             panic!("token {FATAL}");
         }
         self.run.forward(ids, prefill, rows)
+    }
+    fn likeliest(&mut self, token: usize) -> Result<Option<u32>, OpsError> {
+        self.run.likeliest(token)
     }
     fn logits(&mut self, token: usize) -> Result<Vec<f32>, OpsError> {
         let mut logits = self.run.logits(token)?;

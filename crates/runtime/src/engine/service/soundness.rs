@@ -1,7 +1,7 @@
 //! A panic ends the request that it came from; whether the engine can go on is tried, not believed.
 
-use crate::engine::not_a_number::are_numbers;
 use crate::engine::{Engine, EngineError};
+use crate::logits::are_numbers;
 use crate::policy::PrefillAttention;
 use std::panic::{self, AssertUnwindSafe};
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::Run;
+use crate::model::{Outlook, Run, StepRow};
 use crate::ops::OpsError;
 use crate::request::Goal;
 use std::sync::Mutex;
@@ -37,7 +37,7 @@ impl Pool<'static> for Counted {
     fn start(&self, _: usize, _: usize, _: &[u32]) -> Result<Box<dyn Run + 'static>, OpsError> {
         unreachable!("no test begins")
     }
-    fn step(&mut self, _: &mut [(&mut dyn Run, u32)]) -> Result<Vec<Vec<f32>>, OpsError> {
+    fn step(&mut self, _: &mut [StepRow]) -> Result<Vec<Outlook>, OpsError> {
         unreachable!("no test steps")
     }
 }
