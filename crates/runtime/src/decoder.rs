@@ -212,7 +212,7 @@ impl<O: Ops> Decoder<O> {
     /// # Errors
     /// When the device has none.
     pub fn step_activations(&self, rows: usize, cache: &KvCache<O>) -> Result<Activations<O>, OpsError> {
-        let chunk = self.ops.step_chunk(&self.config, rows, &mut cache.layer(0))?;
+        let chunk = self.ops.step_chunk(&self.config, rows, &cache.layer(0))?;
         self.activations_of(Together::Step(rows), chunk)
     }
 
