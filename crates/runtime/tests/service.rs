@@ -165,6 +165,7 @@ fn answers_go_on_between_the_layers_of_a_chunk() {
         });
         // Several chunks, since not every token is a text.
         let said = written.iter().take(5).collect::<Vec<_>>();
+        assert!(!said.contains(&true), "it has much to write");
         let (mut hear, long) = listener();
         service.submit(prompt(1, 1500), request(AttentionMode::Dense, 1), move |heard| {
             match heard {
@@ -175,7 +176,6 @@ fn answers_go_on_between_the_layers_of_a_chunk() {
             hear(heard)
         });
         assert_eq!(answer(&long).tokens.len(), 1);
-        assert!(!said.contains(&true) && !written.try_iter().any(|ended| ended), "it wrote all the time");
         assert!(texts_within.load(Ordering::Relaxed) > 0, "nothing was written within a chunk on {device}");
         writes.cancel();
     }

@@ -7,7 +7,7 @@ use super::{Engine, EngineError, is_sparse, ms};
 use crate::model::{Outlook, Run};
 use crate::ops::{AttentionReport, DeviceTimes, sum_of_stages};
 use crate::policy::{AttentionPolicy, PrefillAttention};
-use crate::prefill::prefill_chunk;
+use crate::prefill::{chunk_len, prefill_chunk};
 use crate::request::{Event, Events, FinishReason, Generation, Request, RunStats, StagesMs};
 use crate::stop_texts::StopTexts;
 use crate::tokenizer::TextStream;
@@ -109,6 +109,12 @@ impl<'a> Answer<'a> {
     /// Whether the prompt is still being read.
     pub fn is_reading(&self) -> bool {
         self.run.as_ref().is_some_and(|run| run.tokens_done() < self.prompt.len())
+    }
+
+    /// Tokens of the prompt's next chunk.
+    pub fn next_chunk(&self) -> usize {
+        let done = self.run.as_ref().map_or(0, |run| run.tokens_done());
+        chunk_len(done, self.prompt.len().saturating_sub(done), self.engine.chunk_tokens).0
     }
 
     /// Tokens of the prompt that were there before.

@@ -2,7 +2,7 @@
 //!
 //! A *step* is a chunk of one prompt, or one token of every answer: one pass over the weights for all of them. Prompts take turns, chunk by
 //! chunk ([`EngineOptions::chunk_tokens`](super::EngineOptions::chunk_tokens)), and answers go on between the layers of a chunk: so a long
-//! prompt holds them up for a layer at most, and is computed and planned as it is alone.
+//! prompt holds them up for little (`turns`), and is computed and planned as it is alone.
 //!
 //! All of them have their keys and values in pages of one pool (`pool_room` says how many). A request begins
 //! when the pages of its prompt and longest answer are there (`admission`). Full pages are kept for prompts that begin alike, as the
@@ -23,6 +23,7 @@ mod pool_room;
 mod pool_tests;
 mod prefixes;
 mod soundness;
+mod turns;
 
 use super::Engine;
 use crate::request::Request;

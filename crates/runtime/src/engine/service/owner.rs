@@ -3,6 +3,7 @@
 use super::admission::{Admission, Begun, attention};
 use super::job::Job;
 use super::soundness::{Soundness, isolated};
+use super::turns::Pace;
 use super::{PagesInUse, ServiceOptions};
 use crate::engine::{Engine, EngineError};
 use crate::model::StepRow;
@@ -27,6 +28,7 @@ pub(super) struct Owner<'e> {
     running: Vec<Running<'e>>,
     admission: Admission<'e>,
     soundness: Soundness,
+    pace: Pace,
     /// Whether work panicked since the engine was last seen sound.
     in_doubt: bool,
     /// Whether a step of several failed, so that each must show by itself that it was not at fault.
@@ -63,6 +65,7 @@ impl<'e> Owner<'e> {
             running,
             admission,
             soundness,
+            pace: Pace::default(),
             in_doubt: false,
             apart: false,
         }
@@ -72,7 +75,10 @@ impl<'e> Owner<'e> {
     pub fn run(&mut self) {
         while self.listen() {
             self.admit();
-            self.write();
+            let began = Instant::now();
+            if self.write() {
+                self.pace.stepped(began.elapsed());
+            }
             self.read();
             if self.in_doubt {
                 self.settle_doubt();
@@ -173,7 +179,7 @@ impl<'e> Owner<'e> {
             }
         }
         self.apart &= self.in_doubt;
-        !self.in_doubt && self.running.iter().any(|running| !running.begun.answer.is_reading())
+        !self.in_doubt && self.is_writing()
     }
 
     /// The next token of an answer, which may be its end.
@@ -230,14 +236,18 @@ impl<'e> Owner<'e> {
         }
         let mut reading = self.running.remove(at);
         let others_read = self.running[at..].iter().any(|running| running.begun.answer.is_reading());
-        let engine = self.engine;
-        let others = Mutex::new((&mut *self, Instant::now()));
+        let (engine, began, tokens) = (self.engine, Instant::now(), reading.begun.answer.next_chunk());
+        let turns = self.pace.turns(tokens);
+        let others = Mutex::new((&mut *self, turns));
         let between_layers = |done_layers: usize| {
-            let (owner, since) = &mut *others.lock().unwrap_or_else(PoisonError::into_inner);
-            if done_layers > 0 {
-                owner.write_for(since.elapsed());
+            let (owner, turns) = &mut *others.lock().unwrap_or_else(PoisonError::into_inner);
+            if done_layers > 0
+                && owner.is_writing()
+                && let Some(time) = turns.layer()
+            {
+                let steps = owner.write_for(time);
+                turns.taken(steps);
             }
-            *since = Instant::now();
             ControlFlow::Continue(())
         };
         let read = isolated(|| {
@@ -258,6 +268,8 @@ impl<'e> Owner<'e> {
                 Ok::<_, EngineError>(flow)
             })
         });
+        let (_, turns) = others.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.pace.read(&turns, tokens, engine.config().num_layers, began.elapsed());
         match read {
             Err(error) => self.fail(reading, error),
             Ok(ControlFlow::Break(())) => self.finish(reading),
@@ -268,11 +280,17 @@ impl<'e> Owner<'e> {
         }
     }
 
-    /// Tokens of all answers, at least one of each, for about as long as the layer before took: then half of the time is theirs. (A GPU has
-    /// only been asked for the layer by then: it gets one token of each.)
-    fn write_for(&mut self, time: Duration) {
-        let began = Instant::now();
-        while self.write() && began.elapsed() < time {}
+    fn is_writing(&self) -> bool {
+        self.running.iter().any(|running| !running.begun.answer.is_reading())
+    }
+
+    /// Tokens of all answers, at least one of each, for about so long; how many of each. A GPU does first what it was asked for before.
+    fn write_for(&mut self, time: Duration) -> u32 {
+        let (began, mut steps) = (Instant::now(), 1);
+        while self.write() && began.elapsed() < time {
+            steps += 1;
+        }
+        steps
     }
 
     /// Works on a request; where that fails it ends with the error.
