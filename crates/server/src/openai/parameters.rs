@@ -25,10 +25,8 @@ pub(super) struct Parameters {
     repetition_penalty: Option<f32>,
     seed: Option<u64>,
     stop: Option<Stop>,
-    #[serde(default)]
-    pub stream: bool,
-    #[serde(default)]
-    pub stream_options: StreamOptions,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
     attention: Option<AttentionMode>,
     recall: Option<f32>,
     budget: Option<String>,
@@ -47,10 +45,9 @@ pub(super) struct Parameters {
     echo: Option<bool>,
 }
 
-#[derive(Default, Deserialize)]
-pub(super) struct StreamOptions {
-    #[serde(default)]
-    pub include_usage: bool,
+#[derive(Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -65,6 +62,16 @@ impl Parameters {
     pub fn answers(&self) -> Result<usize, ApiError> {
         ranges::integer("n", self.n, 1..=128)?;
         Ok(self.n.unwrap_or(1) as usize)
+    }
+
+    /// Whether parts of the answers are sent as they come.
+    pub fn streams(&self) -> bool {
+        self.stream.unwrap_or(false)
+    }
+
+    /// Whether a stream ends with what it took.
+    pub fn streams_usage(&self) -> bool {
+        self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
     }
 
     /// The request of each answer to a prompt of so many tokens; `default_tokens` where it does not say how long.
