@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use std::sync::Arc;
 
 /// Refuses them once they are read and thrown away, where that takes no more than as much again as is allowed: who is still sending
-/// when the connection ends would see that alone, and never why.
+/// when the connection ends would see that alone, and never why. Who waits to be told to send hears of it at once.
 pub(crate) async fn check(
     Shared(state): Shared<Arc<State>>,
     request: Request,
@@ -21,6 +21,9 @@ pub(crate) async fn check(
     let length = length.and_then(|text| text.ok()?.parse::<usize>().ok()).unwrap_or(0);
     if length <= limit {
         return Ok(next.run(request).await);
+    }
+    if request.headers().contains_key(header::EXPECT) {
+        return Err(ApiError::too_large(limit));
     }
     let mut parts = request.into_body().into_data_stream();
     let mut read = 0;
