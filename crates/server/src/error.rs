@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::Request;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -72,6 +72,13 @@ impl ApiError {
         let message = format!("{places} requests are answered or wait already: come again a little later");
         let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message);
         Self { body: Body { code: Some("rate_limit_exceeded"), ..error.body }, ..error }
+    }
+
+    /// A body of more than so many bytes.
+    pub fn too_large(limit: usize) -> Self {
+        let message =
+            format!("the body has more than {limit} bytes: send less, or start the server with a larger `--max-body`");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error", message)
     }
 
     /// A fault of ours in this request.
@@ -157,6 +164,13 @@ impl From<EngineError> for ApiError {
 
 impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
+        Self::new(rejection.status(), "invalid_request_error", rejection.body_text())
+    }
+}
+
+/// Escapes that are no UTF-8.
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
         Self::new(rejection.status(), "invalid_request_error", rejection.body_text())
     }
 }

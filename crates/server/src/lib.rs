@@ -7,6 +7,7 @@
 mod answering;
 mod anthropic;
 mod asked;
+mod body_limit;
 mod content;
 mod error;
 mod events;
@@ -16,6 +17,7 @@ mod key;
 mod metrics;
 mod observed;
 mod openai;
+mod openapi;
 mod page;
 mod random;
 mod request_id;
@@ -59,6 +61,7 @@ pub async fn serve(
 
 fn router(state: Arc<State>) -> Router {
     let key = || axum::middleware::from_fn_with_state(state.clone(), key::check);
+    let body_limit = || axum::middleware::from_fn_with_state(state.clone(), body_limit::check);
     let api = Router::new()
         .route("/v1/chat/completions", post(openai::chat::complete))
         .route("/v1/completions", post(openai::completions::complete))
@@ -68,10 +71,13 @@ fn router(state: Arc<State>) -> Router {
         .route("/tokenize", post(tokens::tokenize))
         .route("/detokenize", post(tokens::detokenize))
         .route("/metrics", get(health::metrics))
+        .layer(body_limit())
         .layer(key());
     let anthropic = Router::new()
         .route("/v1/messages", post(anthropic::messages::answer))
         .route("/v1/messages/count_tokens", post(anthropic::messages::count_tokens))
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(body_limit())
         .layer(key())
         .layer(axum::middleware::from_fn(anthropic::error::in_its_form));
     Router::new()
@@ -80,6 +86,7 @@ fn router(state: Arc<State>) -> Router {
         .route("/", get(page::page))
         .route("/page.css", get(page::style))
         .route("/page.js", get(page::script))
+        .route("/openapi.json", get(openapi::document))
         .route("/health", get(health::ready))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

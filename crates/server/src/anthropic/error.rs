@@ -4,7 +4,7 @@ use crate::error::ApiError;
 use crate::request_id::RequestId;
 use axum::Json;
 use axum::extract::Request;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -22,7 +22,8 @@ pub(crate) async fn in_its_form(request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().cloned();
     let version = request.headers().get(&VERSION).cloned();
     let mut response = match version {
-        Some(version) if !is_spoken(version.as_bytes()) => {
+        // What is no request in any version gets told that.
+        Some(version) if request.method() == Method::POST && !is_spoken(version.as_bytes()) => {
             let message =
                 format!("this version of the API is not spoken here: send `{VERSION}: {FIRST_SPOKEN}` or later");
             ApiError::invalid("anthropic-version", message).into_response()
@@ -73,6 +74,7 @@ fn kind(status: StatusCode) -> &'static str {
         StatusCode::PAYLOAD_TOO_LARGE => "request_too_large",
         StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
         StatusCode::SERVICE_UNAVAILABLE => "overloaded_error",
+        StatusCode::GATEWAY_TIMEOUT => "timeout_error",
         status if status.is_client_error() => "invalid_request_error",
         _ => "api_error",
     }

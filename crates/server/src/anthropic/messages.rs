@@ -39,7 +39,7 @@ pub(crate) async fn answer(
     let stop_sequences = request.stop.clone();
     let answering = Answering::ask(&state, place, prompt, request);
     let mut answer = Answer { state, prompt_tokens, max_tokens, stop_sequences, blocks };
-    if asked.stream {
+    if asked.stream.unwrap_or(false) {
         return Ok(events::response(answering, answer));
     }
     let generation = answering.end_of_one().await?;

@@ -28,8 +28,7 @@ pub(crate) struct MessagesRequest {
     top_k: Option<usize>,
     seed: Option<u64>,
     stop_sequences: Option<Vec<String>>,
-    #[serde(default)]
-    pub stream: bool,
+    pub stream: Option<bool>,
     attention: Option<AttentionMode>,
     recall: Option<f32>,
     budget: Option<String>,

@@ -39,8 +39,8 @@ pub(super) async fn answer<A: Api>(
     let with = |request| Request { constraint: constraint.clone(), log_probabilities: others, ..request };
     let requests = requests.into_iter().map(with).collect();
     let answering = Answering::ask_several(&state, places, prompt, requests);
-    let answer = Answer::new::<A>(state.engine().model_name(), parameters.stream_options.include_usage);
-    if parameters.stream {
+    let answer = Answer::new::<A>(state.engine().model_name(), parameters.streams_usage());
+    if parameters.streams() {
         return Ok(events::response(answering, Telling::new(apis, answer)));
     }
     let generations = answering.end().await?;

@@ -3,6 +3,7 @@
 use crate::error::ApiError;
 use crate::state::State;
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Shared};
 use serde::Serialize;
 use std::sync::Arc;
@@ -37,7 +38,11 @@ pub(crate) async fn list(Shared(state): Shared<Arc<State>>) -> Json<Models> {
     Json(Models { object: "list", data: [served(&state)] })
 }
 
-pub(crate) async fn one(Shared(state): Shared<Arc<State>>, Path(id): Path<String>) -> Result<Json<Model>, ApiError> {
+pub(crate) async fn one(
+    Shared(state): Shared<Arc<State>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Model>, ApiError> {
+    let Path(id) = id?;
     check(&state, &id)?;
     Ok(Json(served(&state)))
 }

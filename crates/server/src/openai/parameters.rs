@@ -26,12 +26,9 @@ pub(super) struct Parameters {
     seed: Option<u64>,
     stop: Option<Stop>,
     /// Answers go on behind the model's end, as vLLM and llama.cpp have it: for whoever measures.
-    #[serde(default)]
-    ignore_eos: bool,
-    #[serde(default)]
-    pub stream: bool,
-    #[serde(default)]
-    pub stream_options: StreamOptions,
+    ignore_eos: Option<bool>,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
     attention: Option<AttentionMode>,
     recall: Option<f32>,
     budget: Option<String>,
@@ -50,10 +47,9 @@ pub(super) struct Parameters {
     echo: Option<bool>,
 }
 
-#[derive(Default, Deserialize)]
-pub(super) struct StreamOptions {
-    #[serde(default)]
-    pub include_usage: bool,
+#[derive(Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -68,6 +64,16 @@ impl Parameters {
     pub fn answers(&self) -> Result<usize, ApiError> {
         ranges::integer("n", self.n, 1..=128)?;
         Ok(self.n.unwrap_or(1) as usize)
+    }
+
+    /// Whether parts of the answers are sent as they come.
+    pub fn streams(&self) -> bool {
+        self.stream.unwrap_or(false)
+    }
+
+    /// Whether a stream ends with what it took.
+    pub fn streams_usage(&self) -> bool {
+        self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
     }
 
     /// The request of each answer to a prompt of so many tokens; `default_tokens` where it does not say how long.
@@ -108,7 +114,7 @@ impl Parameters {
             presence_penalty: self.presence_penalty.unwrap_or(0.0),
             logit_bias: self.logit_bias(engine.config().vocab_size)?,
             stop,
-            stop_at_eos: !self.ignore_eos,
+            stop_at_eos: !self.ignore_eos.unwrap_or(false),
             ..Request::default()
         })
     }

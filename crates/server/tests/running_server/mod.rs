@@ -9,7 +9,6 @@ use runtime::engine::{Engine, EngineOptions};
 use runtime::request::Device;
 use serde_json::{Value, json};
 use server::{ServerOptions, serve};
-use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -24,6 +23,10 @@ pub const TAGGED: &str = r#"{% if tools %}<tools>{{ tools | tojson }}</tools>{% 
 {"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}
 </tool_call>{% endfor %}{% endfor %}<assistant>"#;
 
+fn of_running(max_running: usize) -> ServiceOptions {
+    ServiceOptions { max_running, ..ServiceOptions::default() }
+}
+
 /// A server that ends with it.
 pub struct Server {
     pub url: String,
@@ -35,30 +38,33 @@ pub struct Server {
 
 impl Server {
     pub fn start(options: ServerOptions, max_running: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        small_model::write_with(folder.path(), json!({ "max_position_embeddings": 8192 }));
-        Self::of(folder.path(), PLAIN, options, max_running)
+        Self::of(8192, PLAIN, options, of_running(max_running))
     }
 
     /// One whose template tells of tools.
     pub fn with_template(template: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        small_model::write_with(folder.path(), json!({ "max_position_embeddings": 8192 }));
-        Self::of(folder.path(), template, ServerOptions::default(), 4)
+        Self::of(8192, template, ServerOptions::default(), of_running(4))
     }
 
-    fn of(folder: &Path, template: &str, options: ServerOptions, max_running: usize) -> Self {
-        std::fs::write(folder.join("chat_template.jinja"), template).unwrap();
+    /// One of a model with a context of so many tokens.
+    pub fn of(max_context: usize, template: &str, options: ServerOptions, of_service: ServiceOptions) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        small_model::write_with(folder.path(), json!({ "max_position_embeddings": max_context }));
+        std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
         let options_of_engine =
             EngineOptions { device: Device::Cpu, threads: 1, chunk_tokens: Some(64), ..EngineOptions::default() };
-        let engine = Engine::load(folder.to_str().unwrap(), &options_of_engine, &mut |_| {}).unwrap();
-        Self::with_engine(engine, options, max_running)
+        let engine = Engine::load(folder.path().to_str().unwrap(), &options_of_engine, &mut |_| {}).unwrap();
+        Self::with_service(engine, options, of_service)
     }
 
     /// One of an engine that is there.
     pub fn with_engine(engine: Engine, options: ServerOptions, max_running: usize) -> Self {
+        Self::with_service(engine, options, of_running(max_running))
+    }
+
+    fn with_service(engine: Engine, options: ServerOptions, of_service: ServiceOptions) -> Self {
         let model = engine.model_name().to_owned();
-        let service = Service::start(engine, ServiceOptions { max_running, ..ServiceOptions::default() });
+        let service = Service::start(engine, of_service);
         let ((shutdown, ended), (tell, told)) = (oneshot::channel(), channel());
         let thread = thread::spawn(move || {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(

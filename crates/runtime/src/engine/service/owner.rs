@@ -3,7 +3,7 @@
 use super::admission::{Admission, Begun, attention};
 use super::job::Job;
 use super::soundness::{Soundness, isolated};
-use super::turns::Pace;
+use super::turns::Turns;
 use super::{PagesInUse, ServiceOptions};
 use crate::engine::{Engine, EngineError};
 use crate::model::StepRow;
@@ -28,7 +28,8 @@ pub(super) struct Owner<'e> {
     running: Vec<Running<'e>>,
     admission: Admission<'e>,
     soundness: Soundness,
-    pace: Pace,
+    /// What a token of all answers last took, with nothing else on the device.
+    step: Duration,
     /// Whether work panicked since the engine was last seen sound.
     in_doubt: bool,
     /// Whether a step of several failed, so that each must show by itself that it was not at fault.
@@ -65,7 +66,7 @@ impl<'e> Owner<'e> {
             running,
             admission,
             soundness,
-            pace: Pace::default(),
+            step: Duration::ZERO,
             in_doubt: false,
             apart: false,
         }
@@ -77,7 +78,7 @@ impl<'e> Owner<'e> {
             self.admit();
             let began = Instant::now();
             if self.write() {
-                self.pace.stepped(began.elapsed());
+                self.step = began.elapsed();
             }
             self.read();
             if self.in_doubt {
@@ -236,17 +237,17 @@ impl<'e> Owner<'e> {
         }
         let mut reading = self.running.remove(at);
         let others_read = self.running[at..].iter().any(|running| running.begun.answer.is_reading());
-        let (engine, began, tokens) = (self.engine, Instant::now(), reading.begun.answer.next_chunk());
-        let turns = self.pace.turns(tokens);
-        let others = Mutex::new((&mut *self, turns));
+        let engine = self.engine;
+        let turns = Turns::new(self.step, reading.begun.answer.next_chunk());
+        let others = Mutex::new((&mut *self, turns, Instant::now()));
         let between_layers = |done_layers: usize| {
-            let (owner, turns) = &mut *others.lock().unwrap_or_else(PoisonError::into_inner);
+            let (owner, turns, since) = &mut *others.lock().unwrap_or_else(PoisonError::into_inner);
             if done_layers > 0
                 && owner.is_writing()
-                && let Some(time) = turns.layer()
+                && let Some(time) = turns.layer(since.elapsed())
             {
-                let steps = owner.write_for(time);
-                turns.taken(steps);
+                turns.taken(owner.write_for(time));
+                *since = Instant::now();
             }
             ControlFlow::Continue(())
         };
@@ -268,8 +269,6 @@ impl<'e> Owner<'e> {
                 Ok::<_, EngineError>(flow)
             })
         });
-        let (_, turns) = others.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.pace.read(&turns, tokens, engine.config().num_layers, began.elapsed());
         match read {
             Err(error) => self.fail(reading, error),
             Ok(ControlFlow::Break(())) => self.finish(reading),
@@ -284,13 +283,17 @@ impl<'e> Owner<'e> {
         self.running.iter().any(|running| !running.begun.answer.is_reading())
     }
 
-    /// Tokens of all answers, at least one of each, for about so long; how many of each. A GPU does first what it was asked for before.
-    fn write_for(&mut self, time: Duration) -> u32 {
-        let (began, mut steps) = (Instant::now(), 1);
-        while self.write() && began.elapsed() < time {
-            steps += 1;
+    /// Tokens of all answers, at least one of each, for about so long; how long the first of them took. A GPU does first what it was asked
+    /// for before.
+    fn write_for(&mut self, time: Duration) -> Duration {
+        let began = Instant::now();
+        let mut goes_on = self.write();
+        let first = began.elapsed();
+        // The nearest number of them: what is less than half of one is left to the layers.
+        while goes_on && began.elapsed() + self.step / 2 < time {
+            goes_on = self.write();
         }
-        steps
+        first
     }
 
     /// Works on a request; where that fails it ends with the error.

@@ -1,66 +1,46 @@
 //! When answers have their turn while a chunk of a prompt goes through the layers: once the layers since the last turn took as long as a
-//! token of all answers does. So neither has more than about half of the time, and answers wait for two of their own steps at most, or for
+//! token of all answers does. So neither has much more than half of the time, and answers wait for two of their own steps at most, or for
 //! a layer where that takes longer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// What a token of all answers and a layer of a prompt take, as they were last seen.
-#[derive(Default)]
-pub(super) struct Pace {
-    step: Duration,
-    /// A layer, for each token of its chunk.
-    layer_of_token: Duration,
-}
+/// Tokens of a chunk whose layers are worth a look at what they take; those of fewer are short whatever they take.
+const LOOKED_AT: usize = 256;
 
 /// The turns within one chunk.
 pub(super) struct Turns {
+    /// A token of all answers, as it was last seen with nothing else on the device.
     step: Duration,
-    layer: Duration,
+    looked_at: bool,
+    /// A layer of this chunk, once that is known.
+    layer: Option<Duration>,
     /// Layers that were asked for since the last turn.
     layers: u32,
-    /// When the last turn ended.
-    since: Instant,
-    /// Tokens of all answers in all turns.
-    steps: u32,
-}
-
-impl Pace {
-    /// A token of all answers took so long, with nothing else on the device.
-    pub fn stepped(&mut self, time: Duration) {
-        self.step = time;
-    }
-
-    /// Turns for a chunk of so many tokens.
-    pub fn turns(&self, tokens: usize) -> Turns {
-        Turns {
-            step: self.step,
-            layer: self.layer_of_token * tokens as u32,
-            layers: 0,
-            since: Instant::now(),
-            steps: 0,
-        }
-    }
-
-    /// A chunk of `tokens` tokens went through so many layers in `time`, turns included.
-    pub fn read(&mut self, turns: &Turns, tokens: usize, layers: usize, time: Duration) {
-        let of_layers = time.saturating_sub(turns.step * turns.steps);
-        self.layer_of_token = of_layers.div_f64((tokens * layers).max(1) as f64);
-    }
+    /// How long ago the last turn ended when this one began.
+    clock: Duration,
 }
 
 impl Turns {
-    /// One more layer was asked for. For how long it is now the turn of answers, if it is.
-    pub fn layer(&mut self) -> Option<Duration> {
-        self.layers += 1;
-        // A GPU has not done yet what it was asked for: there the clock says too little.
-        let took = self.since.elapsed().max(self.layer * self.layers);
-        (took >= self.step).then_some(took)
+    /// Of a chunk of so many tokens, where a token of all answers takes `step`.
+    pub fn new(step: Duration, tokens: usize) -> Self {
+        Self { step, looked_at: tokens >= LOOKED_AT, layer: None, layers: 0, clock: Duration::ZERO }
     }
 
-    /// A turn of so many tokens of all answers ended.
-    pub fn taken(&mut self, steps: u32) {
-        (self.layers, self.since) = (0, Instant::now());
-        self.steps += steps;
+    /// One more layer was asked for, so long after the last turn. For how long it is now the turn of answers, if it is.
+    pub fn layer(&mut self, clock: Duration) -> Option<Duration> {
+        self.layers += 1;
+        self.clock = clock;
+        // A GPU has not done yet what it was asked for: there the clock says too little, and the first turn tells.
+        let took = self.layer.map_or(clock, |layer| clock.max(layer * self.layers));
+        let is_turn = took >= self.step || (self.looked_at && self.layer.is_none());
+        is_turn.then_some(took)
+    }
+
+    /// A turn ended, whose first token of all answers took so long, what was asked for before included.
+    pub fn taken(&mut self, first: Duration) {
+        let waited = first.saturating_sub(self.step);
+        self.layer = Some((self.clock + waited) / self.layers.max(1));
+        self.layers = 0;
     }
 }
 
@@ -70,54 +50,77 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Layers of a chunk behind which it is the turn of answers, on a device that does later what it is asked for.
-    fn turns(pace: &Pace, tokens: usize, layers: usize) -> Vec<usize> {
-        let mut turns = pace.turns(tokens);
-        let is_turn = |_: &usize| {
-            let is_turn = turns.layer().is_some();
-            if is_turn {
-                turns.taken(1);
+    /// A device, and what became of a chunk on it.
+    struct Chunk {
+        step: Duration,
+        layer: Duration,
+        /// Whether a layer is done when it was asked for, as on a CPU.
+        at_once: bool,
+        tokens: usize,
+    }
+
+    /// Time of answers, and the longest that they waited between two of their tokens.
+    fn run(Chunk { step, layer, at_once, tokens }: Chunk, layers: u32) -> (Duration, Duration) {
+        let mut turns = Turns::new(step, tokens);
+        let (mut undone, mut clock) = (Duration::ZERO, Duration::ZERO);
+        let (mut of_answers, mut waited, mut longest) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        for _ in 0..layers {
+            let asked_for = if at_once { layer } else { layer / 100 };
+            undone += layer - asked_for;
+            (clock, waited) = (clock + asked_for, waited + asked_for);
+            let Some(time) = turns.layer(clock) else { continue };
+            // As the owner of an engine does: tokens until the time is over, one at least.
+            let first = undone + step;
+            longest = longest.max(waited + first);
+            let mut taken = first;
+            of_answers += step;
+            while taken + step / 2 < time {
+                (taken, of_answers) = (taken + step, of_answers + step);
             }
-            is_turn
-        };
-        (1..=layers).filter(is_turn).collect()
+            turns.taken(first);
+            (undone, clock, waited) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        }
+        (of_answers, longest.max(waited + undone + step))
     }
 
     #[test]
-    fn answers_have_as_much_of_the_time_as_layers() {
-        let mut pace = Pace::default();
-        pace.stepped(200 * MS);
-        // A layer takes 100 ms of 1,000 tokens, 400 of 4,000.
-        let first = pace.turns(1000);
-        pace.read(&first, 1000, 10, 1000 * MS);
-        assert_eq!(turns(&pace, 1000, 7), [2, 4, 6]);
-        assert_eq!(turns(&pace, 500, 9), [4, 8]);
-        assert_eq!(turns(&pace, 4000, 3), [1, 2, 3]);
-        assert_eq!(pace.turns(4000).layer(), Some(400 * MS));
+    fn neither_has_much_more_than_half_of_the_time_nor_waits_for_long() {
+        for at_once in [true, false] {
+            for layer in [MS / 10, MS, 2 * MS, 5 * MS, 40 * MS, 300 * MS] {
+                for tokens in [300, 30_000] {
+                    let (step, layers) = (4 * MS, 32);
+                    let (of_answers, longest) = run(Chunk { step, layer, at_once, tokens }, layers);
+                    let what = format!("layers of {layer:?}, at once: {at_once}: {of_answers:?}, {longest:?}");
+                    // Steps are whole: two where one and a half were due. The look costs another.
+                    assert!(of_answers <= layer * layers * 4 / 3 + 2 * step, "{what}");
+                    // But for a little, layers that are waited for are one turn or its length.
+                    assert!(longest <= (step + layer).mul_f64(1.1) + step.max(layer), "{what}");
+                    if layer * layers > 2 * step {
+                        assert!(of_answers * 3 >= layer * layers || !at_once, "{what}");
+                        assert!(of_answers >= step, "{what}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
-    fn turns_are_no_time_of_layers() {
-        let mut pace = Pace::default();
-        pace.stepped(50 * MS);
-        let mut three = pace.turns(100);
-        three.taken(1);
-        three.taken(2);
-        pace.read(&three, 100, 10, 1150 * MS);
-        assert_eq!(pace.layer_of_token, MS);
-        // Less than the turns are said to have taken: they were shorter than that.
-        pace.read(&three, 100, 10, 100 * MS);
-        assert_eq!(pace.layer_of_token, Duration::ZERO);
+    fn a_short_chunk_is_let_through() {
+        assert_eq!(run(Chunk { step: 4 * MS, layer: MS / 10, at_once: false, tokens: 64 }, 30).0, Duration::ZERO);
+        // Unless the clock says that it is long.
+        assert!(run(Chunk { step: 4 * MS, layer: 5 * MS, at_once: true, tokens: 64 }, 30).0 > 30 * MS);
     }
 
-    /// As before anything is known of the device: then its first layers are those of a chunk.
     #[test]
-    fn a_clock_that_says_more_is_believed() {
-        let mut pace = Pace::default();
-        pace.stepped(2 * MS);
-        let mut turns = pace.turns(100);
-        assert_eq!(turns.layer(), None);
-        std::thread::sleep(3 * MS);
-        assert!(turns.layer().is_some_and(|took| took >= 3 * MS));
+    fn what_a_layer_takes_is_told_by_the_first_turn() {
+        let mut turns = Turns::new(2 * MS, 1024);
+        assert_eq!(turns.layer(MS / 10), Some(MS / 10));
+        turns.taken(3 * MS);
+        assert_eq!(turns.layer, Some(MS + MS / 10));
+        assert_eq!(turns.layer(MS / 10), None);
+        assert_eq!(turns.layer(MS / 5), Some(2 * (MS + MS / 10)));
+        // A step that was quicker than it is said to be: layers took what the clock says.
+        turns.taken(MS);
+        assert_eq!(turns.layer, Some(MS / 10));
     }
 }

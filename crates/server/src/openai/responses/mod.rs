@@ -44,7 +44,7 @@ pub(crate) async fn answer(
     let request = Request { constraint, ..asked.request(state.engine(), prompt.len())? };
     let answering = Answering::ask(&state, place, prompt, request);
     let mut answer = Answer::new(state.engine().model_name(), &asked, blocks);
-    if asked.stream {
+    if asked.stream.unwrap_or(false) {
         return Ok(events::response(answering, stream::Telling::of(answer)));
     }
     let generation = answering.end_of_one().await?;

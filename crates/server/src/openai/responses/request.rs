@@ -22,8 +22,7 @@ pub(crate) struct ResponsesRequest {
     pub top_p: Option<f32>,
     top_k: Option<usize>,
     seed: Option<u64>,
-    #[serde(default)]
-    pub stream: bool,
+    pub stream: Option<bool>,
     attention: Option<AttentionMode>,
     recall: Option<f32>,
     budget: Option<String>,
