@@ -3,6 +3,7 @@
     python chat.py URL KEY CHROMIUM [FOLDER FOR SCREENSHOTS]
 """
 
+import json
 import re
 import sys
 
@@ -59,7 +60,11 @@ with sync_playwright() as playwright:
     assert [answers.nth(at).locator("h2").inner_text() for at in (1, 2)] == ["sparse", "dense"]
     shot(page, "light")
 
-    # Escape stops.
+    # Escape stops, in the middle of an answer: one whose model does not end it before.
+    def without_end(route):
+        route.continue_(post_data=json.dumps(json.loads(route.request.post_data) | {"ignore_eos": True}))
+
+    page.route(f"{url}/v1/chat/completions", without_end)
     page.get_by_label("auto").check()
     page.get_by_label("new tokens, at most").fill("4000")
     question.fill("Go on.")
@@ -67,6 +72,7 @@ with sync_playwright() as playwright:
     expect(page.get_by_role("button", name="Stop")).to_be_enabled()
     page.keyboard.press("Escape")
     expect(answers.nth(3).locator(".error")).to_have_text("stopped", timeout=20_000)
+    page.unroute(f"{url}/v1/chat/completions")
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
 
     # What is no text, and what the server refuses, is said.
