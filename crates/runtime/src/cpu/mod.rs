@@ -1,6 +1,7 @@
 //! The CPU as a device: weights in tiles of sixteen rows, as quantised as their file has them; activations in panels of sixteen tokens.
 
 mod attention;
+mod awake;
 mod elementwise;
 mod experts;
 mod footprint;
@@ -22,6 +23,7 @@ use ::attention::shape::HeadShape;
 use ::attention::simd::{LANES, Simd, packed_len};
 use ::attention::threads;
 use ::attention::{Aligned, BLOCK_M};
+use awake::awake;
 use experts::Mixture;
 use half::bf16;
 use linear::WideRows;
@@ -286,7 +288,7 @@ impl Ops for Cpu {
     }
 
     fn replay(&self, _: &mut (), _: usize, work: &mut dyn FnMut() -> Result<(), OpsError>) -> Result<(), OpsError> {
-        work()
+        awake(work)
     }
 
     fn embed(&self, embedding: &Embedding, chunk: &mut Chunk, out: &mut Tokens) -> Result<(), OpsError> {
