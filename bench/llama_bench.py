@@ -57,19 +57,22 @@ def theirs(args, lengths):
         ms = rows[0]["avg_ns"] / 1e6
         samples.append({"what": "prefill", "length": length, "who": "theirs", "ms": ms, "peak_memory_bytes": peak, "build": build})
     rows, peak = llama_bench(args, ["-p", "0", "-n", str(args.tokens)])
+    build = {key: rows[0].get(key) for key in ("build_commit", "build_number", "cpu_info")}
     ms = rows[0]["avg_ns"] / 1e6 / args.tokens
     samples.append({"what": "token", "who": "theirs", "ms": ms, "peak_memory_bytes": peak, "build": build})
     return samples
 
 
 def ours(args, lengths):
-    rows, build = run_ours(args.binary, {"model": str(args.model), "threads": args.threads}, lengths)
+    options = shlex.split(args.ours)
+    settings = {"model": str(args.model), "threads": args.threads, "options": options}
+    rows, build = run_ours(args.binary, settings, lengths) if lengths else ([], {})
     samples = [
         {"what": "prefill", "length": row["length"], "who": row["attention"], "ms": row["ttft_ms"], "density": row.get("density"), "build": build}
         for row in rows
     ]
     command = [str(args.binary), "generate", "--model", str(args.model), "--threads", str(args.threads), "--prompt", PROMPT]
-    command += ["--max-tokens", str(args.tokens), "--json", *shlex.split(args.ours)]
+    command += ["--max-tokens", str(args.tokens), "--json", *options]
     out, peak = peak_of(command)
     result = json.loads(out)
     if result["generated_tokens"] < args.tokens:
@@ -117,16 +120,16 @@ def main():
     parser.add_argument("--binary", type=Path, required=True, help="the program sparse-accelerate")
     parser.add_argument("--llama-bench", type=Path, required=True, help="llama-bench of llama.cpp or ik_llama.cpp")
     parser.add_argument("--options", default="-fa 1", help="more options of llama-bench (default: %(default)s)")
-    parser.add_argument("--ours", default="", help="more options of `sparse-accelerate generate`")
+    parser.add_argument("--ours", default="", help="more options of sparse-accelerate, such as --ours=\"--products int8\"")
     parser.add_argument("--model", type=Path, required=True, help="GGUF file that both load")
-    parser.add_argument("--lengths", default="512,2048,8192", help="prompt lengths in tokens (default: %(default)s)")
+    parser.add_argument("--lengths", default="512,2048,8192", help="prompt lengths in tokens; none times new tokens alone (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=128, help="new tokens that are timed (default: %(default)s)")
     parser.add_argument("--runs", type=int, default=3, help="rounds (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each side (default: %(default)s)")
     parser.add_argument("--note", default="", help="what else is to be known, such as the commit of llama-bench")
     parser.add_argument("--json", type=Path, help="file for the results")
     args = parser.parse_args()
-    lengths = [int(length) for length in args.lengths.split(",")]
+    lengths = [int(length) for length in args.lengths.split(",") if length]
     meta = {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "model": args.model.name,

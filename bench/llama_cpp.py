@@ -103,6 +103,7 @@ def run_ours(binary, settings, lengths):
         out = Path(folder) / "ttft.json"
         command = [str(binary), "bench", "ttft", "--model", settings["model"], "--attention", "dense,sparse", "--runs", "1"]
         command += ["--lengths", ",".join(map(str, lengths)), "--threads", str(settings["threads"]), "--json", str(out)]
+        command += settings.get("options", [])
         done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if done.returncode != 0:
             sys.exit(f"error: {binary.name} failed: {done.stderr.strip()}")
