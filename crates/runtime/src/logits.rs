@@ -26,11 +26,9 @@ pub(crate) fn most_likely<'a>(pieces: impl Iterator<Item = &'a [f32]> + Clone) -
 fn largest(logits: &[f32]) -> f32 {
     let mut of_lanes = [f32::NEG_INFINITY; LANES];
     let (whole, rest) = logits.as_chunks::<LANES>();
-    let rest = &[[f32::NEG_INFINITY; LANES]; 1].map(|mut lanes| {
-        lanes[..rest.len()].copy_from_slice(rest);
-        lanes
-    });
-    for logits in whole.iter().chain(rest) {
+    let mut last = [f32::NEG_INFINITY; LANES];
+    last[..rest.len()].copy_from_slice(rest);
+    for logits in whole.iter().chain([&last]) {
         for (largest, &logit) in of_lanes.iter_mut().zip(logits) {
             *largest = if logit > *largest { logit } else { *largest };
         }

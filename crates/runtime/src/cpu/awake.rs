@@ -1,7 +1,7 @@
 //! Threads that stay awake while a token goes through the layers.
 //!
 //! A token is some hundred short products. Between two of them the other threads of a pool find nothing to do and go to sleep, and to wake
-//! one takes longer than many of the products: on two cores of a virtual machine a third of a token's time.
+//! one takes longer than many of the products: on two cores of a virtual machine that was a sixth of a token's time.
 
 use std::hint::spin_loop;
 use std::sync::Arc;

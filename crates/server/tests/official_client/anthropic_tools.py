@@ -4,17 +4,10 @@ import sys
 
 import anthropic
 import jsonschema
+from tool_schemas import clock, schemas, weather
 
 url, key, model = sys.argv[1:]
 client = anthropic.Anthropic(base_url=url, api_key=key, max_retries=0, timeout=300)
-weather = {
-    "type": "object",
-    "properties": {"city": {"type": "string", "maxLength": 20}},
-    "required": ["city"],
-    "additionalProperties": False,
-}
-clock = {"type": "object", "properties": {"zone": {"enum": ["CET", "UTC"]}}, "required": ["zone"], "additionalProperties": False}
-schemas = {"get_weather": weather, "get_time": clock}
 tools = [
     {"name": "get_weather", "description": "The weather in a city.", "input_schema": weather},
     {"name": "get_time", "description": "The time in a zone.", "input_schema": clock},

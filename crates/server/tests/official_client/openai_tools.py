@@ -6,17 +6,10 @@ import sys
 
 import jsonschema
 import openai
+from tool_schemas import clock, schemas, weather
 
 url, key, model = sys.argv[1:]
 client = openai.OpenAI(base_url=url + "/v1", api_key=key, max_retries=0, timeout=300)
-weather = {
-    "type": "object",
-    "properties": {"city": {"type": "string", "maxLength": 20}},
-    "required": ["city"],
-    "additionalProperties": False,
-}
-clock = {"type": "object", "properties": {"zone": {"enum": ["CET", "UTC"]}}, "required": ["zone"], "additionalProperties": False}
-schemas = {"get_weather": weather, "get_time": clock}
 functions = [
     {"name": "get_weather", "description": "The weather in a city.", "parameters": weather, "strict": True},
     {"name": "get_time", "description": "The time in a zone.", "parameters": clock, "strict": True},

@@ -21,6 +21,12 @@ fn with(mut body: Value, field: &str, value: Value) -> Value {
     body
 }
 
+/// What the events of a stream say.
+fn events(body: &str) -> Vec<Value> {
+    let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
+    data.map(|data| serde_json::from_str(data).unwrap()).collect()
+}
+
 #[test]
 fn responses_are_whole_or_streamed_and_the_same() {
     let server = Server::start(ServerOptions::default(), 4);
@@ -44,8 +50,7 @@ fn responses_are_whole_or_streamed_and_the_same() {
     assert_eq!(same["output"][0]["content"][0]["text"], text);
 
     let (_, body) = server.post(RESPONSES, with(asked(json!("Where is it?")), "stream", json!(true)));
-    let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
-    let events: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+    let events = events(&body);
     let mut names: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
     assert!(body.lines().filter_map(|line| line.strip_prefix("event: ")).eq(names.iter().copied()));
     names.dedup();

@@ -1,7 +1,7 @@
 //! Tools: told to the model, called, read back.
 
 use crate::running_server::{Server, TAGGED};
-use crate::{RESPONSES, official_client, with};
+use crate::{RESPONSES, events, official_client, with};
 use serde_json::{Value, json};
 use server::ServerOptions;
 
@@ -50,8 +50,7 @@ fn tools_are_called_and_calls_streamed() {
             ended += 1;
             check_call(call, name);
             let (_, body) = server.post(RESPONSES, with(calling(choice.clone(), seed), "stream", json!(true)));
-            let data = body.lines().filter_map(|line| line.strip_prefix("data: "));
-            let events: Vec<Value> = data.map(|data| serde_json::from_str(data).unwrap()).collect();
+            let events = events(&body);
             let mut names: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
             names.dedup();
             assert_eq!(
