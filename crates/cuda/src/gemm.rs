@@ -3,7 +3,7 @@
 mod cublas_library;
 
 use crate::Error;
-use crate::device::{Buffer, Device, ViewMut};
+use crate::device::{Buffer, Device, ViewMut, while_nothing_is_recorded};
 use crate::rows::Rows;
 use cudarc::cublaslt::result::{self, CublasError};
 use cudarc::cublaslt::sys;
@@ -14,7 +14,8 @@ use std::ffi::c_void;
 
 /// Products of one device: a handle, room to work in, and the plans made so far.
 ///
-/// A plan is made for each number of rows that occurs; its heuristic takes tens of microseconds on the host, once.
+/// A plan is made for each number of rows that occurs; its heuristic takes tens of microseconds on the host, once. Thousands are kept
+/// at most, then all are made anew.
 pub struct Gemm {
     device: Device,
     handle: sys::cublasLtHandle_t,
@@ -24,6 +25,9 @@ pub struct Gemm {
 
 /// What NVIDIA recommends for compute capability 9.0.
 const WORKSPACE_BYTES: usize = 32 << 20;
+
+/// Chunks of prompts may have any length: a server would plan for thousands of numbers of rows, some kilobytes each.
+const MOST_PLANS: usize = 4096;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Shape {
@@ -60,7 +64,8 @@ impl Gemm {
     pub fn new(device: &Device) -> Result<Self, Error> {
         cublas_library::load()?;
         device.raw_stream()?;
-        let handle = result::create_handle().map_err(|error| cublas_error("starting cuBLASLt", error))?;
+        let handle = while_nothing_is_recorded(result::create_handle)
+            .map_err(|error| cublas_error("starting cuBLASLt", error))?;
         Ok(Self { device: device.clone(), handle, workspace: device.zeros(WORKSPACE_BYTES)?, plans: HashMap::new() })
     }
 
@@ -137,12 +142,23 @@ impl Gemm {
         if shape.rows == 0 {
             return Ok(());
         }
-        let stream = self.device.raw_stream()?;
-        if !self.plans.contains_key(&shape) {
+        if self.plans.contains_key(&shape) {
+            return self.run_planned(shape, weight, x, out, keep);
+        }
+        // The first product of a plan loads the kernel that it chose.
+        while_nothing_is_recorded(|| {
+            if self.plans.len() == MOST_PLANS {
+                self.forget_plans();
+            }
             let plan = Plan::new(self.handle, shape, [weight, x].map(|rows| rows.addresses().1))
                 .map_err(|error| cublas_error(format!("planning the product {shape:?}"), error))?;
             self.plans.insert(shape, plan);
-        }
+            self.run_planned(shape, weight, x, out, keep)
+        })
+    }
+
+    fn run_planned<T>(&self, shape: Shape, weight: Rows, x: Rows, out: &ViewMut<T>, keep: f32) -> Result<(), Error> {
+        let stream = self.device.raw_stream()?;
         let plan = &self.plans[&shape];
         let one = 1f32;
         let ((weight, of_weight), (x, of_x)) = (weight.addresses(), x.addresses());
@@ -174,15 +190,17 @@ impl Gemm {
         }
         .map_err(|error| cublas_error(format!("multiplying {shape:?}"), error))
     }
+
+    fn forget_plans(&mut self) {
+        self.plans.drain().for_each(|(_, plan)| plan.destroy());
+    }
 }
 
 impl Drop for Gemm {
     fn drop(&mut self) {
-        for plan in self.plans.values() {
-            plan.destroy();
-        }
+        self.forget_plans();
         // SAFETY: made by `new`, and nobody else has it.
-        let _ = unsafe { result::destroy_handle(self.handle) };
+        let _ = while_nothing_is_recorded(|| unsafe { result::destroy_handle(self.handle) });
     }
 }
 
@@ -260,7 +278,7 @@ impl Plan {
         Ok(Self { product, weight, x, out, algorithm: heuristic.algo })
     }
 
-    fn destroy(&self) {
+    fn destroy(self) {
         // SAFETY: made by `new`; the plan is not used again.
         unsafe {
             let _ = result::destroy_matmul_desc(self.product);

@@ -1,8 +1,8 @@
 //! Embedded kernels: loading and launching.
 
-use super::{Device, driver_error, result, sys};
+use super::{Device, driver_error, result, sys, while_nothing_is_recorded};
 use crate::Error;
-use cudarc::driver::CudaStream;
+use cudarc::driver::{CudaStream, DriverError};
 use std::ffi::{CString, c_void};
 use std::sync::Arc;
 
@@ -52,19 +52,22 @@ impl Device {
         let loading =
             |error| driver_error(format!("loading kernel {name} for compute capability {major}.{minor}"), error);
         self.raw_stream()?;
+        while_nothing_is_recorded(|| self.load(image, name, shared_bytes)).map_err(loading)
+    }
+
+    fn load(&self, image: &[u8], name: &'static str, shared_bytes: usize) -> Result<Kernel, DriverError> {
         // SAFETY: `image` is a whole fat binary, whose header says how long it is.
-        let module = unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(loading)?;
+        let module = unsafe { result::module::load_data(image.as_ptr().cast()) }?;
         let module = Arc::new(Module { device: self.clone(), module });
         let c_name = CString::new(name).expect("a name in the source has no zero byte");
         // SAFETY: the module is loaded.
-        let function = unsafe { result::module::get_function(module.module, c_name) }.map_err(loading)?;
+        let function = unsafe { result::module::get_function(module.module, c_name) }?;
         let attribute = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         // SAFETY: the function is loaded, and the size was checked above.
-        unsafe { result::function::set_function_attribute(function, attribute, shared_bytes as i32) }
-            .map_err(loading)?;
+        unsafe { result::function::set_function_attribute(function, attribute, shared_bytes as i32) }?;
         // The driver would load the code with the first launch, and some request would wait for it.
         // SAFETY: the function is there.
-        unsafe { sys::cuFuncLoad(function) }.result().map_err(loading)?;
+        unsafe { sys::cuFuncLoad(function) }.result()?;
         Ok(Kernel { device: self.clone(), function, _module: module, name })
     }
 }
@@ -129,7 +132,7 @@ impl Drop for Module {
         // A fault of earlier work, which is what can fail here, is reported where that work is waited for.
         if self.device.raw_stream().is_ok() && self.device.synchronize().is_ok() {
             // SAFETY: no kernel of the module runs any more, and none can be launched.
-            let _ = unsafe { result::module::unload(self.module) };
+            let _ = while_nothing_is_recorded(|| unsafe { result::module::unload(self.module) });
         }
     }
 }

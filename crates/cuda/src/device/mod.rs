@@ -22,6 +22,7 @@ pub use buffer::{Buffer, View, ViewMut};
 pub(crate) use buffer::{Pointer, PointerMut};
 pub(crate) use kernel::{Grid, Kernel};
 pub use recording::Recording;
+pub(crate) use recording::while_nothing_is_recorded;
 pub(crate) use tensor_map::TensorMap;
 pub use timer::{Clock, Timer};
 
@@ -83,6 +84,10 @@ impl Device {
     /// # Errors
     /// [`Error::NoDriver`], [`Error::NoDevice`], [`Error::OldDriver`], or what the driver says.
     pub fn open(ordinal: usize) -> Result<Self, Error> {
+        while_nothing_is_recorded(|| Self::open_now(ordinal))
+    }
+
+    fn open_now(ordinal: usize) -> Result<Self, Error> {
         let count = Self::count()?;
         if ordinal >= count {
             return Err(Error::NoDevice { ordinal, count });
