@@ -7,6 +7,7 @@ use runtime::engine::service::{Heard, Ticket};
 use runtime::log_probabilities::SaidToken;
 use runtime::request::{Event, Generation, Request};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Duration, Instant, timeout_at};
@@ -31,8 +32,6 @@ pub(crate) struct Answering {
     tickets: Vec<Ticket>,
     /// When it ends with an error, and how long that was at first.
     deadline: Option<(Instant, Duration)>,
-    /// Of the answers that may be there at a time.
-    _places: OwnedSemaphorePermit,
 }
 
 impl Answering {
@@ -44,16 +43,18 @@ impl Answering {
     /// Asks for several to the same prompt, which is read for the first of them.
     pub fn ask_several(state: &State, places: OwnedSemaphorePermit, prompt: Vec<u32>, requests: Vec<Request>) -> Self {
         let (sender, said) = unbounded_channel();
+        // The engine gives them back when it is done, whether or not the client reads.
+        let places = Arc::new(places);
         let mut tickets = Vec::<Ticket>::with_capacity(requests.len());
         for (at, request) in requests.into_iter().enumerate() {
-            let hear = listener(at, sender.clone(), Observed::new(state.metrics.clone(), &request));
+            let hear = listener(at, sender.clone(), Observed::new(state.metrics.clone(), &request, places.clone()));
             tickets.push(match tickets.first() {
                 None => state.service.submit(prompt.clone(), request, hear),
                 Some(first) => state.service.submit_behind(first, prompt.clone(), request, hear),
             });
         }
         let deadline = state.options.deadline.map(|time| (Instant::now() + time, time));
-        Self { said, tickets, deadline, _places: places }
+        Self { said, tickets, deadline }
     }
 
     /// How many there are.

@@ -27,6 +27,7 @@ mod state;
 mod tls;
 mod tokens;
 mod tools;
+mod traces;
 
 pub use state::ServerOptions;
 pub use tls::{Tls, TlsError};

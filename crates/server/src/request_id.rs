@@ -3,10 +3,12 @@
 use crate::error::ApiError;
 use crate::random;
 use crate::state::State;
+use crate::traces;
 use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use opentelemetry::context::FutureExt;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::Instrument;
@@ -37,14 +39,16 @@ impl RequestId {
     }
 }
 
-/// Names every request, and logs how it went: method, path, status and time, nothing of what was sent.
+/// Names every request, begins its trace, and logs how it went: method, path, status and time, nothing of what was sent.
 pub(crate) async fn name(Shared(state): Shared<Arc<State>>, mut request: Request, next: Next) -> Response {
     let id = RequestId::of(&request);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("request", id = id.as_str(), %method, path);
     request.extensions_mut().insert(id.clone());
     let began = Instant::now();
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let trace = traces::of_request(&request, id.as_str());
+    let mut response = next.run(request).instrument(span.clone()).with_context(trace.clone()).await;
+    traces::responds(&trace, response.status());
     let _within = span.enter();
     if let Some(error) = response.extensions().get::<ApiError>().filter(|error| !error.is_counted()) {
         state.metrics.failed(error);

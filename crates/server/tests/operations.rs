@@ -5,6 +5,10 @@ mod running_server;
 use running_server::{Server, agent};
 use serde_json::{Value, json};
 use server::ServerOptions;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
 fn complete(server: &Server, prompt: &str) {
     let body = json!({ "prompt": prompt, "max_tokens": 12, "temperature": 0 });
@@ -89,4 +93,33 @@ fn requests_have_ids_and_keep_those_they_bring() {
     }
     let body: Value = serde_json::from_str(&server.get("/v1/models").1).unwrap();
     assert_eq!(body["object"], "list");
+}
+
+/// The answer is far larger than what sockets hold, so that the server cannot write it all; the engine is done with it nevertheless.
+#[test]
+fn a_client_that_does_not_read_holds_no_place() {
+    let server = Server::start(ServerOptions { max_requests: 1, ..ServerOptions::default() }, 1);
+    let body = json!({
+        "messages": [{ "role": "user", "content": "x" }], "max_tokens": 8000, "ignore_eos": true, "stream": true,
+        "logprobs": true, "top_logprobs": 20,
+    });
+    let body = body.to_string();
+    let mut deaf = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    write!(
+        deaf,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut status = [0; 12];
+    deaf.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    let another = json!({ "prompt": "y", "max_tokens": 1 });
+    assert_eq!(server.post("/v1/completions", another.clone()).0, 429);
+    let patience = Instant::now() + Duration::from_secs(120);
+    while server.post("/v1/completions", another.clone()).0 == 429 {
+        assert!(Instant::now() < patience, "a client that does not read keeps others out");
+        thread::sleep(Duration::from_millis(50));
+    }
+    drop(deaf);
 }

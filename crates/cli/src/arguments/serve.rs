@@ -59,4 +59,8 @@ pub struct Serve {
     /// Log requests and answers to standard error, without their texts
     #[arg(long, value_name = "FORMAT", value_parser = log_format(), help_heading = "Server")]
     pub log: Option<LogFormat>,
+    /// Send spans of requests, without their texts, to a collector of OpenTelemetry, like http://127.0.0.1:4318; the default is the
+    /// environment's OTEL_EXPORTER_OTLP_ENDPOINT
+    #[arg(long, value_name = "URL", help_heading = "Server")]
+    pub otlp_endpoint: Option<String>,
 }

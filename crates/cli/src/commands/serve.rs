@@ -1,5 +1,7 @@
 //! A model over HTTP.
 
+mod traces;
+
 use crate::arguments::config::KEY_VARIABLE;
 use crate::arguments::{LogFormat, Serve};
 use crate::{note, progress};
@@ -10,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use traces::Traces;
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -19,8 +22,9 @@ const CHUNK_TOKENS_GPU: usize = 8192;
 
 pub fn run(arguments: Serve) -> anyhow::Result<()> {
     let Serve { model, listen, api_key_file, max_running, max_requests, max_kept_tokens, .. } = arguments;
-    let Serve { apart_on_gpu, max_body, deadline, log, tls_cert, tls_key, .. } = arguments;
+    let Serve { apart_on_gpu, max_body, deadline, log, otlp_endpoint, tls_cert, tls_key, .. } = arguments;
     let _written_at_the_end = log.map(begin_log);
+    let _sent_at_the_end = Traces::begin(otlp_endpoint.as_deref())?;
     let options = ServerOptions {
         api_key: api_key(api_key_file.as_deref())?,
         max_requests,

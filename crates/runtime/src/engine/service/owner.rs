@@ -157,14 +157,10 @@ impl<'e> Owner<'e> {
         }
     }
 
-    /// A token of every answer; whether there will be more.
+    /// A token of every answer through the model, and the next ones chosen; whether there will be more.
     fn write(&mut self) -> bool {
-        for at in (0..self.running.len()).rev() {
-            // One that was chosen and did not get through yet is as good as before.
-            if !self.running[at].begun.answer.is_reading() && self.running[at].next.is_none() {
-                self.choose(at);
-            }
-        }
+        // Of those whose prompt has just been read.
+        self.choose_all();
         let together = !(self.engine.on_gpu && self.options.apart_on_gpu);
         let writing = self.running.iter().filter(|running| running.next.is_some()).count();
         if together && !self.apart && !self.in_doubt && writing > 1 {
@@ -179,8 +175,20 @@ impl<'e> Owner<'e> {
                 });
             }
         }
+        // Chosen now and not before the next ones go through: a GPU, which has done nothing yet, is waited for here, so that this takes
+        // the time that it takes and tokens are heard before layers of another's prompt.
+        self.choose_all();
         self.apart &= self.in_doubt;
         !self.in_doubt && self.is_writing()
+    }
+
+    /// The next tokens of all answers. One that was chosen and did not get through yet is as good as before.
+    fn choose_all(&mut self) {
+        for at in (0..self.running.len()).rev() {
+            if !self.running[at].begun.answer.is_reading() && self.running[at].next.is_none() {
+                self.choose(at);
+            }
+        }
     }
 
     /// The next token of an answer, which may be its end.
