@@ -129,11 +129,6 @@ impl Engine {
         &self.tokenizer
     }
 
-    /// Its chat template, as the model's files have it.
-    pub fn chat_template(&self) -> Option<&str> {
-        self.template.as_ref().map(|template| template.text.as_str())
-    }
-
     /// Token ids of `text`; see [`Tokenizer::encode`].
     ///
     /// # Errors
