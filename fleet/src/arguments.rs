@@ -74,17 +74,23 @@ impl Arguments {
             "the role is {}: this worker reads prompts and writes answers itself (--disaggregation-mode agg, no encoder)",
             common.disaggregation_mode
         );
-        for kind in common.endpoint_types.split(',').map(str::trim) {
+        let mut kinds: Vec<&str> = common.endpoint_types.split(',').map(str::trim).collect();
+        for kind in &kinds {
             ensure!(
-                matches!(kind, "chat" | "completions"),
+                matches!(*kind, "chat" | "completions"),
                 "the endpoint type is `{kind}`: this worker answers chat and completions"
             );
         }
+        if !card.has_template() && common.custom_jinja_template.is_none() {
+            // The front end would not take a model for chats that does not say how they are written.
+            kinds.retain(|kind| *kind != "chat");
+        }
+        ensure!(!kinds.is_empty(), "the model has no chat template: name one with --custom-jinja-template");
         Ok(WorkerConfig {
             namespace: common.namespace,
             component: common.component,
             endpoint: common.endpoint,
-            endpoint_types: common.endpoint_types,
+            endpoint_types: kinds.join(","),
             model_name: card.folder().display().to_string(),
             served_model_name: self.served_model_name.clone(),
             custom_jinja_template: common.custom_jinja_template,

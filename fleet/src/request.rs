@@ -130,3 +130,60 @@ fn check_known(asked: &PreprocessedRequest) -> Result<(), DynamoError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn asked(options: Value) -> PreprocessedRequest {
+        let mut asked = json!({"token_ids": [1, 2, 3]});
+        asked.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+        serde_json::from_value(asked).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_followed_is_refused_by_its_name() {
+        for (field, options) in [
+            ("n", json!({"sampling_options": {"n": 2}})),
+            ("best_of", json!({"sampling_options": {"best_of": 3}})),
+            ("use_beam_search", json!({"sampling_options": {"use_beam_search": true}})),
+            ("min_tokens", json!({"stop_conditions": {"min_tokens": 5}})),
+            ("max_thinking_tokens", json!({"stop_conditions": {"max_thinking_tokens": 5}})),
+            ("prompt_logprobs", json!({"output_options": {"prompt_logprobs": 0}})),
+            ("prompt_embeds", json!({"prompt_embeds": "AAAA"})),
+            ("images", json!({"multi_modal_data": {"image_url": [{"Url": "http://localhost/a.png"}]}})),
+        ] {
+            let message = check_known(&asked(options)).expect_err(field).to_string();
+            assert!(message.contains(field), "{message}");
+        }
+        let harmless = json!({"sampling_options": {"n": 1, "best_of": 1}, "stop_conditions": {"min_tokens": 0}});
+        assert!(check_known(&asked(harmless)).is_ok());
+    }
+
+    #[test]
+    fn drawing_is_as_asked_for() {
+        let drawn = |options: Value| drawn(&asked(json!({"sampling_options": options})).sampling_options);
+        assert_eq!(drawn(json!({"temperature": 0.0, "top_p": 0.5})), Sampling::Greedy);
+        let random = Sampling::Random { temperature: 0.5, top_k: 0, top_p: 0.9, min_p: 0.0, seed: u64::MAX };
+        assert_eq!(drawn(json!({"temperature": 0.5, "top_k": -1, "top_p": 0.9, "seed": -1})), random);
+        assert!(matches!(drawn(json!({})), Sampling::Random { temperature: 1.0, top_k: 0, top_p: 1.0, .. }));
+    }
+
+    #[test]
+    fn guided_answers_are_guided_by_one_thing() {
+        let guided = |options: Value| constraint(&serde_json::from_value(options).unwrap());
+        assert_eq!(guided(json!({})).unwrap(), None);
+        assert_eq!(guided(json!({"choice": ["a.b", "c|d"]})).unwrap(), Some(Constraint::Regex(r"(a\.b|c\|d)".into())));
+        let schema = Constraint::JsonSchema(json!({"type": "object"}));
+        assert_eq!(guided(json!({"json": "{\"type\": \"object\"}"})).unwrap(), Some(schema));
+        for wrong in [
+            json!({"json": "{"}),
+            json!({"json": {}, "regex": "a"}),
+            json!({"regex": "a", "whitespace_pattern": " "}),
+            json!({"structural_tag": {}}),
+        ] {
+            assert!(guided(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+}

@@ -23,6 +23,8 @@ WORKER = FLEET / "target" / "debug" / "sparse-accelerate-worker"
 PROGRAM = Path(os.environ.get("SPARSE_ACCELERATE", FLEET.parent / "target" / "release" / "sparse-accelerate"))
 MODEL = FLEET.parent / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 NAME = "smollm2"
+# SentencePiece's tokens and a BOS token; and a pre-tokenizer of its own.
+OTHER_MODELS = {"gemma": "gemma-3-270m-q4_k_m.gguf", "qwen": "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"}
 PAGE_TOKENS = 64
 PATIENCE_S = 120
 
@@ -70,10 +72,10 @@ class Fleet:
         self.processes.append((name, process))
         return process
 
-    def worker(self, name, *options):
+    def worker(self, name, *options, model=MODEL, served=NAME):
         """Its process, and where it tells how it is."""
         port = free_port()
-        command = [WORKER, "--model", MODEL, "--served-model-name", NAME, "--device", "cpu", "--products", "int16", *options]
+        command = [WORKER, "--model", model, "--served-model-name", served, "--device", "cpu", "--products", "int16", *options]
         return self.start(name, command, DYN_SYSTEM_PORT=str(port)), f"http://127.0.0.1:{port}"
 
     def front_end(self, name, *options):
@@ -93,8 +95,8 @@ class Fleet:
                 process.kill()
 
     def runs(self):
-        ended = {name: process.returncode for name, process in self.processes if process.poll() is not None}
-        assert not ended, f"ended: {ended}"
+        failed = {name: process.returncode for name, process in self.processes if process.poll()}
+        assert not failed, f"exit codes: {failed}"
         return True
 
     def logs(self):
@@ -136,9 +138,9 @@ def client(url):
     return openai.OpenAI(base_url=f"{url}/v1", api_key="none", timeout=PATIENCE_S, max_retries=0)
 
 
-def generated(prompt, *options):
+def generated(prompt, *options, model=MODEL):
     """What the program itself answers, as its JSON says it."""
-    command = [PROGRAM, "generate", "--model", MODEL, "--device", "cpu", "--products", "int16", "--json"]
+    command = [PROGRAM, "generate", "--model", model, "--device", "cpu", "--products", "int16", "--json"]
     command += ["--prompt", prompt, "--max-tokens", 24, *options]
     ran = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     return json.loads(ran.stdout)
@@ -166,6 +168,24 @@ def answers_are_the_programs(url):
     pieces = list(api.chat.completions.create(messages=[{"role": "user", "content": question}], **asked, **streamed))
     texts = [piece.choices[0].delta.content or "" for piece in pieces if piece.choices]
     assert "".join(texts) == expected_chat["text"] and len(texts) > 10, texts
+
+
+def other_tokenizers_are_the_models(url, fleet):
+    """Of text with more than letters, by the prompt's length as well as by the answer."""
+    prompt = "Été 2024: 12,345 pandas\n\n\t(«rouges», naïve 世界) don't   sleep. The weather today is"
+    for name, file in OTHER_MODELS.items():
+        model = MODEL.parent / file
+        if not model.exists():
+            print(f"SKIPPED: no {model}")
+            continue
+        process, _ = fleet.worker(name, "--component", name, model=model, served=name)
+        wait_for(name, lambda: fleet.runs() and name in [one.id for one in client(url).models.list()])
+        expected = generated(prompt, model=model)
+        said = client(url).completions.create(model=name, prompt=prompt, max_tokens=24, temperature=0)
+        assert said.choices[0].text == expected["text"], (name, said, expected)
+        assert said.usage.prompt_tokens == expected["prompt_tokens"], (name, said, expected)
+        process.terminate()
+        assert process.wait(60) == 0, (name, process.returncode)
 
 
 def options_are_followed(url):
@@ -278,6 +298,7 @@ def main():
                 (who_goes_away_is_not_answered, url, workers),
                 (both_were_asked, workers),
                 (prompts_go_where_their_pages_are, by_pages),
+                (other_tokenizers_are_the_models, url, fleet),
                 (a_worker_that_ends_is_done_without, url, first),
             ]:
                 began = time.monotonic()
