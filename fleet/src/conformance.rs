@@ -37,7 +37,7 @@ fn other_roles_are_refused() {
         (["--disaggregation-mode", "decode"], "the role is decode"),
         (["--endpoint-types", "chat,embeddings"], "`embeddings`"),
     ] {
-        let message = config(&flags).err().expect("a refusal").to_string();
+        let message = config(&flags).expect_err("a refusal").to_string();
         assert!(message.contains(says), "{message}");
     }
 }

@@ -1,4 +1,6 @@
-"""Two workers behind Dynamo's own front end, on this machine and loopback alone; discovery is a folder.
+"""Two workers behind Dynamo's own front end, on this machine; discovery is a folder.
+
+What can be told so listens on loopback: Dynamo's sockets for events are bound on all addresses, whatever one says.
 
     PYTHON fleet/tests/fleet.py
 
