@@ -124,6 +124,11 @@ impl Engine {
         self.model.config()
     }
 
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
     /// Token ids of `text`; see [`Tokenizer::encode`].
     ///
     /// # Errors

@@ -207,6 +207,8 @@ pub enum Event<'a> {
         /// Tokens of the chunk.
         chunk_tokens: usize,
     },
+    /// One more of [`Generation::tokens`], as soon as it is chosen: its text comes next, later, or never.
+    Chosen(u32),
     /// A token whose text comes next or, where a character takes several or the token has none, came before; only where
     /// [`Request::log_probabilities`] asks for it.
     Token(&'a SaidToken),

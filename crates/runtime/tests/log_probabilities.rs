@@ -35,7 +35,7 @@ fn answer(engine: &mut Engine, request: &Request) -> Generation {
         match event {
             Event::Token(token) => heard.push(token.clone()),
             Event::Text(piece) => text += piece,
-            Event::Prefill { .. } | Event::Layer { .. } => {}
+            Event::Chosen(_) | Event::Prefill { .. } | Event::Layer { .. } => {}
         }
         ControlFlow::Continue(())
     };

@@ -42,15 +42,17 @@ fn letter(id: u32) -> String {
 fn answer(engine: &mut Engine, stop: &[&str], stop_at_eos: bool) -> (String, Vec<u32>) {
     let stop = stop.iter().map(|stop| stop.to_string()).collect();
     let request = Request { max_tokens: 24, stop, stop_at_eos, ..Request::default() };
-    let mut heard = String::new();
+    let (mut heard, mut chosen) = (String::new(), Vec::new());
     let mut hear = |event: Event| {
-        if let Event::Text(text) = event {
-            heard += text;
+        match event {
+            Event::Text(text) => heard += text,
+            Event::Chosen(token) => chosen.push(token),
+            Event::Token(_) | Event::Prefill { .. } | Event::Layer { .. } => {}
         }
         ControlFlow::Continue(())
     };
     let generation = engine.generate(&PROMPT, &request, &mut hear).unwrap();
-    assert_eq!(heard, generation.text);
+    assert_eq!((&heard, &chosen), (&generation.text, &generation.tokens));
     (generation.text, generation.tokens)
 }
 
@@ -116,7 +118,7 @@ fn a_prompt_is_left_between_its_chunks() {
         match event {
             Event::Prefill { done_tokens, .. } => done.push(done_tokens),
             Event::Layer { .. } => {}
-            Event::Text(_) | Event::Token(_) => panic!("no text was wanted"),
+            Event::Text(_) | Event::Chosen(_) | Event::Token(_) => panic!("no text was wanted"),
         }
         if done.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -137,7 +139,7 @@ fn every_layer_of_every_chunk_is_heard() {
                 heard.push((done_tokens, chunk_tokens, done_layers, layers))
             }
             Event::Prefill { done_tokens, .. } => heard.push((done_tokens, 0, 0, 0)),
-            Event::Text(_) | Event::Token(_) => {}
+            Event::Text(_) | Event::Chosen(_) | Event::Token(_) => {}
         }
         // Enough in the middle of the second chunk: no other layer is done, and nothing more is said.
         if heard.len() == layers + 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

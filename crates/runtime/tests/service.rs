@@ -62,7 +62,7 @@ fn listener() -> (impl FnMut(Heard) -> ControlFlow<()> + Send + 'static, Receive
             Heard::Began { cached_tokens } => Said::Began(cached_tokens),
             Heard::Event(Event::Prefill { done_tokens, .. }) => Said::Read(done_tokens),
             Heard::Event(Event::Text(_)) => Said::Text,
-            Heard::Event(Event::Layer { .. } | Event::Token(_)) => return ControlFlow::Continue(()),
+            Heard::Event(Event::Layer { .. } | Event::Chosen(_) | Event::Token(_)) => return ControlFlow::Continue(()),
             Heard::Ended(ended) => Said::Ended(ended),
         };
         sender.send(said).unwrap();

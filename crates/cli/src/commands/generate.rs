@@ -80,7 +80,7 @@ pub fn run(arguments: Generate) -> anyhow::Result<()> {
                 let mut out = io::stdout().lock();
                 written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             }
-            Event::Text(_) | Event::Token(_) | Event::Layer { .. } | Event::Prefill { .. } => {}
+            Event::Text(_) | Event::Chosen(_) | Event::Token(_) | Event::Layer { .. } | Event::Prefill { .. } => {}
         }
         // Nobody reads on, or nobody wants more.
         match written.is_err() || interruption.came().is_some() {

@@ -63,7 +63,7 @@ impl PrefillBar {
                     self.clear();
                 }
             }
-            Event::Token(_) | Event::Text(_) => {}
+            Event::Chosen(_) | Event::Token(_) | Event::Text(_) => {}
         }
     }
 

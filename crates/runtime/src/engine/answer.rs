@@ -310,6 +310,9 @@ impl<'a> Answer<'a> {
             return Ok(ControlFlow::Break(self.end(FinishReason::End, events)));
         }
         self.tokens.push(next);
+        if events(Event::Chosen(next)).is_break() {
+            return Ok(ControlFlow::Break(FinishReason::Cancelled));
+        }
         likely.into_iter().for_each(|token| self.said.hold(token));
         if let Some(piece) = self.stream.push(next) {
             self.said.chars += piece.chars().count();

@@ -101,12 +101,47 @@ pub struct PagesInUse {
     pub kept: usize,
 }
 
+/// What becomes of pages that are kept for prompts that begin alike: for those who choose among several services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageEvent<'a> {
+    /// One is there from here on.
+    Kept {
+        /// Its number, never that of another.
+        page: u64,
+        /// The page that it stands behind; none where a prompt begins with it.
+        before: Option<u64>,
+        /// Its tokens, as many as a page has.
+        tokens: &'a [u32],
+    },
+    /// One is no more. Those behind it went before.
+    Gone {
+        /// Its number.
+        page: u64,
+    },
+}
+
+/// Hears of pages on the engine's thread, and must not wait.
+type OnPage = Box<dyn FnMut(PageEvent) + Send>;
+
 impl Service {
     /// Gives the engine to a thread of its own.
     ///
     /// # Panics
     /// When the system has no thread left.
     pub fn start(engine: Engine, options: ServiceOptions) -> Self {
+        Self::start_telling(engine, options, |_| {})
+    }
+
+    /// As [`start`](Self::start); `on_page` is called on the engine's thread where a page comes or goes, in order, and must not wait.
+    ///
+    /// # Panics
+    /// As `start`.
+    pub fn start_telling(
+        engine: Engine,
+        options: ServiceOptions,
+        on_page: impl FnMut(PageEvent) + Send + 'static,
+    ) -> Self {
+        let on_page: OnPage = Box::new(on_page);
         let (jobs, received) = channel();
         let stopped = Arc::new(AtomicBool::new(false));
         let broken = Arc::new(AtomicBool::new(false));
@@ -115,7 +150,7 @@ impl Service {
         let its = (engine.clone(), stopped.clone(), broken.clone(), pages.clone());
         let owner = thread::Builder::new().name("engine".into()).spawn(move || {
             let (engine, stopped, broken, pages) = its;
-            Owner::new(&engine, options, received, &stopped, &broken, &pages).run();
+            Owner::new(&engine, options, on_page, received, &stopped, &broken, &pages).run();
         });
         Self { engine, jobs: Some(jobs), owner: Some(owner.expect("a thread for the engine")), stopped, broken, pages }
     }

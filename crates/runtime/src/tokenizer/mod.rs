@@ -117,7 +117,8 @@ impl Tokenizer {
         Ok(self.with_bos(encode(&self.inner, text, false)?))
     }
 
-    fn with_bos(&self, mut ids: Vec<u32>) -> Vec<u32> {
+    /// `ids` behind a BOS token, where the model asks for one and they do not begin with it.
+    pub fn with_bos(&self, mut ids: Vec<u32>) -> Vec<u32> {
         if let Some(bos) = self.bos
             && self.add_bos
             && ids.first() != Some(&bos)
@@ -154,6 +155,14 @@ impl Tokenizer {
     /// All tokens have ids below it.
     pub(crate) fn token_count(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// What `tokenizer.json` of a Hugging Face folder would say, for others who make these tokens of a text; of BOS it says nothing.
+    ///
+    /// # Errors
+    /// Never, unless the tokenizer library cannot write what it read.
+    pub fn to_json(&self) -> Result<String, TokenizerError> {
+        self.inner.to_string(false).map_err(TokenizerError::tokenize)
     }
 
     /// Tokens that end a text.

@@ -48,6 +48,19 @@ fn merges_in_order_of_rank() {
 }
 
 #[test]
+fn others_make_the_same_tokens_by_the_json() {
+    for pre in ["gpt-2", "smollm", "qwen2", "llama-bpe"] {
+        let tokenizer = with(pre);
+        let other = HuggingFace::from_bytes(tokenizer.to_json().unwrap()).unwrap();
+        for text in ["abc bc ab 1212", "<|im_start|>a é<tool_call>b<|im_end|>\n"] {
+            let ids = encode(&tokenizer.inner, text, false).unwrap();
+            assert_eq!(encode(&other, text, false).unwrap(), ids, "{pre}: {text}");
+            assert_eq!(other.decode(&ids, false).unwrap(), text, "{pre}");
+        }
+    }
+}
+
+#[test]
 fn pre_tokenizers_cut_digits_their_own_way() {
     for (pre, expected) in [
         ("gpt-2", vec!["12", "12"]),

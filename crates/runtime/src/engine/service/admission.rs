@@ -4,7 +4,7 @@ use super::attended::Attended;
 use super::job::Job;
 use super::pool_room::PoolRoom;
 use super::prefixes::Prefixes;
-use super::{PagesInUse, ServiceOptions};
+use super::{OnPage, PagesInUse, ServiceOptions};
 use crate::engine::answer::Answer;
 use crate::engine::choice::Choice;
 use crate::engine::{Engine, EngineError};
@@ -36,10 +36,10 @@ pub(super) struct Begun<'e> {
 }
 
 impl<'e> Admission<'e> {
-    pub fn new(engine: &'e Engine, options: ServiceOptions) -> Self {
+    pub fn new(engine: &'e Engine, options: ServiceOptions, on_page: OnPage) -> Self {
         let room = PoolRoom::measure(engine, options);
         let kept = options.max_kept_tokens.map_or(room.most(), |tokens| tokens / BLOCK_N);
-        Self { engine, room, prefixes: Prefixes::new(kept), pool: None, together: 0 }
+        Self { engine, room, prefixes: Prefixes::new(kept).telling(on_page), pool: None, together: 0 }
     }
 
     /// The answer to a request, no step of it done; nothing where others must end first. What is kept makes room where there is

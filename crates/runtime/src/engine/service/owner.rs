@@ -4,7 +4,7 @@ use super::admission::{Admission, Begun, attention};
 use super::job::Job;
 use super::soundness::{Soundness, isolated};
 use super::turns::Turns;
-use super::{PagesInUse, ServiceOptions};
+use super::{OnPage, PagesInUse, ServiceOptions};
 use crate::engine::{Engine, EngineError};
 use crate::model::StepRow;
 use crate::policy::{AttentionPolicy, PrefillAttention};
@@ -48,12 +48,13 @@ impl<'e> Owner<'e> {
     pub fn new(
         engine: &'e Engine,
         options: ServiceOptions,
+        on_page: OnPage,
         jobs: Receiver<Job>,
         stopped: &'e AtomicBool,
         broken: &'e AtomicBool,
         pages: &'e Mutex<PagesInUse>,
     ) -> Self {
-        let (admission, soundness) = (Admission::new(engine, options), Soundness::of(engine));
+        let (admission, soundness) = (Admission::new(engine, options, on_page), Soundness::of(engine));
         let (waiting, running) = (VecDeque::new(), Vec::new());
         Self {
             engine,

@@ -4,6 +4,7 @@
 //! exactly those before, so that pages make a tree: a prompt follows it from the root as far as it goes.
 
 use super::attended::Attended;
+use super::{OnPage, PageEvent};
 use crate::model::Pool;
 use attention::BLOCK_N;
 use std::cmp::Reverse;
@@ -48,12 +49,18 @@ pub(super) struct Prefixes {
     /// Counts what was asked for.
     now: u64,
     numbers: u64,
+    on_page: OnPage,
 }
 
 impl Prefixes {
     /// Keeps up to so many pages.
     pub fn new(most: usize) -> Self {
-        Self { most, nodes: HashMap::new(), pages: 0, now: 0, numbers: 0 }
+        Self { most, nodes: HashMap::new(), pages: 0, now: 0, numbers: 0, on_page: Box::new(|_| {}) }
+    }
+
+    /// Tells what comes and goes.
+    pub fn telling(self, on_page: OnPage) -> Self {
+        Self { on_page, ..self }
     }
 
     /// Pages that are kept and that nobody else has.
@@ -87,6 +94,11 @@ impl Prefixes {
             let number = self.numbers;
             let node = self.nodes.entry(Place { before, tokens: tokens.to_vec() }).or_insert_with(|| {
                 self.numbers += 1;
+                let before = match before {
+                    Before::Nothing { .. } => None,
+                    Before::Page(number) => Some(number),
+                };
+                (self.on_page)(PageEvent::Kept { page: number, before, tokens });
                 Node { number, depth, kept: Vec::new() }
             });
             before = Before::Page(node.number);
@@ -125,10 +137,16 @@ impl Prefixes {
         may.truncate(most);
         let mut go: Vec<u32> = may.into_iter().map(|(_, _, page)| page).collect();
         go.sort_unstable();
+        let mut gone = Vec::new();
         self.nodes.retain(|_, node| {
             node.kept.retain(|kept| go.binary_search(&kept.page).is_err());
+            if node.kept.is_empty() {
+                gone.push((Reverse(node.depth), node.number));
+            }
             !node.kept.is_empty()
         });
+        gone.sort_unstable();
+        gone.into_iter().for_each(|(_, page)| (self.on_page)(PageEvent::Gone { page }));
         pool.release(&go);
         self.pages -= go.len();
         go.len()

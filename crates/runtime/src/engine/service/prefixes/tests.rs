@@ -2,7 +2,7 @@ use super::*;
 use crate::model::{Outlook, Run, StepRow};
 use crate::ops::OpsError;
 use crate::request::Goal;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Counts who has each page.
 struct Counted(Mutex<Vec<u32>>);
@@ -104,4 +104,31 @@ fn no_more_is_kept_than_was_allowed() {
     let mut none = Prefixes::new(0);
     none.put(&pool, &tokens(1, 4), &[0, 1, 2, 3], 0, Attended::Densely);
     assert_eq!((none.pages, pool.owners_of_all()), (0, vec![2, 2, 1, 1]));
+}
+
+#[test]
+fn pages_that_come_and_go_are_told() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let hear = {
+        let told = told.clone();
+        move |event: PageEvent| {
+            told.lock().unwrap().push(match event {
+                PageEvent::Kept { page, before, tokens } => (page, Some((before, tokens.to_vec()))),
+                PageEvent::Gone { page } => (page, None),
+            });
+        }
+    };
+    let (pool, mut prefixes) = (Counted::of(4), Prefixes::new(4).telling(Box::new(hear)));
+    let heard = || std::mem::take(&mut *told.lock().unwrap());
+    let (first, other) = (tokens(1, 2), tokens(2, 1));
+    prefixes.put(&pool, &first, &[0, 1], 0, Attended::Densely);
+    let page = |of: &[u32], at: usize| of[at * BLOCK_N..][..BLOCK_N].to_vec();
+    assert_eq!(heard(), [(0, Some((None, page(&first, 0)))), (1, Some((Some(0), page(&first, 1))))]);
+    // The same again, read by another attention: the router's page is there already.
+    prefixes.put(&pool, &first, &[2, 3], 0, RECALL);
+    assert_eq!(heard(), []);
+    prefixes.clear(&pool);
+    assert_eq!(heard(), [(1, None), (0, None)]);
+    prefixes.put(&pool, &other, &[0], 0, Attended::Densely);
+    assert_eq!(heard(), [(2, Some((None, page(&other, 0))))]);
 }
