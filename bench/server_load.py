@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Load on a server that runs: concurrent prompts, with and without a shared beginning.
 
-Asks /v1/completions of `sparse-accelerate serve` (or of another server of OpenAI's API that has /tokenize) from this process over
+Asks /v1/completions of `sparse-accelerate serve`, or of llama.cpp's server, from this process over
 HTTP, streamed, and writes medians and 99th percentiles of the time to first text and between two pieces of it, and throughput. Every
 prompt is new: nothing is cached but the shared beginning, which one request reads before the clock starts.
 
@@ -46,8 +46,10 @@ class Server:
         """A text of about so many tokens, another for every seed."""
         words = random.Random(seed)
         text = " ".join(words.choice(WORDS) for _ in range(2 * tokens))
-        ids = self.json("POST", "/tokenize", {"prompt": text})["tokens"]
-        return self.json("POST", "/detokenize", {"tokens": ids[:tokens]})["prompt"]
+        # As llama.cpp's server wants it, and ours takes it.
+        ids = self.json("POST", "/tokenize", {"content": text})["tokens"]
+        answer = self.json("POST", "/detokenize", {"tokens": ids[:tokens]})
+        return answer.get("prompt") or answer["content"]
 
     def complete(self, prompt, max_tokens, is_enough=lambda: False):
         """When pieces of text came, the first element being when they were asked for, and what the server says it took.
@@ -122,7 +124,7 @@ def load(server, prompts, concurrency, max_tokens):
         "requests": len(answers),
         "wall_s": round(wall, 2),
         "prompt_tokens": prompt_tokens,
-        "cached_tokens": sum(usage["prompt_tokens_details"]["cached_tokens"] for usage in usages),
+        "cached_tokens": sum((usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0) for usage in usages),
         "prompt_tokens_per_s": round(prompt_tokens / wall, 1),
         "new_tokens_per_s": round(tokens / wall, 1),
         "first_token": spread_ms([times[1] - times[0] for times, _ in answers if len(times) > 1]),
