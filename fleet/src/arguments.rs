@@ -119,7 +119,7 @@ impl Arguments {
     /// As its service wants them.
     pub fn service_options(&self) -> ServiceOptions {
         let &Self { max_running, max_kept_tokens, apart_on_gpu, .. } = self;
-        ServiceOptions { max_running, max_kept_tokens, apart_on_gpu }
+        ServiceOptions { max_running, max_kept_tokens, apart_on_gpu, ..ServiceOptions::default() }
     }
 
     /// What sparse prefill aims at.

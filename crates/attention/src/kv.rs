@@ -70,6 +70,23 @@ impl KvPages {
         self.num_pages
     }
 
+    /// Replaces page `to` by page `page` of other pages of the same heads.
+    ///
+    /// # Panics
+    /// When there are no such pages, or heads differ.
+    pub fn copy_page(&mut self, to: u32, from: &Self, page: u32) {
+        assert_eq!(self.heads, from.heads, "pages of the same heads");
+        fn copy<T: Copy>(to: &mut [T], to_page: u32, from: &[T], page: u32, len: usize) {
+            to[to_page as usize * len..][..len].copy_from_slice(&from[page as usize * len..][..len]);
+        }
+        let rows = self.heads.num_kv_heads() * self.heads.padded_dim();
+        copy(&mut self.keys, to, &from.keys, page, rows * BLOCK_N);
+        copy(&mut self.values, to, &from.values, page, rows * BLOCK_N);
+        copy(&mut self.key_means, to, &from.key_means, page, rows);
+        copy(&mut self.value_means, to, &from.value_means, page, rows);
+        copy(&mut self.key_radii, to, &from.key_radii, page, self.heads.num_kv_heads());
+    }
+
     /// Writes tokens at positions `start ..` of the sequence of `table`, from f32 *panels*: panel `p` of `keys` and of
     /// `values` is `[num_kv_heads * head_dim][16]` and starts at `p * stride`; lanes past `len` are ignored.
     ///

@@ -1,10 +1,11 @@
 //! Keys and values on the device.
 
 use crate::Error;
-use crate::device::{Buffer, Device};
+use crate::device::{Buffer, Device, HostRoom};
 use attention::BLOCK_N;
 use attention::shape::HeadShape;
 use half::bf16;
+use std::ops::Range;
 
 /// Keys and values of one layer, each bf16 `[page][kv_head][page_size][head_dim]`.
 ///
@@ -134,6 +135,38 @@ impl KvPages {
             rows
         };
         Ok((rows(&k), rows(&v)))
+    }
+
+    /// Asks for a copy of a page to the bytes of `room` from `at` on: keys, then values.
+    ///
+    /// # Errors
+    /// When there is no such page or too little room, the room is another device's, or the driver refuses.
+    pub fn copy_page_to(&self, page: u32, room: &mut HostRoom, at: usize) -> Result<(), Error> {
+        let elements = self.elements_of(page)?;
+        let values_at = at + elements.len() * size_of::<bf16>();
+        self.k.view(elements.clone()).copy_to(room, at)?;
+        self.v.view(elements).copy_to(room, values_at)
+    }
+
+    /// Asks for what [`copy_page_to`](Self::copy_page_to) copied to be a page again, that or another.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn copy_page_from(&mut self, page: u32, room: &HostRoom, at: usize) -> Result<(), Error> {
+        let elements = self.elements_of(page)?;
+        let values_at = at + elements.len() * size_of::<bf16>();
+        self.k.view_mut(elements.clone()).copy_from_host(room, at)?;
+        self.v.view_mut(elements).copy_from_host(room, values_at)
+    }
+
+    /// Where a page is among all keys, and among all values.
+    fn elements_of(&self, page: u32) -> Result<Range<usize>, Error> {
+        if page as usize >= self.num_pages {
+            let message = format!("a page below {} was expected, found {page}", self.num_pages);
+            return Err(attention::Error::PageTable(message).into());
+        }
+        let of_page = self.k.len() / self.num_pages;
+        Ok(page as usize * of_page..(page as usize + 1) * of_page)
     }
 
     /// Elements of all keys, as many as of all values.

@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A page that several have is full, and nobody writes to it: sequences that begin alike share the full pages of their beginning, and
 /// write to pages of their own behind it. So nothing is ever copied, and a layer may be asked for between two layers of others.
 pub struct KvCache<O: Ops> {
+    heads: HeadShape,
     layers: Vec<Mutex<O::KvPages>>,
     book: Mutex<Book>,
 }
@@ -33,6 +34,7 @@ impl<O: Ops> KvCache<O> {
         let pages = tokens.div_ceil(BLOCK_N);
         let layer = |_| Ok(Mutex::new(ops.kv_pages(heads, pages)?));
         Ok(Self {
+            heads,
             layers: (0..num_layers).map(layer).collect::<Result<_, OpsError>>()?,
             book: Mutex::new(Book { free: (0..pages as u32).rev().collect(), owners: vec![0; pages] }),
         })
@@ -102,6 +104,38 @@ impl<O: Ops> KvCache<O> {
                 free.push(*page);
             }
         }
+    }
+
+    /// A copy of a full page on the host; the page stays whose it is.
+    ///
+    /// # Errors
+    /// When the host has no room, and what the device says.
+    pub fn copy_to_host(&self, ops: &O, page: u32) -> Result<O::PageOnHost, OpsError> {
+        let mut copy = ops.page_on_host(self.heads, self.layers.len())?;
+        for layer in 0..self.layers.len() {
+            ops.copy_to_host(&self.layer(layer), page, &mut copy, layer)?;
+        }
+        Ok(copy)
+    }
+
+    /// A page of its own for what was copied to the host, that its caller has.
+    ///
+    /// # Errors
+    /// When no page is free, and what the device says.
+    pub fn copy_from_host(&self, ops: &O, copy: &O::PageOnHost) -> Result<u32, OpsError> {
+        let page = {
+            let Book { free, owners } = &mut *self.book();
+            let page = free.pop().ok_or(CacheFull { free: 0, needed: 1 })?;
+            owners[page as usize] = 1;
+            page
+        };
+        for layer in 0..self.layers.len() {
+            if let Err(error) = ops.copy_from_host(copy, layer, &mut self.layer(layer), page) {
+                self.release(&[page]);
+                return Err(error);
+            }
+        }
+        Ok(page)
     }
 
     /// Whether others have pages that positions from `len` on of a sequence would be written to.

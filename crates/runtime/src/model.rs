@@ -12,6 +12,7 @@ use crate::sequence::Sequence;
 use attention::calibration::GpuKernel;
 use attention::search::CostModel;
 use pages::Pages;
+use std::any::Any;
 
 /// A loaded model.
 pub trait Model: Send + Sync {
@@ -294,4 +295,26 @@ pub trait Pool<'m>: Send {
     /// # Panics
     /// When there is no such page.
     fn owners(&self, page: u32) -> u32;
+
+    /// A copy of a full page in memory of the host.
+    ///
+    /// # Errors
+    /// When the host has no room, and what the device says.
+    fn copy_to_host(&self, page: u32) -> Result<PageOnHost, OpsError>;
+
+    /// Brings a copy back into a free page, which its caller has from then on. The copy may be another pool's of the same model.
+    ///
+    /// # Errors
+    /// When no page is free, and what the device says.
+    fn copy_from_host(&self, copy: &PageOnHost) -> Result<u32, OpsError>;
+}
+
+/// Keys and values of a page, in memory of the host.
+pub struct PageOnHost(Box<dyn Any + Send>);
+
+impl PageOnHost {
+    /// Of what a device makes of it.
+    pub(crate) fn of(copy: impl Any + Send) -> Self {
+        Self(Box::new(copy))
+    }
 }

@@ -248,6 +248,8 @@ pub trait Ops: Send + Sync + 'static {
     type LogitsRoom: Send;
     /// Keys and values of one layer.
     type KvPages: Send;
+    /// Those of one page in all layers, in memory of the host.
+    type PageOnHost: Send + 'static;
 
     /// Name and properties, for people.
     fn name(&self) -> String;
@@ -345,6 +347,36 @@ pub trait Ops: Send + Sync + 'static {
     /// # Errors
     /// When the device has no room.
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<Self::KvPages, OpsError>;
+
+    /// Room on the host for a page of so many layers.
+    ///
+    /// # Errors
+    /// When the host has none.
+    fn page_on_host(&self, heads: HeadShape, num_layers: usize) -> Result<Self::PageOnHost, OpsError>;
+
+    /// Copies a page of a layer to the host. What is asked for later may write to the page.
+    ///
+    /// # Errors
+    /// When there is no such page, and what the device says.
+    fn copy_to_host(
+        &self,
+        pages: &Self::KvPages,
+        page: u32,
+        to: &mut Self::PageOnHost,
+        layer: usize,
+    ) -> Result<(), OpsError>;
+
+    /// Copies a page of a layer back from the host, to this page or another.
+    ///
+    /// # Errors
+    /// As [`copy_to_host`](Self::copy_to_host).
+    fn copy_from_host(
+        &self,
+        from: &Self::PageOnHost,
+        layer: usize,
+        pages: &mut Self::KvPages,
+        page: u32,
+    ) -> Result<(), OpsError>;
 
     /// The residual stream of `len` tokens, zeros.
     ///

@@ -105,7 +105,7 @@ fn answers_are_those_of_each_alone() {
         for max_running in [1, 3, 8] {
             let service = Service::start(
                 engine(device).unwrap(),
-                ServiceOptions { max_running, max_kept_tokens: Some(640), apart_on_gpu },
+                ServiceOptions { max_running, max_kept_tokens: Some(640), apart_on_gpu, ..ServiceOptions::default() },
             );
             let answers: Vec<_> = (asked.iter())
                 .map(|(ids, request)| {
@@ -325,11 +325,11 @@ fn what_is_kept_makes_room_and_what_ends_is_free() {
         (service.submit(ids, request(AttentionMode::Dense, max_tokens), hear), said)
     };
     answer(&ask(prompt(1, 1000), 4).1);
-    assert_eq!(service.pages(), PagesInUse { all: 32, of_requests: 0, kept: 15 });
+    assert_eq!(service.pages(), PagesInUse { all: 32, of_requests: 0, kept: 15, on_host: 0 });
     // One that needs all pages: while it is read nothing is kept but what it has itself.
     let (ticket, said) = ask(prompt(2, 1900), 149);
     assert!(matches!(said.recv().unwrap(), Said::Began(0)));
-    assert_eq!(service.pages(), PagesInUse { all: 32, of_requests: 32, kept: 0 });
+    assert_eq!(service.pages(), PagesInUse { all: 32, of_requests: 32, kept: 0, on_host: 0 });
     ticket.cancel();
     assert_eq!(answer(&said).finish_reason, FinishReason::Cancelled);
     assert_eq!(service.pages().of_requests, 0, "whoever hears of the end finds the pages free");
@@ -358,4 +358,28 @@ fn a_beginning_is_shared_by_those_who_are_answered_at_once() {
     assert_eq!((used.all, used.of_requests), (64, 24 + 2 * 8), "{used:?}");
     assert_eq!(answer(&first.1).tokens.len(), 400);
     assert_eq!(answer(&second.1).tokens.len(), 400);
+}
+
+/// Nothing is kept in the pool beyond a page, so all comes from there.
+#[test]
+fn what_a_gpu_keeps_on_the_host_comes_back() {
+    let device = Device::Cuda(0);
+    let (Some(gpu), Some(mut alone)) = (engine(device), engine(device)) else { return };
+    let options = ServiceOptions {
+        max_running: 1,
+        max_kept_tokens: Some(64),
+        max_host_tokens: Some(4096),
+        ..ServiceOptions::default()
+    };
+    let service = Service::start(gpu, options);
+    let asks = |seed: u32, len: usize| (prompt(seed, len), request(AttentionMode::Dense, 12));
+    for (seed, len, cached) in [(1, 1000, 0), (2, 700, 0), (1, 1000, 960), (2, 700, 640), (1, 1300, 960)] {
+        let (ids, request) = asks(seed, len);
+        let (hear, said) = listener();
+        service.submit(ids.clone(), request.clone(), hear);
+        let got = answer(&said);
+        let wanted = alone.generate(&ids, &request, &mut |_: Event| ControlFlow::Continue(())).unwrap();
+        assert_eq!((got.stats.cached_tokens, got.tokens), (cached, wanted.tokens), "{len} tokens of prompt {seed}");
+    }
+    assert!(service.pages().on_host > 20, "{:?}", service.pages());
 }

@@ -82,7 +82,7 @@ impl Metrics {
         let help =
             "Prompts that were read densely though that was not asked for: short ones, and where memory was scarce";
         registry.register("dense_fallbacks", help, self.dense_fallbacks.clone());
-        let help = "Pages of 64 tokens for keys and values: of requests that are worked on, kept for prompts that begin alike, free";
+        let help = "Pages of 64 tokens for keys and values: of requests that are worked on, kept for prompts that begin alike, free; and of a GPU's copies on the host";
         registry.register("pages", help, self.pages.clone());
         registry.register("errors", "Requests that got an error instead of an answer", self.errors.clone());
     }
@@ -110,8 +110,9 @@ impl Metrics {
     }
 
     /// What pages are used for.
-    pub fn pages(&self, PagesInUse { all, of_requests, kept }: PagesInUse) {
-        for (used_for, pages) in [("requests", of_requests), ("kept", kept), ("free", all - of_requests - kept)] {
+    pub fn pages(&self, PagesInUse { all, of_requests, kept, on_host }: PagesInUse) {
+        let free = all - of_requests - kept;
+        for (used_for, pages) in [("requests", of_requests), ("kept", kept), ("free", free), ("host", on_host)] {
             self.pages.get_or_create(&PageUse { used_for }).set(pages as i64);
         }
     }

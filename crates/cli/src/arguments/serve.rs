@@ -47,6 +47,10 @@ pub struct Serve {
     /// Tokens whose keys and values are kept for prompts that begin alike; the default is as many as there is room for
     #[arg(long, value_name = "N", help_heading = "Server")]
     pub max_kept_tokens: Option<usize>,
+    /// Of a GPU, tokens that go to memory of the host where others need the room, and come back when a prompt begins with them; the
+    /// default is what fits an eighth of the host's free memory
+    #[arg(long, value_name = "N", help_heading = "Server")]
+    pub max_host_tokens: Option<usize>,
     /// Write answers on a GPU one token of one after the other: each is to the bit what it is alone, all take longer
     #[arg(long, help_heading = "Server")]
     pub apart_on_gpu: bool,

@@ -22,7 +22,8 @@ const CHUNK_TOKENS_GPU: usize = 8192;
 
 pub fn run(arguments: Serve) -> anyhow::Result<()> {
     let Serve { model, listen, api_key_file, max_running, max_requests, max_kept_tokens, .. } = arguments;
-    let Serve { apart_on_gpu, max_body, deadline, log, otlp_endpoint, tls_cert, tls_key, .. } = arguments;
+    let Serve { max_host_tokens, apart_on_gpu, max_body, deadline, log, otlp_endpoint, tls_cert, tls_key, .. } =
+        arguments;
     let _written_at_the_end = log.map(begin_log);
     let _sent_at_the_end = Traces::begin(otlp_endpoint.as_deref())?;
     let options = ServerOptions {
@@ -44,7 +45,8 @@ pub fn run(arguments: Serve) -> anyhow::Result<()> {
     }
     let name = engine.model_name().to_owned();
     let device = engine.device_name().to_owned();
-    let service = Service::start(engine, ServiceOptions { max_running, max_kept_tokens, apart_on_gpu });
+    let service =
+        Service::start(engine, ServiceOptions { max_running, max_kept_tokens, max_host_tokens, apart_on_gpu });
     runtime.block_on(async {
         let at = listener.local_addr().context("cannot tell the address")?;
         let [mut interrupt, mut terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);

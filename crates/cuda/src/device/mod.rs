@@ -5,6 +5,7 @@
 
 mod beside;
 mod buffer;
+mod host_room;
 mod kernel;
 mod recording;
 mod tensor_map;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub(crate) use beside::Beside;
 pub use buffer::{Buffer, View, ViewMut};
 pub(crate) use buffer::{Pointer, PointerMut};
+pub use host_room::HostRoom;
 pub(crate) use kernel::{Grid, Kernel};
 pub use recording::Recording;
 pub(crate) use recording::while_nothing_is_recorded;

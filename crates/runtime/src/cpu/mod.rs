@@ -170,6 +170,7 @@ impl Ops for Cpu {
     type Recording = ();
     type LogitsRoom = LogitsRoom;
     type KvPages = KvPages;
+    type PageOnHost = Vec<KvPages>;
 
     fn name(&self) -> String {
         let Arithmetic { simd, integers } = self.products;
@@ -230,6 +231,26 @@ impl Ops for Cpu {
 
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<KvPages, OpsError> {
         Ok(KvPages::try_new(heads, num_pages)?)
+    }
+
+    fn page_on_host(&self, heads: HeadShape, num_layers: usize) -> Result<Vec<KvPages>, OpsError> {
+        (0..num_layers).map(|_| self.kv_pages(heads, 1)).collect()
+    }
+
+    fn copy_to_host(&self, pages: &KvPages, page: u32, to: &mut Vec<KvPages>, layer: usize) -> Result<(), OpsError> {
+        to[layer].copy_page(0, pages, page);
+        Ok(())
+    }
+
+    fn copy_from_host(
+        &self,
+        from: &Vec<KvPages>,
+        layer: usize,
+        pages: &mut KvPages,
+        page: u32,
+    ) -> Result<(), OpsError> {
+        pages.copy_page(page, &from[layer], 0);
+        Ok(())
     }
 
     fn tokens(&self, features: usize, len: usize) -> Result<Tokens, OpsError> {

@@ -6,7 +6,7 @@
 //!
 //! All of them have their keys and values in pages of one pool (`pool_room` says how many). A request begins
 //! when the pages of its prompt and longest answer are there (`admission`). Full pages are kept for prompts that begin alike, as the
-//! turns of a chat do, as soon as they are read and until others need the room; any number of requests share them (`prefixes`). Who
+//! turns of a chat do, as soon as they are read and until others need the room, of a GPU on the host even then; any number of requests share them (`prefixes`). Who
 //! comes while the same beginning is still being read takes what is there of it by then, and reads the rest itself.
 //!
 //! A panic is the error of the request that it came from: others go on, once the engine has shown that it computes what it did before
@@ -44,6 +44,9 @@ pub struct ServiceOptions {
     /// Tokens whose keys and values are kept for prompts that begin alike, whole pages of them; `None` is as many as there is room
     /// for. Those that were not asked for longest go first, and all go where others need the room.
     pub max_kept_tokens: Option<usize>,
+    /// Tokens whose keys and values go to memory of the host where others need a GPU's, and come back when a prompt begins with them,
+    /// in place of being read anew; `None` is what fits an eighth of the host's free memory. A CPU's are there already.
+    pub max_host_tokens: Option<usize>,
     /// On a GPU, take the tokens of answers through the model one after the other. Together sums are made in another order than of one
     /// alone there, and answers may differ from those of each alone where two tokens are nearly as likely; a CPU gives the same to the bit.
     pub apart_on_gpu: bool,
@@ -51,7 +54,7 @@ pub struct ServiceOptions {
 
 impl Default for ServiceOptions {
     fn default() -> Self {
-        Self { max_running: 8, max_kept_tokens: None, apart_on_gpu: false }
+        Self { max_running: 8, max_kept_tokens: None, max_host_tokens: None, apart_on_gpu: false }
     }
 }
 
@@ -99,6 +102,8 @@ pub struct PagesInUse {
     pub of_requests: usize,
     /// Of those, what is kept beside for prompts that begin alike.
     pub kept: usize,
+    /// What of a GPU's pages is kept on the host, whether or not it is in one of its pages as well.
+    pub on_host: usize,
 }
 
 /// What becomes of pages that are kept for prompts that begin alike: for those who choose among several services.

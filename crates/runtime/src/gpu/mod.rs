@@ -27,7 +27,7 @@ use cuda::Error;
 use cuda::attend::Attend;
 use cuda::batch::{Batch, SequencePages};
 use cuda::decode_attention::DecodeAttention;
-use cuda::device::{Buffer, Clock, Device, Recording, ViewMut};
+use cuda::device::{Buffer, Clock, Device, HostRoom, Recording, ViewMut};
 use cuda::gate::{Activation as DeviceActivation, Gate};
 use cuda::kv::KvPages;
 use cuda::likeliest::Likeliest;
@@ -241,6 +241,7 @@ impl Ops for Gpu {
     type Recording = Recording;
     type LogitsRoom = LogitsRoom;
     type KvPages = KvPages;
+    type PageOnHost = HostRoom;
 
     fn name(&self) -> String {
         self.device.properties().to_string()
@@ -319,6 +320,19 @@ impl Ops for Gpu {
 
     fn kv_pages(&self, heads: HeadShape, num_pages: usize) -> Result<KvPages, OpsError> {
         Ok(KvPages::new(&self.device, heads, BLOCK_N, num_pages)?)
+    }
+
+    fn page_on_host(&self, heads: HeadShape, num_layers: usize) -> Result<HostRoom, OpsError> {
+        Ok(self.device.host_room(num_layers * KvPages::page_bytes(heads, BLOCK_N) as usize)?)
+    }
+
+    fn copy_to_host(&self, pages: &KvPages, page: u32, to: &mut HostRoom, layer: usize) -> Result<(), OpsError> {
+        Ok(pages.copy_page_to(page, to, layer * KvPages::page_bytes(pages.heads(), BLOCK_N) as usize)?)
+    }
+
+    fn copy_from_host(&self, from: &HostRoom, layer: usize, pages: &mut KvPages, page: u32) -> Result<(), OpsError> {
+        let at = layer * KvPages::page_bytes(pages.heads(), BLOCK_N) as usize;
+        Ok(pages.copy_page_from(page, from, at)?)
     }
 
     fn tokens(&self, features: usize, len: usize) -> Result<Buffer<f32>, OpsError> {

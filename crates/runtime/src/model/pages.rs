@@ -1,7 +1,7 @@
 //! The pool of a model on a device.
 
 use super::running::Running;
-use super::{Outlook, Pool, Run, StepRow};
+use super::{Outlook, PageOnHost, Pool, Run, StepRow};
 use crate::decoder::{Activations, Decoder};
 use crate::kv_cache::KvCache;
 use crate::ops::{Ops, OpsError};
@@ -106,5 +106,14 @@ impl<'m, O: Ops> Pool<'m> for Pages<'m, O> {
 
     fn owners(&self, page: u32) -> u32 {
         self.cache.owners(page)
+    }
+
+    fn copy_to_host(&self, page: u32) -> Result<PageOnHost, OpsError> {
+        Ok(PageOnHost::of(self.cache.copy_to_host(self.decoder.ops(), page)?))
+    }
+
+    fn copy_from_host(&self, copy: &PageOnHost) -> Result<u32, OpsError> {
+        let copy = copy.0.downcast_ref::<O::PageOnHost>().expect("a copy of this model's page");
+        self.cache.copy_from_host(self.decoder.ops(), copy)
     }
 }

@@ -39,7 +39,8 @@ impl<'e> Admission<'e> {
     pub fn new(engine: &'e Engine, options: ServiceOptions, on_page: OnPage) -> Self {
         let room = PoolRoom::measure(engine, options);
         let kept = options.max_kept_tokens.map_or(room.most(), |tokens| tokens / BLOCK_N);
-        Self { engine, room, prefixes: Prefixes::new(kept).telling(on_page), pool: None, together: 0 }
+        let prefixes = Prefixes::new(kept, room.most_on_host(options)).telling(on_page);
+        Self { engine, room, prefixes, pool: None, together: 0 }
     }
 
     /// The answer to a request, no step of it done; nothing where others must end first. What is kept makes room where there is
@@ -58,8 +59,9 @@ impl<'e> Admission<'e> {
             self.renew_pool(tokens, sparse);
         }
         let room = &self.room;
-        let prefix = self.prefixes.longest(prompt, least_alike, attended);
-        let mut search = engine.search_behind(prefix.len() * BLOCK_N, request, prompt.len())?;
+        let (mut prefix, on_host) = self.prefixes.longest(prompt, least_alike, attended);
+        let there = prefix.len() + on_host;
+        let mut search = engine.search_behind(there * BLOCK_N, request, prompt.len())?;
         // Nobody else at all.
         if request.attention == AttentionMode::Auto && room.check(0, tokens, search.is_some()).is_err() {
             search = None;
@@ -76,9 +78,10 @@ impl<'e> Admission<'e> {
         };
         // What it begins with is somebody's from here on: it does not go.
         pool.share(&prefix);
-        let own = tokens.div_ceil(BLOCK_N) - prefix.len();
+        let in_pool = prefix.len();
+        let own = tokens.div_ceil(BLOCK_N) - in_pool;
         let checked = || {
-            room.check_in(&**pool, prefix.len(), tokens, search.is_some())?;
+            room.check_in(&**pool, in_pool, tokens, search.is_some())?;
             let free = pool.free_pages();
             if own > free { Err(OpsError::from(CacheFull { free, needed: own }).into()) } else { Ok(()) }
         };
@@ -87,7 +90,14 @@ impl<'e> Admission<'e> {
             fits = checked();
         }
         let run = match fits {
-            Ok(()) => pool.start(prompt.len(), tokens, &prefix).map(Some).map_err(EngineError::from),
+            Ok(()) => {
+                let back = self.prefixes.bring_back(&**pool, prompt, least_alike, attended, (in_pool, on_host));
+                back.and_then(|back| {
+                    prefix.extend(back);
+                    pool.start(prompt.len(), tokens, &prefix).map(Some)
+                })
+                .map_err(EngineError::from)
+            }
             Err(_) if others_run => {
                 self.together = self.together.max(pool.num_pages() - pool.free_pages() + own);
                 Ok(None)
@@ -102,12 +112,12 @@ impl<'e> Admission<'e> {
     }
 
     /// Lets go of a pool that nobody runs in where a GPU has too few pages for a request, or for those that were asked for together,
-    /// or so many that no room is left beside them. What is kept goes with it.
+    /// or so many that no room is left beside them. Of what is kept, that stays which goes to the host.
     fn renew_pool(&mut self, tokens: usize, sparse: bool) {
         let Some(pool) = &self.pool else { return };
         let grows = self.room.pages_for(tokens, self.together, sparse) > pool.num_pages();
         if self.engine.on_gpu && (grows || self.room.check_in(&**pool, 0, tokens, sparse).is_err()) {
-            self.forget_prefixes();
+            self.prefixes.leave(&**pool);
             self.pool = None;
         }
     }
@@ -137,10 +147,11 @@ impl<'e> Admission<'e> {
 
     /// What the pages are used for.
     pub fn pages_in_use(&self) -> PagesInUse {
-        let Some(pool) = &self.pool else { return PagesInUse::default() };
+        let on_host = self.prefixes.on_host();
+        let Some(pool) = &self.pool else { return PagesInUse { on_host, ..PagesInUse::default() } };
         let kept = self.prefixes.kept_alone(&**pool);
         let all = pool.num_pages();
-        PagesInUse { all, of_requests: all - pool.free_pages() - kept, kept }
+        PagesInUse { all, of_requests: all - pool.free_pages() - kept, kept, on_host }
     }
 
     /// Keeps nothing any more.

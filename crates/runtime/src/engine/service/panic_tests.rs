@@ -5,7 +5,7 @@ use crate::config::ModelConfig;
 use crate::decoder::Part;
 use crate::engine::{EngineError, EngineOptions};
 use crate::footprint::MemoryNeed;
-use crate::model::{Model, Outlook, Pool, Run, StepRow};
+use crate::model::{Model, Outlook, PageOnHost, Pool, Run, StepRow};
 use crate::ops::{AttentionReport, DeviceTimes, OpsError};
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::request::{Device, Event, Generation};
@@ -117,6 +117,12 @@ impl<'m> Pool<'m> for FaultyPool<'m> {
     }
     fn release(&self, pages: &[u32]) {
         self.pool.release(pages);
+    }
+    fn copy_to_host(&self, page: u32) -> Result<PageOnHost, OpsError> {
+        self.pool.copy_to_host(page)
+    }
+    fn copy_from_host(&self, copy: &PageOnHost) -> Result<u32, OpsError> {
+        self.pool.copy_from_host(copy)
     }
     fn owners(&self, page: u32) -> u32 {
         self.pool.owners(page)
