@@ -47,8 +47,9 @@ pub struct Serve {
     /// Tokens whose keys and values are kept for prompts that begin alike; the default is as many as there is room for
     #[arg(long, value_name = "N", help_heading = "Server")]
     pub max_kept_tokens: Option<usize>,
-    /// Of a GPU, tokens that go to memory of the host where others need the room, and come back when a prompt begins with them; the
-    /// default is what fits an eighth of the host's free memory
+    /// Tokens of a GPU that are kept on the host where others need the room
+    ///
+    /// They come back when a prompt begins with them. The default is what fits an eighth of the host's free memory.
     #[arg(long, value_name = "N", help_heading = "Server")]
     pub max_host_tokens: Option<usize>,
     /// Write answers on a GPU one token of one after the other: each is to the bit what it is alone, all take longer
@@ -63,8 +64,9 @@ pub struct Serve {
     /// Log requests and answers to standard error, without their texts
     #[arg(long, value_name = "FORMAT", value_parser = log_format(), help_heading = "Server")]
     pub log: Option<LogFormat>,
-    /// Send spans of requests, without their texts, to a collector of OpenTelemetry, like http://127.0.0.1:4318; the default is the
-    /// environment's OTEL_EXPORTER_OTLP_ENDPOINT
+    /// Send spans of requests to a collector of OpenTelemetry, like http://127.0.0.1:4318
+    ///
+    /// Sizes and times, no texts. The default is the environment's OTEL_EXPORTER_OTLP_ENDPOINT.
     #[arg(long, value_name = "URL", help_heading = "Server")]
     pub otlp_endpoint: Option<String>,
 }
