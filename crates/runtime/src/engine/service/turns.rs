@@ -1,11 +1,9 @@
-//! When answers have their turn while a chunk of a prompt goes through the layers: once the layers since the last turn took as long as two
-//! tokens of all answers do. So answers have a third of the time: their tokens come three times as far apart as with nothing else, or as
-//! a layer takes where that is longer, and prompts are read in half as much time again.
+//! When answers have their turn while a chunk of a prompt goes through the layers: once the layers since the last turn took as long as a
+//! token of all answers does. So neither has much more than half of the time, and answers wait for two of their own steps at most, or for
+//! a layer where that takes longer.
 
 use std::time::Duration;
 
-/// Of the time of layers and answers, what layers have to one part of answers.
-const LAYERS_TO_ANSWERS: u32 = 2;
 /// Tokens of a chunk whose layers are worth a look at what they take; those of fewer are short whatever they take.
 const LOOKED_AT: usize = 256;
 
@@ -34,8 +32,8 @@ impl Turns {
         self.clock = clock;
         // A GPU has not done yet what it was asked for: there the clock says too little, and the first turn tells.
         let took = self.layer.map_or(clock, |layer| clock.max(layer * self.layers));
-        let is_turn = took >= LAYERS_TO_ANSWERS * self.step || (self.looked_at && self.layer.is_none());
-        is_turn.then_some(took / LAYERS_TO_ANSWERS)
+        let is_turn = took >= self.step || (self.looked_at && self.layer.is_none());
+        is_turn.then_some(took)
     }
 
     /// A turn ended, whose first token of all answers took so long, what was asked for before included.
@@ -86,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_have_a_third_of_the_time_and_do_not_wait_for_long() {
+    fn neither_has_much_more_than_half_of_the_time_nor_waits_for_long() {
         for at_once in [true, false] {
             for layer in [MS / 10, MS, 2 * MS, 5 * MS, 40 * MS, 300 * MS] {
                 for tokens in [300, 30_000] {
@@ -94,11 +92,11 @@ mod tests {
                     let (of_answers, longest) = run(Chunk { step, layer, at_once, tokens }, layers);
                     let what = format!("layers of {layer:?}, at once: {at_once}: {of_answers:?}, {longest:?}");
                     // Steps are whole: two where one and a half were due. The look costs another.
-                    assert!(of_answers <= layer * layers * 2 / 3 + 2 * step, "{what}");
-                    // But for a little, what is waited for is the layers of a turn, the one that it ended with, and a step.
-                    assert!(longest <= (2 * step + layer).mul_f64(1.1) + step.max(layer), "{what}");
-                    if layer * layers > 4 * step {
-                        assert!(of_answers * 6 >= layer * layers || !at_once, "{what}");
+                    assert!(of_answers <= layer * layers * 4 / 3 + 2 * step, "{what}");
+                    // But for a little, layers that are waited for are one turn or its length.
+                    assert!(longest <= (step + layer).mul_f64(1.1) + step.max(layer), "{what}");
+                    if layer * layers > 2 * step {
+                        assert!(of_answers * 3 >= layer * layers || !at_once, "{what}");
                         assert!(of_answers >= step, "{what}");
                     }
                 }
@@ -116,15 +114,13 @@ mod tests {
     #[test]
     fn what_a_layer_takes_is_told_by_the_first_turn() {
         let mut turns = Turns::new(2 * MS, 1024);
-        assert_eq!(turns.layer(MS / 10), Some(MS / 20));
+        assert_eq!(turns.layer(MS / 10), Some(MS / 10));
         turns.taken(3 * MS);
         assert_eq!(turns.layer, Some(MS + MS / 10));
-        for _ in 0..3 {
-            assert_eq!(turns.layer(MS / 10), None);
-        }
+        assert_eq!(turns.layer(MS / 10), None);
         assert_eq!(turns.layer(MS / 5), Some(2 * (MS + MS / 10)));
         // A step that was quicker than it is said to be: layers took what the clock says.
         turns.taken(MS);
-        assert_eq!(turns.layer, Some(MS / 20));
+        assert_eq!(turns.layer, Some(MS / 10));
     }
 }
