@@ -26,7 +26,8 @@ WORDS = "the panda sleeps in a tree while rain falls on bamboo and rivers carry 
 
 
 class Server:
-    def __init__(self, url):
+    def __init__(self, url, attention=None):
+        self.attention = attention
         parts = urllib.parse.urlsplit(url)
         self.host, self.port = parts.hostname, parts.port or 80
 
@@ -58,6 +59,8 @@ class Server:
         """
         body = {"prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "ignore_eos": True, "stream": True}
         body["stream_options"] = {"include_usage": True}
+        if self.attention:
+            body["attention"] = self.attention
         times, usage = [time.monotonic()], None
         for line in self.ask("POST", "/v1/completions", body):
             if not line.startswith(b"data: {"):
@@ -182,6 +185,7 @@ def main():
     arguments.add_argument("--requests", type=int, default=16, help="prompts of a run")
     arguments.add_argument("--prompt-tokens", type=int, default=512)
     arguments.add_argument("--shared-tokens", type=int, default=384, help="of these, the beginning that prompts share")
+    arguments.add_argument("--attention", help="auto, dense or sparse, as sparse-accelerate's server takes it")
     arguments.add_argument("--max-tokens", type=int, default=32)
     arguments.add_argument("--beside", type=int, help="tokens of a long prompt beside which others are timed, in place of a load")
     arguments.add_argument("--rounds", type=int, default=3, help="long prompts of --beside, one after the other")
@@ -190,7 +194,7 @@ def main():
     arguments.add_argument("--json", required=True, help="file for the results")
     given = arguments.parse_args()
 
-    server = Server(given.url)
+    server = Server(given.url, given.attention)
     model = server.json("GET", "/v1/models")["data"][0]["id"]
     began, load_average = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), os.getloadavg()[0]
     runs, seed = [], 0
@@ -216,6 +220,7 @@ def main():
         "load_average_before": round(load_average, 2),
         "commit": given.commit,
         "note": given.note,
+        "attention": given.attention,
         "prompt_tokens": given.prompt_tokens,
         "shared_tokens": given.shared_tokens,
         "max_tokens": given.max_tokens,

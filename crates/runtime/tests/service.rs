@@ -368,7 +368,7 @@ fn what_a_gpu_keeps_on_the_host_comes_back() {
     let options = ServiceOptions {
         max_running: 1,
         max_kept_tokens: Some(64),
-        max_host_tokens: Some(4096),
+        max_host_tokens: 4096,
         ..ServiceOptions::default()
     };
     let service = Service::start(gpu, options);

@@ -49,9 +49,10 @@ pub struct Serve {
     pub max_kept_tokens: Option<usize>,
     /// Tokens of a GPU that are kept on the host where others need the room
     ///
-    /// They come back when a prompt begins with them. The default is what fits an eighth of the host's free memory.
-    #[arg(long, value_name = "N", help_heading = "Server")]
-    pub max_host_tokens: Option<usize>,
+    /// They come back when a prompt begins with them. Whoever needs the room waits for what goes to the host, so it is worth it
+    /// only where many prompts do.
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Server")]
+    pub max_host_tokens: usize,
     /// Write answers on a GPU one token of one after the other: each is to the bit what it is alone, all take longer
     #[arg(long, help_heading = "Server")]
     pub apart_on_gpu: bool,

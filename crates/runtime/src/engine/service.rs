@@ -45,8 +45,9 @@ pub struct ServiceOptions {
     /// for. Those that were not asked for longest go first, and all go where others need the room.
     pub max_kept_tokens: Option<usize>,
     /// Tokens whose keys and values go to memory of the host where others need a GPU's, and come back when a prompt begins with them,
-    /// in place of being read anew; `None` is what fits an eighth of the host's free memory. A CPU's are there already.
-    pub max_host_tokens: Option<usize>,
+    /// in place of being read anew. Worth it where prompts do begin alike: whoever needs the room waits for what goes. A CPU's are
+    /// there already.
+    pub max_host_tokens: usize,
     /// On a GPU, take the tokens of answers through the model one after the other. Together sums are made in another order than of one
     /// alone there, and answers may differ from those of each alone where two tokens are nearly as likely; a CPU gives the same to the bit.
     pub apart_on_gpu: bool,
@@ -54,7 +55,7 @@ pub struct ServiceOptions {
 
 impl Default for ServiceOptions {
     fn default() -> Self {
-        Self { max_running: 8, max_kept_tokens: None, max_host_tokens: None, apart_on_gpu: false }
+        Self { max_running: 8, max_kept_tokens: None, max_host_tokens: 0, apart_on_gpu: false }
     }
 }
 

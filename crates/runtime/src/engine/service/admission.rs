@@ -39,7 +39,9 @@ impl<'e> Admission<'e> {
     pub fn new(engine: &'e Engine, options: ServiceOptions, on_page: OnPage) -> Self {
         let room = PoolRoom::measure(engine, options);
         let kept = options.max_kept_tokens.map_or(room.most(), |tokens| tokens / BLOCK_N);
-        let prefixes = Prefixes::new(kept, room.most_on_host(options)).telling(on_page);
+        // Pages of a CPU are on the host.
+        let on_host = if engine.on_gpu { options.max_host_tokens / BLOCK_N } else { 0 };
+        let prefixes = Prefixes::new(kept, on_host).telling(on_page);
         Self { engine, room, prefixes, pool: None, together: 0 }
     }
 

@@ -2,17 +2,12 @@
 
 use super::ServiceOptions;
 use crate::engine::{Engine, EngineError, Room};
-use crate::memory::available_bytes;
 use crate::model::Pool;
 use attention::BLOCK_N;
 
 /// Tokens of each request at a time that a pool on a GPU has pages for before anyone asked for more, and as many again that are kept
 /// unless it is said how many.
 const FIRST_TOKENS: usize = 4096;
-/// Copies of a GPU's pages on the host take no more than this share of the memory that is free when the service begins, nor more than
-/// so many pools as there may be.
-const HOST_SHARE: u64 = 8;
-const HOST_POOLS: u64 = 4;
 /// A GPU's first pool takes no more than this share of what would fit.
 const FIRST_SHARE: usize = 4;
 
@@ -58,18 +53,6 @@ impl<'e> PoolRoom<'e> {
     /// As many pages as there may be.
     pub fn most(&self) -> usize {
         self.most
-    }
-
-    /// As many pages as may have copies on the host. Those of a CPU are there.
-    pub fn most_on_host(&self, options: ServiceOptions) -> usize {
-        if !self.engine.on_gpu {
-            return 0;
-        }
-        let share = || {
-            let bytes = available_bytes().unwrap_or(0) / HOST_SHARE;
-            (bytes / page_bytes(self.engine, false).max(1)).min(self.most as u64 * HOST_POOLS) as usize
-        };
-        options.max_host_tokens.map_or_else(share, |tokens| tokens / BLOCK_N)
     }
 
     /// The pages of a new pool whose first request has so many tokens, while so many pages were asked for together before. A CPU takes

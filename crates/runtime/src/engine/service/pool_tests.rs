@@ -45,7 +45,7 @@ fn a_pool_grows_once_nobody_runs() {
 #[test]
 fn what_makes_room_on_a_gpu_comes_back_from_the_host() {
     let on_cpu = Service::start(engine(false), ServiceOptions::default());
-    for (max_host_tokens, cached) in [(None, 256), (Some(0), 0)] {
+    for (max_host_tokens, cached) in [(1024, 256), (0, 0)] {
         let engine = Engine { on_gpu: true, ..engine(false) };
         let service =
             Service::start(engine, ServiceOptions { max_running: 1, max_host_tokens, ..ServiceOptions::default() });
@@ -54,18 +54,20 @@ fn what_makes_room_on_a_gpu_comes_back_from_the_host() {
         for (at, asked) in asked.into_iter().enumerate() {
             let alone = end(&submit(&on_cpu, asked.clone())).unwrap();
             let got = end(&submit(&service, asked)).unwrap();
-            assert_eq!(got.tokens, alone.tokens, "prompt {at}, {max_host_tokens:?}");
+            assert_eq!(got.tokens, alone.tokens, "prompt {at}, {max_host_tokens} on the host");
             let wanted = if at < 2 { 0..=0 } else { cached..=256 };
             assert!(wanted.contains(&got.stats.cached_tokens), "prompt {at}: {}", got.stats.cached_tokens);
         }
         assert_eq!(service.pages().of_requests, 0);
-        assert_eq!(service.pages().on_host > 0, max_host_tokens.is_none(), "{:?}", service.pages());
+        assert_eq!(service.pages().on_host > 0, max_host_tokens > 0, "{:?}", service.pages());
     }
 }
 
 #[test]
 fn what_was_read_outlives_a_pool_that_grows() {
-    let service = on_gpu(1);
+    let engine = Engine { on_gpu: true, ..engine(false) };
+    let service =
+        Service::start(engine, ServiceOptions { max_running: 1, max_host_tokens: 1024, ..ServiceOptions::default() });
     let first = end(&submit(&service, prompt(1, 200))).unwrap();
     let pages = service.pages().all;
     end(&submit(&service, prompt(2, 400))).unwrap();
