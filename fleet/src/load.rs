@@ -32,7 +32,7 @@ impl Load {
     /// Pages are used so.
     pub fn uses(&self, pages: PagesInUse) {
         let Some(publisher) = self.publisher.get() else { return };
-        let PagesInUse { all, of_requests, kept: _ } = pages;
+        let PagesInUse { all, of_requests, .. } = pages;
         let [prompt, cached] = [&self.prompt_tokens, &self.cached_tokens].map(|sum| sum.load(Ordering::Relaxed));
         // What is kept goes where others need the room: it is no load.
         let snapshot = ComponentSnapshot {

@@ -244,6 +244,7 @@ impl Prefixes {
         self.tell_gone();
         pages.len()
     }
+
     /// Where there is no room for so many copies more, lets those go that were not asked for longest, and none that was asked for last.
     fn make_room_on_host(&mut self, copies: usize) {
         let excess = (self.on_host + copies.min(self.most_on_host)).saturating_sub(self.most_on_host);
