@@ -86,6 +86,14 @@ class Fleet:
         self.start(name, command)
         return f"http://127.0.0.1:{port}"
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failed, *_):
+        if failed:
+            self.logs()
+        self.end()
+
     def end(self):
         for _, process in self.processes:
             if process.poll() is None:
@@ -283,34 +291,27 @@ def a_worker_that_ends_is_done_without(url, process):
 
 
 def main():
-    with tempfile.TemporaryDirectory() as folder:
-        fleet = Fleet(folder)
-        try:
-            url, by_pages = fleet.front_end("front-end"), fleet.front_end("front-end-kv", "--router-mode", "kv")
-            # One at a time: who comes next is answered only once the one before is done or cancelled.
-            alone = ["--threads", 1, "--max-running", 1]
-            (first, at_first), (_, at_second) = [fleet.worker(f"worker-{n}", *alone) for n in [1, 2]]
-            workers = [at_first, at_second]
-            wait_for("two workers", lambda: fleet.runs() and instances(url) == 2 and instances(by_pages) == 2)
-            wait_for("the model", lambda: [one.id for one in client(url).models.list()] == [NAME])
-            for check, *arguments in [
-                (answers_are_the_programs, url),
-                (options_are_followed, url),
-                (what_is_not_done_is_refused, url),
-                (who_goes_away_is_not_answered, url, workers),
-                (both_were_asked, workers),
-                (prompts_go_where_their_pages_are, by_pages),
-                (other_tokenizers_are_the_models, url, fleet),
-                (a_worker_that_ends_is_done_without, url, first),
-            ]:
-                began = time.monotonic()
-                check(*arguments)
-                print(f"{check.__name__.replace('_', ' ')}: {time.monotonic() - began:.1f} s", flush=True)
-        except BaseException:
-            fleet.logs()
-            raise
-        finally:
-            fleet.end()
+    with tempfile.TemporaryDirectory() as folder, Fleet(folder) as fleet:
+        url, by_pages = fleet.front_end("front-end"), fleet.front_end("front-end-kv", "--router-mode", "kv")
+        # One at a time: who comes next is answered only once the one before is done or cancelled.
+        alone = ["--threads", 1, "--max-running", 1]
+        (first, at_first), (_, at_second) = [fleet.worker(f"worker-{n}", *alone) for n in [1, 2]]
+        workers = [at_first, at_second]
+        wait_for("two workers", lambda: fleet.runs() and instances(url) == 2 and instances(by_pages) == 2)
+        wait_for("the model", lambda: [one.id for one in client(url).models.list()] == [NAME])
+        for check, *arguments in [
+            (answers_are_the_programs, url),
+            (options_are_followed, url),
+            (what_is_not_done_is_refused, url),
+            (who_goes_away_is_not_answered, url, workers),
+            (both_were_asked, workers),
+            (prompts_go_where_their_pages_are, by_pages),
+            (other_tokenizers_are_the_models, url, fleet),
+            (a_worker_that_ends_is_done_without, url, first),
+        ]:
+            began = time.monotonic()
+            check(*arguments)
+            print(f"{check.__name__.replace('_', ' ')}: {time.monotonic() - began:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 //! Spans of OpenTelemetry: a request as part of its caller's trace, its answers, and what each of them waits for. Of sizes and times, never
 //! of texts.
 //!
-//! They go to the tracer that the program installed as the global one; without, nothing is made. Names and attributes are those of
+//! They go to the tracer that the program installed as the global one; without, nowhere. Names and attributes are those of
 //! OpenTelemetry's conventions for HTTP servers and for generative models, where these have one.
 
 use crate::error::ApiError;
