@@ -201,7 +201,8 @@ def main():
     if given.beside:
         runs.append(beside(server, given.beside, given.max_tokens, given.rounds))
         print(json.dumps(runs[-1]))
-    for shared in () if given.beside else (False, True):
+    shares = () if given.beside else (False, True) if given.shared_tokens else (False,)
+    for shared in shares:
         for concurrency in map(int, given.concurrency.split(",")):
             seed += 1
             beginning = server.text_of(given.shared_tokens, f"shared {seed}") if shared else ""

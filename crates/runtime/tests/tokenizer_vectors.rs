@@ -45,6 +45,29 @@ fn agrees_with_llama_cpp(json: &str) {
     }
 }
 
+/// Long texts are cut for several threads: nobody sees it in their tokens.
+fn long_texts_have_the_tokens_of_the_library(json: &str) {
+    let Some((vectors, vocabulary)) = open(json) else { return };
+    // Each text in front of each other one, with and without something between.
+    let joined = |between: &str| {
+        let texts = vectors.texts.iter();
+        texts.clone().flat_map(|a| texts.clone().flat_map(move |b| [a, between, b, between])).collect::<String>()
+    };
+    let texts = ["", " ", "\n", " a b ", ".\n\na b\n"].map(joined);
+    for pre in vectors.ids.keys() {
+        let vocabulary = GgufVocabulary { pre: pre.clone(), add_bos: Some(false), ..vocabulary.clone() };
+        let tokenizer = Tokenizer::from_vocabulary(vocabulary).expect("a whole vocabulary");
+        let library =
+            tokenizers::Tokenizer::from_bytes(tokenizer.to_json().expect("what it read")).expect("what it wrote");
+        for text in &texts {
+            assert!(text.len() > 50_000);
+            let (ids, expected) =
+                (tokenizer.encode(text).expect("any text"), library.encode_fast(&text[..], false).expect("any text"));
+            assert!(ids == expected.get_ids(), "{pre}");
+        }
+    }
+}
+
 #[test]
 fn smollm2_and_other_pre_tokenizers_on_its_vocabulary_agree_with_llama_cpp() {
     agrees_with_llama_cpp(include_str!("reference/tokenizer/smollm2.json"));
@@ -53,4 +76,14 @@ fn smollm2_and_other_pre_tokenizers_on_its_vocabulary_agree_with_llama_cpp() {
 #[test]
 fn qwen2_agrees_with_llama_cpp() {
     agrees_with_llama_cpp(include_str!("reference/tokenizer/qwen2.json"));
+}
+
+#[test]
+fn smollm2_reads_long_texts_as_the_library_does() {
+    long_texts_have_the_tokens_of_the_library(include_str!("reference/tokenizer/smollm2.json"));
+}
+
+#[test]
+fn qwen2_reads_long_texts_as_the_library_does() {
+    long_texts_have_the_tokens_of_the_library(include_str!("reference/tokenizer/qwen2.json"));
 }

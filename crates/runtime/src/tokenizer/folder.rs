@@ -1,6 +1,6 @@
 //! The tokenizer of a Hugging Face folder.
 
-use super::{Tokenizer, TokenizerError, charsmap, config, encode, guarded};
+use super::{Tokenizer, TokenizerError, charsmap, config, encode_whole, guarded};
 use std::path::Path;
 use tokenizers::tokenizer::Tokenizer as HuggingFace;
 
@@ -37,7 +37,7 @@ fn parse(json: &[u8]) -> Result<HuggingFace, String> {
 /// [`Tokenizer::encode`] puts it there itself, so that a chat template which has already written it does not lead to two.
 /// What a post-processor would put behind the text is left out: a prompt is to be continued.
 fn bos_of_post_processor(inner: &HuggingFace) -> Result<Option<u32>, TokenizerError> {
-    let first = |add_special| Ok::<_, TokenizerError>(encode(inner, "a", add_special)?.first().copied());
+    let first = |add_special| Ok::<_, TokenizerError>(encode_whole(inner, "a", add_special)?.first().copied());
     let (with, without) = (first(true)?, first(false)?);
     Ok(with.filter(|_| with != without))
 }

@@ -4,6 +4,7 @@ mod charsmap;
 mod config;
 mod folder;
 mod gguf;
+mod long_text;
 mod plain_text;
 mod pre_tokenizer;
 mod sentence_piece;
@@ -114,7 +115,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer cannot represent the text.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        Ok(self.with_bos(encode(&self.inner, text, false)?))
+        Ok(self.with_bos(long_text::encode(&self.inner, text)?))
     }
 
     /// `ids` behind a BOS token, where the model asks for one and they do not begin with it.
@@ -201,8 +202,8 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     library_panics::guarded(work).map_err(|panic| format!("no sound tokenizer {panic}"))
 }
 
-/// Ids of a text; with `add_special`, those around it too. A panic of the library is an error.
-fn encode(inner: &HuggingFace, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
+/// Ids of a text, by one thread; with `add_special`, those around it too. A panic of the library is an error.
+fn encode_whole(inner: &HuggingFace, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
     let encoding = guarded(|| inner.encode_fast(text, add_special)).map_err(TokenizerError::Tokenize)?;
     Ok(encoding.map_err(TokenizerError::tokenize)?.get_ids().to_vec())
 }

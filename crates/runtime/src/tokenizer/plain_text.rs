@@ -1,6 +1,6 @@
 //! Text of strangers: control tokens spelt out in it (`<|im_end|>`) stay text.
 
-use super::{Tokenizer, TokenizerError, encode};
+use super::{Tokenizer, TokenizerError, long_text};
 use std::collections::BTreeSet;
 
 /// Text in which the spelling of each control token is broken by a character that is nowhere else, so that it goes through
@@ -56,18 +56,18 @@ impl Tokenizer {
             plain.set_encode_special_tokens(true);
             plain
         });
-        encode(plain, text, false)
+        long_text::encode(plain, text)
     }
 
     /// As [`encode`](Self::encode), but what has marks in it stays text.
     pub(crate) fn encode_marked(&self, text: &str, marks: &Marks) -> Result<Vec<u32>, TokenizerError> {
         let (mut ids, mut rest) = (Vec::new(), text);
         while let Some((from, to)) = marks.first_marked(rest) {
-            ids.extend(encode(&self.inner, &rest[..from], false)?);
+            ids.extend(long_text::encode(&self.inner, &rest[..from])?);
             ids.extend(self.encode_plain(&rest[from..to].replace(marks.mark, ""))?);
             rest = &rest[to..];
         }
-        ids.extend(encode(&self.inner, rest, false)?);
+        ids.extend(long_text::encode(&self.inner, rest)?);
         Ok(self.with_bos(ids))
     }
 }
