@@ -108,6 +108,12 @@ pub trait Run: Send {
     /// The same, for a [step](Pool::step).
     fn sequence_mut(&mut self) -> &mut Sequence;
 
+    /// Has pages for so many tokens behind those that went through. Where it takes more than it had it [rests](Self::rest).
+    ///
+    /// # Errors
+    /// When there are not as many free pages; it keeps what it had.
+    fn reserve(&mut self, tokens: usize) -> Result<(), OpsError>;
+
     /// Lets go of the room for chunks; the next one makes its own. There are no logits until then.
     fn rest(&mut self);
 

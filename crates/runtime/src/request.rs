@@ -293,6 +293,8 @@ pub struct RunStats {
     pub cached_tokens: usize,
     /// New tokens.
     pub generated_tokens: usize,
+    /// How often it gave its pages to others and read them again later; see [`Service`](crate::engine::service::Service).
+    pub preemptions: usize,
     /// Request accepted to first token, an end token included; nothing where the run ended before it.
     pub ttft_ms: Option<f64>,
     /// Prefill alone.

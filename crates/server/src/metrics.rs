@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     prompt_tokens: Counter,
     cached_tokens: Counter,
     new_tokens: Counter,
+    preemptions: Counter,
     dense_fallbacks: Counter,
     errors: Family<Kind, Counter>,
     pages: Family<PageUse, Gauge>,
@@ -57,6 +58,7 @@ impl Metrics {
             prompt_tokens: Counter::default(),
             cached_tokens: Counter::default(),
             new_tokens: Counter::default(),
+            preemptions: Counter::default(),
             dense_fallbacks: Counter::default(),
             errors: Family::default(),
             pages: Family::default(),
@@ -79,6 +81,8 @@ impl Metrics {
         let help = "Of these, tokens whose keys and values were there already";
         registry.register("cached_prompt_tokens", help, self.cached_tokens.clone());
         registry.register("new_tokens", "Tokens of answers", self.new_tokens.clone());
+        let help = "Times that an answer gave its pages to those who began before it, to read them again later";
+        registry.register("preemptions", help, self.preemptions.clone());
         let help =
             "Prompts that were read densely though that was not asked for: short ones, and where memory was scarce";
         registry.register("dense_fallbacks", help, self.dense_fallbacks.clone());
@@ -102,6 +106,7 @@ impl Metrics {
         self.prompt_tokens.inc_by(stats.prompt_tokens as u64);
         self.cached_tokens.inc_by(stats.cached_tokens as u64);
         self.new_tokens.inc_by(stats.generated_tokens as u64);
+        self.preemptions.inc_by(stats.preemptions as u64);
     }
 
     /// A client was told of an error.

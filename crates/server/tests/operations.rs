@@ -60,6 +60,7 @@ fn metrics_count_what_was_done() {
         ("time_to_first_token_seconds_count", 2.0),
         ("density_count", 2.0),
         ("dense_fallbacks_total", 2.0),
+        ("preemptions_total", 0.0),
         ("requests_waiting", 0.0),
         ("requests_running", 0.0),
         // Each once, whether the engine or the server refused it.

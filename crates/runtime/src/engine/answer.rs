@@ -1,59 +1,35 @@
-//! A prompt and its answer, a step at a time: a chunk of the prompt, then a token of the answer each.
+//! A prompt and its answer, a step at a time: a chunk of the prompt, then a token of the answer each. It can be suspended between two
+//! steps: then it has no pages, and reads what was in them again.
+
+mod reading;
+mod spent;
+mod suspension;
+
+pub(super) use spent::Spent;
 
 use super::choice::{Choice, Chosen};
 use super::said_tokens::SaidTokens;
-use super::telling::Telling;
-use super::{Engine, EngineError, is_sparse, ms};
+use super::{Engine, EngineError};
 use crate::model::{Outlook, Run};
-use crate::ops::{AttentionReport, DeviceTimes, sum_of_stages};
 use crate::policy::{AttentionPolicy, PrefillAttention};
-use crate::prefill::{chunk_len, prefill_chunk};
-use crate::request::{Event, Events, FinishReason, Generation, Request, RunStats, StagesMs};
+use crate::request::{Event, Events, FinishReason, Generation, Request, RunStats};
 use crate::stop_texts::StopTexts;
 use crate::tokenizer::TextStream;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-/// What attention took and kept of the chunks that went through.
-#[derive(Default)]
-pub(super) struct Spent {
-    pub report: AttentionReport,
-    pub times: DeviceTimes,
-}
-
-impl Spent {
-    /// As the statistics of a prompt of `prompt_tokens` say it; a receipt, and the times of products, where they were asked for.
-    pub fn stats(&self, prompt_tokens: usize, receipt: bool, profile: bool) -> RunStats {
-        let Self { report, times } = self;
-        // What was left before anything was computed has no shares.
-        let of_all = |pairs: f64| Some(pairs / report.causal_pairs as f64).filter(|share| share.is_finite());
-        RunStats {
-            prompt_tokens,
-            receipt: receipt.then(|| report.draws.receipt()),
-            search_ms: (report.search_time + times.search).as_secs_f64() * 1e3,
-            attention_ms: (report.attend_time + times.attention).as_secs_f64() * 1e3,
-            search_stages: sum_of_stages(report.search_stages, times.search_stages).map(StagesMs::from),
-            products_ms: profile.then_some(times.products.as_secs_f64() * 1e3),
-            density: of_all((report.computed_pairs + times.computed_pairs) as f64).unwrap_or(1.0),
-            recall: of_all(report.recalled_pairs + times.recalled_pairs as f64),
-            predicted_cost: (report.predicted_cost.filter(|cost| cost.dense_steps > 0.0))
-                .map(|cost| cost.steps / cost.dense_steps),
-            dropped_at_most: report.dropped_pairs_at_most.and_then(of_all),
-            ..RunStats::default()
-        }
-    }
-}
-
 /// An answer under way.
 pub(super) struct Answer<'a> {
     engine: &'a Engine,
-    /// Nothing once the model computed what is no number.
+    /// Nothing once the model computed what is no number, and while it is suspended.
     run: Option<Box<dyn Run + 'a>>,
     /// Of the token after the last that went through, where they were read already.
     outlook: Option<Outlook>,
     /// Tokens that the run has room for.
     capacity: usize,
     prompt: Vec<u32>,
+    /// Tokens of prompt and answer that are read before the answer goes on: the prompt or, once it was suspended, all there were.
+    to_read: usize,
     request: Request,
     choice: Choice,
     accepted: Instant,
@@ -94,6 +70,7 @@ impl<'a> Answer<'a> {
             outlook: None,
             capacity,
             prompt: prompt.to_vec(),
+            to_read: prompt.len(),
             request: request.clone(),
             choice,
             accepted,
@@ -106,15 +83,9 @@ impl<'a> Answer<'a> {
         }
     }
 
-    /// Whether the prompt is still being read.
-    pub fn is_reading(&self) -> bool {
-        self.run.as_ref().is_some_and(|run| run.tokens_done() < self.prompt.len())
-    }
-
-    /// Tokens of the prompt's next chunk.
-    pub fn next_chunk(&self) -> usize {
-        let done = self.run.as_ref().map_or(0, |run| run.tokens_done());
-        chunk_len(done, self.prompt.len().saturating_sub(done), self.engine.chunk_tokens).0
+    /// All tokens of prompt and answer so far.
+    pub fn all_tokens(&self) -> Vec<u32> {
+        [self.prompt.as_slice(), &self.tokens].concat()
     }
 
     /// Tokens of the prompt that were there before.
@@ -186,7 +157,7 @@ impl<'a> Answer<'a> {
     /// The first tokens of prompt and answer, and the pages that hold them.
     pub fn held(&self) -> (Vec<u32>, &[u32]) {
         let Some(run) = &self.run else { return (Vec::new(), &[]) };
-        let mut tokens = [self.prompt.as_slice(), &self.tokens].concat();
+        let mut tokens = self.all_tokens();
         tokens.truncate(run.tokens_done());
         (tokens, run.sequence().table())
     }
@@ -208,12 +179,9 @@ impl<'a> Answer<'a> {
         self.finish_reason.get_or_insert(FinishReason::Cancelled);
     }
 
-    /// The answer, and the run with the tokens it holds.
-    ///
-    /// # Panics
-    /// Behind an error.
-    pub fn finish(mut self) -> (Generation, Box<dyn Run + 'a>) {
-        let run = self.run.take().expect("no error came before");
+    /// The answer, and the run with the tokens it holds; none behind an error or where it is suspended.
+    pub fn finish(mut self) -> (Generation, Option<Box<dyn Run + 'a>>) {
+        let run = self.run.take();
         if self.stats.prompt_tokens == 0 {
             // Cancelled within the prompt.
             self.finish_reading(None);
@@ -227,50 +195,6 @@ impl<'a> Answer<'a> {
         let finish_reason = self.finish_reason.unwrap_or(FinishReason::Cancelled);
         let said_tokens = self.said.into_said();
         (Generation { text: self.text, tokens: self.tokens, said_tokens, finish_reason, stats }, run)
-    }
-
-    /// Takes the next chunk of the prompt through the model.
-    fn read(&mut self, attention: PrefillAttention, events: &mut Events) -> Result<Option<FinishReason>, EngineError> {
-        let Self { engine, run, prompt, spent, .. } = self;
-        let run = run.as_mut().expect("there is no step behind an error");
-        let (before, layers) = (run.tokens_done(), engine.config().num_layers);
-        let telling = Telling::new(events, layers, prompt.len(), before, engine.chunk_tokens);
-        let on_layer = |done_layers: usize| {
-            // A GPU has not done yet what it was asked for.
-            if (done_layers == 0 || !engine.on_gpu) && telling.layer(done_layers).is_break() {
-                return ControlFlow::Break(());
-            }
-            attention.tell_progress(done_layers)
-        };
-        let told = PrefillAttention { progress: Some(&on_layer), ..attention };
-        let (report, tokens) = prefill_chunk(&mut **run, &prompt[before..], engine.chunk_tokens, told)?;
-        spent.report += report;
-        let done = run.tokens_done();
-        let goes_on = tokens > 0 && telling.chunk(done).is_continue();
-        if !goes_on || done == prompt.len() {
-            self.account()?;
-            self.finish_reading(Some(attention));
-        }
-        if goes_on && !self.is_reading() {
-            let run = self.run.as_mut().expect("a chunk went through");
-            let last = run.chunk_len() - 1;
-            self.outlook = Some(self.choice.look(&mut **run, last)?);
-            // From here on tokens come one by one.
-            run.rest();
-        }
-        Ok((!goes_on).then_some(FinishReason::Cancelled))
-    }
-
-    /// Sums up what reading took; by what attention is known unless no chunk was begun.
-    fn finish_reading(&mut self, attention: Option<PrefillAttention>) {
-        let (engine, receipt) = (self.engine, attention.is_some_and(|attention| attention.receipt.is_some()));
-        let sparse = attention.is_some_and(|attention| is_sparse(attention.policy));
-        self.stats = RunStats {
-            cached_tokens: self.stats.cached_tokens,
-            prefill_ms: ms(self.accepted),
-            predicted_memory_bytes: engine.predicted_memory(self.capacity, sparse).total_bytes(),
-            ..self.spent.stats(self.prompt.len(), receipt, engine.options.profile)
-        };
     }
 
     /// Takes one more token from the logits: what is to go through the model, or why nothing is.

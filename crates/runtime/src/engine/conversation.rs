@@ -104,7 +104,8 @@ impl Conversation<'_> {
             let run = held.map_or_else(|| engine.model.start(prompt.len(), capacity), Ok)?;
             let mut answer = Answer::new(engine, run, capacity, prompt, request, choice, accepted);
             while answer.step(attention, events)?.is_continue() {}
-            Ok(answer.finish())
+            let (generation, run) = answer.finish();
+            Ok((generation, run.expect("no error came before")))
         })?;
         self.cached = [prompt, &generation.tokens].concat();
         self.cached.truncate(run.tokens_done());

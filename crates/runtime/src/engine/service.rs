@@ -5,7 +5,9 @@
 //! prompt holds them up for little (`turns`), and is computed and planned as it is alone.
 //!
 //! All of them have their keys and values in pages of one pool (`pool_room` says how many). A request begins
-//! when the pages of its prompt and longest answer are there (`admission`). Full pages are kept for prompts that begin alike, as the
+//! when the pages of its prompt are there and a few more, and takes more as its answer grows (`admission`). Where none are left, whoever
+//! began last is suspended: it gives its pages up, waits, reads again what was in those that others needed, and goes on where it stood.
+//! Whoever began first always has what it may need. Full pages are kept for prompts that begin alike, as the
 //! turns of a chat do, as soon as they are read and until others need the room, of a GPU on the host even then; any number of requests share them (`prefixes`). Who
 //! comes while the same beginning is still being read takes what is there of it by then, and reads the rest itself.
 //!

@@ -60,6 +60,16 @@ impl<O: Ops> Run for Running<'_, O> {
         &mut self.sequence
     }
 
+    fn reserve(&mut self, tokens: usize) -> Result<(), OpsError> {
+        let before = self.sequence.table().len();
+        self.cache.reserve(&mut self.sequence, tokens)?;
+        if self.sequence.table().len() > before {
+            // A GPU's know the pages that were.
+            self.rest();
+        }
+        Ok(())
+    }
+
     fn rest(&mut self) {
         // What was recorded of activations goes before they do.
         (self.recording, self.activations) = (None, None);

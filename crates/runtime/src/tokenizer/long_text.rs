@@ -149,7 +149,7 @@ mod tests {
         let text = "ab abc\nbc ".repeat(4_000);
         let mut tokenizer = with("gpt-2").inner;
         assert!(stretches(&tokenizer, &text).len() > 1);
-        tokenizer.with_normalizer(Some(Prepend::new("12".into())));
+        let _ = tokenizer.with_normalizer(Some(Prepend::new("12".into())));
         assert_eq!(stretches(&tokenizer, &text), vec![0..text.len()]);
         assert_eq!(encode(&tokenizer, &text).unwrap(), encode_whole(&tokenizer, &text, false).unwrap());
     }

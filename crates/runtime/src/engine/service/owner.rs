@@ -1,5 +1,7 @@
 //! The thread that owns the engine: whose step is next.
 
+mod preemption;
+
 use super::admission::{Admission, Begun, attention};
 use super::job::Job;
 use super::soundness::{Soundness, isolated};
@@ -25,11 +27,15 @@ pub(super) struct Owner<'e> {
     broken: &'e AtomicBool,
     pages: &'e Mutex<PagesInUse>,
     waiting: VecDeque<Job>,
+    /// Those whose pages others needed, in the order in which they began; they go on before others begin.
+    suspended: VecDeque<Running<'e>>,
     running: Vec<Running<'e>>,
     admission: Admission<'e>,
     soundness: Soundness,
     /// What a token of all answers last took, with nothing else on the device.
     step: Duration,
+    /// Requests that began so far.
+    begun: u64,
     /// Whether work panicked since the engine was last seen sound.
     in_doubt: bool,
     /// Whether a step of several failed, so that each must show by itself that it was not at fault.
@@ -40,8 +46,17 @@ pub(super) struct Owner<'e> {
 struct Running<'e> {
     job: Job,
     begun: Begun<'e>,
+    /// How many began before it.
+    before: u64,
     /// The token of its answer that is to go through the model.
     next: Option<u32>,
+}
+
+impl Running<'_> {
+    /// Whether its next token may go through the model.
+    fn writes(&self) -> bool {
+        self.next.is_some() && self.begun.answer.has_room()
+    }
 }
 
 impl<'e> Owner<'e> {
@@ -55,7 +70,7 @@ impl<'e> Owner<'e> {
         pages: &'e Mutex<PagesInUse>,
     ) -> Self {
         let (admission, soundness) = (Admission::new(engine, options, on_page), Soundness::of(engine));
-        let (waiting, running) = (VecDeque::new(), Vec::new());
+        let (waiting, suspended, running) = (VecDeque::new(), VecDeque::new(), Vec::new());
         Self {
             engine,
             options,
@@ -64,10 +79,12 @@ impl<'e> Owner<'e> {
             broken,
             pages,
             waiting,
+            suspended,
             running,
             admission,
             soundness,
             step: Duration::ZERO,
+            begun: 0,
             in_doubt: false,
             apart: false,
         }
@@ -78,7 +95,7 @@ impl<'e> Owner<'e> {
         while self.listen() {
             self.admit();
             let began = Instant::now();
-            if self.write() {
+            if self.write(false) {
                 self.step = began.elapsed();
             }
             self.read();
@@ -108,7 +125,7 @@ impl<'e> Owner<'e> {
         self.in_doubt = false;
         if forgotten.is_err() || !self.soundness.holds(self.engine) {
             self.broken.store(true, Ordering::Relaxed);
-            for Running { job, begun, .. } in self.running.drain(..) {
+            for Running { job, begun, .. } in self.running.drain(..).chain(self.suspended.drain(..)) {
                 // The error is the same, whatever comes of this.
                 let _ = isolated(|| {
                     drop(begun);
@@ -121,7 +138,7 @@ impl<'e> Owner<'e> {
 
     /// Takes what was asked for meanwhile; waits for it where there is nothing to do. Whether there is.
     fn listen(&mut self) -> bool {
-        if self.waiting.is_empty() && self.running.is_empty() {
+        if self.waiting.is_empty() && self.running.is_empty() && self.suspended.is_empty() {
             match self.jobs.recv() {
                 Ok(job) => self.waiting.push_back(job),
                 Err(_) => return false,
@@ -129,7 +146,8 @@ impl<'e> Owner<'e> {
         }
         self.waiting.extend(self.jobs.try_iter());
         if self.stopped.load(Ordering::Relaxed) {
-            self.waiting.iter().chain(self.running.iter().map(|running| &running.job)).for_each(Job::cancel);
+            let begun = self.running.iter().chain(&self.suspended).map(|running| &running.job);
+            self.waiting.iter().chain(begun).for_each(Job::cancel);
         }
         if self.broken.load(Ordering::Relaxed) {
             self.waiting.drain(..).for_each(|job| job.ends(Err(EngineError::Broken)));
@@ -142,15 +160,19 @@ impl<'e> Owner<'e> {
         let (cancelled, waiting): (VecDeque<_>, _) = self.waiting.drain(..).partition(Job::is_cancelled);
         self.waiting = waiting;
         cancelled.into_iter().for_each(Job::ends_unanswered);
+        if !self.resume() {
+            return;
+        }
         while !self.in_doubt && self.running.len() < self.options.max_running.max(1) {
             let Some(at) = self.waiting.iter().position(Job::may_begin) else { return };
             let Some(mut job) = self.waiting.remove(at) else { return };
-            let others_run = !self.running.is_empty();
-            match isolated(|| self.admission.begin(&job, others_run)) {
+            let others = self.running.len();
+            match isolated(|| self.admission.begin(&job, others)) {
                 Ok(Some(begun)) => {
                     self.tell_pages();
                     job.begins(begun.answer.cached_tokens());
-                    self.running.push(Running { job, begun, next: None });
+                    self.running.push(Running { job, begun, before: self.begun, next: None });
+                    self.begun += 1;
                 }
                 Ok(None) => return self.waiting.insert(at, job),
                 Err(error) => self.end(job, Err(error)),
@@ -158,17 +180,18 @@ impl<'e> Owner<'e> {
         }
     }
 
-    /// A token of every answer through the model, and the next ones chosen; whether there will be more.
-    fn write(&mut self) -> bool {
+    /// A token of every answer through the model, and the next ones chosen; whether there were any and will be more.
+    fn write(&mut self, within_chunk: bool) -> bool {
         // Of those whose prompt has just been read.
         self.choose_all();
+        self.reserve(within_chunk);
         let together = !(self.engine.on_gpu && self.options.apart_on_gpu);
-        let writing = self.running.iter().filter(|running| running.next.is_some()).count();
+        let writing = self.running.iter().filter(|running| running.writes()).count();
         if together && !self.apart && !self.in_doubt && writing > 1 {
             self.forward_together();
         }
         for at in (0..self.running.len()).rev() {
-            if let Some(next) = self.running[at].next {
+            if let Some(next) = self.running[at].next.filter(|_| self.running[at].begun.answer.has_room()) {
                 self.work(at, |engine, running| {
                     engine.pool.install(|| running.begun.answer.forward(next))?;
                     running.next = None;
@@ -180,7 +203,7 @@ impl<'e> Owner<'e> {
         // the time that it takes and tokens are heard before layers of another's prompt.
         self.choose_all();
         self.apart &= self.in_doubt;
-        !self.in_doubt && self.is_writing()
+        !self.in_doubt && writing > 0 && self.is_writing()
     }
 
     /// The next tokens of all answers. One that was chosen and did not get through yet is as good as before.
@@ -195,7 +218,7 @@ impl<'e> Owner<'e> {
     /// The next token of an answer, which may be its end.
     fn choose(&mut self, at: usize) {
         let mut ends = false;
-        self.work(at, |engine, Running { job, begun, next }| {
+        self.work(at, |engine, Running { job, begun, next, .. }| {
             if job.is_cancelled() {
                 begun.answer.cancel();
             }
@@ -215,7 +238,7 @@ impl<'e> Owner<'e> {
     /// through by itself, which tells.
     fn forward_together(&mut self) {
         let (engine, admission) = (self.engine, &mut self.admission);
-        let mut writing: Vec<&mut Running> = self.running.iter_mut().filter(|running| running.next.is_some()).collect();
+        let mut writing: Vec<&mut Running> = self.running.iter_mut().filter(|running| running.writes()).collect();
         let stepped = isolated(|| {
             let mut rows = Vec::with_capacity(writing.len());
             for Running { begun, next, .. } in &mut writing {
@@ -296,11 +319,11 @@ impl<'e> Owner<'e> {
     /// for before.
     fn write_for(&mut self, time: Duration) -> Duration {
         let began = Instant::now();
-        let mut goes_on = self.write();
+        let mut goes_on = self.write(true);
         let first = began.elapsed();
         // The nearest number of them: what is less than half of one is left to the layers.
         while goes_on && began.elapsed() + self.step / 2 < time {
-            goes_on = self.write();
+            goes_on = self.write(true);
         }
         first
     }

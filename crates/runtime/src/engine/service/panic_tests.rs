@@ -154,6 +154,9 @@ impl Run for FaultyRun<'_> {
     fn sequence_mut(&mut self) -> &mut Sequence {
         self.run.sequence_mut()
     }
+    fn reserve(&mut self, tokens: usize) -> Result<(), OpsError> {
+        self.run.reserve(tokens)
+    }
     fn rest(&mut self) {
         self.run.rest();
     }

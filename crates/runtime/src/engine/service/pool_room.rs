@@ -65,16 +65,23 @@ impl<'e> PoolRoom<'e> {
         if more > own && self.check(more - own, tokens, sparse).is_ok() { more } else { own }
     }
 
-    /// Whether a run of so many tokens, of which some are there, has room in a pool.
+    /// Whether a run that begins with pages for so many tokens, of which some are there, has room in a pool. All pages of a GPU's are
+    /// there; a CPU takes their memory as they are filled, and has no more of them than it has room for.
     ///
     /// # Errors
     /// [`EngineError::Memory`].
-    pub fn check_in(&self, pool: &dyn Pool, prefix: usize, tokens: usize, sparse: bool) -> Result<(), EngineError> {
-        let others = match self.engine.on_gpu {
-            true => pool.num_pages().saturating_sub(tokens.div_ceil(BLOCK_N)),
-            false => pool.num_pages() - pool.free_pages() - prefix,
-        };
-        self.check(others, tokens, sparse)
+    pub fn check_in(
+        &self,
+        pool: &dyn Pool,
+        prefix: usize,
+        tokens: usize,
+        capacity: usize,
+        sparse: bool,
+    ) -> Result<(), EngineError> {
+        match self.engine.on_gpu {
+            true => self.check(pool.num_pages().saturating_sub(capacity.div_ceil(BLOCK_N)), capacity, sparse),
+            false => self.check(pool.num_pages() - pool.free_pages() - prefix, tokens, sparse),
+        }
     }
 
     /// Whether a run of so many tokens has room beside so many pages of others.

@@ -204,6 +204,12 @@ impl Prefixes {
         self.forget(pool, pages, |kept| kept.used < now && kept.page.is_some_and(|page| pool.owners(page) == 1))
     }
 
+    /// As [`make_room`](Self::make_room), of whatever nobody else has.
+    pub fn make_any_room(&mut self, pool: &dyn Pool, pages: usize) -> usize {
+        self.now += 1;
+        self.make_room(pool, pages)
+    }
+
     /// Gives all pages back; what may stay on the host does.
     pub fn leave(&mut self, pool: &dyn Pool) {
         self.forget(pool, self.pages, |_| true);

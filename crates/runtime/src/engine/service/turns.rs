@@ -1,11 +1,14 @@
-//! When answers have their turn while a chunk of a prompt goes through the layers: once the layers since the last turn took as long as a
-//! token of all answers does. So neither has much more than half of the time, and answers wait for two of their own steps at most, or for
-//! a layer where that takes longer.
+//! When answers have their turn while a chunk of a prompt goes through the layers: before the layers since the last turn take longer than
+//! two tokens of all answers do. So the chunk has two thirds of the time, and tokens come no more than three times as far apart as
+//! without it, or a layer where that takes longer.
 
 use std::time::Duration;
 
 /// Tokens of a chunk whose layers are worth a look at what they take; those of fewer are short whatever they take.
 const LOOKED_AT: usize = 256;
+
+/// Tokens of all answers that layers between two turns may take as long as.
+const WAIT: u32 = 2;
 
 /// The turns within one chunk.
 pub(super) struct Turns {
@@ -32,8 +35,9 @@ impl Turns {
         self.clock = clock;
         // A GPU has not done yet what it was asked for: there the clock says too little, and the first turn tells.
         let took = self.layer.map_or(clock, |layer| clock.max(layer * self.layers));
-        let is_turn = took >= self.step || (self.looked_at && self.layer.is_none());
-        is_turn.then_some(took)
+        // With one more as long as they were it would be too much.
+        let is_turn = took + took / self.layers > self.step * WAIT || (self.looked_at && self.layer.is_none());
+        is_turn.then_some(took / WAIT)
     }
 
     /// A turn ended, whose first token of all answers took so long, what was asked for before included.
@@ -84,17 +88,17 @@ mod tests {
     }
 
     #[test]
-    fn neither_has_much_more_than_half_of_the_time_nor_waits_for_long() {
+    fn answers_have_a_third_of_the_time_and_do_not_wait_for_long() {
         for at_once in [true, false] {
             for layer in [MS / 10, MS, 2 * MS, 5 * MS, 40 * MS, 300 * MS] {
                 for tokens in [300, 30_000] {
                     let (step, layers) = (4 * MS, 32);
                     let (of_answers, longest) = run(Chunk { step, layer, at_once, tokens }, layers);
                     let what = format!("layers of {layer:?}, at once: {at_once}: {of_answers:?}, {longest:?}");
-                    // Steps are whole: two where one and a half were due. The look costs another.
-                    assert!(of_answers <= layer * layers * 4 / 3 + 2 * step, "{what}");
-                    // But for a little, layers that are waited for are one turn or its length.
-                    assert!(longest <= (step + layer).mul_f64(1.1) + step.max(layer), "{what}");
+                    // Steps are whole: one where layers took little more than one. The look costs another.
+                    assert!(of_answers <= layer * layers + 2 * step, "{what}");
+                    // But for a little, layers that are waited for are two steps or one layer.
+                    assert!(longest <= (2 * step).max(layer).mul_f64(1.1) + step, "{what}");
                     if layer * layers > 2 * step {
                         assert!(of_answers * 3 >= layer * layers || !at_once, "{what}");
                         assert!(of_answers >= step, "{what}");
@@ -114,11 +118,13 @@ mod tests {
     #[test]
     fn what_a_layer_takes_is_told_by_the_first_turn() {
         let mut turns = Turns::new(2 * MS, 1024);
-        assert_eq!(turns.layer(MS / 10), Some(MS / 10));
+        assert_eq!(turns.layer(MS / 10), Some(MS / 20));
         turns.taken(3 * MS);
         assert_eq!(turns.layer, Some(MS + MS / 10));
         assert_eq!(turns.layer(MS / 10), None);
-        assert_eq!(turns.layer(MS / 5), Some(2 * (MS + MS / 10)));
+        assert_eq!(turns.layer(MS / 5), None);
+        // A fourth would make it more than two steps.
+        assert_eq!(turns.layer(3 * MS / 10), Some(3 * (MS + MS / 10) / 2));
         // A step that was quicker than it is said to be: layers took what the clock says.
         turns.taken(MS);
         assert_eq!(turns.layer, Some(MS / 10));
