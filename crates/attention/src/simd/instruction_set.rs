@@ -16,6 +16,10 @@ pub enum Simd {
     Avx512Bf16,
     /// AVX-512 for vectors, AMX bf16 tiles for products.
     Amx,
+    /// NEON, which every 64-bit ARM processor has, bf16 widened to f32.
+    Neon,
+    /// NEON with `sdot`, for integer products.
+    NeonDotprod,
 }
 
 impl Simd {
@@ -61,6 +65,8 @@ impl Simd {
             Simd::Avx512Vnni => "avx512-vnni",
             Simd::Avx512Bf16 => "avx512-bf16",
             Simd::Amx => "amx-bf16",
+            Simd::Neon => "neon",
+            Simd::NeonDotprod => "neon-dotprod",
         }
     }
 }
@@ -97,6 +103,13 @@ fn found() -> &'static [Simd] {
             // With AMX as well, one-token products are those of AVX-512.
             if bf16 && super::amx::request_permission() {
                 found.push(Simd::Amx);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            found.push(Simd::Neon);
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                found.push(Simd::NeonDotprod);
             }
         }
         found
