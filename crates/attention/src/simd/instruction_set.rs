@@ -23,6 +23,10 @@ pub enum Simd {
 }
 
 impl Simd {
+    /// Every set there is, of whatever processor, in the order of their numbers.
+    pub const ALL: [Simd; 7] =
+        [Simd::Portable, Simd::Avx2, Simd::Avx512Vnni, Simd::Avx512Bf16, Simd::Amx, Simd::Neon, Simd::NeonDotprod];
+
     /// The fastest set this machine and its operating system offer, or the one that `SPARSE_ACCELERATE_SIMD` names (as
     /// [`name`](Self::name) spells it) if it runs here. Looked up once.
     pub fn detect() -> Simd {

@@ -114,8 +114,9 @@ unsafe fn step_codes<F: Format>(block: *const u8, step: usize) -> int8x16_t {
     let pair = vector(step / 2);
     let mut codes = if step.is_multiple_of(2) { vandq_u8(pair, vdupq_n_u8(15)) } else { vshrq_n_u8::<4>(pair) };
     for plane in 0..F::BITS - 4 {
-        let set = vtstq_u8(vector(4 + plane), vdupq_n_u8(1 << step));
-        codes = vorrq_u8(codes, vandq_u8(set, vdupq_n_u8(16 << plane)));
+        // Bit `step` of each byte to its place; below zero the shift is to the right.
+        let bits = vshlq_u8(vector(4 + plane), vdupq_n_s8((4 + plane) as i8 - step as i8));
+        codes = vorrq_u8(codes, vandq_u8(bits, vdupq_n_u8(16 << plane)));
     }
     vreinterpretq_s8_u8(codes)
 }

@@ -55,8 +55,8 @@ pub(super) unsafe fn multiply<const DOT: bool>(
     }
 }
 
-/// Sums of four rows and a pair of registers of tokens.
-type Sums<T> = [[T; PAIR]; ROWS];
+/// Sums of a pair of registers of tokens and four rows.
+type Sums<T> = [[T; ROWS]; PAIR];
 
 /// Four rows of a slab.
 struct Block<const DOT: bool> {
@@ -78,12 +78,12 @@ impl<const DOT: bool> Block<DOT> {
         c: *mut f32,
         accumulate: bool,
     ) {
-        let mut sums: Sums<float32x4_t> = [[vdupq_n_f32(0.0); PAIR]; ROWS];
+        let mut sums: Sums<float32x4_t> = [[vdupq_n_f32(0.0); ROWS]; PAIR];
         for step in 0..self.steps {
             for group in 0..K_STEP / GROUP {
                 // SAFETY: said above; a step has 512 codes a tile, `BYTES` planes of bytes and four vectors of numbers.
                 unsafe {
-                    let mut products: [Sums<int32x4_t>; BYTES] = [[[vdupq_n_s32(0); PAIR]; ROWS]; BYTES];
+                    let mut products: [Sums<int32x4_t>; BYTES] = [[[vdupq_n_s32(0); ROWS]; PAIR]; BYTES];
                     for four in group * GROUP / 4..(group + 1) * GROUP / 4 {
                         let codes = vld1q_u8(self.codes.add(step * STEP_CODES + four * 64));
                         let codes = if WHOLE { veorq_u8(codes, vdupq_n_u8(128)) } else { codes };
@@ -103,16 +103,16 @@ impl<const DOT: bool> Block<DOT> {
                             scales,
                             minima,
                         };
-                        scaled.add::<WHOLE, BYTES, 0>(&mut sums[0][n], products.each_ref().map(|of| of[0][n]));
-                        scaled.add::<WHOLE, BYTES, 1>(&mut sums[1][n], products.each_ref().map(|of| of[1][n]));
-                        scaled.add::<WHOLE, BYTES, 2>(&mut sums[2][n], products.each_ref().map(|of| of[2][n]));
-                        scaled.add::<WHOLE, BYTES, 3>(&mut sums[3][n], products.each_ref().map(|of| of[3][n]));
+                        scaled.add::<WHOLE, BYTES, 0>(&mut sums[n][0], products.each_ref().map(|of| of[n][0]));
+                        scaled.add::<WHOLE, BYTES, 1>(&mut sums[n][1], products.each_ref().map(|of| of[n][1]));
+                        scaled.add::<WHOLE, BYTES, 2>(&mut sums[n][2], products.each_ref().map(|of| of[n][2]));
+                        scaled.add::<WHOLE, BYTES, 3>(&mut sums[n][3], products.each_ref().map(|of| of[n][3]));
                     }
                 }
             }
         }
-        for (row, sums) in sums.into_iter().enumerate() {
-            for (n, sum) in sums.into_iter().enumerate() {
+        for (n, sums) in sums.into_iter().enumerate() {
+            for (row, sum) in sums.into_iter().enumerate() {
                 // SAFETY: four tokens of a row.
                 unsafe {
                     let c = c.add(row * LANES + n * TOKENS);
@@ -130,14 +130,14 @@ impl<const DOT: bool> Block<DOT> {
 #[inline]
 #[target_feature(enable = "neon")]
 unsafe fn add_four<const DOT: bool>(codes: int8x16_t, bytes: *const u8, products: &mut Sums<int32x4_t>) {
-    for n in 0..PAIR {
+    for (n, products) in products.iter_mut().enumerate() {
         // SAFETY: said above.
         unsafe {
             let x = vld1q_s8(bytes.add(n * 16) as *const i8);
-            products[0][n] = dot::<DOT, 0>(products[0][n], x, codes);
-            products[1][n] = dot::<DOT, 1>(products[1][n], x, codes);
-            products[2][n] = dot::<DOT, 2>(products[2][n], x, codes);
-            products[3][n] = dot::<DOT, 3>(products[3][n], x, codes);
+            products[0] = dot::<DOT, 0>(products[0], x, codes);
+            products[1] = dot::<DOT, 1>(products[1], x, codes);
+            products[2] = dot::<DOT, 2>(products[2], x, codes);
+            products[3] = dot::<DOT, 3>(products[3], x, codes);
         }
     }
 }
