@@ -37,9 +37,10 @@ pub(super) unsafe fn multiply<F: Format, const DOT: bool>(
                     let mut products = [[vdupq_n_s32(0); 2]; QUARTERS];
                     let x_sum = x.sum(group, F::GROUP);
                     let of_group = b * K_STEP / F::GROUP + group;
+                    let mut minimum = [vdupq_n_f32(0.0); QUARTERS];
                     // SAFETY: `codes` are the `CODE_BYTES` of a block and inputs eight words of either byte; scales are
                     // `SCALE_BYTES`.
-                    let (scale, minimum) = unsafe {
+                    let scale = unsafe {
                         for half in group * F::GROUP / COLUMNS..(group + 1) * F::GROUP / COLUMNS {
                             let high = vreinterpretq_s8_s32(vld1q_s32(x.high.as_ptr().add(4 * half)));
                             let low = vreinterpretq_s8_s32(vld1q_s32(x.low.as_ptr().add(4 * half)));
@@ -48,11 +49,10 @@ pub(super) unsafe fn multiply<F: Format, const DOT: bool>(
                             add_step::<F, DOT, 2>(codes.as_ptr(), 4 * half, high, low, &mut products);
                             add_step::<F, DOT, 3>(codes.as_ptr(), 4 * half, high, low, &mut products);
                         }
-                        (
-                            group_scales::<F>(scales.as_ptr(), of_group, 0),
-                            // Not read where there are none.
-                            if F::MINIMA { group_scales::<F>(scales.as_ptr(), of_group, 1) } else { sums },
-                        )
+                        if F::MINIMA {
+                            minimum = group_scales::<F>(scales.as_ptr(), of_group, 1);
+                        }
+                        group_scales::<F>(scales.as_ptr(), of_group, 0)
                     };
                     // Signed 8-bit codes have their zero at 0.
                     let zero = vdupq_n_s32(if F::BITS == 8 { 0 } else { -F::ZERO * x_sum });

@@ -162,8 +162,8 @@ proptest! {
     }
 }
 
-/// Sixteen rows of which one group of columns has weights, the integers that these are: nothing is then rounded before the sum of
-/// integers is, and nothing added to it in f32.
+/// Sixteen rows whose weights are integers, and 0 outside one group of columns: the sum of integers is the first number that is rounded,
+/// and nothing is added to it in f32.
 pub(super) fn one_group(format: BlockFormat, seed: u64) -> Blocks {
     let (group, zero, minima) = with_format!(format, F => (F::GROUP, F::ZERO, F::MINIMA));
     let cols = format.columns();
