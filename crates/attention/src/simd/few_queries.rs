@@ -3,6 +3,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 use super::{K_STEP, LANES, Simd, each_lane, fma};
 use crate::BLOCK_N;
@@ -21,6 +23,9 @@ pub(crate) fn score(simd: Simd, keys: &[bf16], queries: &[f32], scores: &mut [[f
         // SAFETY: `assert_available` found AVX-512 on this machine; the assertions above bound every address.
         #[cfg(target_arch = "x86_64")]
         Simd::Avx512Vnni | Simd::Avx512Bf16 | Simd::Amx => unsafe { avx512::score(keys, dim, queries, scores) },
+        // SAFETY: every such processor has NEON; the assertions above bound every address.
+        #[cfg(target_arch = "aarch64")]
+        Simd::Neon | Simd::NeonDotprod => unsafe { neon::score(keys, dim, queries, scores) },
         _ => score_in_lanes(simd, bytemuck::cast_slice(keys), dim, queries, scores),
     }
 }
@@ -37,6 +42,9 @@ pub(crate) fn add_values(simd: Simd, values: &[bf16], weights: &[[f32; BLOCK_N]]
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Simd::Avx512Vnni | Simd::Avx512Bf16 | Simd::Amx => unsafe { avx512::add_values(values, weights, sums) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Simd::Neon | Simd::NeonDotprod => unsafe { neon::add_values(values, weights, sums) },
         _ => add_in_lanes(simd, bytemuck::cast_slice(values), weights, sums),
     }
 }

@@ -16,9 +16,17 @@ pub enum Simd {
     Avx512Bf16,
     /// AVX-512 for vectors, AMX bf16 tiles for products.
     Amx,
+    /// NEON, which every 64-bit ARM processor has, bf16 widened to f32.
+    Neon,
+    /// NEON with `sdot`, for integer products.
+    NeonDotprod,
 }
 
 impl Simd {
+    /// Every set there is, of whatever processor, in the order of their numbers.
+    pub const ALL: [Simd; 7] =
+        [Simd::Portable, Simd::Avx2, Simd::Avx512Vnni, Simd::Avx512Bf16, Simd::Amx, Simd::Neon, Simd::NeonDotprod];
+
     /// The fastest set this machine and its operating system offer, or the one that `SPARSE_ACCELERATE_SIMD` names (as
     /// [`name`](Self::name) spells it) if it runs here. Looked up once.
     pub fn detect() -> Simd {
@@ -61,6 +69,8 @@ impl Simd {
             Simd::Avx512Vnni => "avx512-vnni",
             Simd::Avx512Bf16 => "avx512-bf16",
             Simd::Amx => "amx-bf16",
+            Simd::Neon => "neon",
+            Simd::NeonDotprod => "neon-dotprod",
         }
     }
 }
@@ -97,6 +107,13 @@ fn found() -> &'static [Simd] {
             // With AMX as well, one-token products are those of AVX-512.
             if bf16 && super::amx::request_permission() {
                 found.push(Simd::Amx);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            found.push(Simd::Neon);
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                found.push(Simd::NeonDotprod);
             }
         }
         found

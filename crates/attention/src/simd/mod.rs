@@ -26,6 +26,8 @@ pub(crate) mod few_queries;
 mod instruction_set;
 pub(crate) mod integers;
 mod multiversion;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pack;
 mod portable;
 
@@ -145,7 +147,6 @@ pub fn multiply(simd: Simd, a: Rows, b: &[bf16], panels: usize, c: &mut [f32], c
         return;
     }
     match simd {
-        Simd::Portable => portable::multiply(a, b, panels, c, c_stride, accumulate),
         // SAFETY: `assert_available` found the set on this machine; `Rows::new` and the assertions above bound every address.
         #[cfg(target_arch = "x86_64")]
         Simd::Avx2 => unsafe { avx2::multiply(a, b, panels, c, c_stride, accumulate) },
@@ -158,7 +159,9 @@ pub fn multiply(simd: Simd, a: Rows, b: &[bf16], panels: usize, c: &mut [f32], c
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Simd::Amx => unsafe { amx::multiply(a, b, panels, c, c_stride, accumulate) },
-        #[cfg(not(target_arch = "x86_64"))]
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Simd::Neon | Simd::NeonDotprod => unsafe { neon::multiply(a, b, panels, c, c_stride, accumulate) },
         _ => portable::multiply(a, b, panels, c, c_stride, accumulate),
     }
 }

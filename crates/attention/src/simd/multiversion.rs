@@ -33,7 +33,10 @@ macro_rules! multiversion {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 _ => unsafe { avx512($($arg),*) },
-                #[cfg(not(target_arch = "x86_64"))]
+                // NEON, and its fused multiply-add, are what code for this processor is compiled for anyhow.
+                #[cfg(target_arch = "aarch64")]
+                _ => body::<true>($($arg),*),
+                #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
                 _ => body::<false>($($arg),*),
             }
         }

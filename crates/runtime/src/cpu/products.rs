@@ -40,7 +40,7 @@ fn integers_are_faster(simd: Simd) -> bool {
     if simd == Simd::Avx512Vnni {
         return true;
     }
-    static FASTER: [OnceLock<bool>; 5] = [const { OnceLock::new() }; 5];
+    static FASTER: [OnceLock<bool>; Simd::ALL.len()] = [const { OnceLock::new() }; Simd::ALL.len()];
     *FASTER[simd as usize].get_or_init(|| {
         let (in_bf16, in_integers) = race(simd);
         in_bf16.as_secs_f64() >= CLEARLY * in_integers.as_secs_f64()

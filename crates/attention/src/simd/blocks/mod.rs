@@ -18,6 +18,8 @@ mod avx2;
 mod avx512;
 mod decode;
 mod format;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod panels;
 mod portable;
 mod product;
@@ -175,6 +177,12 @@ impl Blocks {
             // SAFETY: `multiply_vectors` found the set on this machine.
             #[cfg(target_arch = "x86_64")]
             Simd::Avx2 => unsafe { avx2::multiply::<F>(scales, codes, x, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Simd::Neon => unsafe { neon::multiply::<F, false>(scales, codes, x, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Simd::NeonDotprod => unsafe { neon::multiply::<F, true>(scales, codes, x, out) },
             _ => portable::multiply::<F>(scales, codes, x, out),
         })
     }

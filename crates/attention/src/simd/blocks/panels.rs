@@ -2,6 +2,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 use crate::Aligned;
 use crate::simd::{K_STEP, LANES, Simd, each_lane, packed_len};
@@ -85,6 +87,12 @@ impl QuantisedPanels {
             (Simd::Avx512Vnni | Simd::Avx512Bf16 | Simd::Amx, InputWidth::TwoBytes) => unsafe {
                 avx512::quantise::<2>(x, out, numbers)
             },
+            // SAFETY: as above; every such processor has NEON.
+            #[cfg(target_arch = "aarch64")]
+            (Simd::Neon | Simd::NeonDotprod, InputWidth::OneByte) => unsafe { neon::quantise::<1>(x, out, numbers) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            (Simd::Neon | Simd::NeonDotprod, InputWidth::TwoBytes) => unsafe { neon::quantise::<2>(x, out, numbers) },
             (_, InputWidth::OneByte) => one_byte(simd, x, out, numbers),
             (_, InputWidth::TwoBytes) => two_bytes(simd, x, out, numbers),
         }

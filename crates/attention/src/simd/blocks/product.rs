@@ -4,6 +4,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +44,12 @@ pub fn multiply_integers(simd: Simd, a: &Slab, x: &QuantisedPanels, c: &mut [f32
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Simd::Avx2 => unsafe { avx2::multiply(a, x, steps, c, c_stride, accumulate) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Simd::Neon => unsafe { neon::multiply::<false>(a, x, steps, c, c_stride, accumulate) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Simd::NeonDotprod => unsafe { neon::multiply::<true>(a, x, steps, c, c_stride, accumulate) },
             _ => portable(a, x, steps, c, c_stride, accumulate),
         }
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::simd::blocks::tests::{FORMATS, hash, matrix, vector};
+use crate::simd::blocks::tests::{FORMATS, hash, matrix, one_group, vector};
 use crate::simd::blocks::{BlockFormat, Blocks};
 use half::bf16;
 use proptest::prelude::*;
@@ -104,6 +104,27 @@ proptest! {
     }
 }
 
+/// Of formats whose code 0 is weight 0: of the others some sets take the zero from codes, some from sums.
+#[test]
+fn sums_of_integers_are_portables_bit_for_bit() {
+    let formats = [BlockFormat::Q4_1, BlockFormat::Q5_1, BlockFormat::Q4_K, BlockFormat::Q5_K];
+    for (format, width) in formats.into_iter().flat_map(|format| WIDTHS.map(|width| (format, width))) {
+        for seed in 0..20 {
+            let blocks = one_group(format, seed);
+            let tokens: Vec<_> = (0..20).map(|token| vector(blocks.cols(), seed ^ hash(token))).collect();
+            let of = |simd| {
+                let mut c = [f32::NAN; 2 * 16 * LANES];
+                let (a, x) = (slab(simd, &blocks), integers(simd, width, &tokens, blocks.cols()));
+                multiply_integers(simd, &a, &x, &mut c, 16 * LANES, false);
+                c
+            };
+            for simd in Simd::available() {
+                assert_eq!(of(simd), of(Simd::Portable), "{format:?} {simd:?} {width:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_instruction_set_rounds_alike() {
     let tokens: Vec<_> =
@@ -153,10 +174,7 @@ fn operands_that_do_not_belong_together_are_refused() {
     let quantise = |features, len| QuantisedPanels::default().quantise(simd, WIDTHS[0], features, &vector(len, 1));
     assert!(panics(&|| quantise(31, 31 * 16)) && panics(&|| quantise(32, 33 * 16)) && panics(&|| quantise(0, 0)));
     assert!(panics(&|| Slab::default().fill(simd, &blocks, 1..3)));
-    for missing in [Simd::Avx2, Simd::Avx512Vnni, Simd::Avx512Bf16, Simd::Amx]
-        .into_iter()
-        .filter(|s| !Simd::available().contains(s))
-    {
+    for missing in Simd::ALL.into_iter().filter(|simd| !Simd::available().contains(simd)) {
         assert!(panics(&|| multiply_integers(missing, &a, &x(&one), &mut [0.0; 512], 512, false)));
     }
 }
