@@ -1,4 +1,4 @@
-//! Long texts are cut, and the stretches are tokenized by several threads: of a prompt of 16,000 tokens that is otherwise a third of the
+//! Long texts are cut, and the stretches are tokenized by several threads: of a prompt of 16,000 tokens that is otherwise a fifth of the
 //! wait for its first token on a fast GPU.
 //!
 //! A cut lies where words end for every rule that we know, and only where the tokenizer agrees: around it the two sides by themselves
