@@ -1,6 +1,6 @@
 //! [`multiply`](super::multiply) with AVX2 and FMA: bf16 pairs widen to f32 by a shift and a mask.
 
-use super::{K_STEP, LANES, ROW_TILE, Rows};
+use super::{K_STEP, LANES, Rows};
 use half::bf16;
 use std::arch::x86_64::*;
 
@@ -11,16 +11,10 @@ const MR: usize = 4;
 /// AVX2 and FMA must be present; `Rows` and the caller's assertions bound every address.
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn multiply(a: Rows, b: &[bf16], panels: usize, c: &mut [f32], c_stride: usize, accumulate: bool) {
-    for panel in 0..panels {
-        let b = b[panel * a.k * LANES..].as_ptr();
-        for row in (0..a.rows).step_by(MR) {
-            let base = (row / ROW_TILE) * a.tile_stride + (row % ROW_TILE) * a.row_stride;
-            let c = c[panel * c_stride + row * LANES..][..MR * LANES].as_mut_ptr();
-            // SAFETY: `c` was sliced above; `base` plus the last step of the block's last row is inside `a.data`
-            // (checked by `Rows::new`), and `b` holds `a.k * LANES` elements from here.
-            unsafe { block(a.data.as_ptr().add(base), a.row_stride, a.step_stride, a.k, b, c, accumulate) }
-        }
-    }
+    a.in_blocks::<MR>(b, panels, c, c_stride, |rows, b, c| {
+        // SAFETY: `in_blocks` says how much may be read and written behind each.
+        unsafe { block(rows, a.row_stride, a.step_stride, a.k, b, c, accumulate) }
+    });
 }
 
 #[target_feature(enable = "avx2,fma")]

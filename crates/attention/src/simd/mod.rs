@@ -60,6 +60,29 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    /// Calls `block` with every `MR` rows of every panel: where the rows begin, of which `k` elements of each are there by the strides,
+    /// the panel's `k x LANES` elements, and the `MR x LANES` of the result. Inlined, so that it may use what its caller is compiled for.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[inline(always)]
+    fn in_blocks<const MR: usize>(
+        self,
+        b: &[bf16],
+        panels: usize,
+        c: &mut [f32],
+        c_stride: usize,
+        block: impl Fn(*const bf16, *const bf16, *mut f32),
+    ) {
+        for panel in 0..panels {
+            let b = &b[panel * self.k * LANES..][..self.k * LANES];
+            for row in (0..self.rows).step_by(MR) {
+                let base = (row / ROW_TILE) * self.tile_stride + (row % ROW_TILE) * self.row_stride;
+                let c = &mut c[panel * c_stride + row * LANES..][..MR * LANES];
+                // The last step of the last row is inside `data`: `new` checked it.
+                block(self.data[base..].as_ptr(), b.as_ptr(), c.as_mut_ptr());
+            }
+        }
+    }
+
     /// A row-major matrix, `stride` elements from row to row.
     ///
     /// # Panics

@@ -1,6 +1,6 @@
 //! NEON, which every 64-bit ARM processor has: [`multiply`](super::multiply), and the product of bytes of the integer kernels.
 
-use super::{K_STEP, LANES, ROW_TILE, Rows};
+use super::{K_STEP, LANES, Rows};
 use half::bf16;
 use std::arch::aarch64::*;
 use std::arch::asm;
@@ -14,16 +14,10 @@ const QUARTER: usize = 4;
 /// `Rows` and the caller's assertions bound every address.
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn multiply(a: Rows, b: &[bf16], panels: usize, c: &mut [f32], c_stride: usize, accumulate: bool) {
-    for panel in 0..panels {
-        let b = b[panel * a.k * LANES..].as_ptr();
-        for row in (0..a.rows).step_by(MR) {
-            let base = (row / ROW_TILE) * a.tile_stride + (row % ROW_TILE) * a.row_stride;
-            let c = c[panel * c_stride + row * LANES..][..MR * LANES].as_mut_ptr();
-            // SAFETY: `c` was sliced above; `base` plus the last step of the block's last row is inside `a.data`
-            // (checked by `Rows::new`), and `b` holds `a.k * LANES` elements from here.
-            unsafe { block(a.data.as_ptr().add(base), a.row_stride, a.step_stride, a.k, b, c, accumulate) }
-        }
-    }
+    a.in_blocks::<MR>(b, panels, c, c_stride, |rows, b, c| {
+        // SAFETY: `in_blocks` says how much may be read and written behind each.
+        unsafe { block(rows, a.row_stride, a.step_stride, a.k, b, c, accumulate) }
+    });
 }
 
 type Sums = [[float32x4_t; LANES / QUARTER]; MR];

@@ -36,6 +36,8 @@ pub(super) struct Owner<'e> {
     step: Duration,
     /// Requests that began so far.
     begun: u64,
+    /// Whether there was no room for whoever is next, and nothing was given back or kept since that might make some.
+    is_full: bool,
     /// Whether work panicked since the engine was last seen sound.
     in_doubt: bool,
     /// Whether a step of several failed, so that each must show by itself that it was not at fault.
@@ -85,6 +87,7 @@ impl<'e> Owner<'e> {
             soundness,
             step: Duration::ZERO,
             begun: 0,
+            is_full: false,
             in_doubt: false,
             apart: false,
         }
@@ -108,6 +111,7 @@ impl<'e> Owner<'e> {
     /// Lets go of a request, then tells how it ended: whoever hears of it finds its pages free.
     fn end(&mut self, job: Job, ended: Result<Generation, EngineError>) {
         self.in_doubt |= matches!(ended, Err(EngineError::Panicked));
+        self.is_full = false;
         self.tell_pages();
         job.ends(ended);
     }
@@ -122,7 +126,7 @@ impl<'e> Owner<'e> {
             self.admission.forget_prefixes();
             Ok(())
         });
-        self.in_doubt = false;
+        (self.in_doubt, self.is_full) = (false, false);
         if forgotten.is_err() || !self.soundness.holds(self.engine) {
             self.broken.store(true, Ordering::Relaxed);
             for Running { job, begun, .. } in self.running.drain(..).chain(self.suspended.drain(..)) {
@@ -159,8 +163,9 @@ impl<'e> Owner<'e> {
     fn admit(&mut self) {
         let (cancelled, waiting): (VecDeque<_>, _) = self.waiting.drain(..).partition(Job::is_cancelled);
         self.waiting = waiting;
+        self.is_full &= cancelled.is_empty();
         cancelled.into_iter().for_each(Job::ends_unanswered);
-        if !self.resume() {
+        if !self.resume() || self.is_full {
             return;
         }
         while !self.in_doubt && self.running.len() < self.options.max_running.max(1) {
@@ -174,7 +179,10 @@ impl<'e> Owner<'e> {
                     self.running.push(Running { job, begun, before: self.begun, next: None });
                     self.begun += 1;
                 }
-                Ok(None) => return self.waiting.insert(at, job),
+                Ok(None) => {
+                    self.is_full = true;
+                    return self.waiting.insert(at, job);
+                }
                 Err(error) => self.end(job, Err(error)),
             }
         }
@@ -306,6 +314,7 @@ impl<'e> Owner<'e> {
             Ok(ControlFlow::Break(())) => self.finish(reading),
             Ok(ControlFlow::Continue(())) => {
                 self.admission.keep(&reading.begun);
+                self.is_full = false;
                 self.running.push(reading);
             }
         }

@@ -13,7 +13,7 @@ impl Owner<'_> {
             ended.begun.answer.cancel();
             self.finish(ended);
         }
-        while !self.in_doubt && self.running.len() < self.options.max_running.max(1) {
+        while !self.is_full && !self.in_doubt && self.running.len() < self.options.max_running.max(1) {
             let Some(mut next) = self.suspended.pop_front() else { return true };
             let (others, admission) = (self.running.len(), &mut self.admission);
             match isolated(|| admission.resume(&next.job, &mut next.begun, others)) {
@@ -22,6 +22,7 @@ impl Owner<'_> {
                     self.running.push(next);
                 }
                 Ok(false) => {
+                    self.is_full = true;
                     self.suspended.push_front(next);
                     return false;
                 }
@@ -47,6 +48,7 @@ impl Owner<'_> {
             }
             Err(error) => self.fail(last, error),
         }
+        self.is_full = false;
         self.tell_pages();
     }
 
