@@ -1,10 +1,8 @@
 // out[row][i] = activation(gate[row][i]) * up[row][i]
 //
-// in bf16, or in 8-bit floats with a scale a row. One block a row. Both activations are x times a sigmoid, as
-// (1 + tanh(y)) / 2 is sigmoid(2 y):
-//
-//     silu(x) = x sigmoid(x)    gelu(x) = x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3))
+// in bf16, or in 8-bit floats with a scale a row. One block a row.
 
+#include "activation.cuh"
 #include "block_reduce.cuh"
 #include "fp8.cuh"
 
@@ -14,15 +12,6 @@ struct Arguments {
     float *scales;                // [row], of 8-bit floats
     int features;                 // a multiple of 8
 };
-
-enum class Activation { Silu, Gelu };
-
-template <Activation activation> __device__ float activated(float x) {
-    float y = x;
-    if constexpr (activation == Activation::Gelu) y = 1.5957691216f * (x + 0.044715f * x * x * x);
-    // exp overflows to infinity for very negative y, and x / infinity is the zero it should be.
-    return x / (1.f + __expf(-y));
-}
 
 template <Activation activation> __device__ Vector gated(const __nv_bfloat16 *gate, const __nv_bfloat16 *up) {
     Vector x = load_vector(gate), of_up = load_vector(up);

@@ -36,6 +36,8 @@ pub mod expert_matvec;
 pub mod expert_rows;
 #[allow(unsafe_code)] // a launch
 pub mod gate;
+#[allow(unsafe_code)] // a launch
+pub mod gated_gemm_sm90;
 #[allow(unsafe_code)] // calls of cuBLASLt
 pub mod gemm;
 pub mod kv;

@@ -170,6 +170,11 @@ impl<T> ViewMut<'_, T> {
         PointerMut(self.address, PhantomData)
     }
 
+    /// Where these elements lie, for a description of them.
+    pub(crate) fn as_view(&self) -> View<'_, T> {
+        View { address: self.address, len: self.len, device: self.device, buffer: PhantomData }
+    }
+
     pub(crate) fn device(&self) -> &Device {
         self.device
     }

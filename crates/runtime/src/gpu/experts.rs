@@ -80,7 +80,7 @@ impl Mixture {
             choices: Choices::room(device, len, experts.per_token)?,
             sorted: SortedRows::room(device, len * experts.per_token, experts.count)?,
             gathered: products.operand(rows, config.hidden_size)?,
-            between: GatedRows::new(device, products, rows, experts.intermediate_size)?,
+            between: GatedRows::new(device, products, rows, rows, experts.intermediate_size)?,
             products: device.room(rows * config.hidden_size)?,
         })
     }

@@ -24,6 +24,7 @@ pub struct GpuFootprint {
     pub(super) plan_block_m: usize,
     pub(super) quantization: Option<Quantization>,
     pub(super) attention_precision: AttentionPrecision,
+    pub(super) fuses_gate: bool,
 }
 
 impl GpuFootprint {
@@ -40,11 +41,12 @@ impl GpuFootprint {
     ) -> Result<Self, Error> {
         sizes::check(config)?;
         let plan_block_m = Attend::least_plan_block_m(config.head_dim, attention_precision)?;
-        Ok(Self { memory_bytes, plan_block_m, quantization, attention_precision })
+        Ok(Self { memory_bytes, plan_block_m, quantization, attention_precision, fuses_gate: false })
     }
 
     pub(super) fn activations<'a>(&self, config: &'a ModelConfig) -> Activations<'a> {
-        Activations { config, memory_bytes: self.memory_bytes, quantization: self.quantization }
+        let &Self { memory_bytes, quantization, fuses_gate, .. } = self;
+        Activations { config, memory_bytes, quantization, fuses_gate }
     }
 }
 

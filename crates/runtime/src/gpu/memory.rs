@@ -13,6 +13,10 @@ pub(super) const MLP_ROWS: usize = 4096;
 /// From so many rows on its products get no faster.
 const MOST_MLP_ROWS: usize = 16_384;
 
+/// Up to so many rows gate and up are products apart, where the device could make them one: that makes tiles of 256 rows, of which
+/// there are too few.
+pub(super) const ROWS_APART: usize = 512;
+
 /// Working memory of matrix products, partial results of decoding, page tables.
 pub(super) const FIXED_BYTES: usize = 48 << 20;
 
@@ -22,6 +26,8 @@ pub(super) struct Activations<'a> {
     /// Of the device.
     pub memory_bytes: usize,
     pub quantization: Option<Quantization>,
+    /// Whether gate and up of many rows are one product.
+    pub fuses_gate: bool,
 }
 
 impl Activations<'_> {
@@ -61,10 +67,17 @@ impl Activations<'_> {
         1 << rows.clamp(MLP_ROWS, MOST_MLP_ROWS).ilog2()
     }
 
+    /// Rows of the MLP of all tokens whose gate and up are between products at a time.
+    pub fn rows_apart(&self) -> usize {
+        if self.fuses_gate { ROWS_APART } else { self.mlp_rows() }
+    }
+
     /// Room of the MLPs.
     fn mlp_bytes(&self, len: usize) -> usize {
         let mixture = self.config.experts.as_ref().map_or(0, |experts| mixture_bytes(self.config, experts, len));
-        len.min(self.mlp_rows()) * gated_bytes(self.config.dense_mlp_size()) + mixture
+        // Gate and up, and what they make.
+        let elements = (2 * len.min(self.rows_apart()) + len.min(self.mlp_rows())) * self.config.dense_mlp_size();
+        elements * size_of::<bf16>() + mixture
     }
 
     /// What a chunk may take beside weights and cache: a fortieth of the device's memory, within limits. A search costs less a

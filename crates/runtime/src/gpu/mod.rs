@@ -29,6 +29,7 @@ use cuda::batch::{Batch, SequencePages};
 use cuda::decode_attention::DecodeAttention;
 use cuda::device::{Buffer, Clock, Device, HostRoom, Recording, ViewMut};
 use cuda::gate::{Activation as DeviceActivation, Gate};
+use cuda::gated_gemm_sm90::GatedGemmSm90;
 use cuda::kv::KvPages;
 use cuda::likeliest::Likeliest;
 use cuda::qkv_rope_store::{HeadParameters as DeviceHeadParameters, Pairing, QkvRopeStore, Turning};
@@ -65,6 +66,8 @@ pub struct Gpu {
     qkv_rope_store: QkvRopeStore,
     rotations: Rotations,
     gate: Gate,
+    /// Of devices that have it, where weights are not rounded.
+    gated_gemm: Option<GatedGemmSm90>,
     experts: ExpertKernels,
     likeliest: Likeliest,
     /// Rows from which on layers of the model wait for the device in between: then nothing is recorded.
@@ -154,6 +157,7 @@ impl Gpu {
         let device = Device::open(ordinal)?;
         let heads = config.heads();
         let attend = Attend::with_precision(&device, heads, options.attention_precision)?;
+        let fuses_gate = GatedGemmSm90::fits(&device) && options.quantization.is_none();
         Ok(Self {
             clock: Mutex::new(Clock::new(&device)),
             heads,
@@ -163,6 +167,7 @@ impl Gpu {
                 plan_block_m: attend.plan_block_m(),
                 quantization: options.quantization,
                 attention_precision: options.attention_precision,
+                fuses_gate,
             },
             products: Products::new(&device, options.quantization)?,
             search: Mutex::new(DeviceSearch::new(&device, heads, attend.plan_block_m())?),
@@ -172,6 +177,7 @@ impl Gpu {
             qkv_rope_store: QkvRopeStore::new(&device)?,
             rotations: Rotations::new(&device)?,
             gate: Gate::new(&device)?,
+            gated_gemm: fuses_gate.then(|| GatedGemmSm90::new(&device)).transpose()?,
             experts: ExpertKernels::new(&device)?,
             likeliest: Likeliest::new(&device)?,
             waits_from: AtomicUsize::new(usize::MAX),
@@ -349,7 +355,7 @@ impl Ops for Gpu {
 
     fn mlp_room(&self, config: &ModelConfig, together: Together) -> Result<MlpRoom, OpsError> {
         let rows = together.rows();
-        MlpRoom::new(&self.device, &self.products, config, rows, self.footprint.activations(config).mlp_rows())
+        MlpRoom::new(&self.device, &self.products, &self.footprint.activations(config), rows)
     }
 
     fn chunk(&self, config: &ModelConfig, sequence: &Sequence, len: usize) -> Result<Chunk, OpsError> {

@@ -6,6 +6,8 @@ use crate::precision::Quantization;
 use cuda::Error;
 use cuda::device::{Buffer, Device, View, ViewMut};
 use cuda::embed::Embed;
+use cuda::gate::Activation;
+use cuda::gated_gemm_sm90::GatedGemmSm90;
 use cuda::gemm::Gemm;
 use cuda::quantised::{Encoding as OnDevice, Product, Quantised, QuantisedMatrix};
 use cuda::rows::{Fp8Rows, QuantiseRows, Rows, RowsMut};
@@ -168,7 +170,10 @@ impl Products {
         }
         let row = match x {
             Rows::Bf16(row) if row.len() == cols => row,
-            _ => return self.with_dequantised(matrix, |gemm, weight| gemm.multiply(weight, x, cols, out)),
+            _ => {
+                return self
+                    .with_dequantised(matrix, |weight| self.with_gemm(|gemm| gemm.multiply(weight, x, cols, out)));
+            }
         };
         let mut start = 0;
         for part in matrix.parts() {
@@ -183,6 +188,23 @@ impl Products {
         Ok(())
     }
 
+    /// `out = activation(gate x) * (up x)`, row by row of x, all in bf16; `matrix` is gate, then up.
+    pub(super) fn multiply_gated(
+        &self,
+        gated_gemm: &GatedGemmSm90,
+        activation: Activation,
+        matrix: &Matrix,
+        x: Rows,
+        out: RowsMut,
+    ) -> Result<(), Error> {
+        let (Rows::Bf16(x), RowsMut::Bf16(out)) = (x, out) else { unreachable!("what is rounded has no such kernel") };
+        let cols = matrix.cols;
+        match matrix.plain() {
+            Some(weight) => gated_gemm.launch(activation, &**weight, x, cols, out),
+            None => self.with_dequantised(matrix, |weight| gated_gemm.launch(activation, weight, x, cols, out)),
+        }
+    }
+
     /// `out += matrix x`, row by row of x.
     pub(super) fn multiply_add(&self, matrix: &Matrix, x: Rows, out: ViewMut<f32>) -> Result<(), Error> {
         let cols = matrix.cols;
@@ -193,7 +215,7 @@ impl Products {
             ([Part::Quantised(part)], Rows::Bf16(row)) if row.len() == cols => {
                 self.quantised.multiply(part, row, Product::Add(out))
             }
-            _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_add(weight, x, cols, out)),
+            _ => self.with_dequantised(matrix, |weight| self.with_gemm(|gemm| gemm.multiply_add(weight, x, cols, out))),
         }
     }
 
@@ -207,7 +229,9 @@ impl Products {
             ([Part::Quantised(part)], Rows::Bf16(row)) if row.len() == cols => {
                 self.quantised.multiply(part, row, Product::Wide(out))
             }
-            _ => self.with_dequantised(matrix, |gemm, weight| gemm.multiply_wide(weight, x, cols, out)),
+            _ => {
+                self.with_dequantised(matrix, |weight| self.with_gemm(|gemm| gemm.multiply_wide(weight, x, cols, out)))
+            }
         }
     }
 
@@ -215,7 +239,7 @@ impl Products {
     fn with_dequantised(
         &self,
         matrix: &Matrix,
-        run: impl FnOnce(&mut Gemm, View<bf16>) -> Result<(), Error>,
+        run: impl FnOnce(View<bf16>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut room = self.dequantised.lock().unwrap_or_else(PoisonError::into_inner);
         let mut start = 0;
@@ -228,7 +252,7 @@ impl Products {
             }
             start += elements;
         }
-        self.with_gemm(|gemm| run(gemm, room.view(0..start)))
+        run(room.view(0..start))
     }
 
     /// Takes a matrix of a layer to the device, rounded as asked for.
