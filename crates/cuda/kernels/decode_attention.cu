@@ -5,6 +5,7 @@
 // softmax; at the end the warps' results are merged, then by a second kernel the blocks' (flash decoding).
 
 #include "attention_batch.cuh"
+#include "ptx/early_start.cuh"
 #include "ptx/mma.cuh"
 #include "softmax.cuh"
 #include "swizzle.cuh"
@@ -231,25 +232,31 @@ template <int PADDED> struct Decode {
 } // namespace
 
 extern "C" __global__ void __launch_bounds__(threads) decode_attention_d64(const __grid_constant__ Arguments args) {
+    wait_for_previous();
     Decode<64>::run(args);
 }
 
 extern "C" __global__ void __launch_bounds__(threads) decode_attention_d128(const __grid_constant__ Arguments args) {
+    wait_for_previous();
     Decode<128>::run(args);
 }
 
 extern "C" __global__ void __launch_bounds__(threads) decode_attention_d256(const __grid_constant__ Arguments args) {
+    wait_for_previous();
     Decode<256>::run(args);
 }
 
 extern "C" __global__ void __launch_bounds__(merge_threads * 64) decode_merge_d64(const __grid_constant__ Arguments args) {
+    wait_for_previous();
     Decode<64>::merge(args);
 }
 
 extern "C" __global__ void __launch_bounds__(merge_threads * 128) decode_merge_d128(const __grid_constant__ Arguments args) {
+    wait_for_previous();
     Decode<128>::merge(args);
 }
 
 extern "C" __global__ void __launch_bounds__(merge_threads * 256) decode_merge_d256(const __grid_constant__ Arguments args) {
+    wait_for_previous();
     Decode<256>::merge(args);
 }

@@ -3,6 +3,7 @@
 // One thread, eight elements.
 
 #include "encodings.cuh"
+#include "ptx/early_start.cuh"
 
 struct Arguments {
     const unsigned char *blocks;
@@ -17,6 +18,7 @@ template <typename Block> __device__ void dequantise(const Arguments &args) {
 
 #define KERNEL(name, Block)                                                                                            \
     extern "C" __global__ void __launch_bounds__(256) dequantise_##name(const __grid_constant__ Arguments args) {      \
+        wait_for_previous();                                                                                           \
         dequantise<Block>(args);                                                                                       \
     }
 FOR_EACH_ENCODING(KERNEL)

@@ -5,6 +5,7 @@
 #include "activation.cuh"
 #include "block_reduce.cuh"
 #include "fp8.cuh"
+#include "ptx/early_start.cuh"
 
 struct Arguments {
     const __nv_bfloat16 *gate_up; // [row][2][features]: gate, then up
@@ -43,6 +44,7 @@ template <Activation activation, bool FP8> __device__ void gate_rows(const Argum
 
 #define KERNEL(name, activation, FP8)                                                                                  \
     extern "C" __global__ void __launch_bounds__(256) gate_##name(const __grid_constant__ Arguments args) {            \
+        wait_for_previous();                                                                                           \
         gate_rows<Activation::activation, FP8>(args);                                                                  \
     }
 KERNEL(silu_bf16, Silu, false)

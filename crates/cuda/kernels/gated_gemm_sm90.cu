@@ -10,6 +10,7 @@
 
 #include "activation.cuh"
 #include "ptx/cluster.cuh"
+#include "ptx/early_start.cuh"
 #include "ptx/tma.cuh"
 #include "ptx/wgmma.cuh"
 #include <cstddef>
@@ -178,6 +179,7 @@ template <Activation activation> __device__ void gated_gemm(const Arguments &arg
         barrier_init_done();
     }
     cluster_sync();
+    wait_for_previous();
     if (threadIdx.x < warpgroup) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
         if (threadIdx.x == 0) produce(args, shared, rank);

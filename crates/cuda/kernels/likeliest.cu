@@ -1,6 +1,8 @@
 // The largest logit of each row and where it first stands. A row has `parts` blocks, each of which writes one number that grows
 // with the logit and, among equals, shrinks with the id; or, where a logit is no finite number, the largest number there is.
 
+#include "ptx/early_start.cuh"
+
 struct Arguments {
     const float *logits;      // [row][vocab_size]
     unsigned long long *best; // [row][parts]
@@ -19,6 +21,7 @@ __device__ unsigned long long key(float logit, int id) {
 }
 
 extern "C" __global__ void __launch_bounds__(256) likeliest(const __grid_constant__ Arguments args) {
+    wait_for_previous();
     __shared__ unsigned long long of_warps[8];
     int row = blockIdx.x / args.parts, part = blockIdx.x % args.parts;
     const float *logits = args.logits + size_t(row) * args.vocab_size;

@@ -4,6 +4,7 @@
 // The first `rotary_dim` elements of a head rotate, those behind them pass through. One block a row; a thread takes eight
 // pairs of elements: two vectors.
 
+#include "ptx/early_start.cuh"
 #include "vector.cuh"
 
 struct Arguments {
@@ -101,6 +102,7 @@ __device__ inline float head_sum(float x, int head_units) {
 } // namespace
 
 extern "C" __global__ void __launch_bounds__(128) qkv_rope_store(const __grid_constant__ Arguments args) {
+    wait_for_previous();
     int rotary_pairs = args.rotary_dim / 2, head_units = args.head_dim / 2 / vector_len;
     int heads = args.num_q_heads + 2 * args.num_kv_heads;
     size_t row = blockIdx.x;

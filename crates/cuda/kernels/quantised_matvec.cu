@@ -5,6 +5,7 @@
 // A warp takes two rows at a time, its lanes eight elements of both.
 
 #include "encodings.cuh"
+#include "ptx/early_start.cuh"
 
 struct Arguments {
     const unsigned char *blocks; // [rows][row_bytes]
@@ -46,6 +47,7 @@ template <typename Block> __device__ void matvec(const Arguments &args) {
 
 #define KERNEL(name, Block)                                                                                            \
     extern "C" __global__ void __launch_bounds__(32 * warps) matvec_##name(const __grid_constant__ Arguments args) {   \
+        wait_for_previous();                                                                                           \
         matvec<Block>(args);                                                                                           \
     }
 FOR_EACH_ENCODING(KERNEL)

@@ -4,6 +4,7 @@
 
 #include "block_reduce.cuh"
 #include "fp8.cuh"
+#include "ptx/early_start.cuh"
 
 struct Arguments {
     const float *x;      // [row][features]
@@ -58,10 +59,12 @@ template <bool FP8> __device__ void rms_norm(const Arguments &args) {
 }
 
 extern "C" __global__ void __launch_bounds__(256) rms_norm_bf16(const __grid_constant__ Arguments args) {
+    wait_for_previous();
     rms_norm<false>(args);
 }
 
 extern "C" __global__ void __launch_bounds__(256) rms_norm_fp8(const __grid_constant__ Arguments args) {
+    wait_for_previous();
     rms_norm<true>(args);
 }
 
@@ -74,6 +77,7 @@ struct AddArguments {
 };
 
 extern "C" __global__ void __launch_bounds__(256) add_rms_norm(const __grid_constant__ AddArguments args) {
+    wait_for_previous();
     __shared__ float of_warps[8];
     float *x = args.x + size_t(blockIdx.x) * args.features, *out = args.out + size_t(blockIdx.x) * args.features;
     float squares = 0.f;

@@ -37,12 +37,14 @@ __device__ Candidate best(const Search &s, int head, int family, int n, const un
     double kept_steps = running_sum(is_level ? steps[lane] : 0);
     // In fixed point. Columns of a level may be rounded to more than its blocks: sums wrap, and come back.
     unsigned kept = 0, least = ~0u;
+#pragma unroll 4 // reads are under way together, and those of kinds, too
     for (int part = 0; part < s.num_parts(); ++part) {
         const unsigned *sums = s.sums_of(head, part, family);
         unsigned of_all_columns = 0;
-        for (int kind = of_columns; kind < of_columns + n; ++kind)
-            if (is_level) of_all_columns += sums[kind * num_levels + lane];
-        unsigned outside = is_level ? sums[of_blocks * num_levels + lane] - of_all_columns : 0;
+#pragma unroll
+        for (int kind = of_columns; kind < num_kinds; ++kind)
+            of_all_columns += is_level && kind < of_columns + n ? sums[kind * num_levels + lane] : 0;
+        unsigned outside = (is_level ? sums[of_blocks * num_levels + lane] : 0) - of_all_columns;
         unsigned of_part = s.always[head * s.num_parts() + part] + __reduce_add_sync(~0u, of_all_columns) + running_sum(outside);
         kept += of_part;
         least = min(least, of_part);
@@ -79,6 +81,7 @@ __device__ Choice choose(const Search &s, const Candidate *candidates) {
 } // namespace
 
 extern "C" __global__ void __launch_bounds__(threads) search_choose(const __grid_constant__ Search s) {
+    wait_for_previous();
     int head = blockIdx.x;
     __shared__ unsigned steps[num_families][num_levels];
     __shared__ Candidate candidates[num_families * most_counts];

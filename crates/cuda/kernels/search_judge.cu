@@ -9,9 +9,17 @@ template <typename Product> __device__ void judge_blocks(const Search &s, int he
     LevelSums sums(s, head);
     unsigned always = 0;
     if (part >= s.num_parts()) return;
-    for (int i = threadIdx.x / 32; i < judges_of_part; i += Product::warps) {
-        int probe = s.probe_by_position(part * judges_of_part + i);
-        int tile = s.probes[probe] / s.block_m;
+    // One after the other, and every one's reads wait for its row.
+    constexpr int rows = judges_of_part / Product::warps;
+    int probes[rows], tiles[rows];
+#pragma unroll
+    for (int i = 0; i < rows; ++i) {
+        probes[i] = s.probe_by_position(part * judges_of_part + threadIdx.x / 32 + i * Product::warps);
+        tiles[i] = s.probes[probes[i]] / s.block_m;
+    }
+#pragma unroll
+    for (int i = 0; i < rows; ++i) {
+        int probe = probes[i], tile = tiles[i];
         if (s.sees_all(tile)) {
             if (lane == 0) always += unsigned(s.fixed_one());
             continue;
@@ -98,6 +106,7 @@ template <typename Product> __device__ void judge_columns(const Search &s, int h
 // ranked.
 template <typename Product> __device__ void search_judge(const Search &s) {
     static_assert(Product::warp_rows == judges_of_part);
+    wait_for_previous();
     int head = blockIdx.z, first_part = blockIdx.y * Product::warps, work = blockIdx.x;
     if (work < Product::warps) {
         judge_blocks<Product>(s, head, first_part + work);

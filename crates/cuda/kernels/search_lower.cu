@@ -8,6 +8,7 @@ constexpr int warps = 4;
 constexpr int threads = 32 * warps;
 constexpr int step_keys = 128;
 constexpr int most_steps = 1024; // told apart by the order of work
+constexpr int order_threads = 1024;
 
 __device__ int steps_of(const PlanItem &item) { return (item.count + 1) / 2 + item.column_steps + item.centre_steps; }
 
@@ -38,21 +39,28 @@ __device__ void lower(const Search &s, int head, int tile) {
     int begin = head * total + s.tile_begins[tile], count = 0, full_count = 0;
     size_t index = size_t(head) * s.num_tiles + tile;
     unsigned *listed = s.listed + index * words;
-    for (int first = 0; first < causal; first += 32) {
-        int block = first + lane;
-        bool keep = block < causal;
-        if (keep && !everything && block < full && !s.always_kept(block, full)) {
-            int level = 0, distance = s.distance(tile, block);
-            if (choice.family == block_cluster) level = s.levels[index * s.num_blocks + block];
-            else if (choice.family == interval_slash) level = s.distance_levels[size_t(head) * (s.num_blocks + 1) + distance];
-            else level = ceil_log2(distance);
-            keep = level <= choice.level;
+    constexpr int at_once = 4; // so that reads are under way together
+    for (int first = 0; first < causal; first += 32 * at_once) {
+        int levels[at_once];
+#pragma unroll
+        for (int n = 0; n < at_once; ++n) {
+            int block = first + 32 * n + lane;
+            bool by_level = !everything && block < full && !s.always_kept(block, full);
+            if (!by_level) levels[n] = block < causal ? 0 : num_levels;
+            else if (choice.family == block_cluster) levels[n] = s.levels[index * s.num_blocks + block];
+            else if (choice.family == triangular) levels[n] = ceil_log2(s.distance(tile, block));
+            else levels[n] = s.distance_levels[size_t(head) * (s.num_blocks + 1) + s.distance(tile, block)];
         }
-        unsigned bits = __ballot_sync(~0u, keep);
-        if (keep) s.indices[begin + count + __popc(bits & ((1u << lane) - 1))] = block;
-        if (lane == 0) listed[first / 32] = bits;
-        count += __popc(bits);
-        full_count += __popc(__ballot_sync(~0u, keep && block < full));
+#pragma unroll
+        for (int n = 0; n < at_once; ++n) {
+            int block = first + 32 * n + lane;
+            bool keep = block < causal && (everything || levels[n] <= choice.level);
+            unsigned bits = __ballot_sync(~0u, keep);
+            if (keep) s.indices[begin + count + __popc(bits & ((1u << lane) - 1))] = block;
+            if (lane == 0 && first / 32 + n < words) listed[first / 32 + n] = bits;
+            count += __popc(bits);
+            full_count += __popc(__ballot_sync(~0u, keep && block < full));
+        }
     }
     __syncwarp();
 
@@ -66,14 +74,22 @@ __device__ void lower(const Search &s, int head, int tile) {
     unsigned long long pairs = 0;
     int start = s.tile_start(tile), end = s.tile_end(tile), rows = end - start;
     for (int position = start + lane; position < end; position += 32) pairs += position + 1 - full * block_keys;
-    auto is_listed = [&](int block) { return listed[block / 32] >> block % 32 & 1; };
-    for (int i = lane; i < seen_columns; i += 32) {
-        int column = columns[i], block = column / block_keys;
-        if (is_listed(block)) continue;
-        pairs += rows;
-        // A block all of whose keys are columns has no centre.
-        bool whole = column % block_keys == 0 && i + block_keys <= seen_columns && columns[i + block_keys - 1] == column + block_keys - 1;
-        if (centres && whole) pairs -= rows;
+    for (int first = lane; first < seen_columns; first += 32 * at_once) {
+        int column[at_once], a_block_on[at_once]; // -1 where there is none
+#pragma unroll
+        for (int n = 0; n < at_once; ++n) {
+            int i = first + 32 * n;
+            column[n] = i < seen_columns ? columns[i] : -1;
+            a_block_on[n] = i + block_keys <= seen_columns ? columns[i + block_keys - 1] : -1;
+        }
+#pragma unroll
+        for (int n = 0; n < at_once; ++n) {
+            int block = column[n] / block_keys;
+            if (column[n] < 0 || listed[block / 32] >> block % 32 & 1) continue;
+            // A block all of whose keys are columns has no centre.
+            bool whole = column[n] % block_keys == 0 && a_block_on[n] == column[n] + block_keys - 1;
+            if (!(centres && whole)) pairs += rows;
+        }
     }
     if (lane == 0) pairs += (unsigned long long)rows * (block_keys * full_count + (centres ? full - full_count : 0));
     for (int lanes = 16; lanes > 0; lanes /= 2) pairs += __shfl_xor_sync(~0u, pairs, lanes);
@@ -135,6 +151,7 @@ __device__ void gather(const Search &s, int head, int at) {
 
 // Lists of tiles, and extras beside them: neither waits for the other.
 extern "C" __global__ void __launch_bounds__(threads) search_lower(const __grid_constant__ Search s) {
+    wait_for_previous();
     int of_tiles = (s.num_tiles + warps - 1) / warps, head = blockIdx.y, warp = threadIdx.x / 32;
     if (blockIdx.x == 0 && threadIdx.x == 0) s.heads[head] = PlanExtras{first_extra(s, head), first_centre(s, head)};
     if (blockIdx.x >= of_tiles) gather(s, head, (blockIdx.x - of_tiles) * warps + warp);
@@ -148,7 +165,8 @@ extern "C" __global__ void __launch_bounds__(threads) search_gather(const __grid
 
 // The order of work: sections of heads whose keys fit the second-level cache one after the other, in each the items with
 // most steps first. One block a section.
-extern "C" __global__ void __launch_bounds__(1024) search_order(const __grid_constant__ Search s) {
+extern "C" __global__ void __launch_bounds__(order_threads) search_order(const __grid_constant__ Search s) {
+    wait_for_previous();
     __shared__ unsigned begins[most_steps];
     int first_head = blockIdx.x * s.batch.section_heads;
     unsigned count = s.batch.section_heads * s.num_tiles;
@@ -161,23 +179,18 @@ extern "C" __global__ void __launch_bounds__(1024) search_order(const __grid_con
     __syncthreads();
     for (unsigned i = threadIdx.x; i < count; i += blockDim.x) atomicAdd(&begins[place_of(i)], 1);
     __syncthreads();
-    if (threadIdx.x < 32) {
-        // Counts to begins: each lane its stretch, then what lies before it.
-        constexpr int stretch = most_steps / 32;
-        unsigned *own = begins + threadIdx.x * stretch, sum = 0;
-        for (int i = 0; i < stretch; ++i) {
-            unsigned n = own[i];
-            own[i] = sum;
-            sum += n;
-        }
-        unsigned before = sum;
-        for (int lanes = 1; lanes < 32; lanes *= 2) {
-            unsigned lower = __shfl_up_sync(~0u, before, lanes);
-            if (threadIdx.x >= lanes) before += lower;
-        }
-        before -= sum;
-        for (int i = 0; i < stretch; ++i) own[i] += before;
+    // Counts to begins, a thread each: what lies before it in its warp, and in the warps before.
+    static_assert(most_steps == order_threads);
+    __shared__ unsigned of_warps[32];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    unsigned own = begins[threadIdx.x], up_to_own = own;
+    for (int lanes = 1; lanes < 32; lanes *= 2) {
+        unsigned lower = __shfl_up_sync(~0u, up_to_own, lanes);
+        if (lane >= lanes) up_to_own += lower;
     }
+    if (lane == 31) of_warps[warp] = up_to_own;
+    __syncthreads();
+    begins[threadIdx.x] = up_to_own - own + __reduce_add_sync(~0u, lane < warp ? of_warps[lane] : 0);
     __syncthreads();
     unsigned *order = s.order + size_t(first_head) * s.num_tiles;
     for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {

@@ -9,6 +9,7 @@ constexpr int threads = 256; // two for each pair of 256 elements
 } // namespace
 
 extern "C" __global__ void __launch_bounds__(threads) search_means(const __grid_constant__ Search s) {
+    wait_for_previous();
     int block = blockIdx.x, kv_head = blockIdx.y, pairs = s.head_dim / 2;
     int keys = min(block_keys, s.kv_len - block * block_keys);
     int cache_block = s.cache_block(kv_head, block);

@@ -7,6 +7,7 @@ FOR_HEAD_DIMS(search_probes)
 
 // Log2 of sums to shares, and each row's sum: one warp a row.
 extern "C" __global__ void __launch_bounds__(threads) search_shares(const __grid_constant__ Search s) {
+    wait_for_previous();
     int probe = blockIdx.x * warps + threadIdx.x / 32, head = blockIdx.y, lane = threadIdx.x % 32;
     if (probe >= s.num_probes) return;
     float *shares = s.shares + (size_t(head) * s.num_probes + probe) * s.num_blocks;

@@ -102,7 +102,7 @@ __device__ void rank_columns(const Search &s, int head) {
         unsigned x = mass[i];
         return i >= block_keys && i < s.kv_len && x > 0 ? (unsigned long long)x << 32 | (~0u - i) : 0;
     };
-    // The `most`-th largest, some bits at a time, until all that begin like it are among the `most`.
+    // A bound for the `most`-th largest, some bits at a time, until what reaches it fits a list.
     unsigned long long least = 0;
     unsigned wanted = most;
     int settled = 64; // bits from here on
@@ -124,10 +124,10 @@ __device__ void rank_columns(const Search &s, int head) {
         unsigned behind = digit + 1 < digits ? histogram[digit + 1] : 0;
         // The last two digits overlap: what they share is settled, and the same.
         least |= (unsigned long long)digit << shift;
-        bool exact = histogram[digit] == wanted;
+        bool fits = histogram[digit] + most - wanted <= most_columns;
         wanted -= behind;
         settled = shift;
-        if (exact || shift == 0) break;
+        if (fits || shift == 0) break;
         __syncthreads();
     }
     if (threadIdx.x == 0) num_found = 0;
@@ -140,13 +140,14 @@ __device__ void rank_columns(const Search &s, int head) {
     }
     __syncthreads();
     sort_shared(found, power_of_two_from(num_found), [](unsigned long long a, unsigned long long b) { return a > b; });
-    for (int i = threadIdx.x; i < num_found; i += rank_threads)
-        s.ranked_columns[head * most_columns + i] = ~0u - unsigned(found[i]);
-    if (threadIdx.x == 0) s.columns_found[head] = num_found;
+    int kept = min(num_found, most);
+    for (int i = threadIdx.x; i < kept; i += rank_threads) s.ranked_columns[head * most_columns + i] = ~0u - unsigned(found[i]);
+    if (threadIdx.x == 0) s.columns_found[head] = kept;
 }
 
 // Ranks of columns and of distances, side by side: a block of threads a head and kind.
 extern "C" __global__ void __launch_bounds__(rank_threads) search_rank(const __grid_constant__ Search s) {
+    wait_for_previous();
     if (blockIdx.y == 0) rank_distances(s, blockIdx.x);
     else rank_columns(s, blockIdx.x);
 }

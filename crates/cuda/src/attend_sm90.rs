@@ -130,7 +130,7 @@ impl AttendSm90 {
             });
         };
         let image = if precision == Precision::Fp8 { image!("attend_fp8_sm90") } else { image!("attend_sm90") };
-        let load = |tile: &Tile| device.kernel(image, tile.name, tile.shared_bytes);
+        let load = |tile: &Tile| device.kernel(image, tile.name, tile.shared_bytes).map(Kernel::started_early);
         let (dense, planned) = (load(&tile)?, load(&planned_tile)?);
         let rounding = precision.rounding().map(|rounding| RoundKv::new(device, heads, rounding)).transpose()?;
         Ok(Self { dense, planned, heads, tile, planned_tile, queue: device.zeros(2)?, rounding })

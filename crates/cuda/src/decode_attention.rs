@@ -102,8 +102,8 @@ impl DecodeAttention {
         let results = max_sequences * heads.num_q_heads() * num_splits;
         let image = image!("decode_attention");
         Ok(Self {
-            attend: device.kernel(image, tile.attend, tile.shared_bytes)?,
-            merge: device.kernel(image, tile.merge, tile.merge_shared_bytes())?,
+            attend: device.kernel(image, tile.attend, tile.shared_bytes)?.started_early(),
+            merge: device.kernel(image, tile.merge, tile.merge_shared_bytes())?.started_early(),
             heads,
             max_sequences,
             num_splits,

@@ -41,7 +41,7 @@ impl Gate {
     /// # Errors
     /// When the driver refuses.
     pub fn new(device: &Device) -> Result<Self, Error> {
-        let kernel = |name| device.kernel(image!("gate"), name, 0);
+        let kernel = |name| device.kernel(image!("gate"), name, 0).map(Kernel::started_early);
         Ok(Self {
             silu: Outputs { to_bf16: kernel("gate_silu_bf16")?, to_fp8: kernel("gate_silu_fp8")? },
             gelu: Outputs { to_bf16: kernel("gate_gelu_bf16")?, to_fp8: kernel("gate_gelu_fp8")? },

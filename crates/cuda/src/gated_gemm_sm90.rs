@@ -52,7 +52,7 @@ impl GatedGemmSm90 {
                 found: format!("{:?}", device.properties().capability),
             });
         }
-        let kernel = |name| device.kernel(image!("gated_gemm_sm90"), name, SHARED_BYTES);
+        let kernel = |name| device.kernel(image!("gated_gemm_sm90"), name, SHARED_BYTES).map(Kernel::started_early);
         Ok(Self { silu: kernel("gated_gemm_sm90_silu")?, gelu: kernel("gated_gemm_sm90_gelu")? })
     }
 

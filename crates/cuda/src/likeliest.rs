@@ -29,7 +29,7 @@ impl Likeliest {
     /// # Errors
     /// When the driver refuses.
     pub fn new(device: &Device) -> Result<Self, Error> {
-        Ok(Self { kernel: device.kernel(image!("likeliest"), "likeliest", 0)? })
+        Ok(Self { kernel: device.kernel(image!("likeliest"), "likeliest", 0)?.started_early() })
     }
 
     /// Room for [`find`](Self::find) in so many rows.

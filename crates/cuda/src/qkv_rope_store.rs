@@ -70,7 +70,7 @@ impl QkvRopeStore {
     /// # Errors
     /// When the driver refuses.
     pub fn new(device: &Device) -> Result<Self, Error> {
-        Ok(Self { kernel: device.kernel(image!("qkv_rope_store"), "qkv_rope_store", 0)? })
+        Ok(Self { kernel: device.kernel(image!("qkv_rope_store"), "qkv_rope_store", 0)?.started_early() })
     }
 
     /// Checks that there is a kernel for heads of `head_dim` elements.

@@ -165,8 +165,8 @@ impl Quantised {
         }
         let [dequantise, matvec, embed] = encoding.kernels();
         let loaded = [
-            self.device.kernel(image!("dequantise"), dequantise, 0)?,
-            self.device.kernel(image!("quantised_matvec"), matvec, 0)?,
+            self.device.kernel(image!("dequantise"), dequantise, 0)?.started_early(),
+            self.device.kernel(image!("quantised_matvec"), matvec, 0)?.started_early(),
             self.device.kernel(image!("quantised_embed"), embed, 0)?,
         ];
         kernels.insert(encoding, loaded.clone());

@@ -38,7 +38,7 @@ impl RmsNorm {
     /// # Errors
     /// When the driver refuses.
     pub fn new(device: &Device) -> Result<Self, Error> {
-        let kernel = |name| device.kernel(image!("rms_norm"), name, 0);
+        let kernel = |name| device.kernel(image!("rms_norm"), name, 0).map(Kernel::started_early);
         Ok(Self { to_bf16: kernel("rms_norm_bf16")?, to_fp8: kernel("rms_norm_fp8")?, add: kernel("add_rms_norm")? })
     }
 

@@ -6,6 +6,7 @@
 // tile sees whole are always kept, the last rows see everything. All of this is `attention::search`'s, stage by stage.
 #pragma once
 #include "../plan.cuh"
+#include "../ptx/early_start.cuh"
 #include <cstddef>
 #include <cuda_bf16.h>
 

@@ -11,6 +11,7 @@ constexpr float negligible = 16.f / 16384.f;
 // Sums are in fixed point: whatever the order, they are the same.
 template <typename Product> __device__ void search_column_mass(const Search &s) {
     constexpr int M_TILES = Product::m_tiles, warps = Product::warps, threads = Product::threads, most = most_column_span;
+    wait_for_previous();
     HeadRows<Product> of(s, blockIdx.z);
     int span = s.span(), first_block = blockIdx.x * span, proposing = s.proposing();
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, head = of.first_head + of.head_of(warp);

@@ -9,6 +9,7 @@ constexpr int stride = 4; // between rows looked at
 
 template <typename Product> __device__ void search_levels(const Search &s) {
     constexpr int M_TILES = Product::m_tiles, warps = Product::warps, threads = Product::threads;
+    wait_for_previous();
     int head = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     // Tiles with most blocks first.
     int last_group = gridDim.x - 1 - blockIdx.x, tile = last_group * warps + warp;

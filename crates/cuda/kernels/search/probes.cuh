@@ -9,6 +9,7 @@ constexpr int kept_steps = 16; // whose sums wait in shared memory, twice
 
 template <typename Product> __device__ void search_probes(const Search &s) {
     constexpr int M_TILES = Product::m_tiles, warps = Product::warps;
+    wait_for_previous();
     int span = s.span(); // at most two times kept_steps
     HeadRows<Product> of(s, blockIdx.z);
     int first_block = blockIdx.x * span, first_probe = blockIdx.y * of.rows();

@@ -1,5 +1,6 @@
 // A block of threads: barriers, then each warpgroup in its role.
 #pragma once
+#include "../ptx/early_start.cuh"
 #include "consumer.cuh"
 #include "producer.cuh"
 
@@ -38,6 +39,7 @@ template <typename C> __device__ void attend(const Arguments &args) {
         barrier_init_done();
     }
     __syncthreads();
+    wait_for_previous();
 
     if (threadIdx.x < warpgroup) {
         asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(C::producer_registers));

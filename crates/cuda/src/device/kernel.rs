@@ -14,6 +14,7 @@ pub(crate) struct Kernel {
     /// Keeps the code loaded.
     _module: Arc<Module>,
     name: &'static str,
+    starts_early: bool,
 }
 
 struct Module {
@@ -68,13 +69,20 @@ impl Device {
         // The driver would load the code with the first launch, and some request would wait for it.
         // SAFETY: the function is there.
         unsafe { sys::cuFuncLoad(function) }.result()?;
-        Ok(Kernel { device: self.clone(), function, _module: module, name })
+        Ok(Kernel { device: self.clone(), function, _module: module, name, starts_early: false })
     }
 }
 
 impl Kernel {
     pub(crate) fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// The kernel, launched while the one before it in the stream may still run: its code begins with `wait_for_previous`, of
+    /// `kernels/ptx/early_start.cuh`. Nothing changes where the device knows no such launches.
+    pub(crate) fn started_early(mut self) -> Self {
+        self.starts_early = self.device.properties().capability >= (9, 0);
+        self
     }
 
     /// Checks that operands lie on the kernel's device.
@@ -103,18 +111,27 @@ impl Kernel {
         self.device.bind()?;
         let mut parameters = [std::ptr::from_ref(arguments).cast_mut().cast::<c_void>()];
         let Grid { blocks, threads, shared_bytes } = grid;
-        // SAFETY: the driver copies the parameter before it returns; the rest is the caller's promise.
-        unsafe {
-            result::launch_kernel(
-                self.function,
-                blocks,
-                (threads, 1, 1),
-                shared_bytes,
-                stream.cu_stream(),
-                &mut parameters,
-            )
-        }
-        .map_err(|error| driver_error(format!("launching kernel {} as {grid:?}", self.name), error))
+        let mut early = sys::CUlaunchAttribute {
+            id: sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: sys::CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let config = sys::CUlaunchConfig {
+            gridDimX: blocks.0,
+            gridDimY: blocks.1,
+            gridDimZ: blocks.2,
+            blockDimX: threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shared_bytes,
+            hStream: stream.cu_stream(),
+            attrs: &mut early,
+            numAttrs: self.starts_early.into(),
+        };
+        // SAFETY: the driver copies parameter and attribute before it returns; the rest is the caller's promise.
+        unsafe { sys::cuLaunchKernelEx(&config, self.function, parameters.as_mut_ptr(), std::ptr::null_mut()) }
+            .result()
+            .map_err(|error| driver_error(format!("launching kernel {} as {grid:?}", self.name), error))
     }
 }
 

@@ -106,7 +106,7 @@ impl RowsKernel {
     /// By products of warpgroups, `products` of 64 rows for each of two: rows lie in shared memory, too.
     fn of_warpgroups(device: &Device, name: &'static str, suffix: usize, products: usize) -> Result<Self, Error> {
         let bytes = (WARPGROUP_BUFFERS + WARPGROUPS * products) * keys_bytes(suffix) + 1024;
-        let kernel = device.kernel(image!("search_sm90"), name, bytes)?;
+        let kernel = device.kernel(image!("search_sm90"), name, bytes)?.started_early();
         let warps = 4 * WARPGROUPS;
         Ok(Self { kernel, threads: 32 * warps as u32, bytes, warps, warp_rows: 16 * products })
     }
@@ -189,7 +189,7 @@ impl DeviceSearch {
         let warpgroups = capability.0 == 9 && heads.head_dim() == suffix && suffix <= 128;
         let of_dim = |image, name: [&'static str; 4], bytes| {
             let index = [64, 128, 192, 256].iter().position(|dim| *dim == suffix).expect("one of the sizes");
-            device.kernel(image, name[index], bytes)
+            device.kernel(image, name[index], bytes).map(Kernel::started_early)
         };
         macro_rules! of_dim {
             ($image:literal, $name:literal, $bytes:expr) => {{
@@ -208,7 +208,7 @@ impl DeviceSearch {
             heads,
             block_m,
             totals: device.zeros(2)?,
-            means: device.kernel(image!("search_means"), "search_means", 0)?,
+            means: device.kernel(image!("search_means"), "search_means", 0)?.started_early(),
             levels: match (warpgroups, tall) {
                 // A product has sixteen rows of each of four tiles.
                 (true, _) if block_m == if suffix == 64 { 192 } else { 128 } => {
@@ -216,7 +216,10 @@ impl DeviceSearch {
                 }
                 (_, true) => {
                     let name = "search_levels_d64_tall";
-                    of_warps(device.kernel(image!("search_levels"), name, BUFFERS * keys_bytes(64))?, BUFFERS)
+                    of_warps(
+                        device.kernel(image!("search_levels"), name, BUFFERS * keys_bytes(64))?.started_early(),
+                        BUFFERS,
+                    )
                 }
                 (_, false) => of_warps(of_dim!("search_levels", "search_levels", BUFFERS), BUFFERS),
             },
@@ -224,16 +227,16 @@ impl DeviceSearch {
                 true => of_warpgroups(["search_probes_sm90_d64", "search_probes_sm90_d128"], 1)?,
                 false => of_warps(of_dim!("search_probes", "search_probes", BUFFERS), BUFFERS),
             },
-            shares: device.kernel(image!("search_probes"), "search_shares", 0)?,
+            shares: device.kernel(image!("search_probes"), "search_shares", 0)?.started_early(),
             column_mass: match warpgroups {
                 true => of_warpgroups(["search_column_mass_sm90_d64", "search_column_mass_sm90_d128"], 1)?,
                 false => of_warps(of_dim!("search_ranks", "search_column_mass", 2), 2),
             },
-            rank: device.kernel(image!("search_ranks"), "search_rank", distances_bytes)?,
+            rank: device.kernel(image!("search_ranks"), "search_rank", distances_bytes)?.started_early(),
             judge: RowsKernel::of_warps(of_dim!("search_judge", "search_judge", 1), suffix, 1, JUDGES_OF_PART),
-            choose: device.kernel(image!("search_choose"), "search_choose", 0)?,
-            lower: device.kernel(image!("search_lower"), "search_lower", 0)?,
-            order: device.kernel(image!("search_lower"), "search_order", 0)?,
+            choose: device.kernel(image!("search_choose"), "search_choose", 0)?.started_early(),
+            lower: device.kernel(image!("search_lower"), "search_lower", 0)?.started_early(),
+            order: device.kernel(image!("search_lower"), "search_order", 0)?.started_early(),
             gather: device.kernel(image!("search_lower"), "search_gather", 0)?,
         })
     }
