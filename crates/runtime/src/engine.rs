@@ -240,7 +240,7 @@ impl Engine {
         on_chunk: &mut OnChunk,
     ) -> Result<RunStats, EngineError> {
         let (report, _) = prefill(run, prompt, self.chunk_tokens, attention, on_chunk)?;
-        let spent = Spent { report, times: run.times()? };
+        let spent = Spent { report, times: run.times()?, ..Spent::default() };
         let stats = spent.stats(prompt.len(), attention.receipt.is_some(), self.options.profile);
         let need = self.predicted_memory(prompt.len(), is_sparse(attention.policy));
         Ok(RunStats { prefill_ms: ms(accepted), predicted_memory_bytes: need.total_bytes(), ..stats })

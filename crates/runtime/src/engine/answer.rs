@@ -5,7 +5,7 @@ mod reading;
 mod spent;
 mod suspension;
 
-pub(super) use spent::Spent;
+pub(super) use spent::{Aside, Spent};
 
 use super::choice::{Choice, Chosen};
 use super::said_tokens::SaidTokens;
@@ -170,6 +170,23 @@ impl<'a> Answer<'a> {
     pub fn account(&mut self) -> Result<(), EngineError> {
         if let Some(run) = &self.run {
             self.spent.times += run.times()?;
+        }
+        self.spent.times += self.spent.aside.take();
+        Ok(())
+    }
+
+    /// Where others [leave](Self::settle) what the device did for this prompt before it did something for theirs.
+    pub fn aside(&self) -> Aside {
+        self.spent.aside.clone()
+    }
+
+    /// Waits for the device before it does anything for this prompt; what it did so far is another's.
+    ///
+    /// # Errors
+    /// Whatever went wrong.
+    pub fn settle(&self, others: &Aside) -> Result<(), EngineError> {
+        if let Some(run) = &self.run {
+            others.put(run.times()?);
         }
         Ok(())
     }

@@ -2,7 +2,9 @@
 //!
 //! A *step* is a chunk of one prompt, or one token of every answer: one pass over the weights for all of them. Prompts take turns, chunk by
 //! chunk ([`EngineOptions::chunk_tokens`](super::EngineOptions::chunk_tokens)), and answers go on between the layers of a chunk: so a long
-//! prompt holds them up for little (`turns`), and is computed and planned as it is alone.
+//! prompt holds them up for little (`turns`), and is computed and planned as it is alone. Prompts with little to read do not wait for a
+//! chunk either: those that came meanwhile begin, and one at a time is read between two of its layers (`owner::reading`), where memory
+//! suffices for both; it has a place among `max_running` as any other.
 //!
 //! All of them have their keys and values in pages of one pool (`pool_room` says how many). A request begins
 //! when the pages of its prompt are there and a few more, and takes more as its answer grows (`admission`). Where none are left, whoever
@@ -17,6 +19,8 @@
 mod admission;
 mod attended;
 mod job;
+#[cfg(test)]
+mod nested_tests;
 mod owner;
 #[cfg(test)]
 mod panic_tests;

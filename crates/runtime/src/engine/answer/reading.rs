@@ -21,6 +21,11 @@ impl Answer<'_> {
         chunk_len(done, self.unread(done).len(), self.engine.chunk_tokens).0
     }
 
+    /// Tokens that are to be read; none once it writes.
+    pub fn unread_tokens(&self) -> usize {
+        self.run.as_ref().map_or(0, |run| self.to_read.saturating_sub(run.tokens_done()))
+    }
+
     /// What is to be read behind so many tokens: the rest of the prompt, then what the answer had been.
     fn unread(&self, done: usize) -> &[u32] {
         match done.checked_sub(self.prompt.len()) {

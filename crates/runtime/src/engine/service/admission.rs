@@ -4,6 +4,7 @@ use super::attended::Attended;
 use super::job::Job;
 use super::pool_room::PoolRoom;
 use super::prefixes::Prefixes;
+use super::turns::SHORT;
 use super::{OnPage, PagesInUse, ServiceOptions};
 use crate::engine::answer::Answer;
 use crate::engine::choice::Choice;
@@ -105,6 +106,26 @@ impl<'e> Admission<'e> {
         let asked = Asked { read: &read, prompt_len, capacity, attended, least_alike, sparse: search.is_some() };
         let run = self.start(asked, found, others)?;
         Ok(run.map(|run| answer.resume(run)).is_some())
+    }
+
+    /// Tokens of a prompt that are to be read: those that are not kept.
+    pub fn unread(&mut self, Job { prompt, request, .. }: &Job) -> usize {
+        let least_alike = self.engine.config().least_alike(prompt.len());
+        let (in_pool, on_host) = self.prefixes.longest(prompt, least_alike, Attended::by(request));
+        prompt.len() - (in_pool.len() + on_host) * BLOCK_N
+    }
+
+    /// Bytes that a chunk of a request takes beside weights and pages.
+    pub fn scratch_bytes(&self, Begun { search, answer, .. }: &Begun) -> u64 {
+        self.engine.predicted_memory(answer.capacity(), search.is_some()).scratch_bytes()
+    }
+
+    /// Whether there is memory for a short chunk of a request while one of another is under way, which takes `others_bytes` beside
+    /// weights and pages; `running` may write meanwhile, and need pages once each.
+    pub fn has_room_beside(&self, Begun { search, answer, .. }: &Begun, others_bytes: u64, running: usize) -> bool {
+        let Some(pool) = &self.pool else { return false };
+        let short = self.engine.model.memory_need(answer.capacity(), SHORT, search.is_some());
+        self.room.has_room_for(&**pool, running * AHEAD / BLOCK_N, short.scratch_bytes() + others_bytes)
     }
 
     /// A run behind the pages that were [found](Prefixes::longest), with room for what is read and some more; none where others must

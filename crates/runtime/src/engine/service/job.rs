@@ -36,9 +36,14 @@ struct Standing {
 }
 
 impl Ticket {
-    /// The request ends with the step under way, or with its layer on a CPU; its memory is free for others then.
+    /// The request ends with the step under way, or with its layer; its memory is free for others then.
     pub fn cancel(&self) {
         self.0.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is to end.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::Relaxed)
     }
 }
 
@@ -65,6 +70,11 @@ impl Job {
     /// Whether nothing is to be read first.
     pub fn may_begin(&self) -> bool {
         self.behind.as_ref().is_none_or(|first| first.0.read.load(Ordering::Relaxed))
+    }
+
+    /// To end it, while the request itself is worked on.
+    pub fn ticket(&self) -> Ticket {
+        Ticket(self.standing.clone())
     }
 
     pub fn is_cancelled(&self) -> bool {

@@ -1,22 +1,22 @@
 //! The thread that owns the engine: whose step is next.
 
+mod beginning;
 mod preemption;
+mod reading;
+mod writing;
 
-use super::admission::{Admission, Begun, attention};
+use super::admission::{Admission, Begun};
 use super::job::Job;
 use super::soundness::{Soundness, isolated};
-use super::turns::Turns;
 use super::{OnPage, PagesInUse, ServiceOptions};
 use crate::engine::{Engine, EngineError};
-use crate::model::StepRow;
-use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::request::Generation;
+use reading::UnderWay;
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The thread's own: who is served, who waits.
 pub(super) struct Owner<'e> {
@@ -30,13 +30,17 @@ pub(super) struct Owner<'e> {
     /// Those whose pages others needed, in the order in which they began; they go on before others begin.
     suspended: VecDeque<Running<'e>>,
     running: Vec<Running<'e>>,
+    /// Those whose chunk goes through the layers, which are not among `running` meanwhile: one, and behind it one that is read between
+    /// its layers.
+    under_way: Vec<UnderWay>,
     admission: Admission<'e>,
     soundness: Soundness,
     /// What a token of all answers last took, with nothing else on the device.
     step: Duration,
     /// Requests that began so far.
     begun: u64,
-    /// Whether there was no room for whoever is next, and nothing was given back or kept since that might make some.
+    /// Whether there was no room for whoever is next, and nothing was given back or kept since that might make some. What is given back
+    /// while a chunk is under way counts at its end, when whoever is next is asked before those with little to read.
     is_full: bool,
     /// Whether work panicked since the engine was last seen sound.
     in_doubt: bool,
@@ -72,7 +76,7 @@ impl<'e> Owner<'e> {
         pages: &'e Mutex<PagesInUse>,
     ) -> Self {
         let (admission, soundness) = (Admission::new(engine, options, on_page), Soundness::of(engine));
-        let (waiting, suspended, running) = (VecDeque::new(), VecDeque::new(), Vec::new());
+        let (waiting, suspended, running, under_way) = (VecDeque::new(), VecDeque::new(), Vec::new(), Vec::new());
         Self {
             engine,
             options,
@@ -83,6 +87,7 @@ impl<'e> Owner<'e> {
             waiting,
             suspended,
             running,
+            under_way,
             admission,
             soundness,
             step: Duration::ZERO,
@@ -97,10 +102,7 @@ impl<'e> Owner<'e> {
     pub fn run(&mut self) {
         while self.listen() {
             self.admit();
-            let began = Instant::now();
-            if self.write(false) {
-                self.step = began.elapsed();
-            }
+            self.write_alone();
             self.read();
             if self.in_doubt {
                 self.settle_doubt();
@@ -111,9 +113,18 @@ impl<'e> Owner<'e> {
     /// Lets go of a request, then tells how it ended: whoever hears of it finds its pages free.
     fn end(&mut self, job: Job, ended: Result<Generation, EngineError>) {
         self.in_doubt |= matches!(ended, Err(EngineError::Panicked));
-        self.is_full = false;
+        self.given_back();
         self.tell_pages();
         job.ends(ended);
+    }
+
+    /// Pages were given back or kept, which may make room for whoever is next.
+    fn given_back(&mut self) {
+        self.is_full &= self.is_within_chunk();
+    }
+
+    fn is_within_chunk(&self) -> bool {
+        !self.under_way.is_empty()
     }
 
     fn tell_pages(&self) {
@@ -148,193 +159,21 @@ impl<'e> Owner<'e> {
                 Err(_) => return false,
             }
         }
-        self.waiting.extend(self.jobs.try_iter());
-        if self.stopped.load(Ordering::Relaxed) {
-            let begun = self.running.iter().chain(&self.suspended).map(|running| &running.job);
-            self.waiting.iter().chain(begun).for_each(Job::cancel);
-        }
+        self.take_jobs();
         if self.broken.load(Ordering::Relaxed) {
             self.waiting.drain(..).for_each(|job| job.ends(Err(EngineError::Broken)));
         }
         true
     }
 
-    /// Begins what there is room for, in the order in which it came.
-    fn admit(&mut self) {
-        let (cancelled, waiting): (VecDeque<_>, _) = self.waiting.drain(..).partition(Job::is_cancelled);
-        self.waiting = waiting;
-        self.is_full &= cancelled.is_empty();
-        cancelled.into_iter().for_each(Job::ends_unanswered);
-        if !self.resume() || self.is_full {
-            return;
+    /// Takes what was asked for meanwhile.
+    fn take_jobs(&mut self) {
+        self.waiting.extend(self.jobs.try_iter());
+        if self.stopped.load(Ordering::Relaxed) {
+            let begun = self.running.iter().chain(&self.suspended).map(|running| &running.job);
+            self.waiting.iter().chain(begun).for_each(Job::cancel);
+            self.under_way.iter().for_each(UnderWay::cancel);
         }
-        while !self.in_doubt && self.running.len() < self.options.max_running.max(1) {
-            let Some(at) = self.waiting.iter().position(Job::may_begin) else { return };
-            let Some(mut job) = self.waiting.remove(at) else { return };
-            let others = self.running.len();
-            match isolated(|| self.admission.begin(&job, others)) {
-                Ok(Some(begun)) => {
-                    self.tell_pages();
-                    job.begins(begun.answer.cached_tokens());
-                    self.running.push(Running { job, begun, before: self.begun, next: None });
-                    self.begun += 1;
-                }
-                Ok(None) => {
-                    self.is_full = true;
-                    return self.waiting.insert(at, job);
-                }
-                Err(error) => self.end(job, Err(error)),
-            }
-        }
-    }
-
-    /// A token of every answer through the model, and the next ones chosen; whether there were any and will be more.
-    fn write(&mut self, within_chunk: bool) -> bool {
-        // Of those whose prompt has just been read.
-        self.choose_all();
-        self.reserve(within_chunk);
-        let together = !(self.engine.on_gpu && self.options.apart_on_gpu);
-        let writing = self.running.iter().filter(|running| running.writes()).count();
-        if together && !self.apart && !self.in_doubt && writing > 1 {
-            self.forward_together();
-        }
-        for at in (0..self.running.len()).rev() {
-            if let Some(next) = self.running[at].next.filter(|_| self.running[at].begun.answer.has_room()) {
-                self.work(at, |engine, running| {
-                    engine.pool.install(|| running.begun.answer.forward(next))?;
-                    running.next = None;
-                    Ok(())
-                });
-            }
-        }
-        // Chosen now and not before the next ones go through: a GPU, which has done nothing yet, is waited for here, so that this takes
-        // the time that it takes and tokens are heard before layers of another's prompt.
-        self.choose_all();
-        self.apart &= self.in_doubt;
-        !self.in_doubt && writing > 0 && self.is_writing()
-    }
-
-    /// The next tokens of all answers. One that was chosen and did not get through yet is as good as before.
-    fn choose_all(&mut self) {
-        for at in (0..self.running.len()).rev() {
-            if !self.running[at].begun.answer.is_reading() && self.running[at].next.is_none() {
-                self.choose(at);
-            }
-        }
-    }
-
-    /// The next token of an answer, which may be its end.
-    fn choose(&mut self, at: usize) {
-        let mut ends = false;
-        self.work(at, |engine, Running { job, begun, next, .. }| {
-            if job.is_cancelled() {
-                begun.answer.cancel();
-            }
-            let (search, answer) = (&begun.search, &mut begun.answer);
-            let policy = AttentionPolicy::from(search.as_ref());
-            *next = engine.pool.install(|| answer.choose(policy, &mut |event| job.hear(event)))?;
-            ends = next.is_none();
-            Ok(())
-        });
-        if ends {
-            let ended = self.running.remove(at);
-            self.finish(ended);
-        }
-    }
-
-    /// Takes the next tokens of all answers through the model. Where that fails nobody knows at whose: then each is still to go
-    /// through by itself, which tells.
-    fn forward_together(&mut self) {
-        let (engine, admission) = (self.engine, &mut self.admission);
-        let mut writing: Vec<&mut Running> = self.running.iter_mut().filter(|running| running.writes()).collect();
-        let stepped = isolated(|| {
-            let mut rows = Vec::with_capacity(writing.len());
-            for Running { begun, next, .. } in &mut writing {
-                let likeliest = begun.answer.takes_the_likeliest();
-                rows.push(StepRow { run: begun.answer.run_mut(), id: next.expect("those that write"), likeliest });
-            }
-            engine.pool.install(|| admission.step(&mut rows))
-        });
-        match stepped {
-            Ok(outlooks) => {
-                for (Running { begun, next, .. }, outlook) in writing.into_iter().zip(outlooks) {
-                    begun.answer.stepped(outlook);
-                    *next = None;
-                }
-            }
-            Err(error) => {
-                self.apart = true;
-                self.in_doubt |= matches!(error, EngineError::Panicked);
-            }
-        }
-    }
-
-    /// A chunk of one prompt, and tokens of all answers between its layers; the next time another's turn has come.
-    fn read(&mut self) {
-        let Some(at) = self.running.iter().position(|running| running.begun.answer.is_reading()) else { return };
-        if self.in_doubt {
-            return;
-        }
-        let mut reading = self.running.remove(at);
-        let others_read = self.running[at..].iter().any(|running| running.begun.answer.is_reading());
-        let engine = self.engine;
-        let turns = Turns::new(self.step, reading.begun.answer.next_chunk());
-        let others = Mutex::new((&mut *self, turns, Instant::now()));
-        let between_layers = |done_layers: usize| {
-            let (owner, turns, since) = &mut *others.lock().unwrap_or_else(PoisonError::into_inner);
-            if done_layers > 0
-                && owner.is_writing()
-                && let Some(time) = turns.layer(since.elapsed())
-            {
-                turns.taken(owner.write_for(time));
-                *since = Instant::now();
-            }
-            ControlFlow::Continue(())
-        };
-        let read = isolated(|| {
-            let Running { job, begun, .. } = &mut reading;
-            if job.is_cancelled() {
-                begun.answer.cancel();
-            }
-            let (search, answer) = (&begun.search, &mut begun.answer);
-            let attention = attention(&job.request, search.as_ref());
-            let attention = PrefillAttention { progress: Some(&between_layers), ..attention };
-            engine.pool.install(|| {
-                let flow = answer.step(attention, &mut |event| job.hear(event))?;
-                // The next chunk may be another's.
-                answer.account()?;
-                if others_read {
-                    answer.rest();
-                }
-                Ok::<_, EngineError>(flow)
-            })
-        });
-        match read {
-            Err(error) => self.fail(reading, error),
-            Ok(ControlFlow::Break(())) => self.finish(reading),
-            Ok(ControlFlow::Continue(())) => {
-                self.admission.keep(&reading.begun);
-                self.is_full = false;
-                self.running.push(reading);
-            }
-        }
-    }
-
-    fn is_writing(&self) -> bool {
-        self.running.iter().any(|running| !running.begun.answer.is_reading())
-    }
-
-    /// Tokens of all answers, at least one of each, for about so long; how long the first of them took. A GPU does first what it was asked
-    /// for before.
-    fn write_for(&mut self, time: Duration) -> Duration {
-        let began = Instant::now();
-        let mut goes_on = self.write(true);
-        let first = began.elapsed();
-        // The nearest number of them: what is less than half of one is left to the layers.
-        while goes_on && began.elapsed() + self.step / 2 < time {
-            goes_on = self.write(true);
-        }
-        first
     }
 
     /// Works on a request; where that fails it ends with the error.

@@ -18,7 +18,9 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// The token that it panics at in a prompt.
-const FATAL: u32 = 13;
+pub(super) const FATAL: u32 = 13;
+/// Likewise, but when its chunk went through all layers.
+pub(super) const FATAL_BEHIND: u32 = 14;
 
 struct Faulty {
     model: Box<dyn Model>,
@@ -135,7 +137,12 @@ impl Run for FaultyRun<'_> {
             self.model.panicked.store(true, Ordering::Relaxed);
             panic!("token {FATAL}");
         }
-        self.run.forward(ids, prefill, rows)
+        let report = self.run.forward(ids, prefill, rows)?;
+        if ids.contains(&FATAL_BEHIND) {
+            self.model.panicked.store(true, Ordering::Relaxed);
+            panic!("token {FATAL_BEHIND}");
+        }
+        Ok(report)
     }
     fn likeliest(&mut self, token: usize) -> Result<Option<u32>, OpsError> {
         self.run.likeliest(token)
@@ -209,9 +216,19 @@ fn engine_that_fails_at(takes_damage: bool, fatal: Arc<AtomicU32>) -> Engine {
 
 /// Submits a prompt; where the answer's end arrives.
 pub(super) fn submit(service: &Service, prompt: Vec<u32>) -> Receiver<Result<Generation, EngineError>> {
+    submit_and(service, prompt, |_| {})
+}
+
+/// As [`submit`]; `then` hears of everything first.
+pub(super) fn submit_and(
+    service: &Service,
+    prompt: Vec<u32>,
+    mut then: impl FnMut(&Heard) + Send + 'static,
+) -> Receiver<Result<Generation, EngineError>> {
     let (sender, receiver) = channel();
     let request = Request { max_tokens: 100, stop_at_eos: false, ..Request::default() };
     service.submit(prompt, request, move |heard| {
+        then(&heard);
         if let Heard::Ended(ended) = heard {
             sender.send(ended).unwrap();
         }
@@ -243,7 +260,8 @@ fn a_panic_ends_its_request_and_no_other() {
 fn a_panic_of_a_step_of_several_is_told_to_whose_it_is() {
     let fatal = Arc::new(AtomicU32::new(u32::MAX));
     let service = Service::start(engine_that_fails_at(false, fatal.clone()), ServiceOptions::default());
-    let prompt = |n: u32| (0..70).map(|i| (i * 37 + n * 11 + i * i * n) % 256).filter(|id| *id != FATAL).collect();
+    let is_fatal = |id: &u32| [FATAL, FATAL_BEHIND].contains(id);
+    let prompt = |n: u32| (0..70).map(|i| (i * 37 + n * 11 + i * i * n) % 256).filter(|id| !is_fatal(id)).collect();
     let prompts: Vec<Vec<u32>> = (0..3).map(prompt).collect();
     let alone: Vec<_> = prompts.iter().map(|prompt| end(&submit(&service, prompt.clone())).unwrap().tokens).collect();
     let only = |token: &&u32| !alone[0].contains(token) && !alone[2].contains(token);

@@ -84,6 +84,16 @@ impl<'e> PoolRoom<'e> {
         }
     }
 
+    /// Whether chunks that take so many bytes together have room beside weights and pages: all of a GPU's; of a CPU's those in use, and
+    /// so many more.
+    pub fn has_room_for(&self, pool: &dyn Pool, more_pages: usize, scratch_bytes: u64) -> bool {
+        let (engine, all) = (self.engine, pool.num_pages());
+        let pages = if engine.on_gpu { all } else { all.min(all - pool.free_pages() + more_pages) };
+        let held_bytes = engine.predicted_memory(BLOCK_N, false).held_bytes();
+        let needed = held_bytes + page_bytes(engine, false) * pages as u64 + scratch_bytes;
+        self.room.available().is_none_or(|available| needed <= available)
+    }
+
     /// Whether a run of so many tokens has room beside so many pages of others.
     ///
     /// # Errors

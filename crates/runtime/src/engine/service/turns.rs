@@ -1,11 +1,17 @@
-//! When answers have their turn while a chunk of a prompt goes through the layers: before the layers since the last turn take longer than
-//! two tokens of all answers do. So the chunk has two thirds of the time, and tokens come no more than three times as far apart as
-//! without it, or a layer where that takes longer.
+//! When others have their turn while a chunk of a prompt goes through the layers.
+//!
+//! Answers: before the layers since the last turn take longer than two tokens of all answers do. So the chunk has two thirds of the time,
+//! and tokens come no more than three times as far apart as without it, or a layer where that takes longer.
+//!
+//! Short prompts: one of them between two layers, and the next once layers had as much time as that one. So whoever comes first is read
+//! at once, and however many come, the chunk has as much of the time as they do, and goes on.
 
 use std::time::Duration;
 
-/// Tokens of a chunk whose layers are worth a look at what they take; those of fewer are short whatever they take.
-const LOOKED_AT: usize = 256;
+/// Tokens left to read of a prompt that is short, and of a chunk that is. As many rows are multiplied nearly as fast as more, so that
+/// reading them apart costs little; and what they take, a sixteenth of a chunk on a CPU and less on a GPU, is little beside what they
+/// would wait for. Layers of so short a chunk need no look at what they take.
+pub(super) const SHORT: usize = 256;
 
 /// Tokens of all answers that layers between two turns may take as long as.
 const WAIT: u32 = 2;
@@ -21,12 +27,15 @@ pub(super) struct Turns {
     layers: u32,
     /// How long ago the last turn ended when this one began.
     clock: Duration,
+    /// Time that layers are to have, from the last turn on, before the next short prompt is read.
+    owed: Duration,
 }
 
 impl Turns {
     /// Of a chunk of so many tokens, where a token of all answers takes `step`.
     pub fn new(step: Duration, tokens: usize) -> Self {
-        Self { step, looked_at: tokens >= LOOKED_AT, layer: None, layers: 0, clock: Duration::ZERO }
+        let (clock, owed) = (Duration::ZERO, Duration::ZERO);
+        Self { step, looked_at: tokens > SHORT, layer: None, layers: 0, clock, owed }
     }
 
     /// One more layer was asked for, so long after the last turn. For how long it is now the turn of answers, if it is.
@@ -45,6 +54,17 @@ impl Turns {
         let waited = first.saturating_sub(self.step);
         self.layer = Some((self.clock + waited) / self.layers.max(1));
         self.layers = 0;
+        self.owed = self.owed.saturating_sub(self.clock);
+    }
+
+    /// Whether a short prompt may be read behind the layer that was asked for last, and done.
+    pub fn may_read(&self) -> bool {
+        self.clock >= self.owed
+    }
+
+    /// One was read in a turn, and took so long; a token of all answers takes `step` from here on.
+    pub fn read(&mut self, took: Duration, step: Duration) {
+        (self.owed, self.step) = (took, step);
     }
 }
 

@@ -54,7 +54,8 @@ impl Owner<'_> {
 
     /// Room for the next token of every answer, of those first that began first. Where there is none, whoever began last gives its
     /// pages up; not while a chunk of another is under way, which may be the last: then an answer waits for its end.
-    pub(super) fn reserve(&mut self, within_chunk: bool) {
+    pub(super) fn reserve(&mut self) {
+        let within_chunk = self.is_within_chunk();
         let writing = self.running.iter().filter(|running| running.next.is_some());
         let mut in_order: Vec<u64> = writing.map(|running| running.before).collect();
         in_order.sort_unstable();
