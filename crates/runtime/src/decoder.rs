@@ -338,15 +338,20 @@ impl<O: Ops> Decoder<O> {
                 prefill,
                 last_rows,
             };
-            // Given back at once: others may have a step between this layer and the next.
+            prefill.pause();
+            // Given back at once: others may have a step before this layer is done.
             report += ops.attention(spec, &layer.of_heads, qkv, chunk, &mut cache.layer(index), sequences, attended)?;
+            prefill.pause();
             ops.linear_add(&layer.o, attended, branch.as_mut().unwrap_or(x))?;
             self.join(branch, &layer.attn_output_norm, x)?;
             watch(Part::Attention { layer: index }, x)?;
 
             ops.rms_norm(x, &layer.mlp_norm, config.rms_norm_eps, normed)?;
             match &layer.mlp {
-                Mlp::Dense(dense) => ops.mlp(config.activation, dense, normed, mlp, branch.as_mut().unwrap_or(x))?,
+                Mlp::Dense(dense) => {
+                    let out = branch.as_mut().unwrap_or(x);
+                    ops.mlp(config.activation, dense, normed, mlp, out, prefill)?;
+                }
                 Mlp::Routed { router, experts } => {
                     let shape = config.experts_of(index).expect("loaded by this config");
                     ops.route(shape, router, x, config.rms_norm_eps, mlp)?;

@@ -513,7 +513,7 @@ pub trait Ops: Send + Sync + 'static {
         out: &mut Self::Tokens,
     ) -> Result<(), OpsError>;
 
-    /// `out += mlp(x)`.
+    /// `out += mlp(x)`. Others may have a step between stretches of rows, as `prefill` has it.
     ///
     /// # Errors
     /// What the device says.
@@ -524,6 +524,7 @@ pub trait Ops: Send + Sync + 'static {
         x: &Self::Operand,
         room: &mut Self::MlpRoom,
         out: &mut Self::Tokens,
+        prefill: PrefillAttention,
     ) -> Result<(), OpsError>;
 
     /// Chooses the experts of each token, for [`mix`](Self::mix): those with the largest share of a softmax over

@@ -108,6 +108,10 @@ pub type Observer<'a> = &'a (dyn Fn(LayerReport) + Sync);
 /// or is only asked for it. Says whether the chunk goes on: one that does not, before its last layer, is as if it had not begun.
 pub type Progress<'a> = &'a (dyn Fn(usize) -> ControlFlow<()> + Sync);
 
+/// Called within a layer, between stretches of its work, while it holds nothing that others need: they may have a step then. Says whether
+/// any would: where none would, work is not cut into stretches. For devices that do what they are asked at once.
+pub type Pause<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// A policy, who hears what came of it, and whether rows are drawn that say what it kept.
 #[derive(Clone, Copy, Default)]
 pub struct PrefillAttention<'a> {
@@ -119,6 +123,8 @@ pub struct PrefillAttention<'a> {
     pub receipt: Option<u64>,
     /// Who hears how far a chunk is, beside [`Event::Layer`](crate::request::Event::Layer).
     pub progress: Option<Progress<'a>>,
+    /// Who may have a step within a layer.
+    pub pause: Option<Pause<'a>>,
 }
 
 impl<'a> From<AttentionPolicy<'a>> for PrefillAttention<'a> {
@@ -130,6 +136,11 @@ impl<'a> From<AttentionPolicy<'a>> for PrefillAttention<'a> {
 impl PrefillAttention<'_> {
     pub(crate) fn tell_progress(&self, done_layers: usize) -> ControlFlow<()> {
         self.progress.map_or(ControlFlow::Continue(()), |progress| progress(done_layers))
+    }
+
+    /// Lets others have a step, and says whether they would have another.
+    pub(crate) fn pause(&self) -> bool {
+        self.pause.is_some_and(|pause| pause())
     }
 
     /// Tells the observer, if there is one.

@@ -4,18 +4,21 @@ use attention::plan::HeadPlan;
 use attention::search::{Search, Target};
 use attention::shape::QueryRange;
 use attention::simd::Simd;
+use runtime::config::ModelConfig;
 use runtime::cpu::Cpu;
 use runtime::decoder::Decoder;
 use runtime::engine::{Engine, EngineError, EngineOptions};
 use runtime::gpu::{Gpu, GpuOptions};
 use runtime::model::Model;
-use runtime::policy::{AttentionPolicy, GivenPlans, LayerReport, PrefillAttention};
+use runtime::policy::{AttentionPolicy, GivenPlans, LayerReport, Pause, PrefillAttention};
+use runtime::precision::Products;
 use runtime::prefill::prefill;
 use runtime::request::{AttentionMode, Device, Request};
 use runtime::weights::{ModelWeights, RandomWeights};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/reference/tiny")).join(name)
@@ -31,11 +34,16 @@ const CHUNK: usize = 192;
 
 /// Logits of the last token of each chunk.
 fn logits(model: &dyn Model, attention: PrefillAttention) -> Vec<Vec<f32>> {
+    logits_of(model, (TOKENS, CHUNK), attention)
+}
+
+/// The same of so many tokens, in chunks of so many.
+fn logits_of(model: &dyn Model, (tokens, chunk): (usize, usize), attention: PrefillAttention) -> Vec<Vec<f32>> {
     let vocab = model.config().vocab_size;
-    let ids: Vec<u32> = (0..TOKENS).map(|n| (n * n * 7 + n) as u32 % vocab as u32).collect();
-    let mut run = model.start(TOKENS, TOKENS).unwrap();
+    let ids: Vec<u32> = (0..tokens).map(|n| (n * n * 7 + n) as u32 % vocab as u32).collect();
+    let mut run = model.start(tokens, tokens).unwrap();
     let mut logits = Vec::new();
-    let (_, flow) = prefill(&mut *run, &ids, CHUNK, attention, &mut |run| {
+    let (_, flow) = prefill(&mut *run, &ids, chunk, attention, &mut |run| {
         logits.push(run.logits(run.chunk_len() - 1)?);
         Ok(ControlFlow::Continue(()))
     })
@@ -59,6 +67,31 @@ fn a_search_is_the_same_as_a_policy_and_as_a_planner() {
     assert_eq!(found.len(), TOKENS.div_ceil(CHUNK));
     assert_eq!(found, by(AttentionPolicy::Planner(&search)));
     assert_ne!(found, by(AttentionPolicy::Dense));
+}
+
+#[test]
+fn work_that_is_cut_for_others_gives_the_same_and_is_cut_for_them_only() {
+    let search = search();
+    for products in [Products::Bf16, Products::Int16] {
+        // Blocks of 32 weights in every row.
+        let config = ModelConfig { intermediate_size: 128, ..ModelConfig::from_folder(&folder("llama")).unwrap() };
+        let weights = ModelWeights::random(config, RandomWeights::Q4_0);
+        let model = Decoder::load(Cpu::with_products(Simd::detect(), products, 2), weights, &mut |_| {}).unwrap();
+        for policy in [AttentionPolicy::Dense, AttentionPolicy::Search(&search)] {
+            let with =
+                |pause: Option<Pause>| logits_of(&model, (1300, 1216), PrefillAttention { pause, ..policy.into() });
+            let pauses = [false, true].map(|others_wait| {
+                let count = AtomicUsize::new(0);
+                let got = with(Some(&|| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    others_wait
+                }));
+                assert_eq!(got, with(None), "in {products:?}");
+                count.into_inner()
+            });
+            assert!(pauses[1] > pauses[0], "{pauses:?}");
+        }
+    }
 }
 
 #[test]

@@ -19,7 +19,13 @@ const CONTEXT: usize = 2048;
 
 fn engine_within(device: Device, max_memory_bytes: Option<u64>) -> Option<Engine> {
     let folder = tempfile::tempdir().unwrap();
-    small_model::write_with(folder.path(), json!({ "max_position_embeddings": CONTEXT, "num_hidden_layers": LAYERS }));
+    small_model::write_with(
+        folder.path(), // Wide enough for a layer of a chunk to take longer than a few tokens.
+        json!({
+            "max_position_embeddings": CONTEXT, "num_hidden_layers": LAYERS, "hidden_size": 64, "intermediate_size": 512,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+        }),
+    );
     let options = EngineOptions {
         device,
         threads: 2,
@@ -179,6 +185,32 @@ fn short_prompts_are_answered_within_a_chunk_of_a_long_one() {
         let firsts = names.map(|name| at(&log, (name, Said::Chosen)));
         assert!(firsts.is_sorted(), "{log:?}");
     }
+}
+
+/// What is written before the first layer of a chunk is done is written within it.
+#[test]
+fn answers_go_on_within_a_layer_on_a_cpu() {
+    let stage = Stage::new(engine(Device::Cpu).unwrap(), 8);
+    let (sender, written) = channel();
+    let (writes, answer) = stage.ask_and("writes", prompt(2, 10), 2000, move |said| {
+        if said == Said::Chosen {
+            // Nobody listens any more.
+            let _ = sender.send(());
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(written.iter().take(3).count(), 3);
+    drop(written);
+    let (_, long) = stage.ask("long", prompt(1, 2000), 2);
+    assert_eq!(tokens(&long), alone(Device::Cpu, &prompt(1, 2000), 2).tokens);
+    writes.cancel();
+    let said = end(&answer).unwrap().tokens;
+    assert_eq!(said, alone(Device::Cpu, &prompt(2, 10), said.len()).tokens);
+    let log = stage.finish();
+    let begins = (0..log.len()).filter(|n| log[*n] == ("long", Said::Layer(0)));
+    let within = begins.map(|n| log[n..].iter().take_while(|said| **said != ("long", Said::Layer(1))));
+    let chosen: usize = within.map(|said| said.filter(|said| **said == ("writes", Said::Chosen)).count()).sum();
+    assert!(chosen > 0, "{log:?}");
 }
 
 /// Asks for another whenever one is answered, until it is told to end.

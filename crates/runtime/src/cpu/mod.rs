@@ -15,6 +15,7 @@ use crate::formats::Tensor;
 use crate::logits::{are_numbers, most_likely};
 use crate::memory::{available_bytes, forget_peak_resident, peak_resident_bytes};
 use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking, Together};
+use crate::policy::PrefillAttention;
 use crate::precision::Products;
 use crate::sequence::Sequence;
 use ::attention::kv::KvPages;
@@ -85,6 +86,10 @@ pub struct LogitsRoom {
     logits: WideRows,
 }
 
+/// Rows of an MLP between which others may have a step: as many as read weights, and unpack codes, little more often than all at once,
+/// and take no longer than a few tokens of an answer.
+const STRETCH_ROWS: usize = 512;
+
 const OF_EXPERTS: &str = "room that was made for a model with experts";
 
 impl Tokens {
@@ -112,6 +117,13 @@ impl Tokens {
         panel.iter().skip(token % LANES).step_by(LANES).copied()
     }
 
+    /// Some of its tokens, from the first of a panel on.
+    fn stretch_mut(&mut self, first: usize, len: usize) -> Tokens<&mut [f32]> {
+        let (features, stride) = (self.features, self.stride());
+        let panels = &mut self.panels[first / LANES * stride..][..len.div_ceil(LANES) * stride];
+        Tokens { features, len, panels }
+    }
+
     /// Makes one of its tokens one of the tokens of others.
     fn copy_row(&mut self, to: usize, others: &Tokens, from: usize) {
         let at = to / LANES * self.stride() + to % LANES;
@@ -128,6 +140,20 @@ impl Operand {
 }
 
 impl Operand {
+    /// Some of its tokens, from the first of a panel on.
+    fn stretch(&self, first: usize, len: usize) -> Operand<&[bf16]> {
+        let &Self { features, by_row, .. } = self;
+        let panels = &self.panels[first / LANES * self.stride()..][..len.div_ceil(LANES) * self.stride()];
+        Operand { features, len, by_row, panels }
+    }
+
+    /// The same, to be written.
+    fn stretch_mut(&mut self, first: usize, len: usize) -> Operand<&mut [bf16]> {
+        let (features, by_row, stride) = (self.features, self.by_row, self.stride());
+        let panels = &mut self.panels[first / LANES * stride..][..len.div_ceil(LANES) * stride];
+        Operand { features, len, by_row, panels }
+    }
+
     /// Makes a token the only one of another operand.
     fn copy_row(&mut self, to: usize, alone: &Operand) {
         // A pair of features is packed as one number.
@@ -380,9 +406,21 @@ impl Ops for Cpu {
         x: &Operand,
         room: &mut MlpRoom,
         out: &mut Tokens,
+        prefill: PrefillAttention,
     ) -> Result<(), OpsError> {
-        gate_up.multiply_gated(self.products, activation, x, &mut room.gated)?;
-        down.multiply(self.products, &room.gated, out, true);
+        let gated = &mut room.gated;
+        assert!(x.len == out.len && x.len == gated.len);
+        let rows = if prefill.pause() { STRETCH_ROWS } else { x.len };
+        for first in (0..x.len).step_by(rows) {
+            let len = rows.min(x.len - first);
+            let x = x.stretch(first, len);
+            let mut gated = gated.stretch_mut(first, len);
+            gate_up.multiply_gated(self.products, activation, &x, &mut gated)?;
+            down.multiply(self.products, &gated, &mut out.stretch_mut(first, len), true);
+            if first + len < out.len {
+                prefill.pause();
+            }
+        }
         Ok(())
     }
 

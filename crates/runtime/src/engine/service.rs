@@ -1,7 +1,8 @@
 //! Several prompts at once: a thread that owns the engine, and takes a step of each in turn.
 //!
 //! A *step* is a chunk of one prompt, or one token of every answer: one pass over the weights for all of them. Prompts take turns, chunk by
-//! chunk ([`EngineOptions::chunk_tokens`](super::EngineOptions::chunk_tokens)), and answers go on between the layers of a chunk: so a long
+//! chunk ([`EngineOptions::chunk_tokens`](super::EngineOptions::chunk_tokens)), and answers go on between the layers of a chunk, on a CPU
+//! also within them (`policy::Pause`): so a long
 //! prompt holds them up for little (`turns`), and is computed and planned as it is alone. Prompts with little to read do not wait for a
 //! chunk either: those that came meanwhile begin, and one at a time is read between two of its layers (`owner::reading`), where memory
 //! suffices for both; it has a place among `max_running` as any other.

@@ -16,7 +16,7 @@ use crate::formats::Tensor;
 use crate::ops::{
     AttentionReport, AttentionSpec, DeviceTimes, GatedMlp, HeadParameters, Ops, OpsError, Stacking, Together,
 };
-use crate::policy::AttentionPolicy;
+use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::precision::{AttentionPrecision, Quantization};
 use crate::sequence::Sequence;
 use ::attention::BLOCK_N;
@@ -503,6 +503,7 @@ impl Ops for Gpu {
         x: &Operand,
         room: &mut MlpRoom,
         out: &mut Buffer<f32>,
+        _: PrefillAttention,
     ) -> Result<(), OpsError> {
         self.dense_mlp(on_device(activation), mlp, x, room, out)
     }

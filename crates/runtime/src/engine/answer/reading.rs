@@ -78,7 +78,7 @@ impl Answer<'_> {
             attention.tell_progress(done_layers)
         };
         let by = if before < prompt_len { attention } else { PrefillAttention::from(AttentionPolicy::Dense) };
-        let told = PrefillAttention { progress: Some(&on_layer), ..by };
+        let told = PrefillAttention { progress: Some(&on_layer), pause: attention.pause, ..by };
         let (report, tokens) = prefill_chunk(run, self.unread(before), engine.chunk_tokens, told)?;
         self.spent.report += report;
         let is_enough = telling.is_some_and(|telling| telling.chunk(run.tokens_done()).is_break());

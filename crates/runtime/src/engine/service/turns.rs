@@ -1,7 +1,9 @@
 //! When others have their turn while a chunk of a prompt goes through the layers.
 //!
 //! Answers: before the layers since the last turn take longer than two tokens of all answers do. So the chunk has two thirds of the time,
-//! and tokens come no more than three times as far apart as without it, or a layer where that takes longer.
+//! and tokens come no more than three times as far apart as without it, or a layer where that takes longer. A device that does what it is
+//! asked at once pauses within layers, too: what is said of layers here is of stretches of them there, the longest of which is attention
+//! behind many keys.
 //!
 //! Short prompts: one of them between two layers, and the next once layers had as much time as that one. So whoever comes first is read
 //! at once, and however many come, the chunk has as much of the time as they do, and goes on.
@@ -20,6 +22,8 @@ const WAIT: u32 = 2;
 pub(super) struct Turns {
     /// A token of all answers, as it was last seen with nothing else on the device.
     step: Duration,
+    /// Whether the device does what it is asked at once: then the clock tells what layers took.
+    at_once: bool,
     looked_at: bool,
     /// A layer of this chunk, once that is known.
     layer: Option<Duration>,
@@ -32,10 +36,10 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// Of a chunk of so many tokens, where a token of all answers takes `step`.
-    pub fn new(step: Duration, tokens: usize) -> Self {
+    /// Of a chunk of so many tokens, where a token of all answers takes `step`, on a device that does `at_once` what it is asked, or later.
+    pub fn new(step: Duration, tokens: usize, at_once: bool) -> Self {
         let (clock, owed) = (Duration::ZERO, Duration::ZERO);
-        Self { step, looked_at: tokens > SHORT, layer: None, layers: 0, clock, owed }
+        Self { step, at_once, looked_at: tokens > SHORT && !at_once, layer: None, layers: 0, clock, owed }
     }
 
     /// One more layer was asked for, so long after the last turn. For how long it is now the turn of answers, if it is.
@@ -52,7 +56,9 @@ impl Turns {
     /// A turn ended, whose first token of all answers took so long, what was asked for before included.
     pub fn taken(&mut self, first: Duration) {
         let waited = first.saturating_sub(self.step);
-        self.layer = Some((self.clock + waited) / self.layers.max(1));
+        if !self.at_once {
+            self.layer = Some((self.clock + waited) / self.layers.max(1));
+        }
         self.layers = 0;
         self.owed = self.owed.saturating_sub(self.clock);
     }
@@ -85,7 +91,7 @@ mod tests {
 
     /// Time of answers, and the longest that they waited between two of their tokens.
     fn run(Chunk { step, layer, at_once, tokens }: Chunk, layers: u32) -> (Duration, Duration) {
-        let mut turns = Turns::new(step, tokens);
+        let mut turns = Turns::new(step, tokens, at_once);
         let (mut undone, mut clock) = (Duration::ZERO, Duration::ZERO);
         let (mut of_answers, mut waited, mut longest) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
         for _ in 0..layers {
@@ -137,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_a_layer_takes_is_told_by_the_first_turn() {
-        let mut turns = Turns::new(2 * MS, 1024);
+        let mut turns = Turns::new(2 * MS, 1024, false);
         assert_eq!(turns.layer(MS / 10), Some(MS / 20));
         turns.taken(3 * MS);
         assert_eq!(turns.layer, Some(MS + MS / 10));

@@ -6,7 +6,7 @@ use crate::engine::answer::Aside;
 use crate::engine::service::admission::attention;
 use crate::engine::service::job::Ticket;
 use crate::engine::service::turns::{SHORT, Turns};
-use crate::policy::PrefillAttention;
+use crate::policy::{Pause, PrefillAttention};
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -48,7 +48,7 @@ impl<'e> Owner<'e> {
             aside: reading.begun.answer.aside(),
             scratch_bytes: self.admission.scratch_bytes(&reading.begun),
         });
-        let (engine, turns) = (self.engine, Turns::new(self.step, tokens));
+        let (engine, turns) = (self.engine, Turns::new(self.step, tokens, !self.engine.on_gpu));
         let others = Mutex::new((&mut *self, turns, Instant::now()));
         let between_layers = |done_layers: usize| {
             let (owner, turns, since) = &mut *others.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,6 +58,15 @@ impl<'e> Owner<'e> {
             let is_cancelled = owner.under_way.last().is_some_and(|reading| reading.ticket.is_cancelled());
             if is_cancelled { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
+        // Within a layer answers alone have turns, on a device that has done by then what it was asked for.
+        let within_layer = || {
+            let (owner, turns, since) = &mut *others.lock().unwrap_or_else(PoisonError::into_inner);
+            if owner.is_writing() {
+                owner.between_layers(turns, since, false);
+            }
+            owner.is_writing()
+        };
+        let pause: Option<Pause> = if engine.on_gpu { None } else { Some(&within_layer) };
         let read = isolated(|| {
             let Running { job, begun, .. } = &mut reading;
             if job.is_cancelled() {
@@ -65,7 +74,7 @@ impl<'e> Owner<'e> {
             }
             let (search, answer) = (&begun.search, &mut begun.answer);
             let attention = attention(&job.request, search.as_ref());
-            let attention = PrefillAttention { progress: Some(&between_layers), ..attention };
+            let attention = PrefillAttention { progress: Some(&between_layers), pause, ..attention };
             engine.pool.install(|| {
                 let flow = answer.step(attention, &mut |event| job.hear(event))?;
                 // The next chunk may be another's.
