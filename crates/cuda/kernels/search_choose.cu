@@ -1,12 +1,13 @@
 // Which plan each head gets: the best of each family with each number of columns, and the best of those. One block a
-// head, a warp a candidate, a lane a level.
+// head, a warp a candidate, a lane a level; more warps to sort columns.
 
 #include "search/arguments.cuh"
 #include "search/sort.cuh"
 
 namespace {
 
-constexpr int threads = 32 * num_families * most_counts;
+constexpr int threads = sort_threads;
+static_assert(threads >= 32 * num_families * most_counts);
 
 // Sums over levels up to the lane's own.
 __device__ unsigned running_sum(unsigned x) {
@@ -80,13 +81,13 @@ __device__ Choice choose(const Search &s, const Candidate *candidates) {
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(threads) search_choose(const __grid_constant__ Search s) {
+extern "C" __global__ void __launch_bounds__(threads, 1) search_choose(const __grid_constant__ Search s) {
     wait_for_previous();
     int head = blockIdx.x;
     __shared__ unsigned steps[num_families][num_levels];
     __shared__ Candidate candidates[num_families * most_counts];
     __shared__ Choice choice;
-    __shared__ int columns[most_columns];
+    __shared__ int exchange[2][sort_threads];
     for (int i = threadIdx.x; i < num_families * num_levels; i += threads) {
         int family = i / num_levels, level = i % num_levels;
         steps[family][level] = family == block_cluster ? s.level_steps[head * num_levels + level] : 0;
@@ -117,10 +118,8 @@ extern "C" __global__ void __launch_bounds__(threads) search_choose(const __grid
     }
     __syncthreads();
     // Its columns, ascending.
-    int count = choice.columns, size = power_of_two_from(count);
-    for (int i = threadIdx.x; i < size; i += threads)
-        columns[i] = i < count ? s.ranked_columns[head * most_columns + i] : INT_MAX;
-    __syncthreads();
-    sort_shared(columns, size, [](int a, int b) { return a < b; });
-    for (int i = threadIdx.x; i < count; i += threads) s.columns[head * s.column_room + i] = columns[i];
+    static_assert(most_columns == sort_threads);
+    int at = threadIdx.x, own = at < choice.columns ? s.ranked_columns[head * most_columns + at] : INT_MAX;
+    own = sort_block(own, power_of_two_from(choice.columns), exchange, [](int a, int b) { return a < b; });
+    if (at < choice.columns) s.columns[head * s.column_room + at] = own;
 }

@@ -7,7 +7,7 @@
 
 FOR_HEAD_DIMS(search_column_mass)
 
-constexpr int rank_threads = 1024;
+constexpr int rank_threads = sort_threads;
 constexpr int digit_bits = 11, digits = 1 << digit_bits;
 
 // Level of every distance to the diagonal: the base-2 logarithm of its rank, rounded up. Where there are more threads than
@@ -89,12 +89,26 @@ __device__ void sum_from_behind(unsigned (&x)[digits]) {
     __syncthreads();
 }
 
+// Grows with `x`: six bits behind its leading one, and where that is.
+__device__ unsigned leading_digit(unsigned x) {
+    int past_six = max(25 - __clz(x | 63), 0); // bits behind those
+    return 64 * past_six + (x >> past_six);
+}
+
+// The least that has this leading digit, and the bits behind it.
+__device__ uint2 least_of_digit(unsigned digit) {
+    unsigned past_six = digit < 128 ? 0 : digit / 64 - 1;
+    return uint2{digit - 64 * past_six << past_six, past_six};
+}
+
 // The most attended columns of a head, most attended first; of equal ones the lower.
 __device__ void rank_columns(const Search &s, int head) {
-    int keys = s.num_blocks * block_keys, most = s.counts[s.num_counts - 1];
+    int keys = s.num_blocks * block_keys, lane = threadIdx.x % 32;
     const unsigned *mass = s.column_mass + size_t(head) * keys;
-    __shared__ unsigned histogram[digits];
-    __shared__ unsigned long long found[most_columns];
+    // What is found, and while it is looked for how many columns there are from each digit on.
+    __shared__ unsigned long long found[2][most_columns];
+    unsigned(&histogram)[digits] = reinterpret_cast<unsigned(&)[digits]>(found[1]);
+    static_assert(most_columns == sort_threads && sizeof(histogram) <= sizeof(found[1]));
     __shared__ unsigned num_found, digit;
 
     // What a column has, and below it the place, the lower one first. Columns of the sink are always kept as a block.
@@ -102,18 +116,21 @@ __device__ void rank_columns(const Search &s, int head) {
         unsigned x = mass[i];
         return i >= block_keys && i < s.kv_len && x > 0 ? (unsigned long long)x << 32 | (~0u - i) : 0;
     };
-    // A bound for the `most`-th largest, some bits at a time, until what reaches it fits a list.
+    // The least of those wanted: first to six bits, whatever its size, then some bits at a time, until all that begin like it are
+    // among them.
     unsigned long long least = 0;
-    unsigned wanted = most;
+    unsigned wanted = s.counts[s.num_counts - 1];
     int settled = 64; // bits from here on
     while (true) {
+        bool leading = settled == 64;
         int shift = max(settled - digit_bits, 0);
         for (int i = threadIdx.x; i < digits; i += rank_threads) histogram[i] = 0;
         __syncthreads();
 #pragma unroll 8
         for (int i = threadIdx.x; i < keys; i += rank_threads) {
             unsigned long long key = key_of(i);
-            if (key && (settled == 64 || key >> settled == least >> settled)) atomicAdd(&histogram[key >> shift & (digits - 1)], 1);
+            unsigned of_key = leading ? leading_digit(key >> 32) : key >> shift & (digits - 1);
+            if (key && (leading || key >> settled == least >> settled)) atomicAdd(&histogram[of_key], 1);
         }
         __syncthreads();
         sum_from_behind(histogram);
@@ -121,28 +138,39 @@ __device__ void rank_columns(const Search &s, int head) {
         for (int i = threadIdx.x; i < digits; i += rank_threads)
             if (histogram[i] >= wanted && (i + 1 == digits || histogram[i + 1] < wanted)) digit = i;
         __syncthreads();
-        unsigned behind = digit + 1 < digits ? histogram[digit + 1] : 0;
-        // The last two digits overlap: what they share is settled, and the same.
-        least |= (unsigned long long)digit << shift;
-        bool fits = histogram[digit] + most - wanted <= most_columns;
-        wanted -= behind;
-        settled = shift;
-        if (fits || shift == 0) break;
+        bool exact = histogram[digit] == wanted;
+        wanted -= digit + 1 < digits ? histogram[digit + 1] : 0;
+        if (leading) {
+            uint2 of_digit = least_of_digit(digit);
+            least = (unsigned long long)of_digit.x << 32;
+            settled = 32 + of_digit.y;
+        } else {
+            // The last two digits overlap: what they share is settled, and the same.
+            least |= (unsigned long long)digit << shift;
+            settled = shift;
+        }
+        if (exact || settled == 0) break;
         __syncthreads();
     }
     if (threadIdx.x == 0) num_found = 0;
-    for (int i = threadIdx.x; i < most_columns; i += rank_threads) found[i] = 0;
+    found[0][threadIdx.x] = 0;
     __syncthreads();
 #pragma unroll 8
     for (int i = threadIdx.x; i < keys; i += rank_threads) {
         unsigned long long key = key_of(i);
-        if (key && key >= least) found[atomicAdd(&num_found, 1)] = key;
+        bool is_found = key && key >= least;
+        unsigned of_warp = __ballot_sync(~0u, is_found), at = 0;
+        if (of_warp && lane == 0) at = atomicAdd(&num_found, __popc(of_warp));
+        at = __shfl_sync(~0u, at, 0) + __popc(of_warp & ((1u << lane) - 1));
+        if (is_found) found[0][at] = key;
     }
     __syncthreads();
-    sort_shared(found, power_of_two_from(num_found), [](unsigned long long a, unsigned long long b) { return a > b; });
-    int kept = min(num_found, most);
-    for (int i = threadIdx.x; i < kept; i += rank_threads) s.ranked_columns[head * most_columns + i] = ~0u - unsigned(found[i]);
-    if (threadIdx.x == 0) s.columns_found[head] = kept;
+    int count = num_found;
+    unsigned long long own = found[0][threadIdx.x];
+    __syncthreads();
+    own = sort_block(own, power_of_two_from(count), found, [](unsigned long long a, unsigned long long b) { return a > b; });
+    if (threadIdx.x < count) s.ranked_columns[head * most_columns + threadIdx.x] = ~0u - unsigned(own);
+    if (threadIdx.x == 0) s.columns_found[head] = count;
 }
 
 // Ranks of columns and of distances, side by side: a block of threads a head and kind.

@@ -246,6 +246,19 @@ impl Engine {
         Ok(RunStats { prefill_ms: ms(accepted), predicted_memory_bytes: need.total_bytes(), ..stats })
     }
 
+    /// Whether a request can be answered behind a prompt, as far as its parameters, its goal and the number of tokens tell: before anybody
+    /// waits for it. What its constraint asks for, and whether there is memory, shows when it begins.
+    ///
+    /// # Errors
+    /// What [`generate`](Self::generate) and [`service`] would say.
+    pub fn check(&self, prompt: &[u32], request: &Request) -> Result<(), EngineError> {
+        choice::sampler(self, request, prompt)?;
+        self.check_tokens(prompt, request.max_tokens, self.config().max_context)?;
+        let search = self.search(request, prompt.len())?;
+        let policy = AttentionPolicy::from(search.as_ref());
+        self.check_attention(PrefillAttention { receipt: request.receipt, ..PrefillAttention::from(policy) })
+    }
+
     fn check_prompt(&self, prompt: &[u32], max_tokens: usize, attention: PrefillAttention) -> Result<(), EngineError> {
         let tokens = self.check_tokens(prompt, max_tokens, self.config().max_context)?;
         self.check_attention(attention)?;

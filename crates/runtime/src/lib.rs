@@ -13,6 +13,7 @@ pub mod config;
 pub mod constraint;
 pub mod cpu;
 pub mod decoder;
+mod deep_stack;
 pub mod dry_run;
 pub mod engine;
 pub mod footprint;

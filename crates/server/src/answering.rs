@@ -36,25 +36,47 @@ pub(crate) struct Answering {
 
 impl Answering {
     /// Asks for one.
-    pub fn ask(state: &State, place: OwnedSemaphorePermit, prompt: Vec<u32>, request: Request) -> Self {
+    ///
+    /// # Errors
+    /// What the engine refuses before it begins: who streams hears of it in the status, too.
+    pub fn ask(
+        state: &State,
+        place: OwnedSemaphorePermit,
+        prompt: Vec<u32>,
+        request: Request,
+    ) -> Result<Self, ApiError> {
         Self::ask_several(state, place, prompt, vec![request])
     }
 
     /// Asks for several to the same prompt, which is read for the first of them.
-    pub fn ask_several(state: &State, places: OwnedSemaphorePermit, prompt: Vec<u32>, requests: Vec<Request>) -> Self {
-        let (sender, said) = unbounded_channel();
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn ask_several(
+        state: &State,
+        places: OwnedSemaphorePermit,
+        prompt: Vec<u32>,
+        requests: Vec<Request>,
+    ) -> Result<Self, ApiError> {
         // The engine gives them back when it is done, whether or not the client reads.
         let places = Arc::new(places);
+        let observed = |request: &Request| Observed::new(state.metrics.clone(), request, places.clone());
+        if let Err(error) = requests.iter().try_for_each(|request| state.engine().check(&prompt, request)) {
+            let error = ApiError::from(error).counted();
+            requests.iter().for_each(|request| observed(request).ends(Err(&error)));
+            return Err(error);
+        }
+        let (sender, said) = unbounded_channel();
         let mut tickets = Vec::<Ticket>::with_capacity(requests.len());
         for (at, request) in requests.into_iter().enumerate() {
-            let hear = listener(at, sender.clone(), Observed::new(state.metrics.clone(), &request, places.clone()));
+            let hear = listener(at, sender.clone(), observed(&request));
             tickets.push(match tickets.first() {
                 None => state.service.submit(prompt.clone(), request, hear),
                 Some(first) => state.service.submit_behind(first, prompt.clone(), request, hear),
             });
         }
         let deadline = state.options.deadline.map(|time| (Instant::now() + time, time));
-        Self { said, tickets, deadline }
+        Ok(Self { said, tickets, deadline })
     }
 
     /// How many there are.
@@ -116,7 +138,7 @@ fn listener(
                     let _ = sender.send((at, rest));
                 }
                 let ended = ended.map_err(|error| ApiError::from(error).counted());
-                observed.ends(&ended);
+                observed.ends(ended.as_ref());
                 Said::Ended(Box::new(ended))
             }
             Heard::Began { .. } | Heard::Event(_) => return ControlFlow::Continue(()),

@@ -64,7 +64,7 @@ impl Observed {
     }
 
     /// Its end.
-    pub fn ends(&mut self, ended: &Result<Generation, ApiError>) {
+    pub fn ends(&mut self, ended: Result<&Generation, &ApiError>) {
         self.goes_to(None);
         self.trace.ends(ended);
         let _within = self.span.enter();

@@ -72,7 +72,7 @@ impl AnswerTrace {
     }
 
     /// Its end.
-    pub fn ends(&self, ended: &Result<Generation, ApiError>) {
+    pub fn ends(&self, ended: Result<&Generation, &ApiError>) {
         self.stage.span().end();
         let span = self.answer.span();
         match ended {

@@ -96,11 +96,15 @@ mod tests {
             let range = QueryRange::new(8192, 8192).unwrap();
             let tiles = range.tiles(block_m).unwrap();
             let plan = RandomPlan { density, columns: 0, centres: false }.plan(tiles, 4).unwrap();
-            let whole: usize = (0..tiles.num_tiles()).map(|n| tiles.positions(n).len() * tiles.full_blocks(n) * BLOCK_N).sum();
-            let whole = whole as f64 / range.causal_pairs() as f64;
-            let expected = density * whole + (1.0 - whole);
+            // Pairs of each block that may be listed, in each of four heads.
+            let blocks = (0..tiles.num_tiles()).map(|n| (4 * tiles.full_blocks(n), (tiles.positions(n).len() * BLOCK_N) as f64));
+            let all = 4.0 * range.causal_pairs() as f64;
+            let whole = blocks.clone().map(|(n, pairs)| n as f64 * pairs).sum::<f64>() / all;
+            let squares = blocks.map(|(n, pairs)| n as f64 * (pairs / all).powi(2)).sum::<f64>();
+            // Six standard deviations of so many independent choices.
+            let (expected, deviation) = (density * whole + (1.0 - whole), (density * (1.0 - density) * squares).sqrt());
             let counted = plan.density(range);
-            prop_assert!((counted / expected - 1.0).abs() < 0.1, "{counted} for {expected}");
+            prop_assert!((counted - expected).abs() <= 6.0 * deviation + 1e-9, "{counted} for {expected}");
         }
     }
 }

@@ -152,8 +152,9 @@ const BUFFERS: usize = 3;
 /// Likewise by products of warpgroups, and warpgroups of a block of threads there.
 const WARPGROUP_BUFFERS: usize = 2;
 const WARPGROUPS: usize = 2;
-/// A warp for each candidate.
-const CHOOSE_THREADS: u32 = 32 * (arguments::NUM_FAMILIES * MOST_COUNTS) as u32;
+/// A warp for each candidate, and a thread for each column.
+const CHOOSE_THREADS: u32 = MOST_COLUMNS as u32;
+const _: () = assert!(MOST_COLUMNS >= 32 * arguments::NUM_FAMILIES * MOST_COUNTS);
 /// Every fourth row of a tile is scored.
 const ROW_STRIDE: usize = 4;
 /// Threads of `search_rank`, and shared memory that it has beside the attention of distances, which are ranked there.

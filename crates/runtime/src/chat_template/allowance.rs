@@ -1,12 +1,11 @@
 //! What a template may take: its source, steps, copies, time and stack, by the size of its chat.
 
 use super::spending::{too_much, visit};
+use crate::deep_stack::{self, NoResult};
 use crate::library_panics;
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 use std::io::{self, Write};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::Duration;
 
 /// Several times the longest template of a published model.
@@ -91,20 +90,19 @@ pub(super) fn with_deep_stack<T: Send + 'static>(
     time: Duration,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let (send, receive) = mpsc::sync_channel(1);
     // Errors hold values of the template, which are taken apart where there is room for it as well.
     let work = move || {
         let result = library_panics::guarded(|| work().map_err(|error| flat(&error)));
         let panicked = |panic| Err(too_much(format!("it made the template engine panic {panic}")));
-        drop(send.send(result.unwrap_or_else(panicked)));
+        result.unwrap_or_else(panicked)
     };
-    let builder = thread::Builder::new().name("chat template".into()).stack_size(STACK_BYTES);
-    builder.spawn(work).map_err(|error| too_much(format!("no thread for it: {error}")))?;
-    match receive.recv_timeout(time) {
-        Ok(result) => result,
-        Err(RecvTimeoutError::Timeout) => Err(too_much(format!("it takes more than {} s", time.as_secs()))),
-        Err(RecvTimeoutError::Disconnected) => Err(too_much("its thread is gone")),
-    }
+    deep_stack::within(time, STACK_BYTES, "chat template", work).unwrap_or_else(|no_result| {
+        Err(match no_result {
+            NoResult::NoThread(error) => too_much(format!("no thread for it: {error}")),
+            NoResult::TooLong => too_much(format!("it takes more than {} s", time.as_secs())),
+            NoResult::Gone => too_much("its thread is gone"),
+        })
+    })
 }
 
 /// An error that holds nothing but words.

@@ -1,13 +1,12 @@
 //! From a constraint to a parser, within limits: whoever sent it may mean no good.
 
 use super::{CompiledConstraint, Constraint, ConstraintError, Vocabulary, first_words};
+use crate::deep_stack::{self, NoResult};
 use crate::library_panics;
 use llguidance::Matcher;
 use llguidance::api::{StopReason, TopLevelGrammar};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
 use std::time::Duration;
 
 /// The largest that is compiled; schemas of large programming interfaces, or of many tools, have some hundred kilobytes.
@@ -78,15 +77,10 @@ pub(crate) fn with_bounded_space(mut schema: Value) -> Value {
 
 /// Does `work` on a thread with a deep stack; nothing where it takes too long, a message where it panics.
 fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<Result<T, String>> {
-    let (send, receive) = mpsc::sync_channel(1);
-    let guarded = move || drop(send.send(library_panics::guarded(work)));
-    let thread = thread::Builder::new().name("constraint".into()).stack_size(STACK_BYTES).spawn(guarded);
-    if let Err(error) = thread {
-        return Some(Err(format!("no thread for it: {error}")));
-    }
-    match receive.recv_timeout(MOST_TIME) {
+    match deep_stack::within(MOST_TIME, STACK_BYTES, "constraint", || library_panics::guarded(work)) {
         Ok(result) => Some(result),
-        Err(RecvTimeoutError::Timeout) => None,
-        Err(RecvTimeoutError::Disconnected) => Some(Err("its thread is gone".into())),
+        Err(NoResult::TooLong) => None,
+        Err(NoResult::NoThread(error)) => Some(Err(format!("no thread for it: {error}"))),
+        Err(NoResult::Gone) => Some(Err("its thread is gone".into())),
     }
 }

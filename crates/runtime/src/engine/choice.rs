@@ -16,6 +16,21 @@ pub(super) struct Choice {
     log_probabilities: Option<usize>,
 }
 
+/// How a request draws tokens behind a prompt.
+///
+/// # Errors
+/// When a parameter is out of its range, or a biased token is not of the vocabulary.
+pub(super) fn sampler(engine: &Engine, request: &Request, prompt: &[u32]) -> Result<Sampler, EngineError> {
+    let vocab_size = engine.config().vocab_size;
+    if let Some(&id) = request.logit_bias.keys().find(|id| **id as usize >= vocab_size) {
+        return Err(EngineError::Token { id, vocab_size });
+    }
+    Ok(Sampler::new(request.sampling)?
+        .with_repetition_penalty(request.repetition_penalty, prompt)?
+        .with_answer_penalties(request.frequency_penalty, request.presence_penalty)?
+        .with_logit_bias(&request.logit_bias)?)
+}
+
 /// What was chosen.
 pub(super) enum Chosen {
     /// A token; where that was asked for, how likely it is.
@@ -30,14 +45,7 @@ impl Choice {
     /// # Errors
     /// When a parameter is out of its range, a biased token is not of the vocabulary, or the constraint is another model's.
     pub fn new(engine: &Engine, request: &Request, prompt: &[u32]) -> Result<Self, EngineError> {
-        let vocab_size = engine.config().vocab_size;
-        if let Some(&id) = request.logit_bias.keys().find(|id| **id as usize >= vocab_size) {
-            return Err(EngineError::Token { id, vocab_size });
-        }
-        let sampler = Sampler::new(request.sampling)?
-            .with_repetition_penalty(request.repetition_penalty, prompt)?
-            .with_answer_penalties(request.frequency_penalty, request.presence_penalty)?
-            .with_logit_bias(&request.logit_bias)?;
+        let sampler = sampler(engine, request, prompt)?;
         let constraint = request.constraint.as_ref();
         let guide = constraint.map(|constraint| Guide::new(constraint, engine.vocabulary.get())).transpose()?;
         Ok(Self { sampler, guide, log_probabilities: request.log_probabilities })

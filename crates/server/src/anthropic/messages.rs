@@ -37,7 +37,7 @@ pub(crate) async fn answer(
     let prompt_tokens = prompt.len();
     let request = Request { constraint, ..asked.request(state.engine(), prompt_tokens)? };
     let stop_sequences = request.stop.clone();
-    let answering = Answering::ask(&state, place, prompt, request);
+    let answering = Answering::ask(&state, place, prompt, request)?;
     let mut answer = Answer { state, prompt_tokens, max_tokens, stop_sequences, blocks };
     if asked.stream.unwrap_or(false) {
         return Ok(events::response(answering, answer));

@@ -38,7 +38,7 @@ pub(super) async fn answer<A: Api>(
     let requests = parameters.requests(state.engine(), prompt.len(), A::DEFAULT_TOKENS)?;
     let with = |request| Request { constraint: constraint.clone(), log_probabilities: others, ..request };
     let requests = requests.into_iter().map(with).collect();
-    let answering = Answering::ask_several(&state, places, prompt, requests);
+    let answering = Answering::ask_several(&state, places, prompt, requests)?;
     let answer = Answer::new::<A>(state.engine().model_name(), parameters.streams_usage());
     if parameters.streams() {
         return Ok(events::response(answering, Telling::new(apis, answer)));

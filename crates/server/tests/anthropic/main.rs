@@ -155,11 +155,14 @@ fn what_cannot_be_done_is_said_as_anthropic_says_it() {
         (asked(&server, &"x".repeat(9000)), 400, "invalid_request_error", "exceed the model's context"),
         (asked(&server, &"x".repeat(30_000)), 413, "request_too_large", ""),
     ] {
-        let (got, body) = server.post_json(MESSAGES, body);
-        let error = &body["error"];
-        assert_eq!((got, &body["type"], &error["type"]), (status, &json!("error"), &json!(kind)), "{body}");
-        assert!(error["message"].as_str().unwrap().contains(says), "{body}");
-        assert!(body["request_id"].as_str().unwrap().starts_with("req_"));
+        // No stream begins that would end with it.
+        for stream in [false, true] {
+            let (got, body) = server.post_json(MESSAGES, with(body.clone(), "stream", json!(stream)));
+            let error = &body["error"];
+            assert_eq!((got, &body["type"], &error["type"]), (status, &json!("error"), &json!(kind)), "{body}");
+            assert!(error["message"].as_str().unwrap().contains(says), "{body}");
+            assert!(body["request_id"].as_str().unwrap().starts_with("req_"));
+        }
     }
     // Off is what it is.
     assert_eq!(server.post(MESSAGES, with(x(), "thinking", json!({ "type": "disabled" }))).0, 200);

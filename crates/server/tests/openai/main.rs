@@ -102,17 +102,23 @@ fn what_cannot_be_done_is_said_in_the_bodies_that_clients_read() {
         (with("recall", json!(1.5)), 400, "recall"),
         (with("budget", json!("half")), 400, "a budget is density=0.1"),
         (with("temperature", json!(-1)), 400, "temperature"),
+        (with("repetition_penalty", json!(1e39)), 400, "repetition_penalty"),
         (with("model", json!("gpt-5")), 404, "the model `gpt-5` is not served here"),
         (with("messages", json!("x")), 422, "messages"),
         (with("max_tokens", json!(100_000)), 400, "exceed the model's context"),
         (chat(&"x".repeat(9000)), 400, "exceed the model's context"),
         (json!({ "messages": [{ "role": "user", "content": [{ "type": "image_url" }] }] }), 400, "`image_url`"),
     ] {
-        let (got, body) = server.post_json(CHAT, asked);
-        let error = &body["error"];
-        let message = error["message"].as_str().unwrap_or_else(|| panic!("{body}"));
-        assert_eq!(got, status, "{message}");
-        assert!(message.contains(says) && error["type"].is_string(), "{body}");
+        // No stream begins that would end with it.
+        for stream in [false, true] {
+            let mut asked = asked.clone();
+            asked["stream"] = json!(stream);
+            let (got, body) = server.post_json(CHAT, asked);
+            let error = &body["error"];
+            let message = error["message"].as_str().unwrap_or_else(|| panic!("{body}"));
+            assert_eq!(got, status, "{message}");
+            assert!(message.contains(says) && error["type"].is_string(), "{body}");
+        }
     }
     assert_eq!(server.get("/v1/nothing").0, 404);
     assert_eq!(server.get(CHAT).0, 405);

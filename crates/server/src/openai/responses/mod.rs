@@ -42,7 +42,7 @@ pub(crate) async fn answer(
     };
     let Asked { prompt, constraint } = state.prepare(encode).await?;
     let request = Request { constraint, ..asked.request(state.engine(), prompt.len())? };
-    let answering = Answering::ask(&state, place, prompt, request);
+    let answering = Answering::ask(&state, place, prompt, request)?;
     let mut answer = Answer::new(state.engine().model_name(), &asked, blocks);
     if asked.stream.unwrap_or(false) {
         return Ok(events::response(answering, stream::Telling::of(answer)));
