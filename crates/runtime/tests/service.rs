@@ -30,14 +30,7 @@ fn engine_within(device: Device, context: usize, max_memory_bytes: Option<u64>) 
     small_model::write_with(folder.path(), json!({ "max_position_embeddings": context }));
     let chunk_tokens = Some(CHUNK);
     let options = EngineOptions { device, threads: 2, chunk_tokens, max_memory_bytes, ..EngineOptions::default() };
-    match Engine::load(folder.path().to_str().expect("UTF-8"), &options, &mut |_| {}) {
-        Ok(engine) => Some(engine),
-        Err(error) if device != Device::Cpu => {
-            eprintln!("SKIPPED on {device}: {error}");
-            None
-        }
-        Err(error) => panic!("{error}"),
-    }
+    small_model::load(folder.path(), &options)
 }
 
 /// Ids of bytes.

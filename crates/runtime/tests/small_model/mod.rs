@@ -1,5 +1,7 @@
 //! A whole model of a few kilobytes, made here: bytes as tokens, one layer, weights that follow from their places.
 
+use runtime::engine::{Engine, EngineOptions};
+use runtime::request::Device;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -107,4 +109,17 @@ pub fn write_with(folder: &Path, fields: Value) {
     let own = config.as_object_mut().expect("an object");
     own.extend(fields.as_object().expect("an object").clone());
     std::fs::write(&path, config.to_string()).expect("a folder to write in");
+}
+
+/// Loads the model of a folder; nothing, and a word about it, where the machine has no such device.
+#[allow(dead_code)] // not every test that makes a model asks a device for it
+pub fn load(folder: &Path, options: &EngineOptions) -> Option<Engine> {
+    match Engine::load(folder.to_str().expect("UTF-8"), options, &mut |_| {}) {
+        Ok(engine) => Some(engine),
+        Err(error) if options.device != Device::Cpu => {
+            eprintln!("SKIPPED on {}: {error}", options.device);
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
 }
