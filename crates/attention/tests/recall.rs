@@ -111,16 +111,21 @@ fn report(goal: f32) -> (Vec<(f64, f64)>, f64) {
     (recalls, mean)
 }
 
-/// The search aims at its goal: 64 rows of a chunk judge, and the cheapest of what they let pass is chosen. So what is said is
-/// near what is kept in the mean, and few heads keep less.
+/// The search aims at its goal: 64 rows of a chunk judge, and the cheapest of what they let pass is chosen, which flatters it by up to
+/// a tenth of what may be lost. So much more must be said for the goal to be kept in the mean, and few heads keep less.
 #[test]
 fn what_the_search_says_is_near_what_its_plans_keep() {
     let (recalls, mean) = report(GOAL);
     let near = recalls.iter().filter(|(_, kept)| *kept >= GOAL as f64 - 0.01).count();
     let worst = recalls.iter().map(|(_, kept)| *kept).fold(1.0, f64::min);
-    println!("{} heads: said - kept {mean:.4} in the mean; {near} at {GOAL} - 0.01; worst {worst:.3}", recalls.len());
+    let kept = recalls.iter().map(|(_, kept)| *kept).sum::<f64>() / recalls.len() as f64;
+    println!(
+        "{} heads: said - kept {mean:.4} in the mean, kept {kept:.4}; {near} at {GOAL} - 0.01; worst {worst:.3}",
+        recalls.len()
+    );
     assert!(recalls.len() > 60, "{} heads are sparse", recalls.len());
-    assert!(mean.abs() < 0.003, "{mean}");
+    assert!(mean.abs() < 0.1 * (1.0 - GOAL as f64), "{mean}");
+    assert!(kept >= GOAL as f64, "{kept}");
     assert!(near * 100 >= recalls.len() * 95, "{near} of {}", recalls.len());
     assert!(worst > GOAL as f64 - 0.05, "{worst}");
 }

@@ -1,8 +1,8 @@
 // What lies between the QKV product and attention, in one pass: bias, RMS norm of each query and key head, rotation, and
 // keys and values into their pages.
 //
-// The first `rotary_dim` elements of a head rotate, those behind them pass through. One block a row; a thread takes eight
-// pairs of elements: two vectors.
+// The first `rotary_dim` elements of a head rotate, those behind them pass through. A thread takes eight pairs of elements: two
+// vectors. Threads follow each other through a row, and then through the next one.
 
 #include "ptx/early_start.cuh"
 #include "vector.cuh"
@@ -16,6 +16,7 @@ struct Arguments {
     const int *slots;         // [row]: page * page_size + place in the page
     __nv_bfloat16 *q;         // [row][q_head][head_dim]
     __nv_bfloat16 *k, *v;     // [page][kv_head][page_size][head_dim]
+    int rows;
     int num_q_heads, num_kv_heads;
     int head_dim;   // a multiple of 16; with norms, 16 times a power of two
     int rotary_dim; // even, up to head_dim
@@ -101,53 +102,53 @@ __device__ inline float head_sum(float x, int head_units) {
 
 } // namespace
 
-extern "C" __global__ void __launch_bounds__(128) qkv_rope_store(const __grid_constant__ Arguments args) {
+extern "C" __global__ void __launch_bounds__(256) qkv_rope_store(const __grid_constant__ Arguments args) {
     wait_for_previous();
     int rotary_pairs = args.rotary_dim / 2, head_units = args.head_dim / 2 / vector_len;
     int heads = args.num_q_heads + 2 * args.num_kv_heads;
-    size_t row = blockIdx.x;
+    // Of one head and row at a time; whole heads lie in a warp, where their threads meet.
+    unsigned unit = blockIdx.x * blockDim.x + threadIdx.x;
+    size_t row = unit / (heads * head_units);
+    if (row >= args.rows) return;
+    int of_row = unit % (heads * head_units), head = of_row / head_units, at = head * args.head_dim;
     int slot = args.slots[row], in_page = slot % args.page_size;
     size_t page = slot / args.page_size;
-    const __nv_bfloat16 *from = args.qkv + row * heads * args.head_dim;
-    for (int i = threadIdx.x; i < heads * head_units; i += blockDim.x) {
-        int head = i / head_units, at = head * args.head_dim;
-        Place place{i % head_units * vector_len, rotary_pairs, args.adjacent != 0};
-        Pairs pairs = load_pairs(from + at, place);
-        Vector &x = pairs.x, &y = pairs.y;
-        if (args.bias) {
-            Pairs bias = load_pairs(args.bias + at, place);
+    Place place{of_row % head_units * vector_len, rotary_pairs, args.adjacent != 0};
+    Pairs pairs = load_pairs(args.qkv + row * heads * args.head_dim + at, place);
+    Vector &x = pairs.x, &y = pairs.y;
+    if (args.bias) {
+        Pairs bias = load_pairs(args.bias + at, place);
 #pragma unroll
-            for (int j = 0; j < vector_len; ++j) {
-                x.x[j] += bias.x.x[j];
-                y.x[j] += bias.y.x[j];
-            }
+        for (int j = 0; j < vector_len; ++j) {
+            x.x[j] += bias.x.x[j];
+            y.x[j] += bias.y.x[j];
         }
-        int kv_head = head - args.num_q_heads;
-        bool is_value = kv_head >= args.num_kv_heads;
-        if (args.q_norm && !is_value) {
-            float squares = 0.f;
-#pragma unroll
-            for (int j = 0; j < vector_len; ++j) squares += x.x[j] * x.x[j] + y.x[j] * y.x[j];
-            float scale = rsqrtf(head_sum(squares, head_units) / args.head_dim + args.eps);
-            Pairs norm = load_pairs(kv_head < 0 ? args.q_norm : args.k_norm, place);
-#pragma unroll
-            for (int j = 0; j < vector_len; ++j) {
-                x.x[j] *= scale * norm.x.x[j];
-                y.x[j] *= scale * norm.y.x[j];
-            }
-        }
-        if (!is_value) {
-            const float2 *rotations = args.rotations + row * rotary_pairs + place.pair;
-#pragma unroll
-            for (int j = 0; j < vector_len; ++j)
-                if (place.rotates(j)) rotate(x.x[j], y.x[j], rotations[j]);
-        }
-        __nv_bfloat16 *to = args.q + (row * args.num_q_heads + head) * args.head_dim;
-        if (kv_head >= 0) {
-            int of_cache = is_value ? kv_head - args.num_kv_heads : kv_head;
-            to = (is_value ? args.v : args.k) +
-                 ((page * args.num_kv_heads + of_cache) * args.page_size + in_page) * args.head_dim;
-        }
-        store_pairs(to, place, pairs);
     }
+    int kv_head = head - args.num_q_heads;
+    bool is_value = kv_head >= args.num_kv_heads;
+    if (args.q_norm && !is_value) {
+        float squares = 0.f;
+#pragma unroll
+        for (int j = 0; j < vector_len; ++j) squares += x.x[j] * x.x[j] + y.x[j] * y.x[j];
+        float scale = rsqrtf(head_sum(squares, head_units) / args.head_dim + args.eps);
+        Pairs norm = load_pairs(kv_head < 0 ? args.q_norm : args.k_norm, place);
+#pragma unroll
+        for (int j = 0; j < vector_len; ++j) {
+            x.x[j] *= scale * norm.x.x[j];
+            y.x[j] *= scale * norm.y.x[j];
+        }
+    }
+    if (!is_value) {
+        const float2 *rotations = args.rotations + row * rotary_pairs + place.pair;
+#pragma unroll
+        for (int j = 0; j < vector_len; ++j)
+            if (place.rotates(j)) rotate(x.x[j], y.x[j], rotations[j]);
+    }
+    __nv_bfloat16 *to = args.q + (row * args.num_q_heads + head) * args.head_dim;
+    if (kv_head >= 0) {
+        int of_cache = is_value ? kv_head - args.num_kv_heads : kv_head;
+        to = (is_value ? args.v : args.k) +
+             ((page * args.num_kv_heads + of_cache) * args.page_size + in_page) * args.head_dim;
+    }
+    store_pairs(to, place, pairs);
 }

@@ -1,8 +1,8 @@
 //     out[row] = x[row] / sqrt(mean(x[row]^2) + eps) * weight
 //
-// in bf16, or in 8-bit floats with a scale a row; or added to f32, after which x is zeros. One block a row.
+// in bf16, or in 8-bit floats with a scale a row; or added to f32, after which x is zeros. Whole warps a row, which they read
+// once; short rows share a block of threads.
 
-#include "block_reduce.cuh"
 #include "fp8.cuh"
 #include "ptx/early_start.cuh"
 
@@ -11,85 +11,121 @@ struct Arguments {
     const float *weight; // [features]
     void *out;           // [row][features]
     float *scales;       // [row], of 8-bit floats
-    int features;        // a multiple of 8
+    int rows;
+    int features;    // a multiple of 8
+    int row_threads; // a power of two
     float eps;
 };
-
-__device__ Vector weighted(const float *weights, Vector x, int i) {
-    Vector weight = load_vector(weights + i);
-#pragma unroll
-    for (int j = 0; j < vector_len; ++j) x.x[j] *= weight.x[j];
-    return x;
-}
-
-__device__ float add_squares(const Vector &x, float squares) {
-#pragma unroll
-    for (int j = 0; j < vector_len; ++j) squares = fmaf(x.x[j], x.x[j], squares);
-    return squares;
-}
-
-template <bool FP8> __device__ void rms_norm(const Arguments &args) {
-    __shared__ float of_warps[2][8];
-    size_t row = size_t(blockIdx.x) * args.features;
-    float squares = 0.f, largest = 0.f;
-    for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len) {
-        Vector x = load_vector(args.x + row + i);
-        squares = add_squares(x, squares);
-        if constexpr (FP8) largest = largest_of(weighted(args.weight, x, i), largest);
-    }
-    float norm = rsqrtf(block_sum(squares, of_warps[0]) / args.features + args.eps);
-    float factor = norm;
-    if constexpr (FP8) {
-        // The norm is the whole row's: it goes into the scale.
-        Fp8Scale scale(block_max(largest, of_warps[1]));
-        if (threadIdx.x == 0) args.scales[blockIdx.x] = norm * scale.scale;
-        factor = scale.inverse;
-    }
-    // The row is read again, from the first-level cache.
-    for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len) {
-        Vector x = weighted(args.weight, load_vector(args.x + row + i), i);
-        if constexpr (FP8) {
-            store_vector(static_cast<__nv_fp8_storage_t *>(args.out) + row + i, x, factor);
-        } else {
-#pragma unroll
-            for (int j = 0; j < vector_len; ++j) x.x[j] *= factor;
-            store_vector(static_cast<__nv_bfloat16 *>(args.out) + row + i, x);
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(256) rms_norm_bf16(const __grid_constant__ Arguments args) {
-    wait_for_previous();
-    rms_norm<false>(args);
-}
-
-extern "C" __global__ void __launch_bounds__(256) rms_norm_fp8(const __grid_constant__ Arguments args) {
-    wait_for_previous();
-    rms_norm<true>(args);
-}
 
 struct AddArguments {
     float *x;            // [row][features]
     const float *weight; // [features]
     float *out;          // [row][features]
-    int features;        // a multiple of 8
+    int rows;
+    int features;    // a multiple of 8
+    int row_threads; // a power of two
     float eps;
 };
 
-extern "C" __global__ void __launch_bounds__(256) add_rms_norm(const __grid_constant__ AddArguments args) {
-    wait_for_previous();
-    __shared__ float of_warps[8];
-    float *x = args.x + size_t(blockIdx.x) * args.features, *out = args.out + size_t(blockIdx.x) * args.features;
-    float squares = 0.f;
-    for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len)
-        squares = add_squares(load_vector(x + i), squares);
-    float norm = rsqrtf(block_sum(squares, of_warps) / args.features + args.eps);
-    // Each thread meets the elements that it read before, and nobody else does.
-    for (int i = threadIdx.x * vector_len; i < args.features; i += blockDim.x * vector_len) {
-        Vector of_x = weighted(args.weight, load_vector(x + i), i), sum = load_vector(out + i);
-#pragma unroll
-        for (int j = 0; j < vector_len; ++j) sum.x[j] = fmaf(of_x.x[j], norm, sum.x[j]);
-        store_vector(out + i, sum);
-        store_vector(x + i, Vector{});
+namespace {
+
+constexpr int most_threads = 1024;
+constexpr int most_vectors = 4; // of a thread
+
+// What a thread has of a row. A thread without a row has nothing, and meets the others where they wait for each other.
+struct Part {
+    Vector x[most_vectors];
+    size_t row;
+    int first, step, features; // elements of the row
+
+    template <typename Args> __device__ explicit Part(const Args &args) {
+        row = size_t(blockIdx.x) * (blockDim.x / args.row_threads) + threadIdx.x / args.row_threads;
+        first = threadIdx.x % args.row_threads * vector_len;
+        step = args.row_threads * vector_len;
+        features = row < args.rows ? args.features : 0;
+        each([&](int n, int i) { x[n] = load_vector(args.x + row * args.features + i); });
     }
+
+    // Calls `use` with the number of each vector and where it lies in the row.
+    template <typename Use> __device__ void each(Use use) const {
+#pragma unroll
+        for (int n = 0; n < most_vectors; ++n)
+            if (first + n * step < features) use(n, first + n * step);
+    }
+
+    // Over all threads of the row.
+    template <typename Combine> __device__ float combine(float own, Combine combine) const {
+        for (int lanes = 16; lanes > 0; lanes /= 2) own = combine(own, __shfl_xor_sync(~0u, own, lanes));
+        int warps = step / vector_len / 32, warp = threadIdx.x / 32;
+        if (warps == 1) return own;
+        __shared__ float of_warps[most_threads / 32];
+        __syncthreads(); // others may still read what was here before
+        if (threadIdx.x % 32 == 0) of_warps[warp] = own;
+        __syncthreads();
+        warp -= warp % warps;
+        own = of_warps[warp];
+        for (int other = 1; other < warps; ++other) own = combine(own, of_warps[warp + other]);
+        return own;
+    }
+
+    __device__ float inverse_norm(float eps) const {
+        float squares = 0.f;
+        each([&](int n, int) {
+#pragma unroll
+            for (int j = 0; j < vector_len; ++j) squares = fmaf(x[n].x[j], x[n].x[j], squares);
+        });
+        squares = combine(squares, [](float a, float b) { return a + b; });
+        return rsqrtf(squares / features + eps);
+    }
+
+    __device__ void weigh(const float *weights) {
+        each([&](int n, int i) {
+            Vector weight = load_vector(weights + i);
+#pragma unroll
+            for (int j = 0; j < vector_len; ++j) x[n].x[j] *= weight.x[j];
+        });
+    }
+};
+
+} // namespace
+
+extern "C" __global__ void __launch_bounds__(most_threads) rms_norm_bf16(const __grid_constant__ Arguments args) {
+    wait_for_previous();
+    Part part(args);
+    float norm = part.inverse_norm(args.eps);
+    part.weigh(args.weight);
+    part.each([&](int n, int i) {
+#pragma unroll
+        for (int j = 0; j < vector_len; ++j) part.x[n].x[j] *= norm;
+        store_vector(static_cast<__nv_bfloat16 *>(args.out) + part.row * args.features + i, part.x[n]);
+    });
+}
+
+extern "C" __global__ void __launch_bounds__(most_threads) rms_norm_fp8(const __grid_constant__ Arguments args) {
+    wait_for_previous();
+    Part part(args);
+    float norm = part.inverse_norm(args.eps), largest = 0.f;
+    part.weigh(args.weight);
+    part.each([&](int n, int) { largest = largest_of(part.x[n], largest); });
+    // The norm is the whole row's: it goes into the scale.
+    Fp8Scale scale(part.combine(largest, [](float a, float b) { return fmaxf(a, b); }));
+    if (part.first == 0 && part.row < args.rows) args.scales[part.row] = norm * scale.scale;
+    part.each([&](int n, int i) {
+        store_vector(static_cast<__nv_fp8_storage_t *>(args.out) + part.row * args.features + i, part.x[n], scale.inverse);
+    });
+}
+
+extern "C" __global__ void __launch_bounds__(most_threads) add_rms_norm(const __grid_constant__ AddArguments args) {
+    wait_for_previous();
+    Part part(args);
+    float norm = part.inverse_norm(args.eps);
+    part.weigh(args.weight);
+    part.each([&](int n, int i) {
+        size_t at = part.row * args.features + i;
+        Vector sum = load_vector(args.out + at);
+#pragma unroll
+        for (int j = 0; j < vector_len; ++j) sum.x[j] = fmaf(part.x[n].x[j], norm, sum.x[j]);
+        store_vector(args.out + at, sum);
+        store_vector(args.x + at, Vector{});
+    });
 }

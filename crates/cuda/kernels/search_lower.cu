@@ -34,6 +34,7 @@ __device__ void lower(const Search &s, int head, int tile) {
     int lane = threadIdx.x % 32;
     Choice choice = s.choices[head];
     int full = s.full_blocks(tile), causal = s.causal_blocks(tile), words = (s.num_blocks + 31) / 32;
+    int up_to = s.part_levels[head * s.num_parts() + s.part_of_tile(tile)];
     bool everything = choice.family == num_families || s.sees_all(tile);
     int total = s.tile_begins[s.num_tiles - 1] + s.causal_blocks(s.num_tiles - 1);
     int begin = head * total + s.tile_begins[tile], count = 0, full_count = 0;
@@ -54,7 +55,7 @@ __device__ void lower(const Search &s, int head, int tile) {
 #pragma unroll
         for (int n = 0; n < at_once; ++n) {
             int block = first + 32 * n + lane;
-            bool keep = block < causal && (everything || levels[n] <= choice.level);
+            bool keep = block < causal && (everything || levels[n] <= up_to);
             unsigned bits = __ballot_sync(~0u, keep);
             if (keep) s.indices[begin + count + __popc(bits & ((1u << lane) - 1))] = block;
             if (lane == 0 && first / 32 + n < words) listed[first / 32 + n] = bits;

@@ -55,6 +55,7 @@ struct Arguments {
     q: PointerMut<bf16>,
     k: PointerMut<bf16>,
     v: PointerMut<bf16>,
+    rows: i32,
     num_q_heads: i32,
     num_kv_heads: i32,
     head_dim: i32,
@@ -63,6 +64,10 @@ struct Arguments {
     adjacent: i32,
     eps: f32,
 }
+
+/// Elements that a thread takes, and threads of a block.
+const ELEMENTS: usize = 16;
+const THREADS: usize = 256;
 
 impl QkvRopeStore {
     /// Loads the kernel.
@@ -146,6 +151,7 @@ impl QkvRopeStore {
             q: q.pointer_mut(),
             k: kv.k.pointer_mut(),
             v: kv.v.pointer_mut(),
+            rows: rows as i32,
             num_q_heads: heads.num_q_heads() as i32,
             num_kv_heads: heads.num_kv_heads() as i32,
             head_dim: d as i32,
@@ -154,8 +160,9 @@ impl QkvRopeStore {
             adjacent: (pairing == Pairing::Adjacent) as i32,
             eps,
         };
-        // SAFETY: `Arguments` mirrors the kernel's; every block reads and writes its row, below the checked lengths, and
-        // its slot, which lies in a page that `check_pages` found in the cache.
-        unsafe { self.kernel.launch(Grid::rows(rows, 128), &arguments) }
+        let threads = rows * width / ELEMENTS;
+        // SAFETY: `Arguments` mirrors the kernel's; every thread reads and writes elements of one row, below the checked lengths, and
+        // of its slot, which lies in a page that `check_pages` found in the cache.
+        unsafe { self.kernel.launch(Grid::rows(threads.div_ceil(THREADS), THREADS as u32), &arguments) }
     }
 }

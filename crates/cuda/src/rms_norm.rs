@@ -18,7 +18,7 @@ struct Arguments {
     weight: Pointer<f32>,
     out: PointerMut<u8>,
     scales: PointerMut<f32>,
-    features: i32,
+    shape: Shape,
     eps: f32,
 }
 
@@ -28,8 +28,39 @@ struct AddArguments {
     x: PointerMut<f32>,
     weight: Pointer<f32>,
     out: PointerMut<f32>,
-    features: i32,
+    shape: Shape,
     eps: f32,
+}
+
+/// Rows, and how many threads each has: the same fields in both kinds of arguments.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    rows: i32,
+    features: i32,
+    row_threads: i32,
+}
+
+/// Elements that a thread has of a row, and threads of a block, as the kernels have it; and what a block has where rows need less.
+const MOST_ELEMENTS: usize = 32;
+const MOST_THREADS: usize = 1024;
+const THREADS: usize = 128;
+
+impl Shape {
+    fn new(rows: usize, features: usize) -> Result<Self, Error> {
+        Error::check_features(features)?;
+        if features > MOST_ELEMENTS * MOST_THREADS {
+            let (expected, found) = (format!("up to {}", MOST_ELEMENTS * MOST_THREADS), features.to_string());
+            return Err(Error::Unsupported { what: "features of a norm", expected, found });
+        }
+        let row_threads = features.div_ceil(MOST_ELEMENTS).next_power_of_two().max(32);
+        Ok(Self { rows: rows as i32, features: features as i32, row_threads: row_threads as i32 })
+    }
+
+    fn grid(self) -> Grid {
+        let threads = THREADS.max(self.row_threads as usize);
+        Grid::rows((self.rows as usize).div_ceil(threads / self.row_threads as usize), threads as u32)
+    }
 }
 
 impl RmsNorm {
@@ -46,7 +77,8 @@ impl RmsNorm {
     /// `[features]`.
     ///
     /// # Errors
-    /// When lengths or devices do not belong together, `features` is not a multiple of 8, or the driver refuses.
+    /// When lengths or devices do not belong together, `features` is not a multiple of 8 up to 32,768, or the driver
+    /// refuses.
     pub fn launch<'a>(
         &self,
         x: &Buffer<f32>,
@@ -62,6 +94,7 @@ impl RmsNorm {
         let features = weight.len();
         Error::check_features(features)?;
         let rows = x.len() / features;
+        let shape = Shape::new(rows, features)?;
         Error::check_len("residual stream", rows * features, x.len())?;
         Error::check_len("normalised rows", x.len(), out.len())?;
         let operands = [("residual stream", x.device()), ("norm", weight.device()), ("normalised rows", out.device())];
@@ -71,16 +104,17 @@ impl RmsNorm {
             return Ok(());
         }
         let (x, weight, (out, scales)) = (x.pointer(), weight.pointer(), out.pointers());
-        let arguments = Arguments { x, weight, out, scales, features: features as i32, eps };
-        // SAFETY: `Arguments` mirrors the kernel's; every block reads and writes its row, below the checked lengths.
-        unsafe { kernel.launch(Grid::rows(rows, 256), &arguments) }
+        let arguments = Arguments { x, weight, out, scales, shape, eps };
+        // SAFETY: `Arguments` mirrors the kernel's; threads of a row read and write it alone, below the checked lengths.
+        unsafe { kernel.launch(shape.grid(), &arguments) }
     }
 
     /// `out += x / sqrt(mean(x^2) + eps) * weight`, row by row, and `x` becomes zeros: all `[row][features]`, `weight`
     /// `[features]`.
     ///
     /// # Errors
-    /// When lengths or devices do not belong together, `features` is not a multiple of 8, or the driver refuses.
+    /// When lengths or devices do not belong together, `features` is not a multiple of 8 up to 32,768, or the driver
+    /// refuses.
     pub fn launch_add(
         &self,
         x: &mut Buffer<f32>,
@@ -91,6 +125,7 @@ impl RmsNorm {
         let features = weight.len();
         Error::check_features(features)?;
         let rows = out.len() / features;
+        let shape = Shape::new(rows, features)?;
         Error::check_len("residual stream", rows * features, out.len())?;
         Error::check_len("rows to normalise", out.len(), x.len())?;
         let operands =
@@ -100,8 +135,27 @@ impl RmsNorm {
             return Ok(());
         }
         let (x, weight, out) = (x.pointer_mut(), weight.pointer(), out.pointer_mut());
-        let arguments = AddArguments { x, weight, out, features: features as i32, eps };
-        // SAFETY: `AddArguments` mirrors the kernel's; every block reads and writes its row, below the checked lengths.
-        unsafe { self.add.launch(Grid::rows(rows, 256), &arguments) }
+        let arguments = AddArguments { x, weight, out, shape, eps };
+        // SAFETY: `AddArguments` mirrors the kernel's; threads of a row read and write it alone, below the checked lengths.
+        unsafe { self.add.launch(shape.grid(), &arguments) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_of_a_row_hold_all_of_it_and_blocks_hold_all_rows() {
+        for features in (8..=32_768).step_by(8) {
+            for rows in [1, 3, 4, 1001] {
+                let shape = Shape::new(rows, features).unwrap();
+                let (grid, row_threads) = (shape.grid(), shape.row_threads as u32);
+                assert!(row_threads.is_power_of_two() && row_threads.is_multiple_of(32), "{shape:?}");
+                assert!(row_threads as usize * MOST_ELEMENTS >= features && grid.threads as usize <= MOST_THREADS);
+                assert!(grid.blocks.0 * (grid.threads / row_threads) >= rows as u32, "{shape:?}");
+            }
+        }
+        assert!(matches!(Shape::new(1, 32_776), Err(Error::Unsupported { .. })));
     }
 }

@@ -28,21 +28,21 @@ pub enum HeadPattern {
     Dense,
     /// Sink and window.
     Triangular {
-        /// Newest positions kept.
+        /// Newest positions kept, in the part of a chunk that keeps most.
         window: usize,
         /// Single columns kept outside.
         columns: usize,
     },
     /// Columns and block diagonals.
     IntervalSlash {
-        /// Offsets kept, as merged intervals.
+        /// Offsets kept in the part of a chunk that keeps most, as merged intervals.
         intervals: usize,
         /// Single columns kept outside.
         columns: usize,
     },
     /// Blocks by row-peak score.
     BlockCluster {
-        /// Least score kept.
+        /// Least score kept, in the part of a chunk that keeps most.
         threshold: f32,
         /// Single columns kept outside.
         columns: usize,

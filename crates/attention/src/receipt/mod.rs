@@ -12,7 +12,7 @@ use crate::plan::{HeadPlan, Plan, SparsePlan};
 use crate::planner::Scene;
 use crate::search::probe::{Panel, scatter, with_panels};
 use crate::search::probe_rows;
-use crate::shape::QueryRange;
+use crate::shape::Tiles;
 use crate::simd::LANES;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,6 @@ impl Drawn {
         scene.check()?;
         plan.check(scene.queries.heads().num_q_heads(), scene.range())?;
         let range = scene.range();
-        let unprobed = unprobed(range);
         let sparse: Vec<(usize, &SparsePlan)> = (plan.heads.iter().enumerate())
             .filter_map(|(head, plan)| match plan {
                 HeadPlan::Sparse(plan) => Some((head, plan)),
@@ -60,7 +59,7 @@ impl Drawn {
             .collect();
         let rows = sparse.into_par_iter().with_max_len(1).map(|(head, plan)| {
             let seed = [scene.layer, head, range.q_start()].iter().fold(seed, |seed, n| scatter(seed ^ *n as u64));
-            rows_of_head(scene, head, plan, &unprobed, seed)
+            rows_of_head(scene, head, plan, seed)
         });
         let queries = (plan.heads.len() * range.q_len()) as u64;
         Ok(Self { queries, rows: rows.collect::<Result<Vec<_>, _>>()?.concat() })
@@ -90,21 +89,16 @@ impl std::ops::AddAssign for Drawn {
 }
 
 /// The rows of a chunk that the search has not seen; all of them where it has seen all.
-fn unprobed(range: QueryRange) -> Vec<usize> {
+fn unprobed(tiles: Tiles) -> Vec<usize> {
+    let range = tiles.range();
     let mut is_probe = vec![false; range.q_len()];
-    probe_rows(range).into_iter().for_each(|row| is_probe[row] = true);
+    probe_rows(tiles).into_iter().for_each(|row| is_probe[row] = true);
     let rows: Vec<usize> = (0..range.q_len()).filter(|row| !is_probe[*row]).collect();
     if rows.is_empty() { (0..range.q_len()).collect() } else { rows }
 }
 
-fn rows_of_head(
-    scene: &Scene,
-    head: usize,
-    plan: &SparsePlan,
-    unprobed: &[usize],
-    seed: u64,
-) -> Result<Vec<Row>, Error> {
-    let q_len = scene.range().q_len();
+fn rows_of_head(scene: &Scene, head: usize, plan: &SparsePlan, seed: u64) -> Result<Vec<Row>, Error> {
+    let (q_len, unprobed) = (scene.range().q_len(), unprobed(plan.tiles()));
     let parts = (LANES * q_len.div_ceil(ROWS_OF_A_PANEL)).min(unprobed.len());
     let drawn: Vec<(usize, f64)> = (0..parts)
         .map(|part| {

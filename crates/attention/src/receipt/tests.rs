@@ -3,7 +3,7 @@ use crate::BLOCK_N;
 use crate::attend::{Output, attend};
 use crate::kv::KvPages;
 use crate::queries::Queries;
-use crate::shape::HeadShape;
+use crate::shape::{HeadShape, QueryRange};
 use crate::simd::Simd;
 
 const DIM: usize = 32;
@@ -87,7 +87,7 @@ fn a_row_keeps_what_attention_sums_up() {
 #[test]
 fn draws_stand_for_all_rows_but_the_probes() {
     let case = Case::new(80, 1000);
-    let unprobed = unprobed(case.range);
+    let unprobed = unprobed(case.range.tiles(64).unwrap());
     assert_eq!(unprobed.len(), LANES);
     let exact = case.kept();
     let of_head = unprobed.iter().map(|row| exact[*row]).sum::<f64>() / LANES as f64;
@@ -109,7 +109,7 @@ fn a_seed_repeats_its_rows_and_another_draws_others() {
 #[test]
 fn draws_are_right_in_the_mean() {
     let case = Case::new(1500, 1500);
-    let unprobed = unprobed(case.range);
+    let unprobed = unprobed(case.range.tiles(64).unwrap());
     let exact = case.kept();
     let of_head = unprobed.iter().map(|row| exact[*row]).sum::<f64>() / unprobed.len() as f64;
     let seeds = 200;
@@ -119,7 +119,7 @@ fn draws_are_right_in_the_mean() {
 
 #[test]
 fn a_chunk_of_probes_alone_is_drawn_from_all_the_same() {
-    assert_eq!(unprobed(QueryRange::new(40, 90).unwrap()).len(), 40);
+    assert_eq!(unprobed(QueryRange::new(40, 90).unwrap().tiles(64).unwrap()).len(), 40);
     assert_eq!(Case::new(40, 900).draw(0).kept().rows, LANES);
 }
 

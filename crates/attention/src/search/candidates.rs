@@ -7,9 +7,9 @@
 // Lanes index several arrays at once.
 #![allow(clippy::needless_range_loop)]
 
-use super::cut::{Cut, Cuts};
-use super::probe::{JUDGES_OF_PART, Panel, Probes};
-use super::{CostModel, PatternFamily, Search, Target};
+use super::cut::{Cut, Cuts, CutsOfPart};
+use super::probe::{Panel, Probes};
+use super::{CostModel, JUDGES_OF_PART, Parts, PatternFamily, Search, Target};
 use crate::BLOCK_N;
 use crate::pattern::BlockLevels;
 use crate::shape::Tiles;
@@ -27,7 +27,7 @@ pub(super) enum Family<'a> {
 }
 
 /// A plan in the making.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Candidate {
     /// Index of its family.
     pub family: usize,
@@ -95,16 +95,16 @@ impl<'a> Candidates<'a> {
                 _ => by_distance.get_or_insert_with(|| judges.measure(&Bins::Distances)),
             };
             let by_level = measured.by_level(|bin| levels.level_of_bin(bin));
-            let steps = running_sums(&by_level.steps);
             for (n, &count) in counts.iter().enumerate() {
-                let of_family = judges.cuts(&by_level, steps.clone(), n);
+                let of_family = judges.cuts(&by_level, n);
                 let candidate = |cut: Cut| {
                     let cost = search.cost.sparse(tiles, cut.steps as u64, sparse_tiles, count, centres);
                     Candidate { family, cuts: cuts.len(), cut, columns: count, cost }
                 };
                 match search.target {
                     Target::Recall(share) => {
-                        found.extend(of_family.of_recall(share as f64, Search::share_of_part(share)).map(candidate))
+                        let (of_all, of_part) = (Search::share_of_probes(share), Search::share_of_part(share));
+                        found.extend(of_family.of_recall(of_all, of_part).map(candidate))
                     }
                     Target::Density(_) | Target::Cost(_) => {
                         let left = budget - prices.sparse(tiles, 0, sparse_tiles, count, centres);
@@ -129,8 +129,9 @@ impl<'a> Candidates<'a> {
 
     /// The same with so many more blocks, as far as there are.
     pub(super) fn with_more(&self, candidate: &Candidate, blocks: f64) -> Candidate {
-        let cut = self.cuts[candidate.cuts].of_steps(candidate.cut.steps + blocks, false).unwrap_or(candidate.cut);
-        Candidate { cut, cost: candidate.cost + cut.steps - candidate.cut.steps, ..*candidate }
+        let cuts = &self.cuts[candidate.cuts];
+        let cut = cuts.of_steps(candidate.cut.steps + blocks, false).unwrap_or_else(|| candidate.cut.clone());
+        Candidate { cost: candidate.cost + cut.steps - candidate.cut.steps, cut, ..*candidate }
     }
 
     /// Positions of a candidate's columns, ascending.
@@ -206,15 +207,17 @@ fn ceil_log2(n: usize) -> u8 {
 
 /// Sums by bin or by level.
 struct Sums {
-    /// Block steps of all tiles.
-    steps: Vec<f64>,
-    /// What the judges of each part of the chunk attend to.
-    parts: Vec<Attended>,
+    /// Block steps that every plan has.
+    always: f64,
+    /// Of each part of the chunk.
+    parts: Vec<SumsOfPart>,
 }
 
-/// Attention of some judges, by bin or by level.
+/// Block steps of the tiles of a part, and attention of its judges, by bin or by level.
 #[derive(Clone)]
-struct Attended {
+struct SumsOfPart {
+    /// Those that a plan may leave out.
+    steps: Vec<f64>,
     /// To blocks.
     blocks: Vec<f64>,
     /// To the columns in the blocks, for each number of columns.
@@ -223,22 +226,25 @@ struct Attended {
 
 impl Sums {
     fn zeroed(len: usize, counts: usize, parts: usize) -> Self {
-        let attended = Attended { blocks: vec![0.0; len], columns: vec![vec![0.0; len]; counts] };
-        Self { steps: vec![0.0; len], parts: vec![attended; parts] }
+        let zeros = || vec![0.0; len];
+        let part = SumsOfPart { steps: zeros(), blocks: zeros(), columns: vec![zeros(); counts] };
+        Self { always: 0.0, parts: vec![part; parts] }
     }
 
     fn by_level(&self, level_of_bin: impl Fn(usize) -> usize) -> Sums {
-        let levels: Vec<usize> = (0..self.steps.len()).map(level_of_bin).collect();
+        let bins = self.parts.first().map_or(0, |part| part.steps.len());
+        let levels: Vec<usize> = (0..bins).map(level_of_bin).collect();
         let add_up = |bins: &[f64]| {
             let mut sums = vec![0.0; NUM_LEVELS];
             bins.iter().zip(&levels).for_each(|(value, level)| sums[*level] += value);
             sums
         };
-        let of_part = |part: &Attended| Attended {
+        let of_part = |part: &SumsOfPart| SumsOfPart {
+            steps: add_up(&part.steps),
             blocks: add_up(&part.blocks),
             columns: part.columns.iter().map(|bins| add_up(bins)).collect(),
         };
-        Sums { steps: add_up(&self.steps), parts: self.parts.iter().map(of_part).collect() }
+        Sums { always: self.always, parts: self.parts.iter().map(of_part).collect() }
     }
 }
 
@@ -265,7 +271,7 @@ impl<'a> Judges<'a> {
     fn new(tiles: Tiles, last_rows: usize, probes: &'a Probes<'a>, columns: &[u32], counts: &[usize]) -> Self {
         let panels = probes.judging;
         let column_shares = counts.iter().map(|&count| column_shares(tiles, panels, &columns[..count])).collect();
-        let mut always = vec![0.0; probes.num_parts()];
+        let mut always = vec![0.0; Parts::of(tiles).number()];
         for (n, panel) in panels.iter().enumerate() {
             for lane in 0..LANES {
                 let tile = panel.tile(lane);
@@ -282,16 +288,17 @@ impl<'a> Judges<'a> {
     }
 
     fn measure(&self, bins: &Bins) -> Sums {
-        let tiles = self.tiles;
+        let (tiles, parts) = (self.tiles, Parts::of(self.tiles));
         let mut sums = Sums::zeroed(bins.number(tiles), self.column_shares.len(), self.always.len());
         let mut of_tile = vec![0; tiles.num_blocks()];
         for tile in 0..tiles.num_tiles() {
             let (full, causal) = (tiles.full_blocks(tile), tiles.causal_blocks(tile));
             if tiles.has_last_rows(tile, self.last_rows) {
-                sums.steps[0] += causal as f64;
+                sums.always += causal as f64;
             } else {
-                sums.steps[0] += (causal - full) as f64;
-                bins.of_tile(tiles, tile, &mut of_tile).iter().for_each(|bin| sums.steps[*bin as usize] += 1.0);
+                sums.always += (causal - full) as f64;
+                let steps = &mut sums.parts[parts.of_tile(tile)].steps;
+                bins.of_tile(tiles, tile, &mut of_tile).iter().for_each(|bin| steps[*bin as usize] += 1.0);
             }
         }
         for (n, panel) in self.probes.judging.iter().enumerate() {
@@ -317,19 +324,19 @@ impl<'a> Judges<'a> {
     }
 
     /// What is kept when levels `0 ..= n` and a number of columns are kept, for each `n`.
-    fn cuts(&self, sums: &Sums, steps: Vec<f64>, count: usize) -> Cuts {
-        let mut cuts = Cuts { recall: vec![0.0; NUM_LEVELS], least: vec![f64::INFINITY; NUM_LEVELS], steps };
-        for (part, always) in sums.parts.iter().zip(&self.always) {
+    fn cuts(&self, sums: &Sums, count: usize) -> Cuts {
+        let of_part = |(part, always): (&SumsOfPart, &f64)| {
             let columns = &part.columns[count];
             let outside: Vec<f64> = part.blocks.iter().zip(columns).map(|(blocks, columns)| blocks - columns).collect();
             let base = always + columns.iter().sum::<f64>();
-            for (level, kept) in running_sums(&outside).into_iter().enumerate() {
-                let kept = (base + kept) / JUDGES_OF_PART as f64;
-                cuts.recall[level] += kept / sums.parts.len() as f64;
-                cuts.least[level] = cuts.least[level].min(kept);
-            }
+            let recall = running_sums(&outside).into_iter().map(|kept| (base + kept) / JUDGES_OF_PART as f64).collect();
+            CutsOfPart { steps: running_sums(&part.steps), recall }
+        };
+        Cuts {
+            always: sums.always,
+            one_level: !Parts::of(self.tiles).have_own_levels(),
+            parts: sums.parts.iter().zip(&self.always).map(of_part).collect(),
         }
-        cuts
     }
 }
 

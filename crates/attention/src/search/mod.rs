@@ -23,6 +23,7 @@ mod cost;
 mod cut;
 mod fixed;
 mod least;
+mod parts;
 pub(crate) mod probe;
 mod stages;
 
@@ -41,7 +42,8 @@ pub use calibrate::calibrate;
 pub use cost::CostModel;
 pub(crate) use fixed::fixed_block_cluster;
 pub use least::Least;
-pub use probe::{JUDGES_OF_PART, probe_rows};
+pub use parts::{JUDGES_OF_PART, Parts};
+pub use probe::probe_rows;
 pub use stages::StageTimes;
 
 /// What the search aims at, for every head of every chunk.
@@ -139,6 +141,13 @@ impl Search {
         least::steps_of_density(share as f64, tiles)
     }
 
+    /// The share that probe rows must find kept, in the mean, for a plan to keep `share`: of several candidates the cheapest is one
+    /// that these rows happened to like, so they say up to a tenth less than what is lost (`docs/selectors.md`).
+    pub fn share_of_probes(share: f32) -> f64 {
+        const FLATTERY: f64 = 0.1;
+        1.0 - (1.0 - FLATTERY) * (1.0 - share as f64)
+    }
+
     /// The share of its attention that every part of a chunk keeps at the least, where all together keep `share`: [`JUDGES_OF_PART`]
     /// probe rows judge a part. A mean alone lets the queries of a quotation lose what they quote, if the chunk is long.
     pub fn share_of_part(share: f32) -> f64 {
@@ -231,7 +240,7 @@ impl HeadSearch<'_> {
 
     fn choose(&self, candidates: Candidates) -> Result<(HeadPlan, HeadChoice), Error> {
         let dense = self.search.cost.dense(self.scene.tiles);
-        let found = candidates.found.iter().copied();
+        let found = candidates.found.iter().cloned();
         let best = match self.search.target {
             Target::Recall(_) => {
                 let cheapest = found.min_by(|a, b| a.cost.total_cmp(&b.cost));
@@ -273,8 +282,12 @@ impl HeadSearch<'_> {
                 if more.cut.steps <= best.cut.steps {
                     break;
                 }
-                best = more;
-                plan = HeadPlan::Sparse(self.lower(candidates, &best)?);
+                // Of the last level other blocks are kept then, which may have fewer columns.
+                let larger = HeadPlan::Sparse(self.lower(candidates, &more)?);
+                if larger.pairs(tiles.range()) as f64 > budget {
+                    break;
+                }
+                (best, plan) = (more, larger);
             }
         }
         Ok((plan, best))
@@ -284,34 +297,33 @@ impl HeadSearch<'_> {
         let columns = candidate.columns;
         match &candidates.families[candidate.family] {
             Family::BlockCluster(_) => {
-                HeadPattern::BlockCluster { threshold: BlockLevels::threshold(candidate.cut.max_level), columns }
+                HeadPattern::BlockCluster { threshold: BlockLevels::threshold(candidate.cut.max_level()), columns }
             }
             Family::Slash { level_of_distance } => {
                 HeadPattern::IntervalSlash { intervals: slashes(level_of_distance, candidate).len(), columns }
             }
-            Family::Window { .. } => HeadPattern::Triangular { window: BLOCK_N << candidate.cut.max_level, columns },
+            Family::Window { .. } => HeadPattern::Triangular { window: BLOCK_N << candidate.cut.max_level(), columns },
         }
     }
 
     fn lower(&self, candidates: &Candidates, candidate: &Candidate) -> Result<SparsePlan, Error> {
         let (tiles, last_rows, centres) = (self.scene.tiles, self.scene.last_rows, self.search.centres);
-        let (family, cut) = (&candidates.families[candidate.family], candidate.cut);
+        let (family, cut) = (&candidates.families[candidate.family], &candidate.cut);
+        let parts = Parts::of(tiles);
         let mut is_one_more = cut.spread();
         SparsePlan::from_rule(tiles, last_rows, candidates.columns_of(candidate), centres, |tile, keep| {
             let newest = keep.len().saturating_sub(1);
+            let up_to = cut.levels[parts.of_tile(tile)];
             for (block, keep) in keep.iter_mut().enumerate() {
                 let level = family.level(tiles, tile, block);
-                *keep = block == 0
-                    || block == newest
-                    || level <= cut.max_level
-                    || level == cut.max_level + 1 && is_one_more();
+                *keep = block == 0 || block == newest || level <= up_to || level == up_to + 1 && is_one_more();
             }
         })
     }
 }
 
 fn slashes(level_of_distance: &[u8], candidate: &Candidate) -> Vec<std::ops::Range<usize>> {
-    let kept = (0..level_of_distance.len()).filter(|&d| level_of_distance[d] <= candidate.cut.max_level);
+    let kept = (0..level_of_distance.len()).filter(|&d| level_of_distance[d] <= candidate.cut.max_level());
     IntervalSlash::intervals_of_distances(kept)
 }
 

@@ -1,5 +1,6 @@
 //! Exact attention of a few rows.
 
+use super::parts::{JUDGES_OF_PART, Parts};
 use crate::kv::KvView;
 use crate::queries::Queries;
 use crate::shape::{QueryRange, Tiles};
@@ -8,10 +9,8 @@ use crate::{Aligned, BLOCK_N, Error};
 use half::bf16;
 use std::cell::RefCell;
 
-/// The exact softmax of rows spread over a chunk: one in every stratum of the rows, at a place inside it that looks
-/// random but is the same on every run. Every fourth row *proposes*, and all *judge*.
-///
-/// Sixteen neighbouring strata are a *part* of the chunk, and judge it.
+/// The exact softmax of rows spread over a chunk: sixteen of each [part](Parts), one in every stratum of its rows, at a place
+/// inside it that looks random but is the same on every run. Every fourth row *proposes*, and all *judge*.
 ///
 /// What a row proposes suits it better than others, so a choice judged by the rows that proposed it is flattered; and the cheapest
 /// of several choices is one that the judges happened to like. Three judges in four have proposed nothing, and four times as many
@@ -40,16 +39,13 @@ pub(crate) struct Panel<'a> {
 /// Judging panels for each that proposes.
 const JUDGING: usize = 4;
 
-/// Judges of each part of a chunk ([`Search::share_of_part`](super::Search::share_of_part)).
-pub const JUDGES_OF_PART: usize = LANES;
-
-/// Panels of probes in all: four, one of them proposing, for a chunk of up to 8192 rows. So the shortest chunk has 64 judges: of
+/// Panels of probes in all: four, one of them proposing, for a chunk of up to 18,432 rows. So the shortest chunk has 64 judges: of
 /// 32, other ones than those that propose, the heads of a text that keep a hundredth less than their goal are up to 10 in 100.
 /// What a mean of rows is off by depends on their number, not on how many rows it stands for; four times as long a chunk gets
-/// twice as many, since its rows differ more.
+/// twice as many, since its rows differ more: 128 at 32,768, 256 at 131,072.
 pub(super) fn num_panels(range: QueryRange) -> usize {
-    let chunks = range.q_len().div_ceil(8192);
-    JUDGING * (1..).find(|n| n * n >= chunks).expect("numbers do not end")
+    // As many times four as the root of the length in 8,192 rows, rounded.
+    JUDGING * (1..).find(|n| (2 * n + 1) * (2 * n + 1) * 2048 >= range.q_len()).expect("numbers do not end")
 }
 
 thread_local! {
@@ -58,11 +54,6 @@ thread_local! {
 }
 
 impl Probes<'_> {
-    /// Parts of the chunk.
-    pub(super) fn num_parts(&self) -> usize {
-        self.judging.len() * LANES / JUDGES_OF_PART
-    }
-
     /// Which part a row of a judging panel is in: panels have every fourth stratum.
     pub(super) fn part(&self, panel: usize, lane: usize) -> usize {
         let stratum = (panel % self.proposing.len() * LANES + lane) * JUDGING + panel / self.proposing.len();
@@ -78,7 +69,7 @@ impl Probes<'_> {
         head: usize,
         use_them: impl FnOnce(&Probes) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let rows = rows(tiles.range(), num_panels(tiles.range()));
+        let rows = rows(tiles);
         with_panels(simd, queries, kv, tiles, head, rows, |panels| {
             use_them(&Probes { proposing: &panels[..panels.len() / JUDGING], judging: panels })
         })
@@ -105,10 +96,12 @@ pub(crate) fn with_panels<R>(
 }
 
 /// Query rows of each panel: first the proposing ones, of every fourth stratum, then the others.
-fn rows(range: QueryRange, panels: usize) -> Vec<[usize; LANES]> {
-    let strata = panels * LANES;
+fn rows(tiles: Tiles) -> Vec<[usize; LANES]> {
+    let (parts, panels) = (Parts::of(tiles), num_panels(tiles.range()));
     let row = |stratum: usize| {
-        let (from, to) = (stratum * range.q_len() / strata, (stratum + 1) * range.q_len() / strata);
+        let (rows, n) = (parts.rows(stratum / JUDGES_OF_PART), stratum % JUDGES_OF_PART);
+        let begin = |n: usize| rows.start + n * rows.len() / JUDGES_OF_PART;
+        let (from, to) = (begin(n), begin(n + 1));
         from + (scatter(stratum as u64) >> 33) as usize % (to - from).max(1)
     };
     let panel = |p: usize, of_four: usize| std::array::from_fn(|lane| row((p * LANES + lane) * JUDGING + of_four));
@@ -116,8 +109,8 @@ fn rows(range: QueryRange, panels: usize) -> Vec<[usize; LANES]> {
 }
 
 /// The query rows whose exact attention the search looks at. All judge; the first quarter proposes columns and slashes, too.
-pub fn probe_rows(range: QueryRange) -> Vec<usize> {
-    rows(range, num_panels(range)).into_flattened()
+pub fn probe_rows(tiles: Tiles) -> Vec<usize> {
+    rows(tiles).into_flattened()
 }
 
 /// A fixed permutation-like hash (the finaliser of SplitMix64).

@@ -2,7 +2,7 @@
 //
 // *Tiles* are block_m queries, *blocks* 64 keys. Of the probe rows the first quarter *propose*, all *judge*; sixteen that are
 // neighbours by position judge a *part* of the queries. A *level*
-// says how early a family keeps a block: a plan keeps levels up to one. The sink (block 0) and the newest block that a
+// says how early a family keeps a block: in each part a plan keeps levels up to one. The sink (block 0) and the newest block that a
 // tile sees whole are always kept, the last rows see everything. All of this is `attention::search`'s, stage by stage.
 #pragma once
 #include "../plan.cuh"
@@ -14,6 +14,7 @@ constexpr int num_levels = 29; // as attention::pattern::BlockLevels has them
 constexpr int most_counts = 4; // numbers of columns to choose from, zero included
 constexpr int most_columns = 1024;
 constexpr int judges_of_part = 16;
+constexpr int most_parts = 72;
 
 enum Family { block_cluster, interval_slash, triangular, num_families };
 
@@ -30,7 +31,7 @@ struct Costs {
 
 // A plan that a head could have.
 struct Candidate {
-    int level; // below zero: there is none
+    int level; // of the part that keeps most; below zero: there is none
     int columns;
     double recall, cost;
 };
@@ -38,7 +39,7 @@ struct Candidate {
 // The plan of a head.
 struct Choice {
     int family; // num_families: dense
-    int level;
+    int level;  // of the part that keeps most
     int columns; // most attended so many
     int unused;
     double recall, cost;
@@ -52,11 +53,11 @@ struct Search {
     Batch batch;
 
     const int *probes;              // [num_probes]: rows
-    const unsigned *distance_steps; // [num_blocks + 1]: (tile, block) pairs so far from the diagonal, that no plan must keep
+    const unsigned *distance_steps; // [part][num_blocks + 1]: (tile, block) pairs so far from the diagonal, that no plan must keep
     const int *tile_begins;         // [num_tiles]: blocks that earlier tiles see
 
     unsigned char *levels;     // [q_head][tile][num_blocks]: of block clusters
-    unsigned *level_steps;     // [q_head][num_levels]: blocks of each, that no plan must keep
+    unsigned *level_steps;     // [q_head][part][num_levels]: blocks of each, that no plan must keep
     float *shares;             // [q_head][probe][num_blocks]: attention of each block; until normalised, log2 of its sum
     float *probe_lse;          // [q_head][probe], base 2
     unsigned char *distance_levels; // [q_head][num_blocks + 1]: of interval slashes
@@ -67,6 +68,7 @@ struct Search {
     unsigned *always;          // [q_head][part]: of what every plan keeps, fixed point
     Candidate *candidates;     // [q_head][num_families][num_counts]
     Choice *choices;           // [q_head]
+    unsigned char *part_levels; // [q_head][part]: of the choice
     int *columns;              // [q_head][column_room]: of the choice, ascending
     unsigned long long *totals; // (query, key) pairs computed; pairs of all heads times their recall
 
@@ -100,6 +102,7 @@ struct Search {
     int last_rows;
     int column_room;   // of a head, whole steps
     int extra_rows;    // of a head: columns, then centres
+    int own_levels;    // whether each part may keep other levels: it has tiles of its own
     float sm_scale;
 
     __device__ int q_start() const { return kv_len - q_len; }
@@ -114,6 +117,8 @@ struct Search {
     __device__ int distance(int tile, int block) const { return tile_start(tile) / block_keys - block; }
     __device__ int proposing() const { return num_probes / 4; }
     __device__ int num_parts() const { return num_probes / judges_of_part; }
+    // Where parts have own levels.
+    __device__ int part_of_tile(int tile) const { return tile * num_parts() / num_tiles; }
     // Which probe is the `n`-th by position: every fourth proposes.
     __device__ int probe_by_position(int n) const { return n % 4 * proposing() + n / 4; }
     __device__ unsigned *sums_of(int head, int part, int family) const {
@@ -131,7 +136,7 @@ struct Search {
 };
 
 // As `src/search/arguments.rs` has it.
-static_assert(sizeof(Search) == 464 && offsetof(Search, sm_scale) == 456);
+static_assert(sizeof(Search) == 472 && offsetof(Search, sm_scale) == 468);
 
 // Rank or distance to level: the base-2 logarithm, rounded up.
 __device__ inline int ceil_log2(int n) { return n <= 1 ? 0 : 32 - __clz(n - 1); }

@@ -8,7 +8,7 @@
 constexpr int stride = 4; // between rows looked at
 
 template <typename Product> __device__ void search_levels(const Search &s) {
-    constexpr int M_TILES = Product::m_tiles, warps = Product::warps, threads = Product::threads;
+    constexpr int M_TILES = Product::m_tiles, warps = Product::warps;
     wait_for_previous();
     int head = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     // Tiles with most blocks first.
@@ -17,8 +17,9 @@ template <typename Product> __device__ void search_levels(const Search &s) {
     int seen = s.causal_blocks(of_tile);
     int steps = (s.causal_blocks(min(last_group * warps + warps, s.num_tiles) - 1) + block_keys - 1) / block_keys;
 
-    __shared__ unsigned counts[num_levels];
-    for (int i = threadIdx.x; i < num_levels; i += threads) counts[i] = 0;
+    __shared__ unsigned counts[warps][num_levels];
+    if (lane < num_levels) counts[warp][lane] = 0;
+    __syncwarp();
 
     auto row_of = [&](int row) { return tile * s.block_m + row * stride; };
     Product product;
@@ -91,12 +92,12 @@ template <typename Product> __device__ void search_levels(const Search &s) {
                 int block = first + lane / 4 * 8 + lane % 4 * 2 + i;
                 if (tile < s.num_tiles && block < s.num_blocks) {
                     s.levels[(size_t(head) * s.num_tiles + tile) * s.num_blocks + block] = block < seen ? level : num_levels - 1;
-                    if (counted && block < full && !s.always_kept(block, full)) atomicAdd(&counts[level], 1);
+                    if (counted && block < full && !s.always_kept(block, full)) atomicAdd(&counts[threadIdx.x / 32][level], 1);
                 }
             }
         }
     }
-    __syncthreads();
-    for (int i = threadIdx.x; i < num_levels; i += threads)
-        if (counts[i]) atomicAdd(&s.level_steps[head * num_levels + i], counts[i]);
+    __syncwarp();
+    unsigned *of_part = s.level_steps + (head * s.num_parts() + s.part_of_tile(of_tile)) * num_levels;
+    if (lane < num_levels && counts[warp][lane]) atomicAdd(&of_part[lane], counts[warp][lane]);
 }

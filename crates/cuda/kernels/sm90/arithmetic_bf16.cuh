@@ -15,6 +15,8 @@ public:
     float s[step_keys / 2];
     // Weights are multiplied with two to this.
     static constexpr float weight_exponent = 0.f;
+    // How far logits may exceed the one that weights are relative to, in base-2 exponents.
+    static constexpr float slack = 8.f;
 
     __device__ explicit Bf16Arithmetic(const Arguments &args) : scale_(args.sm_scale * log2_e) {}
 

@@ -27,6 +27,8 @@ public:
     float o[head_dim / 2];
     float s[step_keys / 2];
     static constexpr float weight_exponent = 8.f;
+    // Weights are at most 448.
+    static constexpr float slack = 0.5f;
 
     __device__ explicit Fp8Arithmetic(const Arguments &args) : sm_scale(args.sm_scale) {}
 

@@ -18,8 +18,10 @@ template <typename C> class Consumer : ArithmeticOf<C> {
     const int index, thread; // of the warpgroup, in the warpgroup
     Ring<C::stages> k_ring, v_ring, bias_ring;
     Ring<C::q_stages> q_ring;
-    // Of this thread's two rows; the sums are its own columns' only.
-    float maximum[2], sum[2], correction[2];
+    // Of this thread's two rows: the base-2 exponent that weights are relative to, the sum of the weights of its own columns, and
+    // what its last rise makes of what was summed before.
+    float shift[2], sum[2], correction[2];
+    bool risen; // in some row of the warp
 
     // Named barriers; 0 is __syncthreads.
     __device__ uint32_t turn_barrier(int consumer) const { return 1 + consumer; }
@@ -82,26 +84,36 @@ template <typename C> class Consumer : ArithmeticOf<C> {
         bias_ring.advance();
     }
 
-    // Turns logits into weights, and what has been summed so far to the new maximum by `correction`.
+    // Turns logits into weights, relative to about the largest: while no row of the warp exceeds that by more than `slack`, nothing
+    // that was summed before needs to change.
     template <bool MASKED> __device__ void softmax() {
-        float shift[2];
+        float largest[2];
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
-            float largest = maximum[r];
+            largest[r] = s[2 * r];
 #pragma unroll
-            for (int i = 0; i < step_keys / 2; i += 4) largest = fmaxf(largest, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
-            largest = row_max(largest);
-            // A row that has seen no key yet must not compute infinity minus infinity.
-            float reference = MASKED && largest == -INFINITY ? 0.f : largest;
-            correction[r] = exp2_approx((maximum[r] - reference) * Arithmetic::scale(r));
-            maximum[r] = largest;
-            shift[r] = reference * Arithmetic::scale(r) - Arithmetic::weight_exponent;
-            sum[r] *= correction[r];
+            for (int i = 0; i < step_keys / 2; i += 4) largest[r] = fmaxf(largest[r], fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
+            largest[r] = fmaf(largest[r], Arithmetic::scale(r), -Arithmetic::weight_exponent);
+            correction[r] = 1.f;
+        }
+        risen = __any_sync(~0u, largest[0] > shift[0] + Arithmetic::slack || largest[1] > shift[1] + Arithmetic::slack);
+        if (risen) {
+#pragma unroll
+            for (int r = 0; r < 2; ++r) {
+                float raised = row_max(largest[r]);
+                if (raised > shift[r]) {
+                    correction[r] = exp2_approx(shift[r] - raised);
+                    shift[r] = raised;
+                    sum[r] *= correction[r];
+                }
+            }
         }
 #pragma unroll
         for (int i = 0; i < step_keys / 2; ++i) {
             int r = i / 2 % 2;
-            s[i] = exp2_approx(fmaf(s[i], Arithmetic::scale(r), -shift[r]));
+            // A row that has seen no key yet must not compute infinity minus infinity.
+            float reference = MASKED && shift[r] == -INFINITY ? 0.f : shift[r];
+            s[i] = exp2_approx(fmaf(s[i], Arithmetic::scale(r), -reference));
             sum[r] += s[i];
         }
     }
@@ -144,7 +156,7 @@ template <typename C> class Consumer : ArithmeticOf<C> {
         finish_output();
         Arithmetic::add_output(last_correction);
         Arithmetic::pack_weights();
-        Arithmetic::rescale_output(correction);
+        if (risen) Arithmetic::rescale_output(correction);
     }
 
     __device__ void write(const Task &task) {
@@ -158,7 +170,7 @@ template <typename C> class Consumer : ArithmeticOf<C> {
             bool inside = row < task.rows;
             size_t row_of_batch = task.row + row;
             if (!C::fp8 && inside && args.lse && lane % 4 == 0)
-                args.lse[size_t(task.head) * args.batch.num_rows + row_of_batch] = fmaf(maximum[r], args.sm_scale, logf(total));
+                args.lse[size_t(task.head) * args.batch.num_rows + row_of_batch] = shift[r] / log2_e + logf(total);
             __nv_bfloat16 *out = args.o + (row_of_batch * args.batch.num_q_heads + task.head) * C::head_dim;
 #pragma unroll
             for (int group = 0; group < C::head_dim / 8; group += 4) {
@@ -213,7 +225,7 @@ template <typename C> class Consumer : ArithmeticOf<C> {
     }
 
     __device__ void run_task(const Task &task) {
-        maximum[0] = maximum[1] = -INFINITY;
+        shift[0] = shift[1] = -INFINITY;
         sum[0] = sum[1] = 0.f;
 #pragma unroll
         for (int i = 0; i < C::head_dim / 2; ++i) o[i] = 0.f;

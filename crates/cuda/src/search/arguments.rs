@@ -11,6 +11,8 @@ pub(super) const NUM_FAMILIES: usize = 3;
 pub(super) const MOST_COUNTS: usize = 4;
 pub(super) const NUM_KINDS: usize = MOST_COUNTS;
 pub(crate) const MOST_COLUMNS: usize = 1024;
+#[cfg(test)]
+pub(super) const MOST_PARTS: usize = 72;
 
 /// `Costs`.
 #[repr(C)]
@@ -70,6 +72,7 @@ pub(super) struct Arguments {
     pub always: PointerMut<u32>,
     pub candidates: PointerMut<Candidate>,
     pub choices: PointerMut<Choice>,
+    pub part_levels: PointerMut<u8>,
     pub columns: PointerMut<i32>,
     pub totals: PointerMut<u64>,
     pub items: PointerMut<PlanItem>,
@@ -104,8 +107,9 @@ pub(super) struct Arguments {
     pub last_rows: i32,
     pub column_room: i32,
     pub extra_rows: i32,
+    pub own_levels: i32,
     pub sm_scale: f32,
 }
 
 // As `static_assert`ed in the kernels.
-const _: () = assert!(size_of::<Arguments>() == 464 && std::mem::offset_of!(Arguments, sm_scale) == 456);
+const _: () = assert!(size_of::<Arguments>() == 472 && std::mem::offset_of!(Arguments, sm_scale) == 468);

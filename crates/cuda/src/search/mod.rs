@@ -457,10 +457,10 @@ impl DeviceSearch {
         room: &mut SearchRoom,
     ) -> Result<Arguments, Error> {
         let tiles = room.tiles();
-        let (goal, share) = match search.target() {
-            Target::Recall(share) => (0, share),
-            Target::Density(share) => (1, share),
-            Target::Cost(share) => (2, share),
+        let (goal, share, of_candidates) = match search.target() {
+            Target::Recall(share) => (0, share, Search::share_of_probes(share)),
+            Target::Density(share) => (1, share, share as f64),
+            Target::Cost(share) => (2, share, share as f64),
         };
         // The kernel takes this share of it for the budget.
         let dense_pairs_cost = Search::density_steps(share, tiles) / share as f64;
@@ -481,7 +481,7 @@ impl DeviceSearch {
             costs,
             dense_cost: search.cost.dense(tiles),
             margin: search.cost.margin,
-            share: share as f64,
+            share: of_candidates,
             share_of_part: Search::share_of_part(share),
             dense_pairs_cost,
             causal_pairs: tiles.range().causal_pairs() as f64,
@@ -524,5 +524,19 @@ impl Arguments {
     fn none() -> Self {
         // SAFETY: null pointers and zeros are values of every field.
         unsafe { std::mem::zeroed() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use attention::search::Parts;
+    use attention::shape::QueryRange;
+
+    #[test]
+    fn the_kernels_have_room_for_the_parts_of_the_longest_chunk() {
+        let rows = MOST_BLOCKS * attention::BLOCK_N;
+        let tiles = QueryRange::new(rows, rows).unwrap().tiles(128).unwrap();
+        assert_eq!(Parts::of(tiles).number(), arguments::MOST_PARTS);
     }
 }

@@ -3,13 +3,13 @@
 use super::arguments::{Arguments, Candidate, Choice, MOST_COLUMNS, MOST_COUNTS, NUM_FAMILIES, NUM_KINDS, NUM_LEVELS};
 use super::geometry::Geometry;
 use crate::Error;
-use crate::device::{Buffer, Device, ViewMut};
+use crate::device::{Buffer, Device};
 use crate::plan::{DevicePlan, extra_rows};
 use attention::BLOCK_N;
 use attention::pattern::{BlockLevels, HeadPattern};
 use attention::plan::HeadPlan;
 use attention::planner::{HeadChoice, Planned};
-use attention::search::{JUDGES_OF_PART, Search, probe_rows};
+use attention::search::{Parts, Search, probe_rows};
 use attention::shape::{HeadShape, Tiles};
 
 /// Buffers of the search for chunks of one length, used again from layer to layer and from chunk to chunk; and the plan
@@ -31,19 +31,19 @@ pub struct SearchRoom {
     shares: Buffer<f32>,
     probe_lse: Buffer<f32>,
     distance_levels: Buffer<u8>,
-    column_mass: Buffer<u32>,
     ranked_columns: Buffer<i32>,
-    /// What [`counters_of_head`] counts: zeros when a search begins.
+    /// What [`counters_of_head`] counts, and behind it the attention of each column: zeros when a search begins.
     counters: Buffer<u32>,
     candidates: Buffer<Candidate>,
     choices: Buffer<Choice>,
+    part_levels: Buffer<u8>,
     columns: Buffer<i32>,
 }
 
 impl SearchRoom {
     pub(super) fn new(device: &Device, heads: HeadShape, tiles: Tiles) -> Result<Self, Error> {
         let (q_heads, blocks, num_tiles) = (heads.num_q_heads(), tiles.num_blocks(), tiles.num_tiles());
-        let num_probes = probe_rows(tiles.range()).len();
+        let (num_probes, parts) = (probe_rows(tiles).len(), Parts::of(tiles).number());
         Ok(Self {
             heads,
             largest: tiles,
@@ -53,17 +53,17 @@ impl SearchRoom {
             always_steps: 0,
             plan: DevicePlan::with_room(device, heads, vec![tiles], MOST_COLUMNS)?,
             probes: device.room(num_probes)?,
-            distance_steps: device.room(blocks + 1)?,
+            distance_steps: device.room(parts * (blocks + 1))?,
             tile_begins: device.room(num_tiles)?,
             levels: device.room(q_heads * num_tiles * blocks)?,
             shares: device.room(q_heads * num_probes * blocks)?,
             probe_lse: device.room(q_heads * num_probes)?,
             distance_levels: device.room(q_heads * (blocks + 1))?,
-            column_mass: device.room(q_heads * blocks * BLOCK_N)?,
             ranked_columns: device.room(q_heads * MOST_COLUMNS)?,
-            counters: device.zeros(q_heads * counters_of_head(num_probes))?,
+            counters: device.zeros(q_heads * (counters_of_head(parts) + blocks * BLOCK_N))?,
             candidates: device.room(q_heads * NUM_FAMILIES * MOST_COUNTS)?,
             choices: device.room(q_heads)?,
+            part_levels: device.room(q_heads * parts)?,
             columns: device.room(q_heads * MOST_COLUMNS)?,
         })
     }
@@ -71,18 +71,19 @@ impl SearchRoom {
     /// Bytes that room for these tiles takes.
     pub fn bytes(heads: HeadShape, tiles: Tiles) -> usize {
         let (q_heads, blocks, num_tiles) = (heads.num_q_heads(), tiles.num_blocks(), tiles.num_tiles());
-        let num_probes = probe_rows(tiles.range()).len();
+        let (num_probes, parts) = (probe_rows(tiles).len(), Parts::of(tiles).number());
         let of_head = num_tiles * blocks
             + num_probes * (blocks + 1) * size_of::<f32>()
             + (blocks + 1)
             + blocks * BLOCK_N * size_of::<f32>()
             + 2 * MOST_COLUMNS * size_of::<i32>()
-            + counters_of_head(num_probes) * size_of::<u32>()
+            + counters_of_head(parts) * size_of::<u32>()
             + NUM_FAMILIES * MOST_COUNTS * size_of::<Candidate>()
-            + size_of::<Choice>();
+            + size_of::<Choice>()
+            + parts;
         DevicePlan::bytes(heads, tiles, MOST_COLUMNS)
             + q_heads * of_head
-            + (num_probes + blocks + 1 + num_tiles) * size_of::<i32>()
+            + (num_probes + parts * (blocks + 1) + num_tiles) * size_of::<i32>()
     }
 
     /// The plan that the last search left.
@@ -104,7 +105,7 @@ impl SearchRoom {
             return Err(Error::Unsupported { what: "search in this room", expected, found });
         }
         let geometry = Geometry::new(tiles, last_rows);
-        let rows: Vec<i32> = probe_rows(tiles.range()).into_iter().map(|row| row as i32).collect();
+        let rows: Vec<i32> = probe_rows(tiles).into_iter().map(|row| row as i32).collect();
         self.probes.write(&rows)?;
         self.distance_steps.view_mut(0..geometry.distance_steps.len()).write(&geometry.distance_steps)?;
         self.tile_begins.write(&geometry.tile_begins)?;
@@ -124,33 +125,34 @@ impl SearchRoom {
     }
 
     pub(super) fn clear(&mut self) -> Result<(), Error> {
-        ViewMut::from(&mut self.counters).fill_zero()?;
-        let keys = self.tiles().num_blocks() * BLOCK_N;
-        self.column_mass.view_mut(0..self.heads.num_q_heads() * keys).fill_zero()
+        let tiles = self.tiles();
+        let of_head = counters_of_head(Parts::of(tiles).number()) + tiles.num_blocks() * BLOCK_N;
+        self.counters.view_mut(0..self.heads.num_q_heads() * of_head).fill_zero()
     }
 
     pub(super) fn fill(&mut self, arguments: Arguments) -> Arguments {
         let q_heads = self.heads.num_q_heads();
         let counters = self.counters.pointer_mut();
         let at = |elements: usize| counters.offset(elements * q_heads);
-        let parts = num_parts(self.num_probes);
-        let column_room = MOST_COLUMNS;
+        let (parts, column_room) = (Parts::of(self.tiles()), MOST_COLUMNS);
+        let of_parts = |elements: usize| at(parts.number() * elements);
         Arguments {
             probes: self.probes.pointer(),
             distance_steps: self.distance_steps.pointer(),
             tile_begins: self.tile_begins.pointer(),
             levels: self.levels.pointer_mut(),
             level_steps: at(0),
-            sums: at(NUM_LEVELS),
-            always: at(NUM_LEVELS + parts * SUMS_OF_PART),
-            columns_found: at(NUM_LEVELS + parts * (SUMS_OF_PART + 1)).cast(),
+            sums: of_parts(NUM_LEVELS),
+            always: of_parts(NUM_LEVELS + SUMS_OF_PART),
+            columns_found: of_parts(NUM_LEVELS + SUMS_OF_PART + 1).cast(),
             shares: self.shares.pointer_mut(),
             probe_lse: self.probe_lse.pointer_mut(),
             distance_levels: self.distance_levels.pointer_mut(),
-            column_mass: self.column_mass.pointer_mut(),
+            column_mass: at(counters_of_head(parts.number())),
             ranked_columns: self.ranked_columns.pointer_mut(),
             candidates: self.candidates.pointer_mut(),
             choices: self.choices.pointer_mut(),
+            part_levels: self.part_levels.pointer_mut(),
             columns: self.columns.pointer_mut(),
             items: self.plan.items.pointer_mut(),
             order: self.plan.order.pointer_mut(),
@@ -163,6 +165,7 @@ impl SearchRoom {
             sparse_tiles: self.sparse_tiles as i32,
             always_steps: self.always_steps as u32,
             num_probes: self.num_probes as i32,
+            own_levels: parts.have_own_levels() as i32,
             column_room: column_room as i32,
             extra_rows: extra_rows(column_room, self.largest.num_blocks()) as i32,
             ..arguments
@@ -214,14 +217,9 @@ impl SearchRoom {
 
 const SUMS_OF_PART: usize = NUM_FAMILIES * NUM_KINDS * NUM_LEVELS;
 
-/// Parts of a chunk, which are judged each by itself.
-fn num_parts(num_probes: usize) -> usize {
-    num_probes / JUDGES_OF_PART
-}
-
-/// Level steps; sums and what is always kept, of each part; columns found.
-fn counters_of_head(num_probes: usize) -> usize {
-    NUM_LEVELS + num_parts(num_probes) * (SUMS_OF_PART + 1) + 1
+/// Level steps, sums and what is always kept, of each part; columns found.
+fn counters_of_head(parts: usize) -> usize {
+    parts * (NUM_LEVELS + SUMS_OF_PART + 1) + 1
 }
 
 fn pattern(family: usize, level: i32, columns: i32, distance_levels: &[u8]) -> HeadPattern {
