@@ -28,14 +28,18 @@ pub enum BenchCommand {
 }
 
 #[derive(Args)]
-#[command(after_long_help = "Example:
-  sparse-accelerate bench ttft --model model.gguf --lengths 512,2048,8192 --attention dense,sparse --runs 5 --json ttft.json")]
+#[command(after_long_help = "Examples:
+  sparse-accelerate bench ttft --model model.gguf --lengths 512,2048,8192 --attention dense,sparse --runs 5 --json ttft.json
+  sparse-accelerate bench ttft --model model.gguf --lengths 16384,32768 --text report.txt")]
 pub struct BenchTtft {
     #[command(flatten)]
     pub model: ModelArguments,
     /// Prompt lengths in tokens
     #[arg(long, value_delimiter = ',', default_value = "512,2048,8192", value_name = "L,..", value_parser = at_least_one)]
     pub lengths: Vec<usize>,
+    /// Time prompts cut from the beginning of this text instead of filler, of which models attend to more
+    #[arg(long, value_name = "FILE", help_heading = "Prompt")]
+    pub text: Option<PathBuf>,
     /// Attention modes
     #[arg(long, value_delimiter = ',', default_value = "dense,sparse", value_name = "MODE,..", value_parser = choices::mode(), help_heading = "Attention")]
     pub attention: Vec<AttentionMode>,
@@ -114,6 +118,9 @@ pub struct BenchCrossover {
     /// Longest prompt; the default is the model's context, 32768 at most
     #[arg(long, value_name = "L", value_parser = at_least_one)]
     pub to: Option<usize>,
+    /// Time prompts cut from the beginning of this text instead of filler, of which models attend to more
+    #[arg(long, value_name = "FILE", help_heading = "Prompt")]
+    pub text: Option<PathBuf>,
     /// Lengths tried between the two that hold the answer between them
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = whole::<usize>)]
     pub refinements: usize,

@@ -1,7 +1,7 @@
 //! From which length on sparse attention is faster than dense.
 
 use crate::arguments::BenchCrossover;
-use crate::{json_file, progress, table};
+use crate::{json_file, progress, table, texts};
 use eval::bench::crossover::{BreakEven, Crossover, Outcome};
 use eval::results::Meta;
 use runtime::request::Goal;
@@ -12,6 +12,9 @@ use std::io::{self, Write};
 struct Results<'a> {
     meta: Meta,
     goal: Goal,
+    /// Name of the text whose beginnings were the prompts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
     #[serde(flatten)]
     outcome: &'a Outcome,
 }
@@ -21,6 +24,7 @@ const LONGEST: usize = 32768;
 
 pub fn run(arguments: BenchCrossover) -> anyhow::Result<()> {
     json_file::check(&arguments.json)?;
+    let text = texts::read(arguments.text.as_slice())?.pop();
     let mut engine = progress::load(&arguments.model)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
     let bench = Crossover {
@@ -30,12 +34,21 @@ pub fn run(arguments: BenchCrossover) -> anyhow::Result<()> {
         runs: arguments.runs,
         gain: arguments.gain,
         goal: arguments.goal.goal(),
+        text,
     };
     let bar = progress::bar("timing", bench.most_runs() as u64);
     let outcome = bench.run(&mut engine, &mut || bar.inc(1))?;
     bar.finish_and_clear();
     print(&outcome)?;
-    json_file::write(&arguments.json, &Results { meta, goal: bench.goal, outcome: &outcome })
+    json_file::write(
+        &arguments.json,
+        &Results {
+            meta,
+            goal: bench.goal,
+            text: bench.text.as_ref().map(|(name, _)| name.as_str()),
+            outcome: &outcome,
+        },
+    )
 }
 
 fn print(outcome: &Outcome) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! Time to first token, dense beside sparse.
 
 use crate::arguments::BenchTtft;
-use crate::{json_file, progress, table};
+use crate::{json_file, progress, table, texts};
 use eval::bench::ttft::{Row, Ttft};
 use eval::results::Meta;
 use serde::Serialize;
@@ -9,11 +9,15 @@ use serde::Serialize;
 #[derive(Serialize)]
 struct Results<'a> {
     meta: Meta,
+    /// Name of the text whose beginnings were the prompts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
     rows: &'a [Row],
 }
 
 pub fn run(arguments: BenchTtft) -> anyhow::Result<()> {
     json_file::check(&arguments.json)?;
+    let text = texts::read(arguments.text.as_slice())?.pop();
     let mut engine = progress::load(&arguments.model)?;
     let meta = Meta::now(engine.model_name(), engine.device_name(), arguments.model.threads);
     let bench = Ttft {
@@ -21,12 +25,16 @@ pub fn run(arguments: BenchTtft) -> anyhow::Result<()> {
         attention: arguments.attention,
         runs: arguments.runs,
         goal: arguments.goal.goal(),
+        text,
     };
     let bar = progress::bar("timing", (bench.lengths.len() * bench.attention.len() * bench.runs) as u64);
     let rows = bench.run(&mut engine, &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     print(&rows)?;
-    json_file::write(&arguments.json, &Results { meta, rows: &rows })?;
+    json_file::write(
+        &arguments.json,
+        &Results { meta, text: bench.text.as_ref().map(|(name, _)| name.as_str()), rows: &rows },
+    )?;
     Ok(())
 }
 

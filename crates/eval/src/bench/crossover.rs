@@ -29,6 +29,8 @@ pub struct Crossover {
     pub gain: f64,
     /// What sparse attention aims at.
     pub goal: Goal,
+    /// Name and content of a text whose beginnings are the prompts; filler without one.
+    pub text: Option<(String, String)>,
 }
 
 /// Where sparse begins to be faster, and stays it up to the longest length.
@@ -98,7 +100,7 @@ impl Crossover {
             return Err(EvalError::NoLengths { from: self.from, to: self.to });
         }
         let grid = self.grid();
-        let mut timing = Interleaved::new(model, &grid, self.goal)?;
+        let mut timing = Interleaved::new(model, &grid, self.goal, self.text.as_ref())?;
         let mut timed = self.time(&mut timing, &grid, done)?;
         for _ in 0..self.refinements {
             let Some(length) = self.between(&timed) else { break };
@@ -193,7 +195,7 @@ mod tests {
     use proptest::prelude::*;
 
     const BENCH: Crossover =
-        Crossover { from: 256, to: 16384, refinements: 3, runs: 5, gain: 0.0, goal: Goal::Recall(0.98) };
+        Crossover { from: 256, to: 16384, refinements: 3, runs: 5, gain: 0.0, goal: Goal::Recall(0.98), text: None };
 
     fn run(bench: &Crossover, sparse_over_dense: impl Fn(f64) -> f64) -> Outcome {
         let mut model = ScriptedTimes::new(|length, attention, run| {

@@ -74,7 +74,7 @@ impl Growth {
         }
         let cases: Vec<Case> =
             lengths.iter().flat_map(|&length| self.attention.iter().map(move |&mode| (length, mode))).collect();
-        let stats = Interleaved::new(model, &lengths, self.goal)?.time(&cases, self.runs, done)?;
+        let stats = Interleaved::new(model, &lengths, self.goal, None)?.time(&cases, self.runs, done)?;
         let timed: Vec<Timed> = (self.attention.iter().enumerate())
             .map(|(n, &attention)| {
                 let by_length = stats.iter().skip(n).step_by(self.attention.len()).map(|runs| ttft_ms(runs)).collect();

@@ -46,7 +46,7 @@ impl Overhead {
         check_rounds(self.runs)?;
         let modes = [AttentionMode::Dense, AttentionMode::Auto];
         let cases: Vec<Case> = self.lengths.iter().flat_map(|&length| modes.map(|mode| (length, mode))).collect();
-        let stats = Interleaved::new(model, &self.lengths, self.goal)?.time(&cases, self.runs, done)?;
+        let stats = Interleaved::new(model, &self.lengths, self.goal, None)?.time(&cases, self.runs, done)?;
         let row = |(&length, runs): (&usize, &[Vec<runtime::request::RunStats>])| {
             let (dense, auto) = (ttft_ms(&runs[0]), ttft_ms(&runs[1]));
             Row {

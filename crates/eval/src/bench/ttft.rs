@@ -19,6 +19,8 @@ pub struct Ttft {
     pub runs: usize,
     /// What sparse attention aims at.
     pub goal: Goal,
+    /// Name and content of a text whose beginnings are the prompts; filler without one.
+    pub text: Option<(String, String)>,
 }
 
 /// One length with one attention mode.
@@ -64,10 +66,14 @@ impl Ttft {
         let cases: Vec<Case> =
             self.lengths.iter().flat_map(|&length| self.attention.iter().map(move |&mode| (length, mode))).collect();
         let mut finished = 0;
-        let stats = Interleaved::new(model, &self.lengths, self.goal)?.time(&cases, self.runs, &mut || {
-            finished += 1;
-            done(finished);
-        })?;
+        let stats = Interleaved::new(model, &self.lengths, self.goal, self.text.as_ref())?.time(
+            &cases,
+            self.runs,
+            &mut || {
+                finished += 1;
+                done(finished);
+            },
+        )?;
         let mut rows: Vec<Row> = cases
             .iter()
             .zip(&stats)
@@ -112,7 +118,13 @@ mod tests {
     #[test]
     fn rounds_interleave_and_lengths_are_exact() {
         let mut model = ScriptedModel::default();
-        let bench = Ttft { lengths: vec![300, 1000], attention: vec![Dense, Sparse], runs: 2, goal: Goal::Recall(0.9) };
+        let bench = Ttft {
+            lengths: vec![300, 1000],
+            attention: vec![Dense, Sparse],
+            runs: 2,
+            goal: Goal::Recall(0.9),
+            text: None,
+        };
         let mut heard = Vec::new();
         let rows = bench.run(&mut model, &mut |n| heard.push(n)).unwrap();
         assert_eq!(heard, (1..=8).collect::<Vec<_>>());
@@ -133,14 +145,14 @@ mod tests {
 
     #[test]
     fn without_dense_there_is_no_speed_up() {
-        let bench = Ttft { lengths: vec![300], attention: vec![Sparse], runs: 1, goal: Goal::Recall(0.9) };
+        let bench = Ttft { lengths: vec![300], attention: vec![Sparse], runs: 1, goal: Goal::Recall(0.9), text: None };
         let rows = bench.run(&mut ScriptedModel::default(), &mut |_| {}).unwrap();
         assert_eq!(rows[0].speedup_vs_dense, None);
     }
 
     #[test]
     fn refuses_what_cannot_be_timed() {
-        let base = Ttft { lengths: vec![300], attention: vec![Dense], runs: 1, goal: Goal::Recall(0.9) };
+        let base = Ttft { lengths: vec![300], attention: vec![Dense], runs: 1, goal: Goal::Recall(0.9), text: None };
         let run = |bench: Ttft| bench.run(&mut ScriptedModel::default(), &mut |_| {}).unwrap_err();
         assert!(matches!(run(Ttft { lengths: vec![], ..base.clone() }), EvalError::Nothing(_)));
         assert!(matches!(run(Ttft { lengths: vec![0], ..base.clone() }), EvalError::Nothing(_)));
