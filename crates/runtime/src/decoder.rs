@@ -212,7 +212,7 @@ impl<O: Ops> Decoder<O> {
     /// # Errors
     /// When the device has none.
     pub fn step_activations(&self, rows: usize, cache: &KvCache<O>) -> Result<Activations<O>, OpsError> {
-        let chunk = self.ops.step_chunk(&self.config, rows, &cache.layer(0))?;
+        let chunk = self.ops.step_chunk(&self.config, rows, &cache.layer(0).lock())?;
         self.activations_of(Together::Step(rows), chunk)
     }
 
@@ -338,9 +338,7 @@ impl<O: Ops> Decoder<O> {
                 prefill,
                 last_rows,
             };
-            prefill.pause();
-            // Given back at once: others may have a step before this layer is done.
-            report += ops.attention(spec, &layer.of_heads, qkv, chunk, &mut cache.layer(index), sequences, attended)?;
+            report += ops.attention(spec, &layer.of_heads, qkv, chunk, cache.layer(index), sequences, attended)?;
             prefill.pause();
             ops.linear_add(&layer.o, attended, branch.as_mut().unwrap_or(x))?;
             self.join(branch, &layer.attn_output_norm, x)?;

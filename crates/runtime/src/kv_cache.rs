@@ -1,5 +1,6 @@
 //! Keys and values of running sequences, in pages shared by all layers.
 
+use crate::layer_pages::LayerPages;
 use crate::ops::{Ops, OpsError};
 use crate::sequence::{CacheFull, Sequence};
 use attention::BLOCK_N;
@@ -13,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// write to pages of their own behind it. So nothing is ever copied, and a layer may be asked for between two layers of others.
 pub struct KvCache<O: Ops> {
     heads: HeadShape,
-    layers: Vec<Mutex<O::KvPages>>,
+    layers: Vec<LayerPages<O::KvPages>>,
     book: Mutex<Book>,
 }
 
@@ -32,7 +33,7 @@ impl<O: Ops> KvCache<O> {
     /// When the device has none.
     pub fn new(ops: &O, heads: HeadShape, num_layers: usize, tokens: usize) -> Result<Self, OpsError> {
         let pages = tokens.div_ceil(BLOCK_N);
-        let layer = |_| Ok(Mutex::new(ops.kv_pages(heads, pages)?));
+        let layer = |_| Ok(LayerPages::new(ops.kv_pages(heads, pages)?));
         Ok(Self {
             heads,
             layers: (0..num_layers).map(layer).collect::<Result<_, OpsError>>()?,
@@ -113,7 +114,7 @@ impl<O: Ops> KvCache<O> {
     pub fn copy_to_host(&self, ops: &O, page: u32) -> Result<O::PageOnHost, OpsError> {
         let mut copy = ops.page_on_host(self.heads, self.layers.len())?;
         for layer in 0..self.layers.len() {
-            ops.copy_to_host(&self.layer(layer), page, &mut copy, layer)?;
+            ops.copy_to_host(&self.layer(layer).lock(), page, &mut copy, layer)?;
         }
         Ok(copy)
     }
@@ -130,7 +131,7 @@ impl<O: Ops> KvCache<O> {
             page
         };
         for layer in 0..self.layers.len() {
-            if let Err(error) = ops.copy_from_host(copy, layer, &mut self.layer(layer), page) {
+            if let Err(error) = ops.copy_from_host(copy, layer, &mut self.layer(layer).lock(), page) {
                 self.release(&[page]);
                 return Err(error);
             }
@@ -143,9 +144,9 @@ impl<O: Ops> KvCache<O> {
         sequence.table()[len / BLOCK_N..].iter().any(|page| self.owners(*page) > 1)
     }
 
-    /// Pages of one layer, for one operation. What panicked in the middle of one wrote to no page that others read.
-    pub fn layer(&self, layer: usize) -> MutexGuard<'_, O::KvPages> {
-        self.layers[layer].lock().unwrap_or_else(PoisonError::into_inner)
+    /// Pages of one layer.
+    pub fn layer(&self, layer: usize) -> &LayerPages<O::KvPages> {
+        &self.layers[layer]
     }
 }
 

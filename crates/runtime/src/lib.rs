@@ -20,6 +20,7 @@ pub mod footprint;
 pub mod formats;
 pub mod gpu;
 pub mod kv_cache;
+pub mod layer_pages;
 mod library_panics;
 pub mod log_probabilities;
 mod logits;

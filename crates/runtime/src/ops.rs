@@ -3,6 +3,7 @@
 use crate::config::{Activation, Experts, ModelConfig, RopePairing};
 use crate::footprint::Footprint;
 use crate::formats::Tensor;
+use crate::layer_pages::LayerPages;
 use crate::policy::{AttentionPolicy, PrefillAttention};
 use crate::precision::{AttentionPrecision, Products, Quantization};
 use crate::receipt::LayerDraws;
@@ -476,7 +477,8 @@ pub trait Ops: Send + Sync + 'static {
     fn project_heads(&self, matrix: &Self::Matrix, x: &Self::Operand, out: &mut Self::Heads) -> Result<(), OpsError>;
 
     /// Adds biases to `qkv`, normalises and rotates Q and K, stores K and V of the chunk behind its sequence in the cache,
-    /// plans and attends; of a step behind each sequence, and with all of its keys.
+    /// plans and attends; of a step behind each sequence, and with all of its keys. Others may have the pages before the layer is done:
+    /// a device that does at once what it is asked lets go of them where the chunk pauses.
     ///
     /// `qkv` holds `[q heads | k heads | v heads]` of the tokens of `chunk`; the caller advances the sequences when all
     /// layers are done.
@@ -490,7 +492,7 @@ pub trait Ops: Send + Sync + 'static {
         parameters: &HeadParameters<Self::Vector>,
         qkv: &mut Self::Heads,
         chunk: &mut Self::Chunk,
-        pages: &mut Self::KvPages,
+        pages: &LayerPages<Self::KvPages>,
         sequences: &[&Sequence],
         out: &mut Self::Operand,
     ) -> Result<AttentionReport, OpsError>;

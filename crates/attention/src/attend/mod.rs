@@ -22,19 +22,18 @@ mod group;
 mod integers;
 mod one_query;
 mod softmax;
+mod stretches;
 mod unit;
 
 use crate::kv::KvView;
-use crate::plan::{HeadPlan, Plan};
+use crate::plan::Plan;
 use crate::queries::Queries;
-use crate::shape::{HeadShape, QueryRange, Tiles};
+use crate::shape::{HeadShape, QueryRange};
 use crate::simd::{LANES, Simd};
-use crate::{Aligned, BLOCK_M, Error};
-use extras::Extras;
-use rayon::prelude::*;
-use unit::Unit;
+use crate::{Aligned, Error};
 
 pub use batch::{Sequence, attend_batch};
+pub use stretches::Stretches;
 
 /// Attention output and log-sum-exp.
 pub struct Output {
@@ -65,6 +64,13 @@ impl Output {
 
     fn num_panels(&self) -> usize {
         self.len.div_ceil(LANES)
+    }
+
+    fn check(&self, heads: HeadShape, range: QueryRange) -> Result<(), Error> {
+        if self.heads != heads {
+            return Err(Error::Plan("queries, keys and output have different heads".into()));
+        }
+        Error::check_len("output rows", range.q_len(), self.len)
     }
 
     /// Output of one panel of 16 queries of a head, `[head_dim][16]`.
@@ -111,49 +117,26 @@ pub(crate) fn attend_heads(
     output: &mut Output,
     wanted: impl Fn(usize) -> bool + Sync,
 ) -> Result<(), Error> {
-    let heads = queries.heads();
-    if kv.heads() != heads || output.heads != heads {
-        return Err(Error::Plan("queries, keys and output have different heads".into()));
-    }
-    Error::check_len("queries", range.q_len(), queries.len())?;
-    Error::check_len("output rows", range.q_len(), output.len)?;
-    Error::check_len("keys", range.kv_len(), kv.kv_len())?;
-    plan.check(heads.num_q_heads(), range)?;
+    output.check(queries.heads(), range)?;
+    check_operands(queries, kv, range, plan)?;
     if range.q_len() == 1
         && let Some(first_key) = one_query::first_key(plan, range.kv_len())
     {
         one_query::attend(simd, queries, kv, first_key, output, wanted);
         return Ok(());
     }
+    let stretches = Stretches::of_heads(simd, queries, kv, range, plan, &wanted)?;
+    stretches.run_where(kv, output, |head, _| wanted(head))
+}
 
-    let in_integers = integers::pay(simd, range.q_len());
-    let gathered: Vec<Option<Extras>> = (plan.heads.par_iter().enumerate())
-        .map(|(head, plan)| match plan {
-            HeadPlan::Sparse(plan) if wanted(head) => Extras::gather(in_integers, kv, heads.kv_head(head), plan),
-            _ => None,
-        })
-        .collect();
-
-    let rounded = integers::rooms(in_integers, heads.num_kv_heads() * kv.num_blocks());
-    let panels = output.num_panels();
-    let unit_panels = BLOCK_M / LANES;
-    let rows = Tiles::units(range);
-    let stride = heads.padded_dim() * LANES;
-    let units =
-        output.o.par_chunks_mut(panels * stride).zip(output.lse.par_chunks_mut(panels * LANES)).enumerate().flat_map(
-            |(head, (o, lse))| {
-                let o = o.par_chunks_mut(unit_panels * stride);
-                let lse = lse.par_chunks_mut(unit_panels * LANES);
-                o.zip(lse).enumerate().map(move |(unit, (o, lse))| (head, unit, o, lse))
-            },
-        );
-    units.filter(|(head, ..)| wanted(*head)).for_each(|(head, unit, o, lse)| {
-        let of_head = heads.kv_head(head) * kv.num_blocks();
-        let rounded = in_integers.then(|| &rounded[of_head..of_head + kv.num_blocks()]);
-        let unit = Unit { simd, queries, kv, rounded, rows, head, unit };
-        unit.run(&plan.heads[head], gathered[head].as_ref(), o, lse);
-    });
-    Ok(())
+fn check_operands(queries: &Queries, kv: &KvView, range: QueryRange, plan: &Plan) -> Result<(), Error> {
+    let heads = queries.heads();
+    if kv.heads() != heads {
+        return Err(Error::Plan("queries, keys and output have different heads".into()));
+    }
+    Error::check_len("queries", range.q_len(), queries.len())?;
+    Error::check_len("keys", range.kv_len(), kv.kv_len())?;
+    plan.check(heads.num_q_heads(), range)
 }
 
 #[cfg(test)]

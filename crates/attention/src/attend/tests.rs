@@ -1,8 +1,8 @@
 use super::*;
-use crate::BLOCK_N;
 use crate::kv::KvPages;
 use crate::oracle;
-use crate::plan::SparsePlan;
+use crate::plan::{HeadPlan, SparsePlan};
+use crate::{BLOCK_M, BLOCK_N};
 use half::bf16;
 use proptest::prelude::*;
 
@@ -81,7 +81,33 @@ impl Case {
         let mut output = Output::new(heads, range.q_len());
         output.o.fill(f32::NAN);
         attend(simd, &queries, &pages.view(table, range.kv_len()).unwrap(), range, &self.plan, &mut output).unwrap();
+        if range.q_len() > 1 {
+            self.run_in_stretches(simd, &queries, &pages, table, &output);
+        }
         output
+    }
+
+    /// The same some units at a time, from pages that lie elsewhere each time.
+    fn run_in_stretches(&mut self, simd: Simd, queries: &Queries, pages: &KvPages, table: &[u32], whole: &Output) {
+        let (heads, range) = (self.heads, self.range);
+        let mut elsewhere = KvPages::new(heads, table.len());
+        elsewhere.plant_nan();
+        let turned: Vec<u32> = (0..table.len() as u32).rev().collect();
+        elsewhere.append_rows(&turned, 0, &self.k, &self.v).unwrap();
+        let views = [pages.view(table, range.kv_len()).unwrap(), elsewhere.view(&turned, range.kv_len()).unwrap()];
+        let mut output = Output::new(heads, range.q_len());
+        output.o.fill(f32::NAN);
+        let plan = self.plan.clone();
+        let stretches = Stretches::new(simd, queries, &views[0], range, &plan).unwrap();
+        let mut from = 0;
+        while from < stretches.units() {
+            let to = (from + 1 + self.numbers.below(stretches.units())).min(stretches.units());
+            stretches.run(&views[self.numbers.below(2)], from..to, &mut output).unwrap();
+            from = to;
+        }
+        let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&output.o), bits(&whole.o));
+        assert_eq!(bits(&output.lse), bits(&whole.lse));
     }
 
     /// What query row `row` of `head` computes, from the definition of the plan.

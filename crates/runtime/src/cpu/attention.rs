@@ -2,13 +2,15 @@
 
 use super::{Operand, Tokens, elementwise};
 use crate::config::RopePairing;
+use crate::layer_pages::LayerPages;
 use crate::ops::{AttentionReport, AttentionSpec, HeadParameters, OpsError, PredictedCost, Together};
-use crate::policy::{AttentionPolicy, LayerReport};
+use crate::policy::{AttentionPolicy, LayerReport, PrefillAttention};
 use crate::receipt::LayerDraws;
 use crate::sequence::Sequence;
-use attention::attend::{Output, attend};
+use attention::attend::{Output, Stretches, attend};
 use attention::bound;
-use attention::kv::KvPages;
+use attention::kv::{KvPages, KvView};
+use attention::plan::Plan;
 use attention::planner::{Planned, Planner, Scene};
 use attention::queries::Queries;
 use attention::receipt::Drawn;
@@ -16,7 +18,8 @@ use attention::shape::QueryRange;
 use attention::simd::{LANES, Simd, pack};
 use attention::{BLOCK_M, Error};
 use rayon::prelude::*;
-use std::time::Instant;
+use std::sync::MutexGuard;
+use std::time::{Duration, Instant};
 
 /// cos and sin, f32 `[panel][rotary_dim / 2][16]`, of the positions of a chunk.
 pub struct Rotations {
@@ -49,11 +52,14 @@ pub(super) fn run(
     simd: Simd,
     spec: AttentionSpec,
     qkv: &Tokens,
-    pages: &mut KvPages,
+    pages: &LayerPages<KvPages>,
     sequence: &Sequence,
     out: &mut Operand,
 ) -> Result<AttentionReport, Error> {
-    store(spec, qkv, pages, sequence)?;
+    let others_wait = spec.prefill.pause();
+    let mut locked = pages.lock();
+    store(spec, qkv, &mut locked, sequence)?;
+    let pages = if others_wait { Held::Between(pages, locked) } else { Held::Throughout(&locked) };
     attend_stored(simd, spec, qkv, pages, sequence, out)
 }
 
@@ -78,7 +84,7 @@ pub(super) fn step(
     let pages = &*pages;
     let attended = rows.par_iter().zip(sequences).map(|(row, sequence)| {
         let mut alone = Operand::new(out.features, Together::Step(1))?;
-        let report = attend_stored(simd, spec, row, pages, sequence, &mut alone)?;
+        let report = attend_stored(simd, spec, row, Held::Throughout(pages), sequence, &mut alone)?;
         Ok::<_, OpsError>((report, alone))
     });
     let attended: Vec<_> = attended.collect::<Result<_, _>>()?;
@@ -99,12 +105,72 @@ fn store(spec: AttentionSpec, qkv: &Tokens, pages: &mut KvPages, sequence: &Sequ
     pages.append_panels(sequence.table(), sequence.len(), qkv.len, keys, values, stride)
 }
 
+/// Pages that are read.
+enum Held<'a> {
+    /// Until all is done.
+    Throughout(&'a KvPages),
+    /// Let go of between stretches, since others wait for a step.
+    Between(&'a LayerPages<KvPages>, MutexGuard<'a, KvPages>),
+}
+
+impl Held<'_> {
+    fn view<'a>(&'a self, sequence: &'a Sequence, range: QueryRange) -> Result<KvView<'a>, Error> {
+        let pages = match self {
+            Held::Throughout(pages) => pages,
+            Held::Between(_, locked) => &**locked,
+        };
+        pages.view(sequence.table(), range.kv_len())
+    }
+}
+
+/// A stretch takes about as long as a token of a small model.
+const STRETCH: Duration = Duration::from_millis(8);
+
+/// Runs a plan, and lets others have a step after every stretch where the pages are let go of. What its own work took.
+fn attend_in_stretches<'a>(
+    simd: Simd,
+    queries: &Queries,
+    mut pages: Held<'a>,
+    (sequence, range): (&Sequence, QueryRange),
+    plan: &Plan,
+    prefill: PrefillAttention,
+    output: &mut Output,
+) -> Result<(Held<'a>, Duration), Error> {
+    let started = Instant::now();
+    if let Held::Throughout(_) = pages {
+        attend(simd, queries, &pages.view(sequence, range)?, range, plan, output)?;
+        return Ok((pages, started.elapsed()));
+    }
+    let stretches = Stretches::new(simd, queries, &pages.view(sequence, range)?, range, plan)?;
+    let mut own = started.elapsed();
+    let least = 2 * rayon::current_num_threads();
+    let (mut from, mut units) = (0, least);
+    loop {
+        let to = (from + units).min(stretches.units());
+        let started = Instant::now();
+        stretches.run(&pages.view(sequence, range)?, from..to, output)?;
+        let took = started.elapsed();
+        own += took;
+        if to == stretches.units() {
+            return Ok((pages, own));
+        }
+        // Units differ, neighbours little.
+        units = (((to - from) as f64 * STRETCH.as_secs_f64() / took.as_secs_f64()) as usize).max(least);
+        from = to;
+        if let Held::Between(of, locked) = pages {
+            drop(locked);
+            prefill.pause();
+            pages = Held::Between(of, of.lock());
+        }
+    }
+}
+
 /// Plans and attends queries whose keys and values are stored.
 fn attend_stored(
     simd: Simd,
     spec: AttentionSpec,
     qkv: &Tokens,
-    pages: &KvPages,
+    pages: Held,
     sequence: &Sequence,
     out: &mut Operand,
 ) -> Result<AttentionReport, Error> {
@@ -120,10 +186,10 @@ fn attend_stored(
         let (head, panel) = (at / panels, at % panels);
         pack(simd, &qkv.panels[panel * stride + head * d * LANES..][..d * LANES], scale, packed);
     });
-    let view = pages.view(sequence.table(), range.kv_len())?;
     let started = Instant::now();
     let AttentionSpec { layer, last_rows, prefill, .. } = spec;
     let (tiles, planner) = (range.tiles(BLOCK_M)?, prefill.policy.planner());
+    let view = pages.view(sequence, range)?;
     let scene = Scene { simd, layer, queries: &queries, kv: &view, tiles, last_rows };
     // A window that is as long as the keys hides none of them.
     let window = spec.window.filter(|window| *window < range.kv_len());
@@ -142,14 +208,17 @@ fn attend_stored(
     };
     let search_time = started.elapsed();
 
-    let started = Instant::now();
     let mut output = Output::try_new(heads, len)?;
-    attend(simd, &queries, &view, range, &planned.plan, &mut output)?;
+    let at = (sequence, range);
+    let (pages, attend_time) = attend_in_stretches(simd, &queries, pages, at, &planned.plan, prefill, &mut output)?;
+    let view = pages.view(sequence, range)?;
+    let scene = Scene { simd, layer, queries: &queries, kv: &view, tiles, last_rows };
+    let started = Instant::now();
     let bounds = match planner.and_then(|planner| planner.guarantee()) {
         Some(limit) => Some(bound::enforce(&scene, limit, &mut planned, &mut output)?),
         None => None,
     };
-    let attend_time = started.elapsed();
+    let attend_time = attend_time + started.elapsed();
 
     let started = Instant::now();
     let drawn = prefill.receipt.map(|seed| Drawn::of(&scene, &planned.plan, seed)).transpose()?;

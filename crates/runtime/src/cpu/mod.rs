@@ -12,6 +12,7 @@ mod router;
 use crate::config::{Activation, Experts, ModelConfig};
 use crate::footprint::Footprint;
 use crate::formats::Tensor;
+use crate::layer_pages::LayerPages;
 use crate::logits::{are_numbers, most_likely};
 use crate::memory::{available_bytes, forget_peak_resident, peak_resident_bytes};
 use crate::ops::{AttentionReport, AttentionSpec, GatedMlp, HeadParameters, Ops, OpsError, Stacking, Together};
@@ -374,14 +375,14 @@ impl Ops for Cpu {
         parameters: &HeadParameters<Vec<f32>>,
         qkv: &mut Tokens,
         chunk: &mut Chunk,
-        pages: &mut KvPages,
+        pages: &LayerPages<KvPages>,
         sequences: &[&Sequence],
         out: &mut Operand,
     ) -> Result<AttentionReport, OpsError> {
         attention::prepare(self.simd, spec, parameters, qkv, &chunk.rotations[spec.rope]);
         match sequences {
             [sequence] => Ok(attention::run(self.simd, spec, qkv, pages, sequence, out)?),
-            _ => attention::step(self.simd, spec, qkv, pages, sequences, out),
+            _ => attention::step(self.simd, spec, qkv, &mut pages.lock(), sequences, out),
         }
     }
 

@@ -13,6 +13,7 @@ mod sizes;
 use crate::config::{Activation, Experts as ExpertsConfig, ModelConfig, RopePairing};
 use crate::footprint::Footprint;
 use crate::formats::Tensor;
+use crate::layer_pages::LayerPages;
 use crate::ops::{
     AttentionReport, AttentionSpec, DeviceTimes, GatedMlp, HeadParameters, Ops, OpsError, Stacking, Together,
 };
@@ -440,10 +441,11 @@ impl Ops for Gpu {
         parameters: &HeadParameters<Buffer<f32>>,
         qkv: &mut Buffer<bf16>,
         chunk: &mut Chunk,
-        pages: &mut KvPages,
+        pages: &LayerPages<KvPages>,
         sequences: &[&Sequence],
         out: &mut Operand,
     ) -> Result<AttentionReport, OpsError> {
+        let pages = &mut *pages.lock();
         let Chunk { batch, turns, q, .. } = &mut *chunk;
         let len = batch.num_rows();
         let of_heads = DeviceHeadParameters {

@@ -2,8 +2,7 @@
 //!
 //! Answers: before the layers since the last turn take longer than two tokens of all answers do. So the chunk has two thirds of the time,
 //! and tokens come no more than three times as far apart as without it, or a layer where that takes longer. A device that does what it is
-//! asked at once pauses within layers, too: what is said of layers here is of stretches of them there, the longest of which is attention
-//! behind many keys.
+//! asked at once pauses within layers, too: what is said of layers here is of stretches of them there.
 //!
 //! Short prompts: one of them between two layers, and the next once layers had as much time as that one. So whoever comes first is read
 //! at once, and however many come, the chunk has as much of the time as they do, and goes on.
