@@ -4,7 +4,8 @@
 //! cancels. One round times everything, so that a machine that grows slower meanwhile treats all alike; each term is the
 //! median over rounds.
 
-use super::probe::{Probes, num_panels};
+use super::parts::num_panels;
+use super::probe::Probes;
 use super::{CostModel, Search, Target};
 use crate::attend::{Output, attend};
 use crate::kv::{KvPages, KvView};

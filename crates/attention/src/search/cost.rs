@@ -122,7 +122,7 @@ impl CostModel {
     /// Finding the plan of one head.
     pub fn search(&self, tiles: Tiles) -> f64 {
         let (num_tiles, blocks) = (tiles.num_tiles() as f64, tiles.num_blocks() as f64);
-        let probe_panels = super::probe::num_panels(tiles.range()) as f64;
+        let probe_panels = super::parts::num_panels(tiles.range()) as f64;
         self.search_head + blocks * (self.score_block * num_tiles + self.probe_block * probe_panels + self.choose_block)
     }
 

@@ -5,8 +5,8 @@
 //! 1. *score* each (q tile, block) by a [`Selector`]: about 1/64 of dense attention for row peaks;
 //! 2. *probe*: the exact softmax of a few rows spread over the chunk (`probe`). A quarter of them propose columns and
 //!    slashes, all judge;
-//! 3. *candidates*: up to three families give every (tile, block) a level, and a candidate is a family, a cut through its levels
-//!    and a number of columns;
+//! 3. *candidates*: up to three families give every (tile, block) a level, and a candidate is a family, a cut through its levels,
+//!    in each part of the chunk where it needs to be ([`Parts`]), and a number of columns;
 //! 4. the candidate cheapest by [`CostModel`] whose recall on the probes meets the target wins, if no part of the chunk loses
 //!    much more ([`Search::share_of_part`]); dense if none is cheaper than dense.
 //!

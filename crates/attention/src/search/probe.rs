@@ -1,9 +1,9 @@
 //! Exact attention of a few rows.
 
-use super::parts::{JUDGES_OF_PART, Parts};
+use super::parts::{JUDGES_OF_PART, JUDGING, Parts, num_panels};
 use crate::kv::KvView;
 use crate::queries::Queries;
-use crate::shape::{QueryRange, Tiles};
+use crate::shape::Tiles;
 use crate::simd::{LANES, Rows, Simd, each_lane, exp2, multiply};
 use crate::{Aligned, BLOCK_N, Error};
 use half::bf16;
@@ -34,18 +34,6 @@ pub(crate) struct Panel<'a> {
     inverse: [f32; LANES],
     /// Attention of each block, `[num_blocks][16]`.
     pub block_shares: Vec<[f32; LANES]>,
-}
-
-/// Judging panels for each that proposes.
-const JUDGING: usize = 4;
-
-/// Panels of probes in all: four, one of them proposing, for a chunk of up to 18,432 rows. So the shortest chunk has 64 judges: of
-/// 32, other ones than those that propose, the heads of a text that keep a hundredth less than their goal are up to 10 in 100.
-/// What a mean of rows is off by depends on their number, not on how many rows it stands for; four times as long a chunk gets
-/// twice as many, since its rows differ more: 128 at 32,768, 256 at 131,072.
-pub(super) fn num_panels(range: QueryRange) -> usize {
-    // As many times four as the root of the length in 8,192 rows, rounded.
-    JUDGING * (1..).find(|n| (2 * n + 1) * (2 * n + 1) * 2048 >= range.q_len()).expect("numbers do not end")
 }
 
 thread_local! {
