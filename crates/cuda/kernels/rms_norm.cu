@@ -29,7 +29,7 @@ struct AddArguments {
 
 namespace {
 
-constexpr int most_threads = 1024;
+constexpr int most_threads = 1024, most_warps = most_threads / 32;
 constexpr int most_vectors = 4; // of a thread
 
 // What a thread has of a row. A thread without a row has nothing, and meets the others where they wait for each other.
@@ -53,12 +53,11 @@ struct Part {
             if (first + n * step < features) use(n, first + n * step);
     }
 
-    // Over all threads of the row.
-    template <typename Combine> __device__ float combine(float own, Combine combine) const {
+    // Over all threads of the row; `of_warps` has room for a number a warp of the block.
+    template <typename Combine> __device__ float combine(float *of_warps, float own, Combine combine) const {
         for (int lanes = 16; lanes > 0; lanes /= 2) own = combine(own, __shfl_xor_sync(~0u, own, lanes));
         int warps = step / vector_len / 32, warp = threadIdx.x / 32;
         if (warps == 1) return own;
-        __shared__ float of_warps[most_threads / 32];
         __syncthreads(); // others may still read what was here before
         if (threadIdx.x % 32 == 0) of_warps[warp] = own;
         __syncthreads();
@@ -68,13 +67,13 @@ struct Part {
         return own;
     }
 
-    __device__ float inverse_norm(float eps) const {
+    __device__ float inverse_norm(float *of_warps, float eps) const {
         float squares = 0.f;
         each([&](int n, int) {
 #pragma unroll
             for (int j = 0; j < vector_len; ++j) squares = fmaf(x[n].x[j], x[n].x[j], squares);
         });
-        squares = combine(squares, [](float a, float b) { return a + b; });
+        squares = combine(of_warps, squares, [](float a, float b) { return a + b; });
         return rsqrtf(squares / features + eps);
     }
 
@@ -90,9 +89,10 @@ struct Part {
 } // namespace
 
 extern "C" __global__ void __launch_bounds__(most_threads) rms_norm_bf16(const __grid_constant__ Arguments args) {
+    __shared__ float of_warps[most_warps];
     wait_for_previous();
     Part part(args);
-    float norm = part.inverse_norm(args.eps);
+    float norm = part.inverse_norm(of_warps, args.eps);
     part.weigh(args.weight);
     part.each([&](int n, int i) {
 #pragma unroll
@@ -102,13 +102,14 @@ extern "C" __global__ void __launch_bounds__(most_threads) rms_norm_bf16(const _
 }
 
 extern "C" __global__ void __launch_bounds__(most_threads) rms_norm_fp8(const __grid_constant__ Arguments args) {
+    __shared__ float of_warps[most_warps];
     wait_for_previous();
     Part part(args);
-    float norm = part.inverse_norm(args.eps), largest = 0.f;
+    float norm = part.inverse_norm(of_warps, args.eps), largest = 0.f;
     part.weigh(args.weight);
     part.each([&](int n, int) { largest = largest_of(part.x[n], largest); });
     // The norm is the whole row's: it goes into the scale.
-    Fp8Scale scale(part.combine(largest, [](float a, float b) { return fmaxf(a, b); }));
+    Fp8Scale scale(part.combine(of_warps, largest, [](float a, float b) { return fmaxf(a, b); }));
     if (part.first == 0 && part.row < args.rows) args.scales[part.row] = norm * scale.scale;
     part.each([&](int n, int i) {
         store_vector(static_cast<__nv_fp8_storage_t *>(args.out) + part.row * args.features + i, part.x[n], scale.inverse);
@@ -116,9 +117,10 @@ extern "C" __global__ void __launch_bounds__(most_threads) rms_norm_fp8(const __
 }
 
 extern "C" __global__ void __launch_bounds__(most_threads) add_rms_norm(const __grid_constant__ AddArguments args) {
+    __shared__ float of_warps[most_warps];
     wait_for_previous();
     Part part(args);
-    float norm = part.inverse_norm(args.eps);
+    float norm = part.inverse_norm(of_warps, args.eps);
     part.weigh(args.weight);
     part.each([&](int n, int i) {
         size_t at = part.row * args.features + i;

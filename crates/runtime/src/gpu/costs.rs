@@ -30,7 +30,7 @@ pub(super) fn of(kernel: &str, heads: HeadShape) -> CostModel {
         choose_block,
         search_head: START_US / step_us / heads.num_q_heads() as f64,
         // What is left of prompts of 8K to 16K tokens, where it has to be decided.
-        far_share: 0.48,
+        far_share: 0.52,
         margin: 0.95,
     }
 }
