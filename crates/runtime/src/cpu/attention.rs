@@ -59,7 +59,8 @@ pub(super) fn run(
     let others_wait = spec.prefill.pause();
     let mut locked = pages.lock();
     store(spec, qkv, &mut locked, sequence)?;
-    let pages = if others_wait { Held::Between(pages, locked) } else { Held::Throughout(&locked) };
+    // One query takes no time, and is attended as in decoding.
+    let pages = if others_wait && qkv.len > 1 { Held::Between(pages, locked) } else { Held::Throughout(&locked) };
     attend_stored(simd, spec, qkv, pages, sequence, out)
 }
 
